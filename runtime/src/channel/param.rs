@@ -1,0 +1,209 @@
+//! Types that can stand in a channel.
+
+use std::{
+    borrow::Cow,
+    fmt::{self, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    sync::Arc,
+};
+
+use crate::channel::shape::Shape;
+
+/// A value that can fill one segment of a channel.
+///
+/// Implemented for all integers, `bool`, `char`, `String` and its smart-pointer relatives, IP addresses and, with the feature
+/// `uuid`, `uuid::Uuid`; `#[derive(ChannelParam)]` implements it for enums without fields. A type of your own implements the two
+/// functions in plain text: percent-encoding is done around them, so any text is allowed.
+///
+/// # Examples
+///
+/// ```
+/// use std::fmt::Write;
+/// use tidings::channel::{ChannelParam, InvalidParam};
+///
+/// #[derive(Clone, Debug, PartialEq)]
+/// struct Sku(String);
+///
+/// impl ChannelParam for Sku {
+///     fn write(&self, text: &mut dyn Write) -> std::fmt::Result {
+///         text.write_str(&self.0)
+///     }
+///
+///     fn parse(text: &str) -> Result<Self, InvalidParam> {
+///         text.starts_with("SKU-").then(|| Sku(text.to_owned())).ok_or(InvalidParam)
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a channel",
+    label = "not a channel parameter",
+    note = "parameters are integers, `bool`, `char`, `String`, IP addresses and enums with `#[derive(ChannelParam)]`; for a type of your own write `impl tidings::channel::ChannelParam for {Self}`"
+)]
+pub trait ChannelParam: Sized + Clone + PartialEq + Send + Sync + 'static {
+    /// What the text can look like. The default, any text, is always right; a narrower shape proves more routes disjoint.
+    const SHAPE: Shape = Shape::Text;
+
+    /// Writes the value as plain text.
+    ///
+    /// # Errors
+    ///
+    /// Only those of `text` itself.
+    fn write(&self, text: &mut dyn Write) -> fmt::Result;
+
+    /// Reads the value from plain text: the inverse of [`write`](Self::write).
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidParam`] when no value is written like that.
+    fn parse(text: &str) -> Result<Self, InvalidParam>;
+
+    /// Whether the plain text is this value. Override it where that needs no allocation.
+    fn is_written_as(&self, text: &str) -> bool {
+        Self::parse(text).is_ok_and(|value| value == *self)
+    }
+
+    /// Whether the plain text is some value. Override it where that needs no allocation.
+    fn is_value(text: &str) -> bool {
+        Self::parse(text).is_ok()
+    }
+}
+
+/// The text is no value of the parameter's type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the text is no value of the parameter's type")]
+pub struct InvalidParam;
+
+/// A value that can fill all remaining segments of a channel: a `Vec` of parameters.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot take the remaining segments of a channel",
+    label = "not a list of channel parameters",
+    note = "the type of a `<rest..>` parameter is a `Vec`, such as `Vec<String>`"
+)]
+pub trait RestParam: Sized + Clone + PartialEq + Send + Sync + 'static {
+    /// One segment.
+    type Item: ChannelParam;
+
+    /// The segments, in order.
+    fn items(&self) -> &[Self::Item];
+
+    /// The value that consists of these segments.
+    fn from_items(items: Vec<Self::Item>) -> Self;
+}
+
+impl<T: ChannelParam> RestParam for Vec<T> {
+    type Item = T;
+
+    fn items(&self) -> &[T] {
+        self
+    }
+
+    fn from_items(items: Self) -> Self {
+        items
+    }
+}
+
+/// What may be given where a channel wants a parameter of type `T`: a `T`, a `&T`, and `&str` for text.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand for a channel parameter of type `{T}`",
+    label = "expected `{T}`"
+)]
+pub trait IntoParam<T> {
+    /// Converts the value.
+    fn into_param(self) -> T;
+}
+
+impl<T> IntoParam<T> for T {
+    fn into_param(self) -> T {
+        self
+    }
+}
+
+impl<T: ChannelParam> IntoParam<T> for &T {
+    fn into_param(self) -> T {
+        self.clone()
+    }
+}
+
+macro_rules! text_params {
+    ($($type:ty),*) => {$(
+        impl ChannelParam for $type {
+            fn write(&self, text: &mut dyn Write) -> fmt::Result {
+                text.write_str(self)
+            }
+
+            fn parse(text: &str) -> Result<Self, InvalidParam> {
+                Ok(Self::from(text.to_owned()))
+            }
+
+            fn is_written_as(&self, text: &str) -> bool {
+                **self == *text
+            }
+
+            fn is_value(_text: &str) -> bool {
+                true
+            }
+        }
+
+        impl IntoParam<$type> for &str {
+            fn into_param(self) -> $type {
+                <$type>::from(self.to_owned())
+            }
+        }
+    )*};
+}
+
+text_params!(String, Box<str>, Arc<str>, Cow<'static, str>);
+
+macro_rules! integer_params {
+    ($shape:ident: $($type:ty),*) => {$(
+        impl ChannelParam for $type {
+            const SHAPE: Shape = Shape::$shape;
+
+            fn write(&self, text: &mut dyn Write) -> fmt::Result {
+                text.write_str(itoa::Buffer::new().format(*self))
+            }
+
+            fn parse(text: &str) -> Result<Self, InvalidParam> {
+                // `str::parse` also reads `+7` and `007`, which would give one value several channels.
+                if !Self::SHAPE.accepts(text.as_bytes()) {
+                    return Err(InvalidParam);
+                }
+                text.parse().map_err(|_| InvalidParam)
+            }
+        }
+    )*};
+}
+
+integer_params!(Unsigned: u8, u16, u32, u64, u128, usize);
+integer_params!(Signed: i8, i16, i32, i64, i128, isize);
+
+macro_rules! displayed_params {
+    ($($type:ty: $shape:expr),*) => {$(
+        impl ChannelParam for $type {
+            const SHAPE: Shape = $shape;
+
+            fn write(&self, text: &mut dyn Write) -> fmt::Result {
+                write!(text, "{self}")
+            }
+
+            fn parse(text: &str) -> Result<Self, InvalidParam> {
+                let value: Self = text.parse().map_err(|_| InvalidParam)?;
+                // One spelling for each value: `str::parse` may read several.
+                let mut spelling = String::with_capacity(text.len());
+                value.write(&mut spelling).map_err(|_| InvalidParam)?;
+                if spelling == text { Ok(value) } else { Err(InvalidParam) }
+            }
+        }
+    )*};
+}
+
+displayed_params!(
+    bool: Shape::OneOf(&["false", "true"]),
+    char: Shape::Char,
+    IpAddr: Shape::IpAddress,
+    Ipv4Addr: Shape::IpAddress,
+    Ipv6Addr: Shape::IpAddress
+);
+
+#[cfg(feature = "uuid")]
+displayed_params!(uuid::Uuid: Shape::Uuid);

@@ -1,0 +1,81 @@
+//! Everything a bus can be configured with.
+
+use std::time::Duration;
+
+use crate::{codec::Format, transport::inbox::Bounds};
+
+/// The settings of a bus, as the builder collects them. `Debug` shows no credentials.
+#[derive(Clone)]
+pub(crate) struct Config {
+    pub(crate) namespace: Option<String>,
+    pub(crate) format: Format,
+    pub(crate) payload_limit: usize,
+    pub(crate) name_limit: usize,
+    pub(crate) username: Option<String>,
+    pub(crate) password: Option<String>,
+    /// PEM certificates to trust in addition to the system's.
+    pub(crate) certificate_authority: Option<Vec<u8>>,
+    pub(crate) connect_timeout: Duration,
+    pub(crate) command_timeout: Duration,
+    pub(crate) ping_interval: Duration,
+    pub(crate) ping_deadline: Duration,
+    pub(crate) reconnect: Reconnect,
+    /// The buffer of each subscription.
+    pub(crate) subscription_buffer: Bounds,
+    /// The buffer of each handler of a service.
+    pub(crate) handler_buffer: Bounds,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            format: Format::Envelope,
+            payload_limit: 10 * 1024 * 1024,
+            name_limit: 512,
+            username: None,
+            password: None,
+            certificate_authority: None,
+            connect_timeout: Duration::from_secs(5),
+            command_timeout: Duration::from_secs(5),
+            ping_interval: Duration::from_secs(5),
+            ping_deadline: Duration::from_secs(5),
+            reconnect: Reconnect::default(),
+            subscription_buffer: Bounds { messages: 16_384, bytes: 16 * 1024 * 1024 },
+            handler_buffer: Bounds { messages: 16_384, bytes: 16 * 1024 * 1024 },
+        }
+    }
+}
+
+/// How a lost connection is made anew: at once, then after pauses that double up to a maximum, each drawn at random between zero
+/// and its full length so that many clients do not return in step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reconnect {
+    pub(crate) first_pause: Duration,
+    pub(crate) longest_pause: Duration,
+    pub(crate) give_up_after: Option<Duration>,
+}
+
+impl Default for Reconnect {
+    /// Pauses from 50 ms up to 5 s, for ever.
+    fn default() -> Self {
+        Self { first_pause: Duration::from_millis(50), longest_pause: Duration::from_secs(5), give_up_after: None }
+    }
+}
+
+impl Reconnect {
+    /// The pauses: the longest possible first one, and the maximum. Both at least 1 ms; the maximum is at least the first.
+    #[must_use]
+    pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
+        self.first_pause = first.max(Duration::from_millis(1));
+        self.longest_pause = longest.max(self.first_pause);
+        self
+    }
+
+    /// Gives up when the server was away for so long: every subscription then ends. The default is never.
+    #[must_use]
+    pub fn give_up_after(mut self, limit: Duration) -> Self {
+        self.give_up_after = Some(limit);
+        self
+    }
+}

@@ -1,0 +1,260 @@
+//! What can go wrong, one type for each family of operations.
+
+use std::{io, time::Duration};
+
+/// A channel that is no address of the expected message.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum AddressError {
+    /// The segments do not fit the template.
+    #[error("the channel does not fit the template")]
+    Mismatch,
+    /// A segment is no value of its parameter.
+    #[error("the segment of `{parameter}` is no value of its type")]
+    Invalid {
+        /// The parameter.
+        parameter: &'static str,
+    },
+    /// A field of the message differs from the parameter in the channel.
+    #[error("the field `{parameter}` differs from the channel")]
+    Disagrees {
+        /// The parameter and field.
+        parameter: &'static str,
+    },
+}
+
+/// A message that was received but not handed to the program as a value.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Rejection {
+    /// The payload is not in the expected format, or `data` is no value of the message's type.
+    #[error("the payload is no {name}: {reason}")]
+    Undecodable {
+        /// The expected wire name.
+        name: &'static str,
+        /// Where and why decoding failed. Says nothing of the payload's values beyond what the decoder quotes.
+        reason: String,
+    },
+    /// The envelope names another type.
+    #[error("the envelope holds a `{found}`, not a {name}")]
+    WrongType {
+        /// The expected wire name.
+        name: &'static str,
+        /// The name in the envelope, at most 64 characters of it.
+        found: String,
+    },
+    /// The envelope's version is newer than the receiver's.
+    #[error("version {found} of {name} is newer than version {known}, the newest that this program knows")]
+    NewerVersion {
+        /// The wire name.
+        name: &'static str,
+        /// The version in the envelope.
+        found: u64,
+        /// The receiver's version.
+        known: u32,
+    },
+    /// The channel and the message disagree, or the channel holds no value of a parameter.
+    #[error("on a channel of {template}: {source}")]
+    Address {
+        /// The template.
+        template: &'static str,
+        /// What is wrong.
+        source: AddressError,
+    },
+    /// The payload is larger than the bus allows.
+    #[error("the payload has {size} bytes, more than the limit of {limit}")]
+    TooLarge {
+        /// Bytes received.
+        size: usize,
+        /// The bus's payload limit in bytes.
+        limit: usize,
+    },
+}
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address cannot be understood.
+    #[error("`{url}` is no address of a bus: {reason}")]
+    InvalidUrl {
+        /// The address without its credentials.
+        url: String,
+        /// What is wrong, and what to write.
+        reason: String,
+    },
+    /// An option of the builder has a value outside of its range.
+    #[error("invalid configuration: {0}")]
+    InvalidConfig(String),
+    /// The server cannot be reached.
+    #[error("no Redis server answers at {address}: {source}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The server did not answer in time.
+    #[error("the Redis server at {address} did not answer within {timeout:?}")]
+    TimedOut {
+        /// Host and port.
+        address: String,
+        /// The connect timeout.
+        timeout: Duration,
+    },
+    /// The server refused user or password.
+    #[error("the Redis server at {address} refused the credentials: {reason}")]
+    Unauthorized {
+        /// Host and port.
+        address: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// TLS could not be established.
+    #[error("no TLS with {address}: {reason}")]
+    Tls {
+        /// Host and port.
+        address: String,
+        /// The reason.
+        reason: String,
+    },
+    /// The server answered something that tidings cannot work with.
+    #[error("the server at {address} cannot be used: {reason}")]
+    Unusable {
+        /// Host and port.
+        address: String,
+        /// The reason.
+        reason: String,
+    },
+}
+
+/// Why a message was not published, or not known to be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// The message cannot be encoded.
+    #[error("{name} cannot be encoded: {reason}")]
+    Encode {
+        /// The wire name.
+        name: &'static str,
+        /// The encoder's words.
+        reason: String,
+    },
+    /// The encoded message is larger than the bus allows. Nothing was sent.
+    #[error(
+        "on {template}: the payload has {size} bytes, more than the limit of {limit}; raise `payload_limit` on both sides or send a reference"
+    )]
+    PayloadTooLarge {
+        /// The channel template.
+        template: &'static str,
+        /// Bytes of the encoded payload.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
+    /// The channel's name is longer than the bus allows. Nothing was sent.
+    #[error("on {template}: the channel's name has {length} characters, more than the limit of {limit}")]
+    NameTooLong {
+        /// The channel template.
+        template: &'static str,
+        /// Characters of the name.
+        length: usize,
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// The server's access rules refuse the channel. Nothing was published.
+    #[error("the server refuses to publish on {channel}: {reason}; a rule that allows it: `{rule}`")]
+    Refused {
+        /// The channel.
+        channel: String,
+        /// The server's words.
+        reason: String,
+        /// The command that would allow it.
+        rule: String,
+    },
+    /// No answer came in time: the message may or may not have been published.
+    #[error("on {template}: no answer within {timeout:?}; the message may or may not have been published")]
+    TimedOut {
+        /// The channel template.
+        template: &'static str,
+        /// The command timeout.
+        timeout: Duration,
+    },
+    /// The connection was lost before the answer came: the message may or may not have been published.
+    #[error(
+        "on {template}: the connection was lost before the answer came; the message may or may not have been published: {reason}"
+    )]
+    ConnectionLost {
+        /// The channel template.
+        template: &'static str,
+        /// The reason.
+        reason: String,
+    },
+    /// There is no connection. Nothing was published.
+    #[error("on {template}: not connected: {reason}")]
+    NotConnected {
+        /// The channel template.
+        template: &'static str,
+        /// The reason.
+        reason: String,
+    },
+    /// The server refused the command for another reason.
+    #[error("on {template}: the server answered {reason}")]
+    Server {
+        /// The channel template.
+        template: &'static str,
+        /// The server's words.
+        reason: String,
+    },
+}
+
+impl PublishError {
+    /// Whether the same publish may succeed later.
+    ///
+    /// Trying again after [`TimedOut`](Self::TimedOut) or [`ConnectionLost`](Self::ConnectionLost) may publish the message twice.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(
+            self,
+            Self::TimedOut { .. } | Self::ConnectionLost { .. } | Self::NotConnected { .. } | Self::Server { .. }
+        )
+    }
+}
+
+/// Why a subscription could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The channel's name is longer than the bus allows.
+    #[error("the channel's name has {length} characters, more than the limit of {limit}")]
+    NameTooLong {
+        /// Characters of the name.
+        length: usize,
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// The server's access rules refuse the channel.
+    #[error("the server refuses a subscription to {channel}: {reason}; a rule that allows it: `{rule}`")]
+    Refused {
+        /// The channel or pattern.
+        channel: String,
+        /// The server's words.
+        reason: String,
+        /// The command that would allow it.
+        rule: String,
+    },
+    /// The server did not confirm the subscription in time.
+    #[error("the server did not confirm the subscription to {channel} within {timeout:?}")]
+    TimedOut {
+        /// The first channel that was not confirmed.
+        channel: String,
+        /// The command timeout.
+        timeout: Duration,
+    },
+    /// There is no connection, and it will not be tried again.
+    #[error("not connected: {reason}")]
+    NotConnected {
+        /// The reason.
+        reason: String,
+    },
+}

@@ -1,0 +1,210 @@
+//! What a handler is to a router: a message type, constants, and an asynchronous call.
+
+use std::{convert::Infallible, fmt, time::Duration};
+
+use crate::{bus::Bus, channel::Address, delivery::Delivery, message::Message, outcome::Outcome, route::Route};
+
+/// An asynchronous function that takes one message type. `#[handler]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a handler",
+    note = "write `#[handler]` on the asynchronous function"
+)]
+pub trait Handler {
+    /// The message.
+    type Message: Message;
+    /// The handler's channel and options.
+    const ROUTE: Route;
+}
+
+/// A handler that can run with the state `S`.
+#[diagnostic::on_unimplemented(
+    message = "the handler `{Self}` cannot run with the state `{S}`",
+    note = "write `routes![…].with_state(state)` with the state that the handler's `State<…>` names"
+)]
+pub trait Call<S>: Handler {
+    /// Decodes the message, extracts the arguments, and runs the handler.
+    #[doc(hidden)]
+    fn call<'a>(state: &'a S, delivery: &'a mut Delivery, bus: &'a Bus) -> impl Future<Output = Outcome> + Send + 'a;
+}
+
+/// A set of handlers; each message goes to exactly one of them. `#[router]` and `routes![…]` implement it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a router",
+    label = "not a router",
+    note = "write `#[router]` on the `impl` block of `{Self}`, or collect free handlers with `routes![…]`"
+)]
+pub trait Router: Send + Sync + Sized + 'static {
+    /// The handlers, in the order in which they are written.
+    const ROUTES: &'static [Route];
+
+    #[doc(hidden)]
+    fn table() -> crate::route::RouteTable;
+
+    /// Runs the handler of a route.
+    #[doc(hidden)]
+    fn dispatch<'a>(
+        &'a self,
+        route: usize,
+        delivery: &'a mut Delivery,
+        bus: &'a Bus,
+    ) -> impl Future<Output = Outcome> + Send + 'a;
+}
+
+/// What an extractor may look at.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Context<'a, S> {
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) bus: &'a Bus,
+    pub(crate) state: &'a S,
+}
+
+impl<'a, S> Context<'a, S> {
+    /// Called by generated code.
+    #[must_use]
+    pub fn new(delivery: &'a Delivery, bus: &'a Bus, state: &'a S) -> Self {
+        Self { delivery, bus, state }
+    }
+}
+
+/// An argument of a handler after the message: delivery metadata, the typed address, headers, state, the bus.
+///
+/// `M` is the handler's message, so that an address of another message does not compile.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an extractor for handlers of `{M}`",
+    label = "cannot be extracted",
+    note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`"
+)]
+pub trait Extract<'a, M: Message, S>: Sized {
+    /// Takes the argument out of the delivery.
+    ///
+    /// # Errors
+    ///
+    /// An error fails the delivery like an error of the handler.
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError>;
+}
+
+/// An extractor could not make its value.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct ExtractError {
+    reason: String,
+}
+
+impl ExtractError {
+    /// Says why.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
+}
+
+impl From<Infallible> for ExtractError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl<'a, M: Message, S> Extract<'a, M, S> for &'a Delivery {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.delivery)
+    }
+}
+
+impl<'a, M: Message, S> Extract<'a, M, S> for &'a crate::delivery::Headers {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.delivery.headers())
+    }
+}
+
+impl<'a, M: Message, S> Extract<'a, M, S> for Address<M> {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Address::parse(context.delivery.channel()).map_err(ExtractError::new)
+    }
+}
+
+impl<'a, M: Message, S> Extract<'a, M, S> for &'a Bus {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.bus)
+    }
+}
+
+impl<'a, M: Message, S> Extract<'a, M, S> for Bus {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.bus.clone())
+    }
+}
+
+/// The router's state, or a part of it: `State(db): State<Db>`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State<T>(pub T);
+
+impl<'a, M: Message, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(Self(T::from_state(context.state)))
+    }
+}
+
+/// A part of a router's state. Every `T: Clone` is a part of itself; implement it to give handlers a field of a larger state.
+#[diagnostic::on_unimplemented(
+    message = "the router has no state `{Self}`",
+    label = "a handler takes `State<{Self}>`, but the router's state is `{S}`",
+    note = "write `routes![…].with_state(value)` with a `{Self}`, or `impl FromState<{S}> for {Self}`"
+)]
+pub trait FromState<S> {
+    /// Takes the part out of the state.
+    fn from_state(state: &S) -> Self;
+}
+
+impl<T: Clone> FromState<T> for T {
+    fn from_state(state: &T) -> Self {
+        state.clone()
+    }
+}
+
+/// The options of a handler, as `#[handler(…)]` writes them.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct HandlerOptions {
+    /// How many messages the handler works on at once. Messages of one channel are never worked on at once. Default 64.
+    pub concurrency: usize,
+    /// How long one message may take, once its handler waits. Default: as long as it wants.
+    pub timeout: Option<Duration>,
+    /// Whether the handler takes what no other handler of the router takes.
+    pub fallback: bool,
+    /// Whether each call is a task of its own: for handlers that compute for long.
+    pub spawn: bool,
+}
+
+impl HandlerOptions {
+    /// The defaults.
+    pub const DEFAULT: Self = Self { concurrency: 64, timeout: None, fallback: false, spawn: false };
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn concurrency(mut self, limit: usize) -> Self {
+        self.concurrency = limit;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn timeout_nanos(mut self, nanos: u64) -> Self {
+        self.timeout = Some(Duration::from_nanos(nanos));
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn fallback(mut self) -> Self {
+        self.fallback = true;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn spawn(mut self) -> Self {
+        self.spawn = true;
+        self
+    }
+}

@@ -1,0 +1,52 @@
+//! Received bytes.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+
+/// One received message: a slice of the read buffer that holds channel and payload.
+///
+/// One reference count for both keeps the hot path at two atomic operations a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Frame {
+    bytes: Bytes,
+    channel: Range<u32>,
+    payload: Range<u32>,
+    token: u32,
+}
+
+impl Frame {
+    /// The ranges are within `bytes`. The channel is without its namespace.
+    pub(crate) fn new(bytes: Bytes, channel: Range<u32>, payload: Range<u32>, token: u32) -> Self {
+        Self { bytes, channel, payload, token }
+    }
+
+    pub(crate) fn channel(&self) -> &[u8] {
+        &self.bytes[self.channel.start as usize..self.channel.end as usize]
+    }
+
+    pub(crate) fn payload(&self) -> &[u8] {
+        &self.bytes[self.payload.start as usize..self.payload.end as usize]
+    }
+
+    /// Says which of an inbox's names delivered the frame.
+    pub(crate) fn token(&self) -> u32 {
+        self.token
+    }
+
+    /// Bytes of channel and payload.
+    pub(crate) fn size(&self) -> usize {
+        self.channel.len() + self.payload.len()
+    }
+
+    /// Moves the frame out of the read buffer, so that a message that waits for long does not hold the whole buffer.
+    pub(crate) fn compact(&mut self) {
+        let mut bytes = Vec::with_capacity(self.size());
+        bytes.extend_from_slice(self.channel());
+        bytes.extend_from_slice(self.payload());
+        let channel = self.channel.len() as u32;
+        self.payload = channel..bytes.len() as u32;
+        self.channel = 0..channel;
+        self.bytes = Bytes::from(bytes);
+    }
+}

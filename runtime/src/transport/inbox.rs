@@ -1,0 +1,220 @@
+//! The bounded buffer between a transport's reader and one subscription or service.
+//!
+//! The reader hands over a batch at a time, and the consumer takes a batch at a time: one lock for each, not for each message.
+
+use std::{
+    collections::VecDeque,
+    sync::{Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    error::SubscribeError,
+    transport::{Gap, frame::Frame},
+};
+
+/// What arrives in an inbox, in order.
+#[derive(Debug)]
+pub(crate) enum Item {
+    Frame(Frame),
+    /// A message larger than the payload limit; its bytes were skipped, not buffered.
+    Oversized {
+        token: u32,
+        channel: Vec<u8>,
+        size: usize,
+    },
+    /// Messages may have been missed before this point.
+    Gap(Gap),
+    /// So many messages were dropped at this point, because the buffer was full.
+    Lagged(u64),
+    /// The server refused to renew the subscription to a name; it is tried again at the next reconnection.
+    Refused(SubscribeError),
+}
+
+/// What a full inbox does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Overflow {
+    /// Drops the oldest messages, and counts them.
+    DropOldest,
+    /// Asks the reader to wait for [`Inbox::has_space`]; takes what it is given all the same.
+    Wait,
+}
+
+/// The bounds of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// See the module's documentation.
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    bounds: Bounds,
+    overflow: Overflow,
+    state: Mutex<State>,
+    space: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    items: VecDeque<Item>,
+    bytes: usize,
+    messages: usize,
+    /// Messages dropped in front of the first item.
+    lagged: u64,
+    /// Batches since the inbox was last empty: each may hold a read buffer of its own.
+    batches: usize,
+    consumer: Option<Waker>,
+    closed: bool,
+}
+
+/// From so many batches on, frames are copied out of their read buffers. 16 buffers of 128 KiB are the 2 MiB that an
+/// inbox may hold beyond its bound in bytes.
+const BATCHES_BEFORE_COPYING: usize = 16;
+
+impl Inbox {
+    pub(crate) fn new(bounds: Bounds, overflow: Overflow) -> Self {
+        Self { bounds, overflow, state: Mutex::default(), space: Notify::new() }
+    }
+
+    /// Puts a batch in, in order, and empties `batch`. Returns whether the inbox wants the reader to wait.
+    pub(crate) fn push(&self, batch: &mut Vec<Item>) -> bool {
+        let mut state = self.lock();
+        if state.closed {
+            batch.clear();
+            return false;
+        }
+        state.batches += 1;
+        let copy = state.batches > BATCHES_BEFORE_COPYING;
+        for mut item in batch.drain(..) {
+            if let (Item::Frame(frame), true) = (&mut item, copy) {
+                frame.compact();
+            }
+            state.push(item);
+        }
+        if self.overflow == Overflow::DropOldest {
+            state.drop_oldest(self.bounds);
+        }
+        let full = self.overflow == Overflow::Wait && state.exceeds(self.bounds);
+        let consumer = state.consumer.take();
+        drop(state);
+        if let Some(consumer) = consumer {
+            consumer.wake();
+        }
+        full
+    }
+
+    /// Moves up to `limit` items to the end of `items`; `Ready(false)` when the inbox is closed and empty.
+    pub(crate) fn poll_take(&self, context: &mut Context<'_>, items: &mut VecDeque<Item>, limit: usize) -> Poll<bool> {
+        let mut state = self.lock();
+        if state.lagged > 0 {
+            items.push_back(Item::Lagged(std::mem::take(&mut state.lagged)));
+        } else if state.items.is_empty() {
+            if state.closed {
+                return Poll::Ready(false);
+            }
+            state.consumer = Some(context.waker().clone());
+            return Poll::Pending;
+        }
+        state.take(items, limit);
+        let space = !state.exceeds(self.bounds);
+        drop(state);
+        if space && self.overflow == Overflow::Wait {
+            self.space.notify_waiters();
+        }
+        Poll::Ready(true)
+    }
+
+    /// Completes once the inbox is within its bounds again, or closed.
+    pub(crate) async fn has_space(&self) {
+        loop {
+            let space = self.space.notified();
+            tokio::pin!(space);
+            // Registered before the check, so that a notification between the two is not missed.
+            space.as_mut().enable();
+            let full = {
+                let state = self.lock();
+                !state.closed && state.exceeds(self.bounds)
+            };
+            if !full {
+                return;
+            }
+            space.await;
+        }
+    }
+
+    /// Ends the inbox: nothing more goes in, and the consumer sees the end after what is there.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let consumer = state.consumer.take();
+        drop(state);
+        self.space.notify_waiters();
+        if let Some(consumer) = consumer {
+            consumer.wake();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // No code that can panic runs under the lock, so a poisoned state is a whole one.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn push(&mut self, item: Item) {
+        match (&item, self.items.back_mut()) {
+            // Two gaps without a message between them are one.
+            (Item::Gap(gap), Some(Item::Gap(last))) => {
+                last.lasted += gap.lasted;
+                return;
+            }
+            (Item::Frame(frame), _) => {
+                self.bytes += frame.size();
+                self.messages += 1;
+            }
+            _ => {}
+        }
+        self.items.push_back(item);
+    }
+
+    fn exceeds(&self, bounds: Bounds) -> bool {
+        self.messages > bounds.messages || self.bytes > bounds.bytes
+    }
+
+    fn drop_oldest(&mut self, bounds: Bounds) {
+        let mut keep = Vec::new();
+        while self.exceeds(bounds) && self.messages > 1 {
+            match self.items.pop_front() {
+                Some(Item::Frame(frame)) => {
+                    self.bytes -= frame.size();
+                    self.messages -= 1;
+                    self.lagged += 1;
+                }
+                // Gaps and refusals are news, not load: they stay.
+                Some(item) => keep.push(item),
+                None => break,
+            }
+        }
+        for item in keep.into_iter().rev() {
+            self.items.push_front(item);
+        }
+    }
+
+    fn take(&mut self, items: &mut VecDeque<Item>, limit: usize) {
+        for _ in 0..limit {
+            let Some(item) = self.items.pop_front() else { break };
+            if let Item::Frame(frame) = &item {
+                self.bytes -= frame.size();
+                self.messages -= 1;
+            }
+            items.push_back(item);
+        }
+        if self.items.is_empty() {
+            self.batches = 0;
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! The names that a connection is subscribed to, and who wants them.
