@@ -38,6 +38,10 @@ enum Id {
 }
 
 impl Delivery {
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
     pub(crate) fn new(frame: Frame) -> Self {
         Self { frame, id: None, timestamp: None, headers: Headers::default() }
     }

@@ -333,7 +333,8 @@ mod tests {
 
     #[test]
     fn a_plain_message_is_understood() {
-        for payload in [r#"{"id":7,"customer":"Ada"}"#, r#" { "customer" : "Ada", "id" : 7, "type": "x", "data": 1 }"#] {
+        for payload in [r#"{"id":7,"customer":"Ada"}"#, r#" { "customer" : "Ada", "id" : 7, "type": "x", "data": 1 }"#]
+        {
             let (message, inbound) = decode(payload).unwrap();
             assert_eq!(message, order());
             assert_eq!(inbound.id, None);
