@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    io,
+    io::{self, Write},
     path::{Path, PathBuf},
     process::{self, Child, Command, Stdio},
     sync::{
@@ -264,6 +264,13 @@ impl Running {
     fn start(folder: &Path, configuration: &str) -> Self {
         fs::write(folder.join("redis.conf"), configuration).expect("the folder can be written to");
         let log = File::create(folder.join(LOG)).expect("the folder can be written to");
+        // Its standard input ends when we do, however that happens. It is there first, so that it misses no server.
+        let mut guard = Command::new("sh")
+            .args(["-c", "read -r server || exit; read -r _; kill -KILL \"$server\""])
+            .stdin(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("a shell can be started");
         let server = Command::new("redis-server")
             .arg("redis.conf")
             .current_dir(folder)
@@ -272,13 +279,8 @@ impl Running {
             .stdout(log)
             .spawn()
             .unwrap_or_else(|error| not_started(&error));
-        // Its standard input ends when we do, however that happens.
-        let guard = Command::new("sh")
-            .args(["-c", "read -r _; kill -KILL \"$1\"", "sh", &server.id().to_string()])
-            .stdin(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("a shell can be started");
+        let input = guard.stdin.as_mut().expect("it is piped");
+        writeln!(input, "{}", server.id()).expect("the shell reads");
         Self { server, guard }
     }
 }
