@@ -3,6 +3,7 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod testing;
 
 mod bus;
 mod codec;
