@@ -8,6 +8,7 @@ mod bus;
 mod codec;
 mod config;
 mod delivery;
+mod dispatch;
 mod error;
 mod handler;
 mod message;
@@ -15,20 +16,24 @@ mod outcome;
 mod proof;
 mod publish;
 mod route;
+mod service;
+mod subscription;
 mod transport;
 
 pub use self::{
-    bus::Bus,
+    bus::{Bus, BusBuilder},
     channel::{Address, ChannelParam},
-    codec::Format,
+    codec::{Codec, Format, Json},
     config::Reconnect,
     delivery::{Delivery, Headers},
     error::{AddressError, ConnectError, PublishError, Rejection, SubscribeError},
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
-    publish::{Publishing, Receipt},
+    publish::{PublishFuture, Publishing, Receipt},
     route::Route,
+    service::{HandlerStats, Service, ServiceStats, ShutdownError},
+    subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{Gap, GapCause, Status},
 };
 #[doc(inline)]

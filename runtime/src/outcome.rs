@@ -29,6 +29,8 @@ pub enum Outcome {
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Outgoing {
+    pub(crate) template: &'static str,
+    /// With the namespace.
     pub(crate) channel: String,
     pub(crate) payload: Vec<u8>,
 }
