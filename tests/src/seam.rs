@@ -1,10 +1,6 @@
-//! Stands in for parts of the runtime that do not exist yet, with the names they will have there.
+//! Stands in for a part of the runtime that does not exist yet, with the names it will have there.
 //!
-//! To remove: import `tidings::{BusBuilder, testing::Broker}` in `world` and make the bus with `Bus::builder`.
-
-use std::time::Duration;
-
-use tidings::{Bus, ConnectError, Reconnect};
+//! To remove: import `tidings::testing::Broker` in `world`.
 
 /// Stands in for `tidings::testing::Broker`.
 #[derive(Debug)]
@@ -43,31 +39,5 @@ impl Broker {
 
     pub(crate) fn subscriber_connections(&self) -> u64 {
         0
-    }
-}
-
-/// Stands in for `tidings::BusBuilder`.
-#[derive(Debug)]
-pub struct BusBuilder(String);
-
-impl BusBuilder {
-    pub(crate) fn new(url: &str) -> Self {
-        Self(url.to_owned())
-    }
-
-    /// Does nothing yet.
-    #[must_use]
-    pub fn reconnect(self, _policy: Reconnect) -> Self {
-        self
-    }
-
-    /// Does nothing yet.
-    #[must_use]
-    pub fn ping(self, _interval: Duration, _deadline: Duration) -> Self {
-        self
-    }
-
-    pub(crate) async fn connect(self) -> Result<Bus, ConnectError> {
-        Bus::connect(&self.0).await
     }
 }

@@ -2,12 +2,9 @@
 
 use std::time::Duration;
 
-use tidings::{Bus, Reconnect};
+use tidings::{Bus, BusBuilder, Reconnect};
 
-use crate::{
-    RedisServer,
-    seam::{Broker, BusBuilder},
-};
+use crate::{RedisServer, seam::Broker};
 
 /// How long a test on one transport may take. Nothing a test waits for takes half of it; a test that reaches it hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -53,7 +50,7 @@ impl World {
     /// A new bus with settings of the test's own.
     pub async fn bus_with(&self, settings: impl FnOnce(BusBuilder) -> BusBuilder) -> Bus {
         let reconnect = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(200));
-        let builder = BusBuilder::new(&self.url()).reconnect(reconnect);
+        let builder = Bus::builder(self.url()).reconnect(reconnect);
         settings(builder).connect().await.expect("the bus connects")
     }
 
