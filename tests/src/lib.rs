@@ -14,7 +14,6 @@
 mod port;
 mod recorder;
 mod redis_server;
-mod seam;
 mod wait;
 mod world;
 

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use tidings::{Bus, BusBuilder, Reconnect};
+use tidings::{Bus, BusBuilder, Reconnect, testing::Broker};
 
-use crate::{RedisServer, seam::Broker};
+use crate::RedisServer;
 
 /// How long a test on one transport may take. Nothing a test waits for takes half of it; a test that reaches it hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
