@@ -21,7 +21,7 @@ use crate::{
     outcome::Outgoing,
     publish::Receipt,
     service::Service,
-    subscription::Subscription,
+    subscription::{Selection, Subscription},
     transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
 };
 
@@ -88,7 +88,9 @@ impl Bus {
     ///
     /// Dropping the future unsubscribes.
     pub async fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Result<Subscription<M>, SubscribeError> {
-        Subscription::open(self.clone(), &selector).await
+        let selection = Selection::new(&selector);
+        drop(selector);
+        Subscription::open(self.clone(), selection).await
     }
 
     /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
@@ -135,8 +137,7 @@ impl Bus {
         let mut channel = self.namespaced();
         write(&mut ChannelWriter::new(&mut channel));
         let template = M::TEMPLATE.text();
-        let (length, limit) = (channel.chars().count(), self.shared.config.name_limit);
-        if length > limit {
+        if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
         let format = M::FORMAT.unwrap_or(self.shared.config.format);
@@ -170,17 +171,23 @@ impl Bus {
         inbox: Arc<Inbox>,
         names: Vec<(String, NameKind)>,
     ) -> Result<Attachment, SubscribeError> {
-        let limit = self.shared.config.name_limit;
         let mut wanted = Vec::with_capacity(names.len());
         for (token, (name, kind)) in (0..).zip(names) {
             let text = self.namespaced() + &name;
-            let length = text.chars().count();
-            if length > limit {
+            if let Some((length, limit)) = self.exceeds_name_limit(&text) {
                 return Err(SubscribeError::NameTooLong { length, limit });
             }
             wanted.push(Wanted { name: Name { text, kind }, token });
         }
         self.shared.transport.attach(inbox, wanted).await
+    }
+
+    /// Length and limit of a name that is too long.
+    fn exceeds_name_limit(&self, name: &str) -> Option<(usize, usize)> {
+        let limit = self.shared.config.name_limit;
+        // A name has at least as many bytes as characters, so most need no counting.
+        let length = if name.len() > limit { name.chars().count() } else { 0 };
+        (length > limit).then_some((length, limit))
     }
 
     fn namespaced(&self) -> String {
