@@ -35,6 +35,11 @@ impl Bus {
         self.shared.transport.status()
     }
 
+    /// Stub.
+    pub async fn serve<R: crate::Router>(&self, router: R) {
+        let _ = (router, R::ROUTES, R::table());
+    }
+
     pub(crate) fn encode<M: Message>(&self, _channel: &str, _message: &M) -> Result<Outgoing, PublishError> {
         let _ = &self.shared.config;
         Err(PublishError::Encode { name: M::NAME, reason: String::new() })

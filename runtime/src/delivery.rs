@@ -31,7 +31,7 @@ impl Delivery {
     /// Decodes the message and checks it against the channel. Called by generated code, once, before the metadata is read.
     #[doc(hidden)]
     pub fn decode<M: Message>(&mut self) -> Result<M, Rejection> {
-        serde_json::from_slice(self.frame.payload())
-            .map_err(|error| Rejection::Undecodable { name: M::NAME, reason: error.to_string() })
+        crate::message::read(&mut serde_json::Deserializer::from_slice(self.frame.payload()))
+            .map_err(|error: serde_json::Error| Rejection::Undecodable { name: M::NAME, reason: error.to_string() })
     }
 }
