@@ -17,7 +17,7 @@ use crate::{
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
     handler::Router,
-    message::Message,
+    message::{Message, written},
     outcome::Outgoing,
     publish::Receipt,
     service::Service,
@@ -120,22 +120,20 @@ impl Bus {
         &self.shared.config
     }
 
-    /// Encodes a message for the channel, which is without the namespace.
-    pub(crate) fn encode<M: Message>(&self, channel: &str, message: &M) -> Result<Outgoing, PublishError> {
-        self.outgoing(message, &Headers::default(), |name| {
-            name.literal(channel);
-        })
-    }
-
-    /// Encodes a message for the channel that `write` writes.
-    pub(crate) fn outgoing<M: Message>(
-        &self,
-        message: &M,
-        headers: &Headers,
-        write: impl FnOnce(&mut ChannelWriter<'_>),
-    ) -> Result<Outgoing, PublishError> {
+    /// A channel with the namespace.
+    pub(crate) fn channel(&self, write: impl FnOnce(&mut ChannelWriter<'_>)) -> String {
         let mut channel = self.namespaced();
         write(&mut ChannelWriter::new(&mut channel));
+        channel
+    }
+
+    /// Encodes a message for a channel with the namespace.
+    pub(crate) fn outgoing<M: Message>(
+        &self,
+        channel: String,
+        message: &M,
+        headers: &Headers,
+    ) -> Result<Outgoing, PublishError> {
         let template = M::TEMPLATE.text();
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
@@ -148,7 +146,7 @@ impl Bus {
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
         let outbound = Outbound::new(format, (M::NAME, M::VERSION), &id, now(), headers);
-        Json::encode(&outbound, message, &mut payload)
+        Json::encode(&outbound, written(message), &mut payload)
             .map_err(|reason| PublishError::Encode { name: M::NAME, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
