@@ -1,0 +1,290 @@
+use std::{
+    task::{Context, Waker},
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::transport::{
+    frame::Frame,
+    inbox::{Bounds, Overflow},
+};
+
+use super::*;
+
+const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000 };
+
+fn inbox() -> Arc<Inbox> {
+    Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, Overflow::DropOldest))
+}
+
+fn channel(text: &str, token: u32) -> Wanted {
+    Wanted { name: Name { text: text.into(), kind: NameKind::Channel }, token }
+}
+
+fn pattern(text: &str, token: u32) -> Wanted {
+    Wanted { name: Name { text: text.into(), kind: NameKind::Pattern }, token }
+}
+
+fn frame(token: u32) -> Item {
+    Item::Frame(Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, token))
+}
+
+fn refusal(name: &Name) -> SubscribeError {
+    SubscribeError::Refused { channel: name.text.clone(), reason: "no".into(), rule: "rule".into() }
+}
+
+fn cause() -> GapCause {
+    GapCause::Disconnected("test".into())
+}
+
+/// What the inbox holds, in short.
+fn taken(inbox: &Inbox) -> Vec<String> {
+    let mut items = VecDeque::new();
+    let _ = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 1_000);
+    let describe = |item| match item {
+        Item::Frame(frame) => format!("frame {}", frame.token()),
+        Item::Gap(gap) => format!("gap {}", gap.lasted.as_secs()),
+        Item::Refused(SubscribeError::Refused { channel, .. }) => format!("refused {channel}"),
+        other => format!("{other:?}"),
+    };
+    items.into_iter().map(describe).collect()
+}
+
+/// Sends every command that is due, as `SUBSCRIBE a b`, without answering.
+fn sent(registry: &mut Registry) -> Vec<(Command, String)> {
+    let mut sent = Vec::new();
+    while let Some(command) = registry.next_command(BOUNDS) {
+        let names: Vec<_> = command.names.iter().map(|&id| registry.name(id).unwrap().text.clone()).collect();
+        let text = format!("{:?} {}", command.verb, names.join(" "));
+        sent.push((command, text));
+    }
+    sent
+}
+
+/// Sends and confirms everything.
+fn settle(registry: &mut Registry, now: Instant) -> Vec<String> {
+    let mut texts = Vec::new();
+    loop {
+        let commands = sent(registry);
+        if commands.is_empty() {
+            return texts;
+        }
+        for (command, text) in commands {
+            texts.push(text);
+            command.names.iter().for_each(|&id| registry.confirmed(command.verb, id, now));
+        }
+    }
+}
+
+#[test]
+fn subscribes_a_name_once_however_many_inboxes_want_it() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (one, two) = (inbox(), inbox());
+    let (first, mut attached) =
+        registry.attach(Arc::clone(&one), vec![channel("a", 1), channel("b", 2), channel("a", 3)]);
+    assert!(attached.try_recv().is_err());
+    assert_eq!(settle(&mut registry, now), ["Subscribe a b"]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+
+    let (second, mut attached) = registry.attach(Arc::clone(&two), vec![channel("a", 7)]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))), "confirmed already");
+    assert_eq!(settle(&mut registry, now), [""; 0]);
+
+    assert!(registry.deliver(NameKind::Channel, b"a", frame));
+    assert!(registry.deliver(NameKind::Channel, b"b", frame));
+    assert!(!registry.deliver(NameKind::Pattern, b"a", frame));
+    assert!(registry.flush().is_empty());
+    assert_eq!(taken(&one), ["frame 1", "frame 2"]);
+    assert_eq!(taken(&two), ["frame 7"]);
+
+    registry.detach(first);
+    registry.detach(first);
+    assert_eq!(settle(&mut registry, now), ["Unsubscribe b"]);
+    registry.detach(second);
+    assert_eq!(settle(&mut registry, now), ["Unsubscribe a"]);
+    assert_eq!(format!("{registry:?}"), "Registry { channels: 0, patterns: 0, members: 0, closed: None, .. }");
+}
+
+#[test]
+fn needs_no_confirmation_in_memory() {
+    let mut registry = Registry::new(Confirmation::Immediate);
+    let inbox = inbox();
+    let (id, mut attached) =
+        registry.attach(Arc::clone(&inbox), vec![channel("a", 1), pattern("a*", 2), pattern("b*", 3)]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+    assert!(registry.deliver(NameKind::Channel, b"a", frame));
+    assert_eq!(registry.deliver_matching(|pattern| pattern.starts_with('a'), frame), 1);
+    registry.flush();
+    assert_eq!(taken(&inbox), ["frame 1", "frame 2"]);
+    registry.detach(id);
+    assert!(!registry.deliver(NameKind::Channel, b"a", frame));
+    assert!(registry.names.indices().is_empty());
+}
+
+#[test]
+fn commands_are_bounded_and_hold_one_kind() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let names = ["a", "b", "c", "d"].map(|name| channel(name, 0)).into_iter().chain([pattern("p", 0)]).collect();
+    let (_, _attached) = registry.attach(inbox(), names);
+    let texts: Vec<_> = sent(&mut registry).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["Subscribe a b c", "Subscribe d", "Subscribe p"]);
+}
+
+#[test]
+fn a_name_wanted_again_during_its_unsubscribe_is_subscribed_after_it() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (id, _attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+    settle(&mut registry, now);
+    registry.detach(id);
+    let (leaving, _) = sent(&mut registry).pop().unwrap();
+    let (_, mut attached) = registry.attach(inbox(), vec![channel("a", 2)]);
+    assert!(sent(&mut registry).is_empty());
+    registry.confirmed(Verb::Unsubscribe, leaving.names[0], now);
+    assert!(attached.try_recv().is_err());
+    assert_eq!(settle(&mut registry, now), ["Subscribe a"]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+}
+
+#[test]
+fn a_name_dropped_and_wanted_again_at_once_costs_no_command() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let (id, _attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+    settle(&mut registry, Instant::now());
+    registry.detach(id);
+    let (_, mut attached) = registry.attach(inbox(), vec![channel("a", 2)]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+    assert!(sent(&mut registry).is_empty());
+}
+
+#[test]
+fn a_name_dropped_while_it_is_subscribed_is_unsubscribed_after_it() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let (id, _attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+    let (asked, _) = sent(&mut registry).pop().unwrap();
+    registry.detach(id);
+    assert!(sent(&mut registry).is_empty());
+    registry.confirmed(Verb::Subscribe, asked.names[0], Instant::now());
+    assert_eq!(settle(&mut registry, Instant::now()), ["Unsubscribe a"]);
+    assert!(registry.names.indices().is_empty());
+}
+
+#[test]
+fn one_refused_name_fails_its_attach_and_leaves_the_others_alone() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (good, bad) = (inbox(), inbox());
+    let (_, mut good_attached) = registry.attach(good, vec![channel("a", 1)]);
+    let (_, mut bad_attached) = registry.attach(bad, vec![channel("b", 1), channel("secret", 2)]);
+    let (command, text) = sent(&mut registry).pop().unwrap();
+    assert_eq!(text, "Subscribe a b secret");
+    registry.separate(&command.names);
+    let alone = sent(&mut registry);
+    assert_eq!(alone.len(), 3);
+    for (command, text) in alone {
+        match text.as_str() {
+            "Subscribe secret" => registry.refused(command.names[0], refusal, now + Duration::from_secs(5)),
+            _ => registry.confirmed(Verb::Subscribe, command.names[0], now),
+        }
+    }
+    assert!(matches!(good_attached.try_recv(), Ok(Ok(()))));
+    let refused = bad_attached.try_recv();
+    assert!(matches!(refused, Ok(Err(SubscribeError::Refused { channel, .. })) if channel == "secret"));
+    assert_eq!(settle(&mut registry, now), ["Unsubscribe b"], "the rest of the attach is rolled back");
+    assert_eq!(registry.members.len(), 1);
+    assert_eq!(registry.names.indices().len(), 1);
+    assert_eq!(registry.rested(now), None);
+}
+
+#[test]
+fn a_loss_is_told_once_it_is_over_and_counted_once() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let early = inbox();
+    let (_, _attached) = registry.attach(Arc::clone(&early), vec![channel("a", 1), channel("b", 2)]);
+    settle(&mut registry, start);
+    registry.connection_lost(&cause(), at(10));
+    let late = inbox();
+    let (_, mut attached) = registry.attach(Arc::clone(&late), vec![channel("a", 3)]);
+    assert!(attached.try_recv().is_err(), "not before it is confirmed anew");
+
+    let (command, _) = sent(&mut registry).pop().unwrap();
+    registry.confirmed(Verb::Subscribe, command.names[0], at(15));
+    registry.deliver(NameKind::Channel, b"a", frame);
+    registry.flush();
+    registry.confirmed(Verb::Subscribe, command.names[1], at(17));
+    registry.flush();
+    assert_eq!(taken(&early), ["gap 5", "frame 1", "gap 2"]);
+    assert_eq!(taken(&late), ["frame 3"], "it was promised nothing before");
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+}
+
+#[test]
+fn a_name_refused_after_a_loss_is_reported_once_and_tried_again() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let inbox = inbox();
+    let (_, _attached) = registry.attach(Arc::clone(&inbox), vec![channel("a", 1)]);
+    settle(&mut registry, start);
+    registry.connection_lost(&cause(), at(1));
+    for second in [2, 4] {
+        let (command, _) = sent(&mut registry).pop().unwrap();
+        registry.refused(command.names[0], refusal, at(second + 2));
+        assert_eq!(registry.rested(at(second)), Some(at(second + 2)));
+        assert!(sent(&mut registry).is_empty());
+        assert_eq!(registry.rested(at(second + 2)), None);
+    }
+    registry.flush();
+    assert_eq!(taken(&inbox), ["refused a"]);
+    assert_eq!(settle(&mut registry, at(9)), ["Subscribe a"]);
+    registry.flush();
+    assert_eq!(taken(&inbox), ["gap 8"]);
+}
+
+#[test]
+fn a_subscription_that_the_server_ends_is_made_anew() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let inbox = inbox();
+    let (_, _attached) = registry.attach(Arc::clone(&inbox), vec![channel("a", 1)]);
+    settle(&mut registry, now);
+    let id = registry.find(NameKind::Channel, b"a").unwrap();
+    registry.name_lost(id, &cause(), now);
+    assert_eq!(settle(&mut registry, now + Duration::from_secs(3)), ["Subscribe a"]);
+    registry.flush();
+    assert_eq!(taken(&inbox), ["gap 3"]);
+}
+
+#[test]
+fn a_connection_lost_during_an_attach_asks_for_every_name_again() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (id, mut attached) = registry.attach(inbox(), vec![channel("a", 1), channel("b", 2)]);
+    let (command, _) = sent(&mut registry).pop().unwrap();
+    registry.confirmed(Verb::Subscribe, command.names[0], now);
+    assert_eq!(registry.first_unconfirmed(id).as_deref(), Some("b"));
+    registry.connection_lost(&cause(), now);
+    let (command, _) = sent(&mut registry).pop().unwrap();
+    assert_eq!(command.names.len(), 2);
+    registry.confirmed(Verb::Subscribe, command.names[0], now);
+    assert!(attached.try_recv().is_err());
+    registry.confirmed(Verb::Subscribe, command.names[1], now);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+}
+
+#[test]
+fn closing_ends_inboxes_and_attaches() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let inbox = inbox();
+    let (_, mut attached) = registry.attach(Arc::clone(&inbox), vec![channel("a", 1)]);
+    registry.close_all("gave up");
+    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
+    let ended = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut VecDeque::new(), 1);
+    assert!(matches!(ended, std::task::Poll::Ready(false)));
+    let (_, mut attached) = registry.attach(inbox, vec![channel("a", 1)]);
+    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
+}

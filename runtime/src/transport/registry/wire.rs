@@ -1,0 +1,308 @@
+//! What the server has confirmed, and what to ask of it next.
+//!
+//! ```text
+//!            wanted                confirmed               unwanted
+//!  Absent ───────────▶ Subscribing ─────────▶ Active ─────────────────▶ Unsubscribing ──▶ Absent
+//!    ▲                      │ refused                                       confirmed
+//!    └────── time ─────── Resting
+//! ```
+//!
+//! A lost connection takes every name back to `Absent`. While a command is in flight the state waits for its answer, so a name
+//! that is wanted again during its UNSUBSCRIBE is subscribed after that was confirmed.
+
+use std::time::Instant;
+
+use crate::{
+    error::SubscribeError,
+    transport::{Gap, GapCause, Name, NameKind, inbox::Item},
+};
+
+use super::{Confirmation, Loss, NameId, Registry, Waiter, stage};
+
+/// Where a name stands on the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wire {
+    Absent,
+    Subscribing,
+    Active,
+    Unsubscribing,
+    /// The server would not; tried again at that time, or when a further inbox wants the name.
+    Resting(Instant),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verb {
+    Subscribe,
+    Unsubscribe,
+}
+
+/// One (P)SUBSCRIBE or (P)UNSUBSCRIBE. Its names count as asked for once it is returned.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command {
+    pub(crate) verb: Verb,
+    pub(crate) kind: NameKind,
+    pub(crate) names: Vec<NameId>,
+}
+
+struct Due {
+    verb: Verb,
+    kind: NameKind,
+    alone: bool,
+    length: usize,
+}
+
+/// How much one command may hold, so that neither side buffers without bound and a refusal costs few repetitions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandBounds {
+    pub(crate) names: usize,
+    pub(crate) bytes: usize,
+}
+
+impl Registry {
+    pub(crate) fn name(&self, id: NameId) -> Option<&Name> {
+        self.names.get(id).map(|entry| &entry.name)
+    }
+
+    pub(crate) fn is_wanted(&self, id: NameId) -> bool {
+        self.names.get(id).is_some_and(|entry| !entry.subscribers.is_empty())
+    }
+
+    /// The name's place, for as long as the server or an inbox knows it.
+    pub(crate) fn find(&self, kind: NameKind, name: &[u8]) -> Option<NameId> {
+        match kind {
+            NameKind::Channel => self.channels.get(name),
+            NameKind::Pattern => self.patterns.get(name),
+        }
+    }
+
+    /// What to send next, or nothing when the server was asked for all that is wanted.
+    pub(crate) fn next_command(&mut self, bounds: CommandBounds) -> Option<Command> {
+        let mut command: Option<Command> = None;
+        let mut bytes = 0;
+        while let Some(id) = self.unsettled.pop_front() {
+            let Some(Due { verb, kind, alone, length }) = self.due(id) else { continue };
+            bytes += length;
+            let names = match &mut command {
+                None => &mut command.insert(Command { verb, kind, names: Vec::new() }).names,
+                Some(open) if open.verb == verb && open.kind == kind && !alone && bytes <= bounds.bytes => {
+                    &mut open.names
+                }
+                Some(_) => {
+                    self.line_up_first(id);
+                    break;
+                }
+            };
+            names.push(id);
+            let full = alone || names.len() >= bounds.names;
+            self.asked(id, verb);
+            if full {
+                break;
+            }
+        }
+        command
+    }
+
+    /// The server confirmed one name of a command.
+    pub(crate) fn confirmed(&mut self, verb: Verb, id: NameId, now: Instant) {
+        match verb {
+            Verb::Subscribe => self.activated(id, now),
+            Verb::Unsubscribe => self.gone(id),
+        }
+    }
+
+    /// The server refused a command with several names: each is asked for in a command of its own.
+    pub(crate) fn separate(&mut self, names: &[NameId]) {
+        for &id in names {
+            if let Some(entry) = self.names.get_mut(id) {
+                entry.alone = true;
+            }
+            self.gone(id);
+        }
+    }
+
+    /// The server cannot subscribe a name now; it is tried again at `retry`.
+    pub(crate) fn postponed(&mut self, id: NameId, retry: Instant) {
+        if !self.is_wanted(id) {
+            return self.gone(id);
+        }
+        if let Some(entry) = self.names.get_mut(id) {
+            entry.wire = Wire::Resting(retry);
+            self.resting.insert((retry, id));
+        }
+    }
+
+    /// The server refused a name. Pending attaches fail and are rolled back; inboxes that had it are told, once for each loss.
+    pub(crate) fn refused(&mut self, id: NameId, error: impl Fn(&Name) -> SubscribeError, retry: Instant) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        let report = !std::mem::replace(&mut entry.reported, true);
+        let mut failed = Vec::new();
+        for subscriber in &entry.subscribers {
+            match self.members.get_mut(subscriber.member).and_then(|member| member.waiter.take()) {
+                Some(waiter) => {
+                    let _ = waiter.done.send(Err(error(&entry.name)));
+                    failed.push(subscriber.member);
+                }
+                None if report => {
+                    stage(&mut self.members, &mut self.touched, subscriber.member, Item::Refused(error(&entry.name)));
+                }
+                None => {}
+            }
+        }
+        // Resting before the roll-back, so that a name that nobody is left to want is forgotten by it.
+        self.postponed(id, retry);
+        for member in failed {
+            self.detach(member);
+        }
+    }
+
+    /// The server ended one subscription without being asked.
+    pub(crate) fn name_lost(&mut self, id: NameId, cause: &GapCause, now: Instant) {
+        self.lose(id, cause, now);
+        self.gone(id);
+    }
+
+    /// The connection is gone, and with it every subscription.
+    pub(crate) fn connection_lost(&mut self, cause: &GapCause, now: Instant) {
+        self.resting.clear();
+        for id in self.names.indices() {
+            self.lose(id, cause, now);
+            if let Some(entry) = self.names.get_mut(id) {
+                entry.alone = false;
+                entry.reported = false;
+            }
+            self.gone(id);
+        }
+    }
+
+    /// Puts the names whose rest is over back in line, and tells when the next one's is.
+    pub(crate) fn rested(&mut self, now: Instant) -> Option<Instant> {
+        while let Some(&(retry, id)) = self.resting.first() {
+            if retry > now {
+                return Some(retry);
+            }
+            self.resting.pop_first();
+            self.gone(id);
+        }
+        None
+    }
+
+    pub(super) fn wanted(&mut self, id: NameId) {
+        match self.names.get(id).map(|entry| entry.wire) {
+            Some(Wire::Absent) => self.line_up(id),
+            Some(Wire::Resting(retry)) => {
+                self.resting.remove(&(retry, id));
+                self.gone(id);
+            }
+            // An answer is due, and settles the name; or it stands in line for its UNSUBSCRIBE, which is then not sent.
+            Some(Wire::Subscribing | Wire::Unsubscribing | Wire::Active) | None => {}
+        }
+    }
+
+    pub(super) fn unwanted(&mut self, id: NameId) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        entry.lost = None;
+        match entry.wire {
+            _ if self.confirmation == Confirmation::Immediate => self.forget(id),
+            Wire::Resting(retry) => {
+                self.resting.remove(&(retry, id));
+                self.gone(id);
+            }
+            Wire::Active | Wire::Absent => self.line_up(id),
+            Wire::Subscribing | Wire::Unsubscribing => {}
+        }
+    }
+
+    /// What a name from the line needs. One that is neither wanted nor known to the server is forgotten, and only here: its id
+    /// is free when nothing refers to it.
+    fn due(&mut self, id: NameId) -> Option<Due> {
+        let entry = self.names.get_mut(id)?;
+        entry.in_line = false;
+        let wanted = !entry.subscribers.is_empty();
+        let due = |verb, alone| Some(Due { verb, kind: entry.name.kind, alone, length: entry.name.text.len() });
+        match entry.wire {
+            Wire::Absent if wanted => due(Verb::Subscribe, entry.alone),
+            Wire::Active if !wanted => due(Verb::Unsubscribe, false),
+            Wire::Absent => {
+                self.forget(id);
+                None
+            }
+            _ => None,
+        }
+    }
+
+    fn asked(&mut self, id: NameId, verb: Verb) {
+        if let Some(entry) = self.names.get_mut(id) {
+            entry.wire = match verb {
+                Verb::Subscribe => Wire::Subscribing,
+                Verb::Unsubscribe => Wire::Unsubscribing,
+            };
+        }
+    }
+
+    fn line_up(&mut self, id: NameId) {
+        if let Some(entry) = self.names.get_mut(id)
+            && !std::mem::replace(&mut entry.in_line, true)
+        {
+            self.unsettled.push_back(id);
+        }
+    }
+
+    fn line_up_first(&mut self, id: NameId) {
+        if let Some(entry) = self.names.get_mut(id) {
+            entry.in_line = true;
+            self.unsettled.push_front(id);
+        }
+    }
+
+    fn activated(&mut self, id: NameId, now: Instant) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        entry.wire = Wire::Active;
+        entry.alone = false;
+        entry.reported = false;
+        let lost = entry.lost.take();
+        for subscriber in &mut entry.subscribers {
+            let Some(member) = self.members.get_mut(subscriber.member) else { continue };
+            if let Some(waiter) = &mut member.waiter {
+                waiter.unconfirmed -= 1;
+                if waiter.unconfirmed == 0
+                    && let Some(Waiter { done, .. }) = member.waiter.take()
+                {
+                    let _ = done.send(Ok(()));
+                }
+            }
+            if let (true, Some(loss)) = (std::mem::take(&mut subscriber.missed), &lost) {
+                let from = member.gaps_told_until.map_or(loss.at, |told| told.max(loss.at));
+                member.gaps_told_until = Some(now);
+                let gap = Gap { cause: loss.cause.clone(), lasted: now.saturating_duration_since(from) };
+                stage(&mut self.members, &mut self.touched, subscriber.member, Item::Gap(gap));
+            }
+        }
+        if entry.subscribers.is_empty() {
+            self.line_up(id);
+        }
+    }
+
+    /// The server does not have the name: it is asked for again if an inbox wants it, and forgotten if not.
+    fn gone(&mut self, id: NameId) {
+        if let Some(entry) = self.names.get_mut(id) {
+            entry.wire = Wire::Absent;
+            self.line_up(id);
+        }
+    }
+
+    /// Notes who is to be told of a gap once the name is confirmed again.
+    fn lose(&mut self, id: NameId, cause: &GapCause, now: Instant) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        if entry.wire != Wire::Active {
+            return;
+        }
+        for subscriber in &mut entry.subscribers {
+            match self.members.get_mut(subscriber.member).and_then(|member| member.waiter.as_mut()) {
+                // Nothing was promised yet.
+                Some(waiter) => waiter.unconfirmed += 1,
+                None => subscriber.missed = true,
+            }
+        }
+        entry.lost = Some(Loss { cause: cause.clone(), at: now });
+    }
+}
