@@ -2,7 +2,14 @@
 
 use std::{convert::Infallible, fmt, time::Duration};
 
-use crate::{bus::Bus, channel::Address, delivery::Delivery, message::Message, outcome::Outcome, route::Route};
+use crate::{
+    bus::Bus,
+    channel::{Address, Segment, Template},
+    delivery::Delivery,
+    message::Message,
+    outcome::Outcome,
+    route::Route,
+};
 
 /// An asynchronous function that takes one message type. `#[handler]` implements it.
 #[diagnostic::on_unimplemented(
@@ -180,6 +187,13 @@ impl<T> FromState<AnyState> for T {
 #[must_use]
 pub const fn route<H: Handler>(handler: &'static str, message: &'static str, options: HandlerOptions) -> Route {
     Route::new(handler, message, <H::Message as Message>::TEMPLATE, options)
+}
+
+/// The route of a handler whose macro has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[must_use]
+pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
+    Route::new(handler, handler, Template::new(handler, segments), HandlerOptions::DEFAULT)
 }
 
 /// Decodes a handler's message. Called by generated code, which so never asks again whether the type is a message.

@@ -53,7 +53,9 @@ pub mod __private {
         codec::Format,
         delivery::Delivery,
         error::AddressError,
-        handler::{AnyState, Call, Context, Extract, Handler, HandlerOptions, Router, decode, not_extracted, route},
+        handler::{
+            AnyState, Call, Context, Extract, Handler, HandlerOptions, Router, decode, not_extracted, route, stub_route,
+        },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
         outcome::{IntoOutcome, Outcome},
         proof::prove,
