@@ -54,7 +54,8 @@ pub mod __private {
         delivery::Delivery,
         error::AddressError,
         handler::{
-            AnyState, Call, Context, Extract, Handler, HandlerOptions, Router, decode, not_extracted, route, stub_route,
+            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, incoming, not_extracted,
+            stub_route,
         },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
         outcome::{IntoOutcome, Outcome},

@@ -130,30 +130,10 @@ pub trait AddressedByFields: Message {
     fn write_channel(&self, channel: &mut ChannelWriter<'_>);
 }
 
-/// A message and parameters to stand in where a macro has failed, so that no second error follows from the first.
+/// The parameters of a message whose derive has failed, so that no second error follows from the first.
 #[doc(hidden)]
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug)]
 pub struct Stub;
-
-#[diagnostic::do_not_recommend]
-impl Message for Stub {
-    const NAME: &'static str = "Stub";
-    const VERSION: u32 = 1;
-    const DESCRIPTION: &'static str = "";
-    const TEMPLATE: Template = Template::new("", &[]);
-    const FORMAT: Option<Format> = None;
-    type Params = Self;
-    type Pattern = Self;
-    type Payload = Serde;
-
-    fn verify(&self, _channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
-        Ok(())
-    }
-}
-
-impl Selector<Self> for Stub {
-    fn write(&self, _channel: &mut ChannelWriter<'_>) {}
-}
 
 impl Params for Stub {
     fn write(&self, _channel: &mut ChannelWriter<'_>) {}

@@ -18,6 +18,7 @@ use crate::attr::Runtime;
 //     struct placed {}          // a type: it shares its name with the function
 //     const _: () = {
 //         use ::tidings::__private as __tidings;
+//         const __MESSAGE: __tidings::Incoming<OrderPlaced> = __tidings::incoming::<OrderPlaced>();
 //         impl __tidings::Handler for placed { … }             // see `facts`
 //         impl<S: Sync> __tidings::Call<S> for placed
 //         where
@@ -28,25 +29,24 @@ use crate::attr::Runtime;
 //         };
 //     };
 pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
-    let Handler { visibility, ident, arguments, .. } = handler;
+    let Handler { visibility, ident, message, arguments, .. } = handler;
     let import = runtime.import();
-    let marker = quote!(#ident);
-    let facts = facts(handler, &marker);
-    let message = message(&marker);
+    let constant = format_ident!("__MESSAGE");
+    let facts = facts(handler, ident, &constant);
     let bounds = arguments.iter().map(|ty| {
         let ty = with_lifetime(ty.to_token_stream(), "'__a");
         quote!(for<'__a> #ty: __tidings::Extract<'__a, #message, __S>,)
     });
-    let body = call_body(handler, &marker, &quote!(#ident), &quote!(__S));
+    let body = call_body(handler, &constant, &quote!(#ident), &quote!(__S));
     let call = quote_spanned! {Span::mixed_site()=>
-        impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #marker
+        impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #ident
         where
             #(#bounds)*
         {
             #body
         }
     };
-    let checks = argument_checks(handler, &marker);
+    let checks = argument_checks(handler);
     quote! {
         #[allow(non_camel_case_types, dead_code, missing_debug_implementations)]
         #[doc(hidden)]
@@ -58,11 +58,11 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
 }
 
 /// Asks each argument for what it must be before the router is known, so that its error is here and not where it is served.
-fn argument_checks(handler: &Handler, marker: &TokenStream) -> TokenStream {
+fn argument_checks(handler: &Handler) -> TokenStream {
     if handler.arguments.is_empty() {
         return TokenStream::new();
     }
-    let message = message(marker);
+    let message = &handler.message;
     let extracts = handler.arguments.iter().map(|ty| {
         let ty = with_lifetime(ty.to_token_stream(), "'_");
         quote_spanned!(Span::mixed_site()=> let _ = <#ty as __tidings::Extract<'_, #message, __tidings::AnyState>>::extract(context);)
@@ -75,11 +75,10 @@ fn argument_checks(handler: &Handler, marker: &TokenStream) -> TokenStream {
 // Output, `marker` being `placed` or the hidden type of a method:
 //
 //     impl __tidings::Handler for marker {
-//         type Message = OrderPlaced;
-//         const ROUTE: __tidings::Route = __tidings::route::<Self>(
-//             "placed", "OrderPlaced", __tidings::HandlerOptions::DEFAULT.concurrency(16));
+//         const ROUTE: __tidings::Route = __tidings::Route::new(
+//             "placed", "OrderPlaced", __MESSAGE.template(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
 //     }
-fn facts(handler: &Handler, marker: &TokenStream) -> TokenStream {
+fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
     let Handler { ident, message, options, .. } = handler;
     let name = ident.unraw().to_string();
     let message_name = last_name(message);
@@ -91,12 +90,13 @@ fn facts(handler: &Handler, marker: &TokenStream) -> TokenStream {
     let fallback = options.fallback.then(|| quote!(.fallback()));
     let spawn = options.spawn.then(|| quote!(.spawn()));
     quote! {
+        const #constant: __tidings::Incoming<#message> = __tidings::incoming::<#message>();
         #[automatically_derived]
         impl __tidings::Handler for #marker {
-            type Message = #message;
-            const ROUTE: __tidings::Route = __tidings::route::<Self>(
+            const ROUTE: __tidings::Route = __tidings::Route::new(
                 #name,
                 #message_name,
+                #constant.template(),
                 __tidings::HandlerOptions::DEFAULT #concurrency #timeout #fallback #spawn,
             );
         }
@@ -109,7 +109,7 @@ fn facts(handler: &Handler, marker: &TokenStream) -> TokenStream {
 //         -> impl Future<Output = __tidings::Outcome> + Send + 'a
 //     {
 //         async move {
-//             let message = match __tidings::decode::<marker>(delivery) {
+//             let message = match __MESSAGE.decode(delivery) {
 //                 Ok(message) => message,
 //                 Err(outcome) => return outcome,
 //             };
@@ -123,10 +123,10 @@ fn facts(handler: &Handler, marker: &TokenStream) -> TokenStream {
 //             __tidings::IntoOutcome::into_outcome(placed(message, argument0).await, bus)
 //         }
 //     }
-fn call_body(handler: &Handler, marker: &TokenStream, callee: &TokenStream, state: &TokenStream) -> TokenStream {
+fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
     let site = Span::mixed_site();
     let filter = filter(handler);
-    let message_type = message(marker);
+    let message_type = &handler.message;
     let names: Vec<Ident> =
         (0..handler.arguments.len()).map(|index| Ident::new(&format!("argument{index}"), site)).collect();
     let context = (!names.is_empty())
@@ -157,7 +157,7 @@ fn call_body(handler: &Handler, marker: &TokenStream, callee: &TokenStream, stat
             bus: &'a __tidings::Bus,
         ) -> #future {
             async move {
-                let message = match __tidings::decode::<#marker>(delivery) {
+                let message = match #constant.decode(delivery) {
                     ::core::result::Result::Ok(message) => message,
                     ::core::result::Result::Err(outcome) => return outcome,
                 };
@@ -179,11 +179,6 @@ fn filter(handler: &Handler) -> Option<TokenStream> {
             return __tidings::Outcome::Filtered;
         }
     })
-}
-
-/// The message's type without naming it again: naming it asks again whether it is a message.
-fn message(marker: &TokenStream) -> TokenStream {
-    quote!(<#marker as __tidings::Handler>::Message)
 }
 
 // Input:
@@ -210,14 +205,13 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
     let (impl_generics, _, where_clause) = generics.split_for_impl();
     let state = quote!(#self_type);
     let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
-    let calls = markers.iter().zip(handlers).map(|(marker, handler)| {
-        let marker = quote!(#marker);
-        let facts = facts(handler, &marker);
+    let calls = markers.iter().zip(handlers).enumerate().map(|(index, (marker, handler))| {
+        let constant = format_ident!("__MESSAGE{index}");
+        let facts = facts(handler, marker, &constant);
         let ident = &handler.ident;
-        let body = call_body(handler, &marker, &quote!(<#self_type>::#ident), &state);
+        let body = call_body(handler, &constant, &quote!(<#self_type>::#ident), &state);
         quote! {
-            #[doc(hidden)]
-            pub struct #marker {}
+            struct #marker {}
             #facts
             #[automatically_derived]
             impl #impl_generics __tidings::Call<#state> for #marker #where_clause { #body }
@@ -361,7 +355,6 @@ pub(super) fn stub_handler(function: &ItemFn, runtime: &Runtime) -> TokenStream 
         const _: () = {
             #import
             impl __tidings::Handler for #ident {
-                type Message = __tidings::Stub;
                 const ROUTE: __tidings::Route = __tidings::stub_route(#name, &[__tidings::Segment::literal(#name)]);
             }
             impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #ident {
