@@ -10,9 +10,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde::Serialize;
+
 use crate::{
     channel::{ChannelWriter, Selector},
-    codec::{Codec, Format, Json, Outbound},
+    codec::{Codec, Exchange, Format, Json, Outbound},
     config::{Config, Reconnect},
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
@@ -133,21 +135,36 @@ impl Bus {
         channel: String,
         message: &M,
         headers: &Headers,
+        exchange: Option<Exchange<'_>>,
     ) -> Result<Outgoing, PublishError> {
-        let template = M::TEMPLATE.text();
+        let chosen = M::FORMAT.unwrap_or(self.shared.config.format);
+        let draft = Draft {
+            channel,
+            template: M::TEMPLATE.text(),
+            // Without the envelope a request could not say where the answer goes.
+            format: if exchange.is_some() { Format::Envelope } else { chosen },
+            name: M::NAME,
+            version: M::VERSION,
+            headers,
+            exchange,
+        };
+        self.encode(draft, written(message))
+    }
+
+    /// Encodes a value, and checks name and size against the limits.
+    pub(crate) fn encode<T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
+        let Draft { channel, template, format, name, version, headers, exchange } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
-        let format = M::FORMAT.unwrap_or(self.shared.config.format);
         if format == Format::Plain && !headers.is_empty() {
             let reason = "a plain message carries no headers; publish it in the envelope".to_owned();
-            return Err(PublishError::Encode { name: M::NAME, reason });
+            return Err(PublishError::Encode { name, reason });
         }
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
-        let outbound = Outbound::new(format, (M::NAME, M::VERSION), &id, now(), headers);
-        Json::encode(&outbound, written(message), &mut payload)
-            .map_err(|reason| PublishError::Encode { name: M::NAME, reason })?;
+        let outbound = Outbound { format, name, version, id: &id, timestamp: now(), headers, exchange };
+        Json::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
@@ -206,6 +223,18 @@ impl Bus {
     }
 }
 
+/// A value on its way into an envelope.
+pub(crate) struct Draft<'a> {
+    /// With the namespace.
+    pub(crate) channel: String,
+    pub(crate) template: &'static str,
+    pub(crate) format: Format,
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    pub(crate) headers: &'a Headers,
+    pub(crate) exchange: Option<Exchange<'a>>,
+}
+
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;
 const PAYLOAD_GUESS: usize = 256;
@@ -216,7 +245,8 @@ impl fmt::Debug for Bus {
     }
 }
 
-fn now() -> u64 {
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -112,7 +112,7 @@ impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
         let encode = |(channel, message): &(String, M)| {
             let channel = bus.channel(|name| name.literal(channel));
-            bus.outgoing(channel, message, &Headers::default())
+            bus.outgoing(channel, message, &Headers::default(), None)
         };
         let encoded: Result<Vec<_>, _> = self.messages.iter().map(encode).collect();
         encoded.map_or_else(|error| Outcome::Failed(error.to_string()), Outcome::Publish)
