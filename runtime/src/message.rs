@@ -1,6 +1,6 @@
 //! The trait that `#[derive(Message)]` implements.
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::{ChannelReader, ChannelWriter, Params, Selector, Template},
