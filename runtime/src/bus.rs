@@ -11,6 +11,7 @@ use std::{
 };
 
 use serde::Serialize;
+use tokio::sync::OnceCell;
 
 use crate::{
     channel::{ChannelWriter, Selector},
@@ -22,6 +23,7 @@ use crate::{
     message::{Message, written},
     outcome::Outgoing,
     publish::Receipt,
+    request::Replies,
     service::Service,
     subscription::{Selection, Subscription},
     transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
@@ -49,6 +51,8 @@ struct Shared {
     /// The first part of every message's id: random, so that no two buses share it.
     id_prefix: String,
     next_id: AtomicU64,
+    /// Made with the first request.
+    replies: OnceCell<Replies>,
 }
 
 impl Bus {
@@ -178,6 +182,12 @@ impl Bus {
             Ok(receivers) => Ok(Receipt { receivers }),
             Err(failure) => Err(failed(template, failure)),
         }
+    }
+
+    /// The inbox for answers: subscribed and confirmed before the first request leaves.
+    pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
+        let name = self.shared.id_prefix.trim_end_matches('-');
+        self.shared.replies.get_or_try_init(|| Replies::open(self, name)).await
     }
 
     /// Connects an inbox to names without their namespace.
@@ -375,7 +385,8 @@ impl BusBuilder {
         let transport = AnyTransport::connect(&self.url, &self.config).await?;
         let random = RandomState::new().build_hasher().finish();
         let id_prefix = format!("{random:016x}-");
-        let shared = Shared { transport, config: self.config, id_prefix, next_id: AtomicU64::new(1) };
+        let shared =
+            Shared { transport, config: self.config, id_prefix, next_id: AtomicU64::new(1), replies: OnceCell::new() };
         Ok(Bus { shared: Arc::new(shared) })
     }
 }

@@ -112,12 +112,15 @@ pub struct Inbound<'de> {
 }
 
 /// Why a payload cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes are not in the format, or not of the type. The text says where and why.
+    #[error("{0}")]
     Invalid(String),
     /// An envelope of another type.
+    #[error("an envelope of type `{0}`")]
     WrongType(String),
     /// An envelope of a version newer than the expected one.
+    #[error("an envelope of the newer version {0}")]
     NewerVersion(u64),
 }

@@ -13,6 +13,7 @@ use serde::{
 };
 
 use crate::{
+    bus::now,
     channel::{Address, ChannelReader},
     codec::{Codec, DecodeError, Expected, Inbound, Json},
     error::{AddressError, Rejection},
@@ -123,6 +124,20 @@ impl Delivery {
     /// Where the answer goes, once the request has been decoded.
     pub(crate) fn reply_to(&self) -> Option<&ReplyTo> {
         self.exchange.as_deref()
+    }
+
+    /// Looks for where the answer goes in a payload that could not be decoded.
+    pub(crate) fn find_reply_to(&mut self) {
+        if self.exchange.is_none() {
+            self.exchange = Json::metadata(self.frame.payload())
+                .and_then(|inbound| ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline));
+        }
+    }
+
+    /// Whether the requester has stopped waiting, if both clocks agree.
+    pub(crate) fn is_expired(&self) -> bool {
+        let deadline = self.exchange.as_ref().and_then(|exchange| exchange.deadline);
+        deadline.is_some_and(|deadline| deadline < now())
     }
 
     /// When the requester stops waiting, by its clock.

@@ -272,3 +272,54 @@ pub enum SubscribeError {
         reason: String,
     },
 }
+
+/// Why a request has no reply. `E` is the error with which the request's handler may answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError<E> {
+    /// The handler answered with its typed error.
+    #[error("the handler answered with an error")]
+    Answered(E),
+    /// Nobody is subscribed to the channel. The request was not handled.
+    #[error("on {template}: nobody listens")]
+    NobodyListens {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// No answer came in time: the request may or may not have been handled.
+    #[error("on {template}: no answer within {timeout:?}; the request may or may not have been handled")]
+    TimedOut {
+        /// The channel template.
+        template: &'static str,
+        /// The request's timeout.
+        timeout: Duration,
+    },
+    /// The connection was lost while the request waited: it may or may not have been handled.
+    #[error("on {template}: the connection was lost while waiting; the request may or may not have been handled")]
+    ConnectionLost {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// The handler failed in a way that is not its typed error: it panicked, timed out, or refused the message.
+    #[error("on {template}: the other side failed: {reason}")]
+    Failed {
+        /// The channel template.
+        template: &'static str,
+        /// What happened, without its internals.
+        reason: String,
+    },
+    /// The answer is not of the expected type.
+    #[error("on {template}: the answer cannot be read: {reason}")]
+    InvalidAnswer {
+        /// The channel template.
+        template: &'static str,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// The request could not be sent.
+    #[error("the request could not be sent")]
+    Publish(#[from] PublishError),
+    /// The inbox for answers could not be subscribed.
+    #[error("no inbox for the answer")]
+    Subscribe(#[from] SubscribeError),
+}

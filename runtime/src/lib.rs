@@ -16,6 +16,7 @@ mod message;
 mod outcome;
 mod proof;
 mod publish;
+mod request;
 mod route;
 mod service;
 mod subscription;
@@ -27,11 +28,12 @@ pub use self::{
     codec::{Codec, Format, Json},
     config::Reconnect,
     delivery::{Delivery, Headers},
-    error::{AddressError, ConnectError, PublishError, Rejection, SubscribeError},
+    error::{AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
+    request::{NoError, Request, RequestFuture, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
     subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
@@ -58,9 +60,10 @@ pub mod __private {
             stub_route,
         },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
-        outcome::{IntoOutcome, Outcome},
+        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Settle},
         proof::prove,
         publish::Publishing,
+        request::{Request, Requesting},
         route::{Route, RouteTable, TableStorage, literal_slots, nodes},
     };
     pub use serde;

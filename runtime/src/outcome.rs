@@ -1,13 +1,17 @@
 //! What a handler's return value asks for.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
+
+use serde::Serialize;
 
 use crate::{
-    bus::Bus,
+    bus::{Bus, Draft},
     channel::{Address, ChannelWriter},
-    delivery::Headers,
+    codec::{Exchange, Format},
+    delivery::{Delivery, Headers},
     error::Rejection,
     message::{AddressedByFields, Message},
+    request::{ANSWER, Answer, NoError},
 };
 
 /// What is to be done after a handler ran.
@@ -24,6 +28,8 @@ pub enum Outcome {
     Rejected(Rejection),
     /// The handler's filter did not want it.
     Filtered,
+    /// The requester has stopped waiting, so the handler did not run.
+    Expired,
 }
 
 /// An encoded message on its way out.
@@ -140,3 +146,124 @@ macro_rules! tuple_outcomes {
 tuple_outcomes!(A, B);
 tuple_outcomes!(A, B, C);
 tuple_outcomes!(A, B, C, D);
+
+/// What a message's kind makes of a handler's return value. The derive names the kind.
+#[doc(hidden)]
+pub trait Settle<T> {
+    fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome;
+}
+
+/// Messages that nobody answers.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Broadcast {}
+
+#[diagnostic::do_not_recommend]
+impl<T: IntoOutcome> Settle<T> for Broadcast {
+    fn settle(value: T, _delivery: &Delivery, bus: &Bus) -> Outcome {
+        value.into_outcome(bus)
+    }
+}
+
+/// Requests that are answered with an `R`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Replies<R>(PhantomData<R>);
+
+#[diagnostic::do_not_recommend]
+impl<R: Serialize, T: IntoReply<R>> Settle<T> for Replies<R> {
+    fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match value.into_reply() {
+            Ok(reply) => answer::<_, NoError>(&Answer::Ok(reply), delivery, bus),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+/// Requests that are answered with an `R` or with the typed error `E`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct RepliesOr<R, E>(PhantomData<(R, E)>);
+
+#[diagnostic::do_not_recommend]
+impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Settle<T> for RepliesOr<R, E> {
+    fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match value.into_answer() {
+            Ok(Ok(reply)) => answer::<_, E>(&Answer::Ok(reply), delivery, bus),
+            Ok(Err(error)) => answer::<R, _>(&Answer::Error(error), delivery, bus),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+/// What a handler of a request without a typed error may return.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler of this request cannot return `{Self}`",
+    label = "expected `{R}`, as `#[reply({R})]` says, or `Result<{R}, _>`",
+    note = "any error that implements `Display` is logged here, and the requester learns only that the handler failed; to send it, name its type: `#[reply({R}, error = …)]`"
+)]
+pub trait IntoReply<R> {
+    /// The reply, or an error that is not sent.
+    fn into_reply(self) -> Result<R, String>;
+}
+
+impl<R> IntoReply<R> for R {
+    fn into_reply(self) -> Result<R, String> {
+        Ok(self)
+    }
+}
+
+impl<R, X: fmt::Display> IntoReply<R> for Result<R, X> {
+    fn into_reply(self) -> Result<R, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// What a handler of a request with a typed error may return.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler of this request cannot return `{Self}`",
+    label = "expected `Result<{R}, {E}>`, as `#[reply({R}, error = {E})]` says",
+    note = "`{R}` alone is right too, and `Result<Result<{R}, {E}>, _>` where something else can go wrong that is not sent"
+)]
+pub trait IntoAnswer<R, E> {
+    /// The answer, or an error that is not sent.
+    fn into_answer(self) -> Result<Result<R, E>, String>;
+}
+
+impl<R, E> IntoAnswer<R, E> for R {
+    fn into_answer(self) -> Result<Result<R, E>, String> {
+        Ok(Ok(self))
+    }
+}
+
+impl<R, E> IntoAnswer<R, E> for Result<R, E> {
+    fn into_answer(self) -> Result<Result<R, E>, String> {
+        Ok(self)
+    }
+}
+
+impl<R, E, X: fmt::Display> IntoAnswer<R, E> for Result<Result<R, E>, X> {
+    fn into_answer(self) -> Result<Result<R, E>, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// The answer on its way to whoever asked. A request that names no inbox wants none.
+pub(crate) fn answer<R: Serialize, E: Serialize>(answer: &Answer<R, E>, delivery: &Delivery, bus: &Bus) -> Outcome {
+    let Some(reply_to) = delivery.reply_to() else { return Outcome::Done };
+    let draft = Draft {
+        channel: reply_to.channel.clone(),
+        template: "replies",
+        format: Format::Envelope,
+        name: ANSWER.name,
+        version: ANSWER.version,
+        headers: &Headers::default(),
+        exchange: Some(Exchange { correlation_id: &reply_to.correlation_id, reply_to: None, deadline: None }),
+    };
+    match bus.encode(draft, answer) {
+        Ok(outgoing) => Outcome::Publish(vec![outgoing]),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}

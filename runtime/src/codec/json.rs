@@ -43,6 +43,18 @@ impl Codec for Json {
     }
 }
 
+impl Json {
+    /// The metadata of an envelope of any type, whatever its `data` is.
+    pub(crate) fn metadata(payload: &[u8]) -> Option<Inbound<'_>> {
+        let text = str::from_utf8(payload).ok()?;
+        let mut seen = Seen::default();
+        let anything = Expected::new("", u32::MAX);
+        let seed = Envelope { expected: &anything, seen: &mut seen, message: PhantomData::<IgnoredAny> };
+        seed.deserialize(&mut serde_json::Deserializer::from_str(text)).ok()?;
+        Some(seen.inbound)
+    }
+}
+
 fn write_envelope<T: Serialize>(
     outbound: &Outbound<'_>,
     message: &T,
