@@ -5,7 +5,6 @@
 
 use std::{
     fmt,
-    future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
