@@ -11,7 +11,7 @@ use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
 /// Stub.
-#[proc_macro_derive(Message, attributes(channel, message, tidings))]
+#[proc_macro_derive(Message, attributes(channel, message, reply, tidings))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
     message::derive(parse_macro_input!(input as DeriveInput)).into()
 }

@@ -201,11 +201,16 @@ pub struct Incoming<M> {
     note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
 )]
 pub trait Arrives: Sized {
+    /// What the handler's return value means.
+    type Kind;
+
     const INCOMING: Incoming<Self>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<M: Message> Arrives for M {
+    type Kind = M::Kind;
+
     const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
 }
 
@@ -222,9 +227,10 @@ impl<M> Incoming<M> {
         self.template
     }
 
-    /// The message, or the outcome of one that cannot be decoded.
+    /// The message, or the outcome of one that cannot be decoded, or that nobody waits for any more.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
-        (self.decode)(delivery).map_err(Outcome::Rejected)
+        let message = (self.decode)(delivery).map_err(Outcome::Rejected)?;
+        if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
     }
 }
 

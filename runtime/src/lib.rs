@@ -56,14 +56,14 @@ pub mod __private {
         delivery::Delivery,
         error::AddressError,
         handler::{
-            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter, incoming,
+            AnyState, Arrives, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter, incoming,
             not_extracted, stub_route,
         },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
-        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Settle},
+        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned, Settle},
         proof::prove,
         publish::Publishing,
-        request::{Request, Requesting},
+        request::{CompleteRequest, NoError, Request, Requesting},
         route::{Route, RouteTable, TableStorage, literal_slots, nodes},
     };
     pub use serde;

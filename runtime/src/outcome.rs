@@ -147,6 +147,18 @@ tuple_outcomes!(A, B);
 tuple_outcomes!(A, B, C);
 tuple_outcomes!(A, B, C, D);
 
+/// A handler's return value, for a message of the kind `K`.
+#[doc(hidden)]
+pub trait Returned<K> {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome;
+}
+
+impl<T, K: Settle<T>> Returned<K> for T {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        K::settle(self, delivery, bus)
+    }
+}
+
 /// What a message's kind makes of a handler's return value. The derive names the kind.
 #[doc(hidden)]
 pub trait Settle<T> {
@@ -158,7 +170,6 @@ pub trait Settle<T> {
 #[derive(Debug)]
 pub enum Broadcast {}
 
-#[diagnostic::do_not_recommend]
 impl<T: IntoOutcome> Settle<T> for Broadcast {
     fn settle(value: T, _delivery: &Delivery, bus: &Bus) -> Outcome {
         value.into_outcome(bus)
@@ -170,7 +181,6 @@ impl<T: IntoOutcome> Settle<T> for Broadcast {
 #[derive(Debug)]
 pub struct Replies<R>(PhantomData<R>);
 
-#[diagnostic::do_not_recommend]
 impl<R: Serialize, T: IntoReply<R>> Settle<T> for Replies<R> {
     fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome {
         match value.into_reply() {
@@ -185,7 +195,6 @@ impl<R: Serialize, T: IntoReply<R>> Settle<T> for Replies<R> {
 #[derive(Debug)]
 pub struct RepliesOr<R, E>(PhantomData<(R, E)>);
 
-#[diagnostic::do_not_recommend]
 impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Settle<T> for RepliesOr<R, E> {
     fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome {
         match value.into_answer() {

@@ -44,6 +44,17 @@ pub trait Request: Message {
     type Error: Serialize + DeserializeOwned + Send + 'static;
 }
 
+/// What `request` asks of a request whose parameters are not all fields. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not say where to send the request: not every parameter of its channel is a field",
+    label = "the channel is incomplete",
+    note = "write `message.request_to({M}::channel(…), &bus)`"
+)]
+pub trait CompleteRequest<'a, M> {
+    fn incomplete(self) -> Requesting<'a, M>;
+}
+
 /// The error of a request whose handler never answers with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoError {}

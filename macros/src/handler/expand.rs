@@ -121,7 +121,7 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
 //                 Ok(argument) => argument,
 //                 Err(error) => return __tidings::not_extracted(&error),
 //             };
-//             __tidings::IntoOutcome::into_outcome(placed(message, argument0).await, bus)
+//             <() as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Kind>>::settle(placed(message, argument0).await, delivery, bus)
 //         }
 //     }
 fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
@@ -143,9 +143,10 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     });
     let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
+    let kind = quote_spanned!(site=> <#message_type as __tidings::Arrives>::Kind);
     let outcome = match &handler.output {
-        Some(output) => quote_spanned!(site=> <#output as __tidings::IntoOutcome>::into_outcome(#run, bus)),
-        None => quote_spanned!(site=> __tidings::IntoOutcome::into_outcome(#run, bus)),
+        Some(output) => quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
+        None => quote_spanned!(site=> <() as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
     };
     // The future's bounds are checked here: the handler's name is the place to blame.
     let future = quote_spanned! {handler.ident.span()=>
