@@ -214,13 +214,6 @@ impl<M: Message> Arrives for M {
     const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
 }
 
-/// Called by generated code.
-#[doc(hidden)]
-#[must_use]
-pub const fn incoming<M: Arrives>() -> Incoming<M> {
-    M::INCOMING
-}
-
 impl<M> Incoming<M> {
     #[must_use]
     pub const fn template(&self) -> Template {

@@ -56,11 +56,11 @@ pub mod __private {
         delivery::Delivery,
         error::AddressError,
         handler::{
-            AnyState, Arrives, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter, incoming,
+            AnyState, Arrives, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter,
             not_extracted, stub_route,
         },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
-        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned, Settle},
+        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned},
         proof::prove,
         publish::Publishing,
         request::{CompleteRequest, NoError, Request, Requesting},

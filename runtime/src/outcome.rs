@@ -147,22 +147,15 @@ tuple_outcomes!(A, B);
 tuple_outcomes!(A, B, C);
 tuple_outcomes!(A, B, C, D);
 
-/// A handler's return value, for a message of the kind `K`.
+/// A handler's return value, for a message of the kind `K`. The derive of the message names the kind.
 #[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "not an outcome",
+    note = "a handler returns nothing, `Publish<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names"
+)]
 pub trait Returned<K> {
     fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome;
-}
-
-impl<T, K: Settle<T>> Returned<K> for T {
-    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        K::settle(self, delivery, bus)
-    }
-}
-
-/// What a message's kind makes of a handler's return value. The derive names the kind.
-#[doc(hidden)]
-pub trait Settle<T> {
-    fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome;
 }
 
 /// Messages that nobody answers.
@@ -170,9 +163,9 @@ pub trait Settle<T> {
 #[derive(Debug)]
 pub enum Broadcast {}
 
-impl<T: IntoOutcome> Settle<T> for Broadcast {
-    fn settle(value: T, _delivery: &Delivery, bus: &Bus) -> Outcome {
-        value.into_outcome(bus)
+impl<T: IntoOutcome> Returned<Broadcast> for T {
+    fn settle(self, _delivery: &Delivery, bus: &Bus) -> Outcome {
+        self.into_outcome(bus)
     }
 }
 
@@ -181,9 +174,9 @@ impl<T: IntoOutcome> Settle<T> for Broadcast {
 #[derive(Debug)]
 pub struct Replies<R>(PhantomData<R>);
 
-impl<R: Serialize, T: IntoReply<R>> Settle<T> for Replies<R> {
-    fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match value.into_reply() {
+impl<R: Serialize, T: IntoReply<R>> Returned<Replies<R>> for T {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match self.into_reply() {
             Ok(reply) => answer::<_, NoError>(&Answer::Ok(reply), delivery, bus),
             Err(error) => Outcome::Failed(error),
         }
@@ -195,9 +188,9 @@ impl<R: Serialize, T: IntoReply<R>> Settle<T> for Replies<R> {
 #[derive(Debug)]
 pub struct RepliesOr<R, E>(PhantomData<(R, E)>);
 
-impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Settle<T> for RepliesOr<R, E> {
-    fn settle(value: T, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match value.into_answer() {
+impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<RepliesOr<R, E>> for T {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match self.into_answer() {
             Ok(Ok(reply)) => answer::<_, E>(&Answer::Ok(reply), delivery, bus),
             Ok(Err(error)) => answer::<R, _>(&Answer::Error(error), delivery, bus),
             Err(error) => Outcome::Failed(error),
