@@ -1,6 +1,6 @@
 //! What `#[handler]`, `#[router]` and `routes![…]` generate.
 
-use proc_macro2::{Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{ItemFn, ItemImpl, Type, ext::IdentExt};
 
@@ -174,9 +174,16 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
 fn filter(handler: &Handler) -> Option<TokenStream> {
     let expression = handler.options.filter.as_ref()?;
     let pattern = &handler.pattern;
+    let tokens = expression.to_token_stream();
+    // A struct literal needs parentheses in a condition; elsewhere they would only widen the place of an error.
+    let has_braces = tokens
+        .clone()
+        .into_iter()
+        .any(|token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
+    let condition = if has_braces { quote!((#tokens)) } else { tokens };
     Some(quote_spanned! {Span::mixed_site()=>
         match &message {
-            #pattern => if (#expression) {} else {
+            #pattern => if #condition {} else {
                 return __tidings::Outcome::Filtered;
             },
         }
