@@ -29,7 +29,7 @@ use crate::attr::Runtime;
 //         };
 //     };
 pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
-    let Handler { visibility, ident, message, arguments, .. } = handler;
+    let Handler { conditions, visibility, ident, message, arguments, .. } = handler;
     let import = runtime.import();
     let constant = format_ident!("__MESSAGE");
     let facts = facts(handler, ident, &constant);
@@ -48,10 +48,12 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     };
     let checks = argument_checks(handler);
     quote! {
+        #(#conditions)*
         #[allow(non_camel_case_types, dead_code, missing_debug_implementations)]
         #[doc(hidden)]
         #visibility struct #ident {}
 
+        #(#conditions)*
         #[allow(unused_qualifications, unused_variables)]
         const _: () = { #import #facts #call #checks };
     }
@@ -204,14 +206,28 @@ fn filter(handler: &Handler) -> Option<TokenStream> {
 //         use ::tidings::__private as __tidings;
 //         struct __Handler0 {}
 //         impl __tidings::Handler for __Handler0 { … }         // see `facts`
-//         impl __tidings::Call<Shop> for __Handler0 { … }      // see `call_body`
+//         impl __tidings::Call<Shop> for __Handler0            // see `call_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
 //         …                                                    // see `table`
-//         impl __tidings::Router for Shop { … }                // see `router_body`
+//         impl __tidings::Router for Shop                      // see `router_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
 //     };
 pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
     let Router { generics, self_type, handlers } = router;
     let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let predicates = where_clause.map(|clause| clause.predicates.iter()).into_iter().flatten();
+    // The lifetime keeps the compiler from checking the bound here and again in each handler: it is checked where the router is
+    // served, once.
+    let shared = quote! {
+        where
+            #(#predicates,)*
+            for<'__a> #self_type: ::core::marker::Send + ::core::marker::Sync + 'static
+    };
     let state = quote!(#self_type);
     let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
     let calls = markers.iter().zip(handlers).enumerate().map(|(index, (marker, handler))| {
@@ -223,7 +239,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             struct #marker {}
             #facts
             #[automatically_derived]
-            impl #impl_generics __tidings::Call<#state> for #marker #where_clause { #body }
+            impl #impl_generics __tidings::Call<#state> for #marker #shared { #body }
         }
     });
     let calls: TokenStream = calls.collect();
@@ -236,7 +252,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             #calls
             #table
             #[automatically_derived]
-            impl #impl_generics __tidings::Router for #self_type #where_clause { #body }
+            impl #impl_generics __tidings::Router for #self_type #shared { #body }
         };
     }
 }
