@@ -222,7 +222,11 @@ impl<M> Incoming<M> {
         self.template
     }
 
-    /// The message, or the outcome of one that cannot be decoded.
+    /// The message.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of a message that cannot be decoded.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
         (self.decode)(delivery).map_err(Outcome::Rejected)
     }
