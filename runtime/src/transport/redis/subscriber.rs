@@ -175,7 +175,9 @@ impl Worker {
             if policy.give_up_after.is_some_and(|limit| now() + pause >= lost + limit) {
                 return None;
             }
-            sleep(pause).await;
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
             backoff.tried = Some(now());
             match self.connector.open(CLIENT_NAME).await {
                 Ok((stream, _)) => return Some(stream),

@@ -147,6 +147,29 @@ async fn publish_plainly(mut plain: ::redis::aio::MultiplexedConnection, count: 
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed_of_subscribing_again() {
+    let server = server();
+    let redis = connected(&server).await;
+    for count in [5_000, 20_000] {
+        let start = Instant::now();
+        let names = (0..count).map(|number| channel(&format!("c:{number}"))).collect();
+        let mut reader = Reader::attach(&redis, names).await.unwrap();
+        println!("{count} names: subscribed in {:?}", start.elapsed());
+        let start = Instant::now();
+        server.run("CLIENT KILL TYPE pubsub");
+        reader.gap().await;
+        println!("{count} names: the first is back after {:?}", start.elapsed());
+        let last = format!("c:{}", count - 1);
+        eventually("all are back", || redis.status() == Status::Connected && server.subscribers(&last) == 1).await;
+        println!("{count} names: all are back after {:?}", start.elapsed());
+        drop(reader);
+        eventually("none is left", || server.subscribers("c:0") == 0 && server.subscribers(&last) == 0).await;
+        println!("{count} names: subscribed, lost, back and unsubscribed after {:?}", start.elapsed());
+    }
+}
+
 #[test]
 #[ignore = "a measurement"]
 fn speed_of_scanning() {
