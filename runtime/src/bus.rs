@@ -1,16 +1,41 @@
 //! The handle to one transport.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{
-    config::Config,
-    error::{ConnectError, PublishError},
-    message::Message,
+    channel::{ChannelWriter, Selector},
+    codec::{Codec, Format, Json, Outbound},
+    config::{Config, Reconnect},
+    delivery::Headers,
+    error::{ConnectError, PublishError, SubscribeError},
+    handler::Router,
+    message::{Message, written},
     outcome::Outgoing,
-    transport::{AnyTransport, Status, Transport},
+    publish::Receipt,
+    service::Service,
+    subscription::{Selection, Subscription},
+    transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
 };
 
 /// The cheap-to-clone handle to one transport.
+///
+/// All clones, services and subscriptions share the transport's connections; these close when the last of them is dropped.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = tidings::Bus::connect("memory:").await?;
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 pub struct Bus {
     shared: Arc<Shared>,
@@ -19,14 +44,70 @@ pub struct Bus {
 struct Shared {
     transport: AnyTransport,
     config: Config,
+    /// The first part of every message's id: random, so that no two buses share it.
+    id_prefix: String,
+    next_id: AtomicU64,
 }
 
 impl Bus {
-    /// Connects.
+    /// Connects with the default settings.
+    ///
+    /// `redis://[user[:password]@]host[:port]` is a Redis server (`rediss://` with TLS, feature `tls`); `memory:` is a new transport in
+    /// this process, and `memory:name` one that all buses of the process share by that name.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when the address is invalid, or the server is not there, does not answer within 5 seconds, or refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
     pub async fn connect(url: &str) -> Result<Self, ConnectError> {
-        let config = Config::default();
-        let transport = AnyTransport::connect(url, &config).await?;
-        Ok(Self { shared: Arc::new(Shared { transport, config }) })
+        Self::builder(url).connect().await
+    }
+
+    /// Starts a bus with settings of its own.
+    #[must_use]
+    pub fn builder(url: impl Into<String>) -> BusBuilder {
+        BusBuilder { url: url.into(), config: Config::default() }
+    }
+
+    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`).
+    ///
+    /// The subscription is live when the call returns: no message published after that is missed, except in a gap that the
+    /// subscription reports. Every subscription sees each message once, whatever other subscriptions overlap with it.
+    /// [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/),
+    /// [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/).
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] when the server refuses the channel or does not confirm it within the command timeout, or the name is
+    /// too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future unsubscribes.
+    pub async fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Result<Subscription<M>, SubscribeError> {
+        let selection = Selection::new(&selector);
+        drop(selector);
+        Subscription::open(self.clone(), selection).await
+    }
+
+    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
+    ///
+    /// Returns once the server has confirmed every subscription. The service stops when the returned handle is dropped;
+    /// [`Service::shutdown`] drains it first.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] when the server refuses one of the channels or does not confirm it within the command timeout; nothing is
+    /// subscribed then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future unsubscribes everything.
+    pub async fn serve<R: Router>(&self, router: R) -> Result<Service, SubscribeError> {
+        Service::start(self.clone(), router).await
     }
 
     /// How the bus is connected.
@@ -35,14 +116,243 @@ impl Bus {
         self.shared.transport.status()
     }
 
-    pub(crate) fn encode<M: Message>(&self, _channel: &str, _message: &M) -> Result<Outgoing, PublishError> {
-        let _ = &self.shared.config;
-        Err(PublishError::Encode { name: M::NAME, reason: String::new() })
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+
+    /// A channel with the namespace.
+    pub(crate) fn channel(&self, write: impl FnOnce(&mut ChannelWriter<'_>)) -> String {
+        let mut channel = self.namespaced();
+        write(&mut ChannelWriter::new(&mut channel));
+        channel
+    }
+
+    /// Encodes a message for a channel with the namespace.
+    pub(crate) fn outgoing<M: Message>(
+        &self,
+        channel: String,
+        message: &M,
+        headers: &Headers,
+    ) -> Result<Outgoing, PublishError> {
+        let template = M::TEMPLATE.text();
+        if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
+            return Err(PublishError::NameTooLong { template, length, limit });
+        }
+        let format = M::FORMAT.unwrap_or(self.shared.config.format);
+        if format == Format::Plain && !headers.is_empty() {
+            let reason = "a plain message carries no headers; publish it in the envelope".to_owned();
+            return Err(PublishError::Encode { name: M::NAME, reason });
+        }
+        let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
+        let id = self.next_id();
+        let outbound = Outbound::new(format, (M::NAME, M::VERSION), &id, now(), headers);
+        Json::encode(&outbound, written(message), &mut payload)
+            .map_err(|reason| PublishError::Encode { name: M::NAME, reason })?;
+        let (size, limit) = (payload.len(), self.shared.config.payload_limit);
+        if size > limit {
+            return Err(PublishError::PayloadTooLarge { template, size, limit });
+        }
+        Ok(Outgoing { template, channel, payload })
+    }
+
+    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Receipt, PublishError> {
+        let Outgoing { template, channel, payload } = outgoing;
+        match self.shared.transport.publish(channel, payload).await {
+            Ok(receivers) => Ok(Receipt { receivers }),
+            Err(failure) => Err(failed(template, failure)),
+        }
+    }
+
+    /// Connects an inbox to names without their namespace.
+    pub(crate) async fn attach(
+        &self,
+        inbox: Arc<Inbox>,
+        names: Vec<(String, NameKind)>,
+    ) -> Result<Attachment, SubscribeError> {
+        let mut wanted = Vec::with_capacity(names.len());
+        for (token, (name, kind)) in (0..).zip(names) {
+            let text = self.namespaced() + &name;
+            if let Some((length, limit)) = self.exceeds_name_limit(&text) {
+                return Err(SubscribeError::NameTooLong { length, limit });
+            }
+            wanted.push(Wanted { name: Name { text, kind }, token });
+        }
+        self.shared.transport.attach(inbox, wanted).await
+    }
+
+    /// Length and limit of a name that is too long.
+    fn exceeds_name_limit(&self, name: &str) -> Option<(usize, usize)> {
+        let limit = self.shared.config.name_limit;
+        // A name has at least as many bytes as characters, so most need no counting.
+        let length = if name.len() > limit { name.chars().count() } else { 0 };
+        (length > limit).then_some((length, limit))
+    }
+
+    fn namespaced(&self) -> String {
+        let mut name = String::with_capacity(NAME_GUESS);
+        if let Some(namespace) = &self.shared.config.namespace {
+            name.push_str(namespace);
+            name.push(':');
+        }
+        name
+    }
+
+    fn next_id(&self) -> String {
+        let number = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
+        let mut id = String::with_capacity(self.shared.id_prefix.len() + 20);
+        id.push_str(&self.shared.id_prefix);
+        id.push_str(itoa::Buffer::new().format(number));
+        id
     }
 }
 
+/// Room for most channels and messages without a second allocation.
+const NAME_GUESS: usize = 64;
+const PAYLOAD_GUESS: usize = 256;
+
 impl fmt::Debug for Bus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Bus").finish_non_exhaustive()
+        formatter.debug_struct("Bus").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+fn now() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
+    match failure {
+        PublishFailure::Refused { reason, rule } => {
+            PublishError::Refused { channel: template.to_owned(), reason, rule }
+        }
+        PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
+        PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
+        PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },
+        PublishFailure::Server(reason) => PublishError::Server { template, reason },
+    }
+}
+
+/// The settings of a bus. Every one has a default that is right for most programs.
+#[derive(Clone)]
+#[must_use = "nothing is connected until `connect` is awaited"]
+pub struct BusBuilder {
+    url: String,
+    config: Config,
+}
+
+impl BusBuilder {
+    /// A prefix for every channel: with `"shop"`, `orders:7` is `shop:orders:7` on the server. Default: none.
+    ///
+    /// Buses with different namespaces share a server without hearing each other. The numbered databases of Redis do not do
+    /// that: publish/subscribe ignores them.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.config.namespace = Some(namespace.into());
+        self
+    }
+
+    /// How messages are written that do not choose a format themselves. Default: [`Format::Envelope`].
+    pub fn format(mut self, format: Format) -> Self {
+        self.config.format = format;
+        self
+    }
+
+    /// The largest payload that is sent or accepted, in bytes, 1 to 512 MiB. Default: 10 MiB.
+    ///
+    /// Redis disconnects every subscriber whose output buffer exceeds its limit (32 MiB by default), so a larger limit here
+    /// wants a larger `client-output-buffer-limit` there.
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.config.payload_limit = bytes;
+        self
+    }
+
+    /// The longest channel name with its namespace, in characters, at least 1. Default: 512.
+    pub fn name_limit(mut self, characters: usize) -> Self {
+        self.config.name_limit = characters;
+        self
+    }
+
+    /// User and password for the server. They replace those in the address.
+    pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.config.username = Some(username.into());
+        self.config.password = Some(password.into());
+        self
+    }
+
+    /// Certificates, as PEM text, of an authority to trust besides those of the system. Needs the feature `tls` and `rediss://`.
+    pub fn certificate_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.config.certificate_authority = Some(pem.into());
+        self
+    }
+
+    /// How long connecting may take, with name resolution, TLS and log-in. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a publish or the confirmation of a subscription may take. Default: 5 s.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.config.command_timeout = timeout;
+        self
+    }
+
+    /// After how much silence the server is asked for a sign of life, and how long it may take. Defaults: 5 s and 5 s.
+    ///
+    /// A server that hangs is noticed within the sum of both.
+    pub fn ping(mut self, interval: Duration, deadline: Duration) -> Self {
+        self.config.ping_interval = interval;
+        self.config.ping_deadline = deadline;
+        self
+    }
+
+    /// How a lost connection is made anew. Default: at once, then with pauses of up to 50 ms that double up to 5 s, for ever.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.config.reconnect = reconnect;
+        self
+    }
+
+    /// The bounds of each subscription's buffer: messages and bytes. Default: 16,384 messages, 16 MiB.
+    ///
+    /// A full buffer drops its oldest messages; the subscription reports how many.
+    pub fn subscription_buffer(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.subscription_buffer.messages = messages;
+        self.config.subscription_buffer.bytes = bytes;
+        self
+    }
+
+    /// The bounds of what waits for each handler of a service: messages and bytes. Default: 16,384 messages, 16 MiB.
+    ///
+    /// Messages wait when their handler is at its concurrency or works on an earlier message of their channel. A full buffer
+    /// drops its oldest messages; they are counted and logged.
+    pub fn handler_buffer(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.handler_buffer.messages = messages;
+        self.config.handler_buffer.bytes = bytes;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], as for [`Bus::connect`], and when a setting is out of its range.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn connect(self) -> Result<Bus, ConnectError> {
+        self.config.validate().map_err(ConnectError::InvalidConfig)?;
+        let transport = AnyTransport::connect(&self.url, &self.config).await?;
+        let random = RandomState::new().build_hasher().finish();
+        let id_prefix = format!("{random:016x}-");
+        let shared = Shared { transport, config: self.config, id_prefix, next_id: AtomicU64::new(1) };
+        Ok(Bus { shared: Arc::new(shared) })
+    }
+}
+
+impl fmt::Debug for BusBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address and the settings may hold credentials.
+        formatter.debug_struct("BusBuilder").finish_non_exhaustive()
     }
 }

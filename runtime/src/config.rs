@@ -47,6 +47,54 @@ impl Default for Config {
     }
 }
 
+/// Redis's own limit for one string.
+const PAYLOAD_MAX: usize = 512 * 1024 * 1024;
+
+impl Config {
+    /// What is wrong with the settings.
+    pub(crate) fn validate(&self) -> Result<(), String> {
+        if !(1..=PAYLOAD_MAX).contains(&self.payload_limit) {
+            return Err(format!("`payload_limit` is {}, but must be 1 to {PAYLOAD_MAX} bytes", self.payload_limit));
+        }
+        if self.name_limit == 0 {
+            return Err("`name_limit` must be at least 1 character".to_owned());
+        }
+        for (setting, duration) in [
+            ("connect_timeout", self.connect_timeout),
+            ("command_timeout", self.command_timeout),
+            ("ping interval", self.ping_interval),
+            ("ping deadline", self.ping_deadline),
+        ] {
+            if duration.is_zero() {
+                return Err(format!("the {setting} must be longer than zero"));
+            }
+        }
+        for (setting, bounds) in
+            [("subscription_buffer", self.subscription_buffer), ("handler_buffer", self.handler_buffer)]
+        {
+            if bounds.messages == 0 || bounds.bytes == 0 {
+                return Err(format!("`{setting}` must have room for at least 1 message and 1 byte"));
+            }
+        }
+        match self.namespace.as_deref() {
+            Some("") => Err("the namespace is empty: leave it out".to_owned()),
+            Some(namespace) => validate_namespace(namespace),
+            None => Ok(()),
+        }
+    }
+}
+
+fn validate_namespace(namespace: &str) -> Result<(), String> {
+    let special =
+        |character: char| character.is_whitespace() || character.is_control() || "*?[]\\{}%".contains(character);
+    match namespace.chars().find(|&character| special(character)) {
+        Some(character) => {
+            Err(format!("the namespace `{}` has {character:?}, which is special in patterns", namespace.escape_debug()))
+        }
+        None => Ok(()),
+    }
+}
+
 /// How a lost connection is made anew: at once, then after pauses that double up to a maximum, each drawn at random between zero
 /// and its full length so that many clients do not return in step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,25 +1,70 @@
 //! What a handler can know of a message beyond its value.
 
-use crate::{error::Rejection, message::Message, transport::frame::Frame};
+use std::{
+    fmt,
+    ops::Range,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
-/// The metadata of one received message.
-#[derive(Debug)]
+use serde::{
+    Deserialize, Deserializer, Serialize, Serializer,
+    de::{self, IgnoredAny, MapAccess, Visitor},
+};
+
+use crate::{
+    channel::{Address, ChannelReader},
+    codec::{Codec, DecodeError, Expected, Inbound, Json},
+    error::{AddressError, Rejection},
+    message::{self, Message},
+    transport::frame::Frame,
+};
+
+/// One received message, with its metadata.
+///
+/// Id, time and headers come from the envelope; a plain message has none of them. `Debug` leaves the payload out.
 pub struct Delivery {
     frame: Frame,
+    id: Option<Id>,
+    timestamp: Option<u64>,
     headers: Headers,
 }
 
-/// The headers of a message.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers {
-    entries: Vec<(String, String)>,
+/// An id: nearly always a piece of the payload, which then needs no copy.
+#[derive(Debug)]
+enum Id {
+    InPayload(Range<usize>),
+    Owned(String),
 }
 
 impl Delivery {
-    /// The channel, without the bus's namespace.
+    pub(crate) fn frame(&self) -> &Frame {
+        &self.frame
+    }
+
+    pub(crate) fn new(frame: Frame) -> Self {
+        Self { frame, id: None, timestamp: None, headers: Headers::default() }
+    }
+
+    /// The channel on which the message arrived, without the bus's namespace.
     #[must_use]
     pub fn channel(&self) -> &str {
+        // A message is only handed out after its channel was read as text.
         str::from_utf8(self.frame.channel()).unwrap_or_default()
+    }
+
+    /// The id that the publisher gave the message.
+    #[must_use]
+    pub fn id(&self) -> Option<&str> {
+        match self.id.as_ref()? {
+            Id::InPayload(range) => str::from_utf8(&self.frame.payload()[range.clone()]).ok(),
+            Id::Owned(id) => Some(id),
+        }
+    }
+
+    /// When the message was published, by the publisher's clock, to the millisecond.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<SystemTime> {
+        self.timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
     }
 
     /// The headers.
@@ -28,10 +73,175 @@ impl Delivery {
         &self.headers
     }
 
+    /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, so there it is always 1.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        1
+    }
+
+    /// The payload as it arrived.
+    #[must_use]
+    pub fn payload(&self) -> &[u8] {
+        self.frame.payload()
+    }
+
     /// Decodes the message and checks it against the channel. Called by generated code, once, before the metadata is read.
+    ///
+    /// # Errors
+    ///
+    /// The reason for which the message is not handled.
     #[doc(hidden)]
     pub fn decode<M: Message>(&mut self) -> Result<M, Rejection> {
-        serde_json::from_slice(self.frame.payload())
-            .map_err(|error| Rejection::Undecodable { name: M::NAME, reason: error.to_string() })
+        let payload = self.frame.payload();
+        let (read, inbound): (message::Read<M>, Inbound<'_>) =
+            Json::decode(&Expected::new(M::NAME, M::VERSION), payload).map_err(reject::<M>)?;
+        let message = message::from_read(read);
+        let id = inbound.id.map(|id| Id::new(&id, payload));
+        verify(&message, self.frame.channel())
+            .map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })?;
+        self.id = id;
+        self.timestamp = inbound.timestamp;
+        self.headers = inbound.headers;
+        Ok(message)
     }
+
+    /// The typed address of the channel.
+    ///
+    /// # Errors
+    ///
+    /// [`AddressError`] when the channel is no address of `M`: never for the message that was delivered here.
+    pub fn address<M: Message>(&self) -> Result<Address<M>, AddressError> {
+        Address::parse(self.channel())
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Delivery")
+            .field("channel", &self.channel())
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
+
+fn reject<M: Message>(error: DecodeError) -> Rejection {
+    match error {
+        DecodeError::Invalid(reason) => Rejection::Undecodable { name: M::NAME, reason },
+        DecodeError::WrongType(found) => Rejection::WrongType { name: M::NAME, found },
+        DecodeError::NewerVersion(found) => Rejection::NewerVersion { name: M::NAME, found, known: M::VERSION },
+    }
+}
+
+fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), AddressError> {
+    let channel = str::from_utf8(channel).map_err(|_| AddressError::Mismatch)?;
+    let mut reader = ChannelReader::new(channel);
+    message.verify(&mut reader)?;
+    reader.finish()
+}
+
+impl Id {
+    fn new(id: &str, payload: &[u8]) -> Self {
+        let offset = (id.as_ptr() as usize).wrapping_sub(payload.as_ptr() as usize);
+        let range = offset..offset.wrapping_add(id.len());
+        // The comparison keeps this right even where the id was unescaped into memory of its own.
+        match payload.get(range.clone()) {
+            Some(bytes) if bytes == id.as_bytes() => Self::InPayload(range),
+            _ => Self::Owned(id.to_owned()),
+        }
+    }
+}
+
+/// Names and values that travel beside a message. Names are compared exactly; the last value set for a name counts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers {
+    entries: Vec<(String, String)>,
+}
+
+impl Headers {
+    /// The value of a header.
+    #[must_use]
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.entries.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// All headers, in the order in which they were set.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.entries.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Sets a header.
+    pub fn set(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        let (name, value) = (name.into(), value.into());
+        match self.entries.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, old)) => *old = value,
+            None => self.entries.push((name, value)),
+        }
+    }
+}
+
+impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Headers {
+    fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
+        let mut headers = Self::default();
+        for (name, value) in entries {
+            headers.set(name, value);
+        }
+        headers
+    }
+}
+
+/// More headers than any use has, and few enough to search one by one.
+const HEADERS_MAX: usize = 256;
+
+impl Serialize for Headers {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_map(self.iter())
+    }
+}
+
+impl<'de> Deserialize<'de> for Headers {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeadersVisitor;
+
+        impl<'de> Visitor<'de> for HeadersVisitor {
+            type Value = Headers;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a map of texts")
+            }
+
+            fn visit_unit<E>(self) -> Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Headers, A::Error> {
+                let mut headers = Headers::default();
+                while let Some(name) = entries.next_key::<String>()? {
+                    // A foreign value that is no text is nobody's header, and no reason to lose the message.
+                    if let TextOrOther::Text(value) = entries.next_value()? {
+                        if headers.entries.len() == HEADERS_MAX {
+                            return Err(de::Error::custom(format_args!("more than {HEADERS_MAX} headers")));
+                        }
+                        headers.set(name, value);
+                    }
+                }
+                Ok(headers)
+            }
+        }
+
+        deserializer.deserialize_any(HeadersVisitor)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum TextOrOther {
+    Text(String),
+    Other(#[allow(dead_code)] IgnoredAny),
 }

@@ -71,6 +71,20 @@ pub enum Rejection {
     },
 }
 
+impl Rejection {
+    /// The kind of rejection in two words, without anything that comes from the payload: for logs and labels.
+    #[must_use]
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Undecodable { .. } => "undecodable payload",
+            Self::WrongType { .. } => "wrong type",
+            Self::NewerVersion { .. } => "newer version",
+            Self::Address { .. } => "address mismatch",
+            Self::TooLarge { .. } => "payload too large",
+        }
+    }
+}
+
 /// Why a connection could not be made.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]

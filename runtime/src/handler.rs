@@ -2,7 +2,15 @@
 
 use std::{convert::Infallible, fmt, time::Duration};
 
-use crate::{bus::Bus, channel::Address, delivery::Delivery, message::Message, outcome::Outcome, route::Route};
+use crate::{
+    bus::Bus,
+    channel::{Address, Segment, Template},
+    delivery::Delivery,
+    error::Rejection,
+    message::Message,
+    outcome::Outcome,
+    route::{Route, TableStorage},
+};
 
 /// An asynchronous function that takes one message type. `#[handler]` implements it.
 #[diagnostic::on_unimplemented(
@@ -11,8 +19,6 @@ use crate::{bus::Bus, channel::Address, delivery::Delivery, message::Message, ou
     note = "write `#[handler]` on the asynchronous function"
 )]
 pub trait Handler {
-    /// The message.
-    type Message: Message;
     /// The handler's channel and options.
     const ROUTE: Route;
 }
@@ -76,7 +82,7 @@ impl<'a, S> Context<'a, S> {
     label = "cannot be extracted",
     note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`"
 )]
-pub trait Extract<'a, M: Message, S>: Sized {
+pub trait Extract<'a, M, S>: Sized {
     /// Takes the argument out of the delivery.
     ///
     /// # Errors
@@ -105,13 +111,13 @@ impl From<Infallible> for ExtractError {
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for &'a Delivery {
+impl<'a, M, S> Extract<'a, M, S> for &'a Delivery {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.delivery)
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for &'a crate::delivery::Headers {
+impl<'a, M, S> Extract<'a, M, S> for &'a crate::delivery::Headers {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.delivery.headers())
     }
@@ -123,13 +129,13 @@ impl<'a, M: Message, S> Extract<'a, M, S> for Address<M> {
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for &'a Bus {
+impl<'a, M, S> Extract<'a, M, S> for &'a Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.bus)
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for Bus {
+impl<'a, M, S> Extract<'a, M, S> for Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.bus.clone())
     }
@@ -139,7 +145,7 @@ impl<'a, M: Message, S> Extract<'a, M, S> for Bus {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<T>(pub T);
 
-impl<'a, M: Message, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
+impl<'a, M, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(Self(T::from_state(context.state)))
     }
@@ -160,6 +166,104 @@ impl<T: Clone> FromState<T> for T {
     fn from_state(state: &T) -> Self {
         state.clone()
     }
+}
+
+/// A state that has every part, so that the arguments of a handler can be checked before its router is known.
+///
+/// It does not implement `Clone`, so it is no part of itself and the two implementations never meet.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AnyState {}
+
+impl<T> FromState<AnyState> for T {
+    fn from_state(state: &AnyState) -> Self {
+        match *state {}
+    }
+}
+
+/// The message of a handler, as the generated code uses it.
+///
+/// The macro makes one constant of it for each handler. Only there is the type asked to be a message: a type that is none gives
+/// one error, and everything else in the generated code still has a meaning. It is no associated type of [`Handler`], because
+/// a public function may take a message that is private to its crate.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Incoming<M> {
+    template: Template,
+    decode: fn(&mut Delivery) -> Result<M, Rejection>,
+}
+
+/// `Message`, without a list of every other message of the program in its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "not a message",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Arrives: Sized {
+    const INCOMING: Incoming<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Message> Arrives for M {
+    const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
+}
+
+/// Called by generated code.
+#[doc(hidden)]
+#[must_use]
+pub const fn incoming<M: Arrives>() -> Incoming<M> {
+    M::INCOMING
+}
+
+impl<M> Incoming<M> {
+    #[must_use]
+    pub const fn template(&self) -> Template {
+        self.template
+    }
+
+    /// The message, or the outcome of one that cannot be decoded.
+    pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
+        (self.decode)(delivery).map_err(Outcome::Rejected)
+    }
+}
+
+/// The route of a handler whose macro has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[must_use]
+pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
+    Route::new(handler, handler, Template::new(handler, segments), HandlerOptions::DEFAULT)
+}
+
+/// A router to stand in where `routes![…]` has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct StubRouter;
+
+impl StubRouter {
+    pub fn with_state<S>(self, _state: S) -> Self {
+        self
+    }
+}
+
+impl Router for StubRouter {
+    const ROUTES: &'static [Route] = &[];
+
+    fn table() -> crate::route::RouteTable {
+        static STORAGE: TableStorage<1, 2> = TableStorage::build(&[]);
+        STORAGE.table(&[])
+    }
+
+    async fn dispatch(&self, _route: usize, _delivery: &mut Delivery, _bus: &Bus) -> Outcome {
+        Outcome::Done
+    }
+}
+
+/// The outcome of a delivery whose argument could not be extracted. Called by generated code.
+#[doc(hidden)]
+#[must_use]
+pub fn not_extracted(error: &ExtractError) -> Outcome {
+    Outcome::Failed(error.to_string())
 }
 
 /// The options of a handler, as `#[handler(…)]` writes them.

@@ -3,11 +3,13 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod testing;
 
 mod bus;
 mod codec;
 mod config;
 mod delivery;
+mod dispatch;
 mod error;
 mod handler;
 mod message;
@@ -15,34 +17,51 @@ mod outcome;
 mod proof;
 mod publish;
 mod route;
+mod service;
+mod subscription;
 mod transport;
 
 pub use self::{
-    bus::Bus,
+    bus::{Bus, BusBuilder},
     channel::{Address, ChannelParam},
-    codec::Format,
+    codec::{Codec, Format, Json},
     config::Reconnect,
     delivery::{Delivery, Headers},
     error::{AddressError, ConnectError, PublishError, Rejection, SubscribeError},
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
-    publish::{Publishing, Receipt},
+    publish::{PublishFuture, Publishing, Receipt},
     route::Route,
+    service::{HandlerStats, Service, ServiceStats, ShutdownError},
+    subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{Gap, GapCause, Status},
 };
 #[doc(inline)]
-pub use tidings_macros::{ChannelParam, Message, handler, router};
+pub use tidings_macros::{ChannelParam, Message, handler, router, routes};
 
 /// What the macros name. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        handler::{Call, Context},
-        message::AddressedByFields,
-        outcome::Outcome,
+        bus::Bus,
+        channel::{
+            Address, ChannelParam, ChannelReader, ChannelWriter, IntoParam, InvalidParam, Params, Segment, Selector,
+            Shape, Template,
+            address::{AddressOf, Parameter, parameter, rest_parameter},
+        },
+        codec::Format,
+        delivery::Delivery,
+        error::AddressError,
+        handler::{
+            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter, incoming,
+            not_extracted, stub_route,
+        },
+        message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
+        outcome::{IntoOutcome, Outcome},
         proof::prove,
-        route::{RouteTable, TableStorage, literal_slots, nodes},
+        publish::Publishing,
+        route::{Route, RouteTable, TableStorage, literal_slots, nodes},
     };
     pub use serde;
 }

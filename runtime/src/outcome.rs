@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     bus::Bus,
     channel::{Address, ChannelWriter},
+    delivery::Headers,
     error::Rejection,
     message::{AddressedByFields, Message},
 };
@@ -29,6 +30,8 @@ pub enum Outcome {
 #[derive(Debug)]
 #[doc(hidden)]
 pub struct Outgoing {
+    pub(crate) template: &'static str,
+    /// With the namespace.
     pub(crate) channel: String,
     pub(crate) payload: Vec<u8>,
 }
@@ -107,14 +110,18 @@ impl<M: Message> Publish<M> {
 
 impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
-        let encoded: Result<Vec<_>, _> =
-            self.messages.iter().map(|(channel, message)| bus.encode(channel, message)).collect();
+        let encode = |(channel, message): &(String, M)| {
+            let channel = bus.channel(|name| name.literal(channel));
+            bus.outgoing(channel, message, &Headers::default())
+        };
+        let encoded: Result<Vec<_>, _> = self.messages.iter().map(encode).collect();
         encoded.map_or_else(|error| Outcome::Failed(error.to_string()), Outcome::Publish)
     }
 }
 
 macro_rules! tuple_outcomes {
     ($($name:ident),*) => {
+        #[diagnostic::do_not_recommend]
         impl<$($name: Message),*> IntoOutcome for ($(Publish<$name>,)*) {
             #[allow(non_snake_case)]
             fn into_outcome(self, bus: &Bus) -> Outcome {

@@ -1,52 +1,105 @@
 //! Publishing one message.
 
 use std::{
-    future::{IntoFuture, Ready, ready},
-    marker::PhantomData,
+    fmt,
+    future::{IntoFuture, ready},
+    pin::Pin,
+    task::{Context, Poll},
 };
 
 use crate::{
     bus::Bus,
-    channel::Address,
+    channel::{Address, Params},
+    delivery::Headers,
     error::PublishError,
     message::{AddressedByFields, Message},
 };
 
 /// A publish that is sent when it is awaited.
-#[derive(Debug)]
 #[must_use = "nothing is published until this is awaited"]
 pub struct Publishing<'a, M> {
-    message: PhantomData<&'a M>,
+    bus: &'a Bus,
+    message: &'a M,
+    headers: Headers,
+    /// With the namespace.
+    channel: String,
 }
 
 /// What the server said of a published message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// How many subscribers received it, where the server can tell.
+    /// How many subscriptions the server passed the message to, where it can tell: `Some` on one server and in memory.
+    ///
+    /// It counts the connections that were subscribed, once for each matching pattern, not the handlers that worked on the
+    /// message: all subscriptions of one bus to one channel count once, and a connection can break after it was counted.
+    /// [PUBLISH](https://redis.io/docs/latest/commands/publish/).
     pub receivers: Option<u64>,
 }
 
 impl<'a, M: Message> Publishing<'a, M> {
     #[doc(hidden)]
-    pub fn by_fields(_message: &'a M, _bus: &'a Bus) -> Self
+    pub fn by_fields(message: &'a M, bus: &'a Bus) -> Self
     where
         M: AddressedByFields,
     {
-        Self { message: PhantomData }
+        let channel = bus.channel(|channel| message.write_channel(channel));
+        Self { bus, message, headers: Headers::default(), channel }
     }
 
     #[doc(hidden)]
-    pub fn to(_message: &'a M, _address: &Address<M>, _bus: &'a Bus) -> Self {
-        Self { message: PhantomData }
+    pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
+        let channel = bus.channel(|channel| address.write(channel));
+        Self { bus, message, headers: Headers::default(), channel }
+    }
+
+    /// Sets a header. A plain message carries none: the publish then fails.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.set(name, value);
+        self
     }
 }
 
-impl<M: Message> IntoFuture for Publishing<'_, M> {
+impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     type Output = Result<Receipt, PublishError>;
-    type IntoFuture = Ready<Self::Output>;
+    type IntoFuture = PublishFuture<'a>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        ready(Ok(Receipt { receivers: None }))
+    /// Encodes the message. It is sent at the first poll; publishes that are polled one after the other arrive in that order.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future after the first poll does not call the message back.
+    fn into_future(self) -> PublishFuture<'a> {
+        let Self { bus, message, headers, channel } = self;
+        match bus.outgoing(channel, message, &headers) {
+            Ok(outgoing) => PublishFuture { inner: Box::pin(bus.send(outgoing)) },
+            Err(error) => PublishFuture { inner: Box::pin(ready(Err(error))) },
+        }
+    }
+}
+
+impl<M> fmt::Debug for Publishing<'_, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Publishing").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+/// The future of a publish.
+#[must_use = "nothing is published until this is awaited"]
+pub struct PublishFuture<'a> {
+    inner: Pin<Box<dyn Future<Output = Result<Receipt, PublishError>> + Send + 'a>>,
+}
+
+impl Future for PublishFuture<'_> {
+    type Output = Result<Receipt, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for PublishFuture<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PublishFuture").finish_non_exhaustive()
     }
 }

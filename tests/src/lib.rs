@@ -1,1 +1,22 @@
-//! The test harness.
+//! The test harness: real servers, one interface to memory and Redis, and waiting with a deadline.
+//!
+//! | part | for |
+//! |--|--|
+//! | [`on_both!`] | a promise to users: one test body, run on memory and on a real redis-server |
+//! | [`World`] | what such a body runs on: buses, faults, and what the server says of its subscriptions |
+//! | [`RedisServer`] | a server of a test's own, to kill, pause, restart and ask |
+//! | [`Recorder`] | what handlers saw, to wait for |
+//! | [`eventually`] | a condition that must come true within a deadline |
+//!
+//! Nothing here sleeps for a fixed time and hopes; whatever goes wrong is a panic that says what was waited for.
+#![allow(clippy::missing_panics_doc, reason = "panicking is how a test harness reports")]
+
+mod port;
+mod recorder;
+mod redis_server;
+mod wait;
+mod world;
+
+#[doc(hidden)]
+pub use self::world::run;
+pub use self::{recorder::Recorder, redis_server::RedisServer, wait::eventually, world::World};

@@ -1,27 +1,377 @@
-//! Stub.
-use super::{Attachment, PublishFailure, Status, Transport, Wanted, inbox::Inbox};
-use crate::{config::Config, error::SubscribeError};
-use std::sync::Arc;
+//! A broker in this process that behaves like Redis's publish/subscribe, with faults that a test can cause.
+//!
+//! Each bus is a connection with a registry of its own, as on Redis: overlapping subscriptions of one bus share it, and the
+//! number of receivers counts connections and patterns, not local subscribers.
 
-#[derive(Debug)]
-pub(crate) struct Memory;
+use std::{
+    collections::HashMap,
+    fmt,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::sync::Notify;
+
+use crate::{
+    config::Config,
+    error::SubscribeError,
+    transport::{
+        Attachment, Detach, GapCause, NameKind, PublishFailure, Status, Transport, Wanted,
+        frame::Frame,
+        glob,
+        inbox::{Inbox, Item},
+        registry::{CommandBounds, Confirmation, Registry},
+    },
+};
+
+/// One bus's connection to a broker.
+pub(crate) struct Memory {
+    broker: Arc<Broker>,
+    connection: Arc<Connection>,
+}
+
+/// The server's part.
+pub(crate) struct Broker {
+    state: Mutex<State>,
+    /// Told of every change of [`State::condition`].
+    changed: Notify,
+}
+
+struct State {
+    condition: Condition,
+    connections: Vec<Arc<Connection>>,
+    /// What was published while the server was frozen: it runs when the server goes on, like bytes in a socket.
+    backlog: Vec<(String, Vec<u8>)>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Condition {
+    Up,
+    Stopped,
+    Frozen { since: Instant },
+}
+
+struct Connection {
+    broker: Weak<Broker>,
+    registry: Mutex<Registry>,
+    /// Bytes of the namespace and its separator at the start of each channel.
+    prefix: usize,
+    payload_limit: usize,
+    command_timeout: Duration,
+    /// After how long a silent server counts as gone.
+    patience: Duration,
+}
+
+/// Brokers that are shared by name, for as long as somebody holds them.
+static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(Mutex::default);
+
+/// How long a publish waits for a service that does not keep up, as the reader of a Redis connection does.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 impl Memory {
-    pub(crate) fn connect(_broker: &str, _config: &Config) -> Self {
-        Self
+    /// Connects to the broker of that name, or to a new one of its own where the name is empty.
+    pub(crate) fn connect(name: &str, config: &Config) -> Self {
+        let broker = if name.is_empty() { Broker::new() } else { Broker::named(name) };
+        let connection = Arc::new(Connection {
+            broker: Arc::downgrade(&broker),
+            registry: Mutex::new(Registry::new(Confirmation::ByServer)),
+            prefix: config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1),
+            payload_limit: config.payload_limit,
+            command_timeout: config.command_timeout,
+            patience: config.ping_interval + config.ping_deadline,
+        });
+        broker.lock().connections.push(Arc::clone(&connection));
+        Self { broker, connection }
     }
 }
 
 impl Transport for Memory {
-    async fn publish(&self, _channel: String, _payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
-        Err(PublishFailure::NotConnected(String::new()))
+    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
+        let timeout = self.connection.command_timeout;
+        let (receivers, full) = match self.broker.publish(channel, payload) {
+            Published::Now { receivers, full } => (receivers, full),
+            Published::Refused => return Err(PublishFailure::NotConnected("the memory broker is stopped".to_owned())),
+            Published::Later => {
+                return match tokio::time::timeout(timeout, self.broker.leaves_frozen()).await {
+                    Ok(()) => Ok(None),
+                    Err(_) => Err(PublishFailure::TimedOut(timeout)),
+                };
+            }
+        };
+        for inbox in full {
+            // A service that is stuck stalls its publishers for a moment only, as it would stall a connection.
+            let _ = tokio::time::timeout(PATIENCE, inbox.has_space()).await;
+        }
+        Ok(Some(receivers))
     }
 
-    async fn attach(&self, _inbox: Arc<Inbox>, _names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
-        Err(SubscribeError::NotConnected { reason: String::new() })
+    async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        let (attachment, id, attached) = {
+            let state = self.broker.lock();
+            let mut registry = self.connection.lock();
+            let (id, attached) = registry.attach(inbox, names);
+            let attachment = Attachment::new(Arc::clone(&self.connection) as Arc<dyn Detach>, id);
+            if state.condition == Condition::Up {
+                settle(&mut registry);
+            }
+            (attachment, id, attached)
+        };
+        let timeout = self.connection.command_timeout;
+        match tokio::time::timeout(timeout, attached).await {
+            Ok(Ok(result)) => result.map(|()| attachment),
+            Ok(Err(_)) => Err(SubscribeError::NotConnected { reason: "the memory broker is gone".to_owned() }),
+            Err(_) => {
+                let channel = self.connection.lock().first_unconfirmed(id).unwrap_or_default();
+                Err(SubscribeError::TimedOut { channel, timeout })
+            }
+        }
     }
 
     fn status(&self) -> Status {
-        Status::Closed
+        match self.broker.lock().condition {
+            Condition::Up => Status::Connected,
+            Condition::Stopped => Status::Reconnecting { cause: stopped() },
+            Condition::Frozen { since } if since.elapsed() > self.connection.patience => {
+                Status::Reconnecting { cause: GapCause::Timeout }
+            }
+            Condition::Frozen { .. } => Status::Connected,
+        }
     }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.broker.lock().connections.retain(|connection| !Arc::ptr_eq(connection, &self.connection));
+    }
+}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Memory").finish_non_exhaustive()
+    }
+}
+
+/// What became of a publish.
+enum Published {
+    Now {
+        receivers: u64,
+        full: Vec<Arc<Inbox>>,
+    },
+    /// The server is frozen.
+    Later,
+    /// The server is stopped.
+    Refused,
+}
+
+impl Broker {
+    pub(crate) fn new() -> Arc<Self> {
+        let state = State { condition: Condition::Up, connections: Vec::new(), backlog: Vec::new() };
+        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
+    }
+
+    pub(crate) fn named(name: &str) -> Arc<Self> {
+        let mut brokers = BROKERS.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(broker) = brokers.get(name).and_then(Weak::upgrade) {
+            return broker;
+        }
+        brokers.retain(|_, broker| broker.strong_count() > 0);
+        let broker = Self::new();
+        brokers.insert(name.to_owned(), Arc::downgrade(&broker));
+        broker
+    }
+
+    fn publish(&self, channel: String, payload: Vec<u8>) -> Published {
+        let mut state = self.lock();
+        match state.condition {
+            Condition::Stopped => Published::Refused,
+            Condition::Frozen { .. } => {
+                state.backlog.push((channel, payload));
+                Published::Later
+            }
+            Condition::Up => {
+                let (receivers, full) = state.deliver(&channel, &payload);
+                Published::Now { receivers, full }
+            }
+        }
+    }
+
+    /// Publishes past every bus, as another program would.
+    pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
+        match self.publish(channel.to_owned(), payload.to_owned()) {
+            Published::Now { receivers, .. } => receivers,
+            Published::Later | Published::Refused => 0,
+        }
+    }
+
+    /// Cuts every connection; all of them come back at once.
+    pub(crate) fn disconnect(&self) {
+        let state = self.lock();
+        for connection in &state.connections {
+            let mut registry = connection.lock();
+            registry.connection_lost(
+                &GapCause::Disconnected("the memory broker cut the connection".to_owned()),
+                Instant::now(),
+            );
+            settle(&mut registry);
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        let mut state = self.lock();
+        state.condition = Condition::Stopped;
+        state.backlog.clear();
+        for connection in &state.connections {
+            connection.lock().connection_lost(&stopped(), Instant::now());
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn freeze(&self) {
+        let mut state = self.lock();
+        if state.condition == Condition::Up {
+            state.condition = Condition::Frozen { since: Instant::now() };
+        }
+    }
+
+    /// Goes on, from stopped or frozen.
+    pub(crate) fn start(&self) {
+        let mut state = self.lock();
+        if let Condition::Frozen { since } = state.condition {
+            for connection in &state.connections {
+                if since.elapsed() > connection.patience {
+                    // The client has left its connection, so what follows from the backlog does not reach it.
+                    let noticed = since + connection.patience;
+                    connection.lock().connection_lost(&GapCause::Timeout, noticed);
+                }
+            }
+        }
+        state.condition = Condition::Up;
+        for (channel, payload) in std::mem::take(&mut state.backlog) {
+            state.deliver(&channel, &payload);
+        }
+        for connection in &state.connections {
+            settle(&mut connection.lock());
+        }
+        drop(state);
+        self.changed.notify_waiters();
+    }
+
+    pub(crate) fn subscribers(&self, channel: &str) -> u64 {
+        let state = self.lock();
+        let subscribed = state.connections.iter().filter(|connection| {
+            let registry = connection.lock();
+            registry.find(NameKind::Channel, channel.as_bytes()).is_some_and(|id| registry.is_wanted(id))
+        });
+        subscribed.count() as u64
+    }
+
+    pub(crate) fn patterns(&self) -> u64 {
+        let mut patterns: Vec<String> = Vec::new();
+        for connection in &self.lock().connections {
+            connection.lock().deliver_matching(
+                |pattern| {
+                    patterns.push(pattern.to_owned());
+                    false
+                },
+                |_| Item::Lagged(0),
+            );
+        }
+        patterns.sort_unstable();
+        patterns.dedup();
+        patterns.len() as u64
+    }
+
+    pub(crate) fn subscriber_connections(&self) -> u64 {
+        let state = self.lock();
+        state.connections.iter().filter(|connection| !connection.lock().is_empty()).count() as u64
+    }
+
+    async fn leaves_frozen(&self) {
+        loop {
+            let changed = self.changed.notified();
+            tokio::pin!(changed);
+            // Registered before the check, so that a change between the two is not missed.
+            changed.as_mut().enable();
+            if !matches!(self.lock().condition, Condition::Frozen { .. }) {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// Delivers to everyone under one lock, so that all see one order.
+    fn deliver(&self, channel: &str, payload: &[u8]) -> (u64, Vec<Arc<Inbox>>) {
+        let mut bytes = Vec::with_capacity(channel.len() + payload.len());
+        bytes.extend_from_slice(channel.as_bytes());
+        bytes.extend_from_slice(payload);
+        let bytes = Bytes::from(bytes);
+        let (mut receivers, mut full) = (0, Vec::new());
+        for connection in &self.connections {
+            let mut registry = connection.lock();
+            let item = |token| connection.item(&bytes, channel.len(), token);
+            receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
+            receivers +=
+                registry.deliver_matching(|pattern| glob::matches(pattern.as_bytes(), channel.as_bytes()), item);
+            full.append(&mut registry.flush());
+        }
+        (receivers, full)
+    }
+}
+
+impl Connection {
+    fn item(&self, bytes: &Bytes, channel: usize, token: u32) -> Item {
+        let size = bytes.len() - channel;
+        // Every name that this connection wants starts with its namespace, so the channel is at least as long.
+        let local = self.prefix.min(channel);
+        if size > self.payload_limit {
+            return Item::Oversized { token, channel: bytes[local..channel].to_owned(), size };
+        }
+        let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Item::Frame(Frame::new(
+            bytes.clone(),
+            position(local)..position(channel),
+            position(channel)..position(bytes.len()),
+            token,
+        ))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Detach for Connection {
+    fn detach(&self, id: usize) {
+        let broker = self.broker.upgrade();
+        // The broker's lock comes before the registry's, here as everywhere.
+        let state = broker.as_ref().map(|broker| broker.lock());
+        let mut registry = self.lock();
+        registry.detach(id);
+        if state.is_some_and(|state| state.condition == Condition::Up) {
+            settle(&mut registry);
+        }
+    }
+}
+
+/// The server's answers, given at once.
+fn settle(registry: &mut Registry) {
+    let now = Instant::now();
+    while let Some(command) = registry.next_command(CommandBounds { names: usize::MAX, bytes: usize::MAX }) {
+        for id in command.names {
+            registry.confirmed(command.verb, id, now);
+        }
+    }
+    registry.flush();
+}
+
+fn stopped() -> GapCause {
+    GapCause::Disconnected("the memory broker is stopped".to_owned())
 }

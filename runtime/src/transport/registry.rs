@@ -220,6 +220,11 @@ impl Registry {
         }
     }
 
+    /// Whether nothing is subscribed or about to be.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.len() == 0
+    }
+
     /// The first name of an inbox that the server has not confirmed.
     pub(crate) fn first_unconfirmed(&self, id: usize) -> Option<String> {
         let member = self.members.get(id)?;

@@ -1,0 +1,407 @@
+//! The standard envelope as JSON, and plain JSON.
+//!
+//! A payload is an envelope when it is an object that starts with one of the envelope's members and has the members `id`
+//! (a string), `type` and `data`. Anything else is read as the message alone, so that `redis-cli publish` and other languages
+//! just work. An envelope is read in one pass, `data` in place.
+
+use std::{borrow::Cow, fmt, marker::PhantomData};
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
+
+use crate::codec::{Codec, DecodeError, Expected, Format, Inbound, Outbound};
+
+/// JSON, in the standard envelope or plain.
+#[derive(Clone, Copy, Debug)]
+pub struct Json;
+
+impl Codec for Json {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        if outbound.format == Format::Plain {
+            return serde_json::to_writer(payload, message).map_err(|error| error.to_string());
+        }
+        write_envelope(outbound, message, payload).map_err(|error| error.to_string())
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        // One check of the whole payload lets the parser borrow and skip the check of each string.
+        let text = str::from_utf8(payload).map_err(|error| DecodeError::Invalid(error.to_string()))?;
+        if may_be_envelope(payload) {
+            if let Some(result) = decode_envelope(expected, text) {
+                return result;
+            }
+        }
+        match serde_json::from_str(text) {
+            Ok(message) => Ok((message, Inbound::default())),
+            Err(error) => Err(DecodeError::Invalid(error.to_string())),
+        }
+    }
+}
+
+fn write_envelope<T: Serialize>(
+    outbound: &Outbound<'_>,
+    message: &T,
+    payload: &mut Vec<u8>,
+) -> Result<(), serde_json::Error> {
+    // `type` and `version` come before `data`, so that a receiver refuses before it decodes.
+    payload.extend_from_slice(b"{\"id\":");
+    serde_json::to_writer(&mut *payload, outbound.id)?;
+    payload.extend_from_slice(b",\"type\":");
+    serde_json::to_writer(&mut *payload, outbound.name)?;
+    payload.extend_from_slice(b",\"timestamp\":");
+    payload.extend_from_slice(itoa::Buffer::new().format(outbound.timestamp).as_bytes());
+    payload.extend_from_slice(b",\"version\":");
+    payload.extend_from_slice(itoa::Buffer::new().format(outbound.version).as_bytes());
+    if !outbound.headers.is_empty() {
+        payload.extend_from_slice(b",\"headers\":");
+        serde_json::to_writer(&mut *payload, outbound.headers)?;
+    }
+    payload.extend_from_slice(b",\"data\":");
+    serde_json::to_writer(&mut *payload, message)?;
+    payload.push(b'}');
+    Ok(())
+}
+
+/// Whether the first member could be an envelope's: a cheap look that spares most plain messages the first pass.
+fn may_be_envelope(payload: &[u8]) -> bool {
+    let Some(rest) = payload.trim_ascii_start().strip_prefix(b"{") else { return false };
+    let Some(rest) = rest.trim_ascii_start().strip_prefix(b"\"") else { return false };
+    let Some(end) = rest.iter().take(MEMBER_MAX + 1).position(|&byte| byte == b'"') else { return false };
+    match &rest[..end] {
+        b"id" => {
+            let value = rest[end + 1..].trim_ascii_start().strip_prefix(b":").unwrap_or_default();
+            value.trim_ascii_start().starts_with(b"\"")
+        }
+        b"type" | b"timestamp" | b"version" | b"headers" | b"data" => true,
+        _ => false,
+    }
+}
+
+/// Bytes of the longest member that an envelope may start with.
+const MEMBER_MAX: usize = "timestamp".len();
+
+/// `None` when the payload is no envelope after all.
+fn decode_envelope<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    text: &'de str,
+) -> Option<Result<(T, Inbound<'de>), DecodeError>> {
+    let mut seen = Seen::default();
+    let mut parser = serde_json::Deserializer::from_str(text);
+    let seed = Envelope { expected, seen: &mut seen, message: PhantomData::<T> };
+    let message = seed.deserialize(&mut parser).and_then(|message| parser.end().map(|()| message));
+    if let Some(refusal) = seen.refusal.take().filter(|_| seen.is_envelope()) {
+        return Some(Err(refusal));
+    }
+    match message {
+        Ok(Some(message)) if seen.is_envelope() => Some(Ok((message, seen.inbound))),
+        Err(error) if seen.is_envelope() => Some(Err(DecodeError::Invalid(error.to_string()))),
+        _ => None,
+    }
+}
+
+/// What has been read of an envelope, also when reading ends in an error.
+#[derive(Default)]
+struct Seen<'de> {
+    inbound: Inbound<'de>,
+    has_type: bool,
+    has_data: bool,
+    refusal: Option<DecodeError>,
+}
+
+impl Seen<'_> {
+    fn is_envelope(&self) -> bool {
+        self.inbound.id.is_some() && self.has_type && self.has_data
+    }
+}
+
+/// Reads an envelope whose `data` is a `T`.
+struct Envelope<'s, 'de, T> {
+    expected: &'s Expected,
+    seen: &'s mut Seen<'de>,
+    message: PhantomData<T>,
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Envelope<'_, 'de, T> {
+    type Value = Option<T>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
+    type Value = Option<T>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an envelope")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let mut message = None;
+        while let Some(member) = members.next_key::<Member>()? {
+            match member {
+                Member::Id if self.seen.inbound.id.is_some() => return Err(de::Error::duplicate_field("id")),
+                Member::Id => self.seen.inbound.id = Some(members.next_value::<Text<'de>>()?.0),
+                Member::Type if self.seen.has_type => return Err(de::Error::duplicate_field("type")),
+                Member::Type => {
+                    let found = members.next_value::<Text<'de>>()?.0;
+                    self.seen.has_type = true;
+                    if found != self.expected.name {
+                        self.seen.refusal.get_or_insert(DecodeError::WrongType(shorten(&found)));
+                    }
+                }
+                Member::Timestamp => self.seen.inbound.timestamp = members.next_value::<Timestamp>()?.0,
+                Member::Version => {
+                    let version = members.next_value::<Version>()?.0;
+                    self.seen.inbound.version = version;
+                    if version.is_some_and(|version| version > u64::from(self.expected.version)) {
+                        self.seen.refusal.get_or_insert(DecodeError::NewerVersion(version.unwrap_or_default()));
+                    }
+                }
+                Member::Headers => self.seen.inbound.headers = members.next_value()?,
+                Member::Data if self.seen.has_data => return Err(de::Error::duplicate_field("data")),
+                Member::Data => {
+                    self.seen.has_data = true;
+                    if self.seen.refusal.is_some() {
+                        members.next_value::<IgnoredAny>()?;
+                    } else {
+                        message = Some(members.next_value()?);
+                    }
+                }
+                Member::Other => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        Ok(message)
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Member {
+    Id,
+    Type,
+    Timestamp,
+    Version,
+    Headers,
+    Data,
+    #[serde(other)]
+    Other,
+}
+
+#[derive(Deserialize)]
+struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// Milliseconds since the epoch, from milliseconds, seconds or RFC 3339; nothing from what is none of them.
+struct Timestamp(Option<u64>);
+
+/// A whole number, perhaps as text (`"1.0"`), as other languages write it.
+struct Version(Option<u64>);
+
+/// Numbers below are seconds: as milliseconds they would lie in 1973.
+const FIRST_MILLISECONDS: f64 = 1e11;
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let scalar = Scalar::deserialize(deserializer)?;
+        Ok(Self(match scalar {
+            Scalar::Number(number) if number < 0.0 => None,
+            Scalar::Number(number) if number < FIRST_MILLISECONDS => Some((number * 1000.0) as u64),
+            Scalar::Number(number) => Some(number as u64),
+            Scalar::Text(text) => humantime::parse_rfc3339_weak(&text)
+                .ok()
+                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
+                .and_then(|since| u64::try_from(since.as_millis()).ok()),
+            Scalar::Null => None,
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for Version {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let scalar = Scalar::deserialize(deserializer)?;
+        Ok(Self(match scalar {
+            Scalar::Number(number) if number >= 0.0 => Some(number as u64),
+            Scalar::Text(text) => text.split('.').next().and_then(|major| major.parse().ok()),
+            Scalar::Number(_) | Scalar::Null => None,
+        }))
+    }
+}
+
+/// What foreign envelopes put where a number is expected.
+enum Scalar<'de> {
+    Null,
+    Number(f64),
+    Text(Cow<'de, str>),
+}
+
+impl<'de> Deserialize<'de> for Scalar<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct ScalarVisitor;
+
+        impl<'de> Visitor<'de> for ScalarVisitor {
+            type Value = Scalar<'de>;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a number or a text")
+            }
+
+            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
+                Ok(Scalar::Number(number as f64))
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
+                Ok(Scalar::Number(number as f64))
+            }
+
+            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
+                Ok(Scalar::Number(number))
+            }
+
+            fn visit_unit<E>(self) -> Result<Self::Value, E> {
+                Ok(Scalar::Null)
+            }
+
+            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Borrowed(text)))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
+            }
+        }
+
+        deserializer.deserialize_any(ScalarVisitor)
+    }
+}
+
+fn shorten(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::delivery::Headers;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Order {
+        id: u64,
+        customer: String,
+    }
+
+    const EXPECTED: Expected = Expected::new("Order", 2);
+
+    fn decode(payload: &str) -> Result<(Order, Inbound<'_>), DecodeError> {
+        Json::decode(&EXPECTED, payload.as_bytes())
+    }
+
+    fn order() -> Order {
+        Order { id: 7, customer: "Ada".to_owned() }
+    }
+
+    #[test]
+    fn an_envelope_comes_back_whole() {
+        let headers = Headers::from_iter([("trace", "a\"b")]);
+        let outbound = Outbound::new(Format::Envelope, ("Order", 2), "x-1", 1_700_000_000_123, &headers);
+        let mut payload = Vec::new();
+        Json::encode(&outbound, &order(), &mut payload).unwrap();
+        let (message, inbound): (Order, _) = Json::decode(&EXPECTED, &payload).unwrap();
+        assert_eq!(message, order());
+        assert_eq!(inbound.id.as_deref(), Some("x-1"));
+        assert_eq!(inbound.timestamp, Some(1_700_000_000_123));
+        assert_eq!(inbound.version, Some(2));
+        assert_eq!(inbound.headers, headers);
+    }
+
+    #[test]
+    fn members_may_come_in_any_order_and_unknown_ones_are_passed_over() {
+        let (message, inbound) = decode(
+            r#"{"data":{"id":7,"customer":"Ada"},"extra":[1,{"data":2}],"version":"1.0","type":"Order","timestamp":1700000000.5,"id":"a\nb"}"#,
+        )
+        .unwrap();
+        assert_eq!(message, order());
+        assert_eq!(inbound.id.as_deref(), Some("a\nb"));
+        assert_eq!(inbound.timestamp, Some(1_700_000_000_500));
+    }
+
+    #[test]
+    fn a_plain_message_is_understood() {
+        for payload in [r#"{"id":7,"customer":"Ada"}"#, r#" { "customer" : "Ada", "id" : 7, "type": "x", "data": 1 }"#]
+        {
+            let (message, inbound) = decode(payload).unwrap();
+            assert_eq!(message, order());
+            assert_eq!(inbound.id, None);
+        }
+    }
+
+    #[test]
+    fn a_plain_message_may_have_members_that_an_envelope_has() {
+        #[derive(Debug, PartialEq, Deserialize)]
+        #[serde(tag = "type", content = "data", rename_all = "snake_case")]
+        enum Event {
+            Join(String),
+        }
+
+        let (event, _): (Event, _) = Json::decode(&EXPECTED, br#"{"type":"join","data":"Ada"}"#).unwrap();
+        assert_eq!(event, Event::Join("Ada".to_owned()));
+    }
+
+    #[test]
+    fn another_type_is_refused_wherever_it_stands() {
+        for payload in [
+            r#"{"id":"a","type":"Invoice","data":{"id":7,"customer":"Ada"}}"#,
+            r#"{"data":{"id":7,"customer":"Ada"},"id":"a","type":"Invoice"}"#,
+            r#"{"id":"a","type":"Invoice","data":[]}"#,
+        ] {
+            assert_eq!(decode(payload).unwrap_err(), DecodeError::WrongType("Invoice".to_owned()), "{payload}");
+        }
+    }
+
+    #[test]
+    fn a_newer_version_is_refused_and_an_older_one_is_not() {
+        let newer = r#"{"id":"a","type":"Order","version":3,"data":{"renamed":1}}"#;
+        assert_eq!(decode(newer).unwrap_err(), DecodeError::NewerVersion(3));
+        assert!(decode(r#"{"id":"a","type":"Order","version":1,"data":{"id":7,"customer":"Ada"}}"#).is_ok());
+    }
+
+    #[test]
+    fn garbage_is_an_error() {
+        let deep = "[".repeat(100_000);
+        for payload in [
+            "",
+            "{",
+            "null",
+            "{\"id\":\"a\",\"type\":\"Order\",\"data\":{\"id\":\"x\"}}",
+            "{\"id\":\"a\",\"id\":\"b\",\"type\":\"Order\",\"data\":{\"id\":7,\"customer\":\"Ada\"}}",
+            "{\"id\":\"a\",\"type\":\"Order\"}",
+            deep.as_str(),
+        ] {
+            assert!(matches!(decode(payload), Err(DecodeError::Invalid(_))), "{payload:.60}");
+        }
+        assert!(matches!(Json::decode::<Order>(&EXPECTED, b"\xff\xfe"), Err(DecodeError::Invalid(_))));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_panic(payload in prop::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Json::decode::<Order>(&EXPECTED, &payload);
+        }
+
+        #[test]
+        fn no_mutilated_envelope_panics(cut in 0usize..90, byte in any::<u8>()) {
+            let mut payload = br#"{"id":"a","type":"Order","timestamp":1,"version":1,"data":{"id":7,"customer":"Ada"}}"#.to_vec();
+            let at = cut % payload.len();
+            payload[at] = byte;
+            let _ = Json::decode::<Order>(&EXPECTED, &payload);
+            payload.truncate(at);
+            prop_assert!(Json::decode::<Order>(&EXPECTED, &payload).is_err());
+        }
+    }
+}

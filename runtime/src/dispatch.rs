@@ -1,0 +1,310 @@
+//! Which message a handler works on next: order, concurrency and bounds, without a clock, a task or a transport.
+//!
+//! A message that a handler completes at once never enters this state. Only what has to wait does: a message whose channel is busy
+//! waits in the channel's lane, and a lane that is free waits until the handler has room.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::transport::inbox::Bounds;
+
+/// What waits in a lane.
+pub(crate) trait Waiting {
+    /// Bytes, as they count for the bound.
+    fn size(&self) -> usize;
+}
+
+/// The state of one handler.
+#[derive(Debug)]
+pub(crate) struct Lanes<T> {
+    concurrency: usize,
+    bounds: Bounds,
+    running: usize,
+    /// Lanes that exist: those that run, and those with something waiting.
+    by_channel: HashMap<Box<[u8]>, usize>,
+    lanes: Vec<Option<Lane<T>>>,
+    vacant: Vec<usize>,
+    /// Lanes that wait for room. Empty unless the handler is at its limit.
+    ready: VecDeque<usize>,
+    /// Everything that waits, oldest first, as (sequence number, lane). An entry whose item has left is stale.
+    arrivals: VecDeque<(u64, usize)>,
+    next_sequence: u64,
+    messages: usize,
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Lane<T> {
+    channel: Box<[u8]>,
+    waiting: VecDeque<(u64, T)>,
+    running: bool,
+}
+
+/// A lane in which a message runs; to be given back to [`Lanes::finished`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LaneId(usize);
+
+impl<T: Waiting> Lanes<T> {
+    pub(crate) fn new(concurrency: usize, bounds: Bounds) -> Self {
+        Self {
+            concurrency,
+            bounds,
+            running: 0,
+            by_channel: HashMap::new(),
+            lanes: Vec::new(),
+            vacant: Vec::new(),
+            ready: VecDeque::new(),
+            arrivals: VecDeque::new(),
+            next_sequence: 0,
+            messages: 0,
+            bytes: 0,
+        }
+    }
+
+    /// Whether a message of this channel may start now.
+    pub(crate) fn has_room(&self, channel: &[u8]) -> bool {
+        self.running < self.concurrency && (self.by_channel.is_empty() || !self.by_channel.contains_key(channel))
+    }
+
+    /// Notes that a message which had room did not complete at once.
+    pub(crate) fn started(&mut self, channel: &[u8]) -> LaneId {
+        let lane = self.open(channel);
+        self.lane(lane).running = true;
+        self.running += 1;
+        LaneId(lane)
+    }
+
+    /// Lets a message wait; returns how many older ones were dropped for it.
+    pub(crate) fn wait(&mut self, channel: &[u8], item: T) -> u64 {
+        let lane = self.by_channel.get(channel).copied().unwrap_or_else(|| {
+            let lane = self.open(channel);
+            self.ready.push_back(lane);
+            lane
+        });
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.messages += 1;
+        self.bytes += item.size();
+        self.lane(lane).waiting.push_back((sequence, item));
+        self.arrivals.push_back((sequence, lane));
+        self.forget_stale();
+        self.drop_oldest()
+    }
+
+    /// Notes that a lane's message is done, and returns the next message that runs in its place.
+    pub(crate) fn finished(&mut self, LaneId(lane): LaneId) -> Option<(LaneId, T)> {
+        self.running -= 1;
+        self.lane(lane).running = false;
+        if self.lane(lane).waiting.is_empty() {
+            self.close(lane);
+        } else {
+            self.ready.push_back(lane);
+        }
+        let next = self.ready.pop_front()?;
+        let (_, item) = self.lane(next).waiting.pop_front()?;
+        self.lane(next).running = true;
+        self.running += 1;
+        self.messages -= 1;
+        self.bytes -= item.size();
+        Some((LaneId(next), item))
+    }
+
+    /// How many messages wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.messages
+    }
+
+    fn drop_oldest(&mut self) -> u64 {
+        let mut dropped = 0;
+        // The newest message stays even when it alone is over the bound in bytes.
+        while self.messages > 1 && (self.messages > self.bounds.messages || self.bytes > self.bounds.bytes) {
+            let Some((sequence, lane)) = self.arrivals.pop_front() else { break };
+            if !self.is_waiting(sequence, lane) {
+                continue;
+            }
+            if let Some((_, item)) = self.lane(lane).waiting.pop_front() {
+                self.messages -= 1;
+                self.bytes -= item.size();
+                dropped += 1;
+            }
+            let state = self.lane(lane);
+            if state.waiting.is_empty() && !state.running {
+                self.forget_ready(lane);
+                self.close(lane);
+            }
+        }
+        dropped
+    }
+
+    fn forget_ready(&mut self, lane: usize) {
+        // The lane of the oldest message is nearly always the one that waits longest.
+        if self.ready.front() == Some(&lane) {
+            self.ready.pop_front();
+        } else {
+            self.ready.retain(|&ready| ready != lane);
+        }
+    }
+
+    /// Keeps the list of arrivals within twice what waits.
+    fn forget_stale(&mut self) {
+        if self.arrivals.len() > 2 * self.messages + 64 {
+            let arrivals = std::mem::take(&mut self.arrivals);
+            self.arrivals = arrivals.into_iter().filter(|&(sequence, lane)| self.is_waiting(sequence, lane)).collect();
+        }
+    }
+
+    /// A lane is first in, first out, so an item waits exactly if the lane's first one is not younger. A lane that was closed and
+    /// opened again holds only younger ones.
+    fn is_waiting(&self, sequence: u64, lane: usize) -> bool {
+        let first = self.lanes[lane].as_ref().and_then(|lane| lane.waiting.front());
+        first.is_some_and(|&(first, _)| first <= sequence)
+    }
+
+    fn open(&mut self, channel: &[u8]) -> usize {
+        let lane = Lane { channel: channel.into(), waiting: VecDeque::new(), running: false };
+        let index = self.vacant.pop().unwrap_or_else(|| {
+            self.lanes.push(None);
+            self.lanes.len() - 1
+        });
+        self.by_channel.insert(lane.channel.clone(), index);
+        self.lanes[index] = Some(lane);
+        index
+    }
+
+    fn close(&mut self, lane: usize) {
+        if let Some(closed) = self.lanes[lane].take() {
+            self.by_channel.remove(&closed.channel);
+            self.vacant.push(lane);
+        }
+    }
+
+    fn lane(&mut self, lane: usize) -> &mut Lane<T> {
+        self.lanes[lane].as_mut().expect("a lane is closed only when nothing runs or waits in it")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    impl Waiting for u32 {
+        fn size(&self) -> usize {
+            10
+        }
+    }
+
+    fn lanes(concurrency: usize, messages: usize) -> Lanes<u32> {
+        Lanes::new(concurrency, Bounds { messages, bytes: usize::MAX })
+    }
+
+    #[test]
+    fn one_channel_is_worked_on_in_order() {
+        let mut lanes = lanes(8, 100);
+        let running = lanes.started(b"a");
+        assert!(!lanes.has_room(b"a"));
+        assert!(lanes.has_room(b"b"));
+        lanes.wait(b"a", 1);
+        lanes.wait(b"a", 2);
+        let (running, item) = lanes.finished(running).unwrap();
+        assert_eq!(item, 1);
+        assert!(!lanes.has_room(b"a"));
+        let (running, item) = lanes.finished(running).unwrap();
+        assert_eq!(item, 2);
+        assert_eq!(lanes.finished(running), None);
+        assert!(lanes.has_room(b"a"));
+    }
+
+    #[test]
+    fn the_limit_holds_and_channels_take_turns() {
+        let mut lanes = lanes(1, 100);
+        let running = lanes.started(b"a");
+        assert!(!lanes.has_room(b"b"));
+        lanes.wait(b"a", 1);
+        lanes.wait(b"b", 2);
+        lanes.wait(b"a", 3);
+        let mut order = Vec::new();
+        let mut next = lanes.finished(running);
+        while let Some((running, item)) = next {
+            order.push(item);
+            next = lanes.finished(running);
+        }
+        assert_eq!(order, [2, 1, 3]);
+    }
+
+    #[test]
+    fn the_oldest_are_dropped_and_counted() {
+        let mut lanes = lanes(1, 2);
+        let running = lanes.started(b"a");
+        assert_eq!(lanes.wait(b"b", 1), 0);
+        assert_eq!(lanes.wait(b"a", 2), 0);
+        assert_eq!(lanes.wait(b"a", 3), 1);
+        assert_eq!(lanes.wait(b"c", 4), 1);
+        let (running, item) = lanes.finished(running).unwrap();
+        assert!(item == 3 || item == 4, "{item}");
+        assert!(lanes.finished(running).is_some());
+        assert_eq!(lanes.waiting(), 0);
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Arrive(u8),
+        Finish(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let step = prop_oneof![(0u8..4).prop_map(Step::Arrive), (0usize..8).prop_map(Step::Finish)];
+        prop::collection::vec(step, 0..200)
+    }
+
+    proptest! {
+        /// Nothing is lost but what is counted, nothing overtakes within a channel, and the limits hold.
+        #[test]
+        fn every_message_runs_or_is_counted(steps in steps(), concurrency in 1usize..4, bound in 1usize..6) {
+            let mut lanes = lanes(concurrency, bound);
+            let mut running: Vec<(LaneId, u8)> = Vec::new();
+            let mut channel_of = HashMap::new();
+            let mut last_of: HashMap<u8, u32> = HashMap::new();
+            let (mut arrived, mut ran, mut dropped) = (0u32, 0u32, 0u64);
+            let mut start = |channel: u8, item: u32| {
+                ran += 1;
+                let last = last_of.insert(channel, item);
+                last.is_none_or(|last| last < item)
+            };
+            for step in steps.into_iter().chain(std::iter::repeat_n(Step::Finish(0), 300)) {
+                match step {
+                    Step::Arrive(channel) => {
+                        arrived += 1;
+                        channel_of.insert(arrived, channel);
+                        if lanes.has_room(&[channel]) {
+                            prop_assert!(start(channel, arrived));
+                            running.push((lanes.started(&[channel]), channel));
+                        } else {
+                            dropped += lanes.wait(&[channel], arrived);
+                        }
+                    }
+                    Step::Finish(_) if running.is_empty() => {}
+                    Step::Finish(which) => {
+                        let (lane, _) = running.swap_remove(which % running.len());
+                        if let Some((lane, item)) = lanes.finished(lane) {
+                            let channel = channel_of[&item];
+                            prop_assert!(start(channel, item));
+                            running.push((lane, channel));
+                        }
+                    }
+                }
+                let mut channels: Vec<u8> = running.iter().map(|&(_, channel)| channel).collect();
+                channels.sort_unstable();
+                channels.dedup();
+                prop_assert_eq!(channels.len(), running.len());
+                prop_assert!(running.len() <= concurrency);
+                prop_assert!(lanes.waiting() <= bound);
+            }
+            prop_assert!(running.is_empty());
+            prop_assert_eq!(u64::from(ran) + dropped, u64::from(arrived));
+            prop_assert!(lanes.by_channel.is_empty() && lanes.ready.is_empty());
+        }
+    }
+}

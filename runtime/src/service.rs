@@ -1,0 +1,157 @@
+//! A router that is being served.
+
+mod call;
+mod driver;
+mod stats;
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use tokio::{sync::watch, task::JoinSet};
+
+use crate::{
+    bus::Bus,
+    error::SubscribeError,
+    handler::Router,
+    transport::{
+        NameKind,
+        inbox::{Bounds, Inbox, Overflow},
+    },
+};
+
+use self::driver::{Driver, Phase};
+pub use self::stats::{HandlerStats, ServiceStats};
+
+/// A router that is being served on a bus. [`Bus::serve`] starts it.
+///
+/// The messages of one channel are handled in the order in which one publisher sent them; different channels are handled
+/// concurrently, up to each handler's limit. A handler's error, panic or timeout is logged and counted, and ends nothing.
+/// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap.
+///
+/// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped.
+#[must_use = "the service stops when it is dropped"]
+pub struct Service {
+    /// Holds the driver, and aborts it when the service is dropped.
+    driver: JoinSet<Result<(), ShutdownError>>,
+    phase: watch::Sender<Phase>,
+    counters: Arc<stats::Counters>,
+}
+
+/// The service did not finish its work in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The deadline passed; what was still running or waiting was dropped.
+    #[error("{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped")]
+    DeadlineMissed {
+        /// Messages that were running or waiting.
+        abandoned: usize,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The service's task is gone: its runtime was shut down, or tidings has a defect.
+    #[error("the service's task ended early")]
+    TaskEnded,
+}
+
+/// How long [`Service::shutdown`] waits: what orchestrators grant a process by default before they kill it.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
+
+/// The buffer between the connection and a service. It only evens out the hand-over: the driver takes messages at once, and
+/// while it is busy the connection reads no further.
+const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
+
+impl Service {
+    pub(crate) async fn start<R: Router>(bus: Bus, router: R) -> Result<Self, SubscribeError> {
+        let mut names: Vec<(String, NameKind)> = Vec::new();
+        let mut tokens = Vec::with_capacity(R::ROUTES.len());
+        for route in R::ROUTES {
+            let (text, pattern) = route.subscription();
+            let name = (text, if pattern { NameKind::Pattern } else { NameKind::Channel });
+            let token = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+                names.push(name);
+                names.len() - 1
+            });
+            tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
+        }
+        let inbox = Arc::new(Inbox::new(HAND_OVER, Overflow::Wait));
+        let attachment = bus.attach(Arc::clone(&inbox), names).await?;
+        let (phase, phases) = watch::channel(Phase::Serving);
+        let counters = Arc::new(stats::Counters::new(R::ROUTES));
+        let driver = Driver::new(router, bus, inbox, attachment, tokens, Arc::clone(&counters));
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver.run(phases));
+        Ok(Self { driver: tasks, phase, counters })
+    }
+
+    /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the service at once, as dropping the service does.
+    pub async fn shutdown(self) -> Result<(), ShutdownError> {
+        self.shutdown_within(SHUTDOWN_DEADLINE).await
+    }
+
+    /// Like [`shutdown`](Self::shutdown), with a deadline of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the service at once, as dropping the service does.
+    pub async fn shutdown_within(mut self, deadline: Duration) -> Result<(), ShutdownError> {
+        self.phase.send_replace(Phase::Stopping(deadline));
+        self.join().await
+    }
+
+    /// Serves until Ctrl-C (SIGINT) arrives, then shuts down as [`shutdown`](Self::shutdown) does. Also ends when the bus gives up
+    /// reconnecting.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the service at once, as dropping the service does.
+    pub async fn run_until_ctrl_c(mut self) -> Result<(), ShutdownError> {
+        tokio::select! {
+            result = self.driver.join_next() => return ended(result),
+            signal = tokio::signal::ctrl_c() => {
+                if let Err(error) = signal {
+                    tracing::error!(%error, "cannot listen for Ctrl-C; the service stops");
+                }
+            }
+        }
+        self.shutdown().await
+    }
+
+    /// What the service has done so far.
+    #[must_use]
+    pub fn stats(&self) -> ServiceStats {
+        self.counters.snapshot()
+    }
+
+    async fn join(&mut self) -> Result<(), ShutdownError> {
+        ended(self.driver.join_next().await)
+    }
+}
+
+fn ended(result: Option<Result<Result<(), ShutdownError>, tokio::task::JoinError>>) -> Result<(), ShutdownError> {
+    match result {
+        Some(Ok(result)) => result,
+        Some(Err(_)) | None => Err(ShutdownError::TaskEnded),
+    }
+}
+
+impl fmt::Debug for Service {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Service").field("stats", &self.stats()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,359 @@
+//! The one task of a service: takes frames, calls handlers, settles outcomes.
+//!
+//! Everything that waits is in one of three places, all bounded: the inbox, the handlers' lanes, the set of running calls.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    future::poll_fn,
+    sync::Arc,
+    task::Poll,
+    time::Duration,
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::{
+    sync::watch,
+    task::{Id, JoinError, JoinSet},
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    bus::Bus,
+    dispatch::{LaneId, Lanes, Waiting},
+    error::Rejection,
+    handler::Router,
+    outcome::Outcome,
+    route::{Route, RouteTable},
+    service::{
+        SHUTDOWN_DEADLINE, ShutdownError,
+        call::{Ended, Finished, Running, Slots, call, poll_call},
+        stats::Counters,
+    },
+    transport::{
+        Attachment,
+        frame::Frame,
+        inbox::{Inbox, Item},
+    },
+};
+
+/// What the service's owner wants of the driver.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Phase {
+    Serving,
+    /// Finish what has arrived, within this time.
+    Stopping(Duration),
+}
+
+/// Items taken out of the inbox with one lock.
+const BATCH: usize = 256;
+
+pub(crate) struct Driver<R> {
+    router: Arc<R>,
+    bus: Bus,
+    inbox: Arc<Inbox>,
+    attachment: Attachment,
+    intake: Intake,
+}
+
+/// Decides what happens to an item, without calling anything.
+struct Intake {
+    table: RouteTable,
+    routes: &'static [Route],
+    /// For each route, the token of the name that it is subscribed to.
+    tokens: Vec<u32>,
+    lanes: Vec<Lanes<Frame>>,
+    counters: Arc<Counters>,
+    payload_limit: usize,
+}
+
+impl Waiting for Frame {
+    fn size(&self) -> usize {
+        Self::size(self)
+    }
+}
+
+impl<R: Router> Driver<R> {
+    pub(crate) fn new(
+        router: R,
+        bus: Bus,
+        inbox: Arc<Inbox>,
+        attachment: Attachment,
+        tokens: Vec<u32>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        let bounds = bus.config().handler_buffer;
+        let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds)).collect();
+        let payload_limit = bus.config().payload_limit;
+        let intake = Intake { table: R::table(), routes: R::ROUTES, tokens, lanes, counters, payload_limit };
+        Self { router: Arc::new(router), bus, inbox, attachment, intake }
+    }
+
+    pub(crate) async fn run(self, mut phases: watch::Receiver<Phase>) -> Result<(), ShutdownError> {
+        let Self { router, bus, inbox, attachment, intake } = self;
+        let mut engine = Engine {
+            intake,
+            make: |route, frame| call(&*router, &bus, route, frame),
+            slots: Slots::new(),
+            running: FuturesUnordered::new(),
+            spawned: Spawned::new(Arc::clone(&router), bus.clone()),
+            channel: Vec::new(),
+        };
+        let mut items = VecDeque::new();
+        let (deadline, instant) = loop {
+            tokio::select! {
+                // Running calls first: what ends makes room for what waits.
+                biased;
+                Some(finished) = engine.running.next() => engine.finished(finished).await,
+                Some(result) = engine.spawned.next() => engine.spawned_ended(result).await,
+                phase = phases.changed() => {
+                    if phase.is_err() {
+                        // The handle is gone, and this task is about to be aborted.
+                        return Ok(());
+                    }
+                    if let Phase::Stopping(deadline) = *phases.borrow() {
+                        break (deadline, Instant::now() + deadline);
+                    }
+                }
+                open = take(&inbox, &mut items) => {
+                    if !open {
+                        break (SHUTDOWN_DEADLINE, Instant::now() + SHUTDOWN_DEADLINE);
+                    }
+                    for item in items.drain(..) {
+                        engine.item(item).await;
+                    }
+                    // A full inbox must not keep the other tasks of this thread from running.
+                    tokio::task::consume_budget().await;
+                }
+            }
+        };
+        drop(attachment);
+        inbox.close();
+        engine.drain(&inbox, deadline, instant).await
+    }
+}
+
+/// Moves items out of the inbox; `false` when it is closed and empty.
+async fn take(inbox: &Inbox, items: &mut VecDeque<Item>) -> bool {
+    poll_fn(|context| inbox.poll_take(context, items, BATCH)).await
+}
+
+/// Calls handlers, and keeps those that wait.
+struct Engine<R, C, F> {
+    intake: Intake,
+    make: C,
+    slots: Slots<F>,
+    running: FuturesUnordered<Running<F>>,
+    spawned: Spawned<R>,
+    /// The channel of the frame that is being started, since the call owns the frame.
+    channel: Vec<u8>,
+}
+
+impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Outcome>> Engine<R, C, F> {
+    async fn item(&mut self, item: Item) {
+        match item {
+            Item::Frame(frame) => {
+                if let Some((route, frame)) = self.intake.admit(frame) {
+                    self.start(route, None, frame).await;
+                }
+            }
+            other => self.intake.note(&other),
+        }
+    }
+
+    /// Starts a frame, and whatever may run in its place when it completes at once.
+    async fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame) {
+        let options = self.intake.routes[route].options();
+        loop {
+            self.channel.clear();
+            self.channel.extend_from_slice(frame.channel());
+            if options.spawn {
+                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
+                return self.spawned.start(route, lane, frame, options.timeout);
+            }
+            let mut slot = self.slots.fill((self.make)(route, frame));
+            let Poll::Ready(ended) = poll_fn(|context| Poll::Ready(poll_call(&mut slot, context))).await else {
+                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
+                return self.running.push(Running::new(slot, route, lane, options.timeout));
+            };
+            self.slots.give_back(slot);
+            self.intake.settle(route, ended);
+            let Some((next_lane, next)) = lane.and_then(|lane| self.intake.lanes[route].finished(lane)) else { return };
+            (lane, frame) = (Some(next_lane), next);
+        }
+    }
+
+    async fn finished(&mut self, finished: Finished<F>) {
+        let Finished { slot, route, lane, ended } = finished;
+        self.slots.give_back(slot);
+        self.intake.settle(route, ended);
+        self.next(route, lane).await;
+    }
+
+    async fn spawned_ended(&mut self, (route, lane, ended): (usize, LaneId, Ended)) {
+        self.intake.settle(route, ended);
+        self.next(route, lane).await;
+    }
+
+    async fn next(&mut self, route: usize, lane: LaneId) {
+        if let Some((lane, frame)) = self.intake.lanes[route].finished(lane) {
+            self.start(route, Some(lane), frame).await;
+        }
+    }
+
+    /// Works off what has arrived, until the deadline.
+    async fn drain(&mut self, inbox: &Inbox, deadline: Duration, instant: Instant) -> Result<(), ShutdownError> {
+        let mut items = VecDeque::new();
+        let mut arriving = true;
+        while arriving || !self.running.is_empty() || !self.spawned.is_empty() {
+            tokio::select! {
+                biased;
+                () = sleep_until(instant) => {
+                    let abandoned = self.running.len() + self.spawned.len() + self.intake.waiting();
+                    tracing::warn!(abandoned, ?deadline, "a service did not finish in time");
+                    return Err(ShutdownError::DeadlineMissed { abandoned, deadline });
+                }
+                Some(finished) = self.running.next() => self.finished(finished).await,
+                Some(result) = self.spawned.next() => self.spawned_ended(result).await,
+                open = take(inbox, &mut items), if arriving => {
+                    arriving = open;
+                    for item in items.drain(..) {
+                        self.item(item).await;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Intake {
+    /// The frame's route, if it may start now. Otherwise it waits, or is not for this service.
+    fn admit(&mut self, mut frame: Frame) -> Option<(usize, Frame)> {
+        let Some(route) = self.table.find(frame.channel()) else {
+            self.counters.unmatched.add(1);
+            tracing::debug!("a channel matches a subscribed pattern but no template");
+            return None;
+        };
+        // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
+        if self.tokens[route] != frame.token() {
+            return None;
+        }
+        if self.lanes[route].has_room(frame.channel()) {
+            return Some((route, frame));
+        }
+        frame.compact();
+        let channel = frame.channel().to_owned();
+        let dropped = self.lanes[route].wait(&channel, frame);
+        if dropped > 0 {
+            self.counters.handler(route).dropped.add(dropped);
+            tracing::warn!(
+                handler = self.routes[route].handler(),
+                template = self.routes[route].template().text(),
+                dropped,
+                "too many messages wait for a handler; the oldest were dropped"
+            );
+        }
+        None
+    }
+
+    /// Counts and logs what is no frame.
+    fn note(&self, item: &Item) {
+        match item {
+            Item::Frame(_) => {}
+            Item::Oversized { token, channel, size } => {
+                let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
+                    return;
+                };
+                self.settle(
+                    route,
+                    Ended::Returned(Outcome::Rejected(Rejection::TooLarge { size: *size, limit: self.payload_limit })),
+                );
+            }
+            Item::Gap(gap) => {
+                self.counters.gaps.add(1);
+                tracing::warn!(cause = %gap.cause, lasted = ?gap.lasted, "a service may have missed messages");
+            }
+            Item::Lagged(count) => {
+                self.counters.lagged.add(*count);
+                tracing::warn!(count, "a service was stuck, and its oldest messages were dropped");
+            }
+            Item::Refused(error) => {
+                tracing::error!(%error, "the server refused to renew a subscription of a service");
+            }
+        }
+    }
+
+    fn settle(&self, route: usize, ended: Ended) {
+        let counters = self.counters.handler(route);
+        let handler = self.routes[route].handler();
+        let template = self.routes[route].template().text();
+        match ended {
+            Ended::Returned(Outcome::Done | Outcome::Publish(_)) => counters.handled.add(1),
+            Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
+            Ended::Returned(Outcome::Failed(error)) => {
+                counters.failed.add(1);
+                tracing::warn!(handler, template, error, "a handler failed");
+            }
+            Ended::Returned(Outcome::Rejected(rejection)) => {
+                counters.rejected.add(1);
+                tracing::warn!(handler, template, reason = rejection.kind(), "a message was rejected");
+            }
+            Ended::Panicked => {
+                counters.panicked.add(1);
+                tracing::error!(handler, template, "a handler panicked");
+            }
+            Ended::TimedOut => {
+                counters.timed_out.add(1);
+                tracing::warn!(handler, template, "a handler ran past its timeout");
+            }
+        }
+    }
+
+    fn waiting(&self) -> usize {
+        self.lanes.iter().map(Lanes::waiting).sum()
+    }
+}
+
+/// Calls that are tasks of their own, because their handlers compute for long.
+struct Spawned<R> {
+    router: Arc<R>,
+    bus: Bus,
+    /// Aborts the tasks when the driver is dropped.
+    tasks: JoinSet<Ended>,
+    calls: HashMap<Id, (usize, LaneId)>,
+}
+
+impl<R: Router> Spawned<R> {
+    fn new(router: Arc<R>, bus: Bus) -> Self {
+        Self { router, bus, tasks: JoinSet::new(), calls: HashMap::new() }
+    }
+
+    fn start(&mut self, route: usize, lane: LaneId, frame: Frame, timeout: Option<Duration>) {
+        let (router, bus) = (Arc::clone(&self.router), self.bus.clone());
+        let task = self.tasks.spawn(async move {
+            let call = call(&*router, &bus, route, frame);
+            match timeout {
+                None => Ended::Returned(call.await),
+                Some(timeout) => tokio::time::timeout(timeout, call).await.map_or(Ended::TimedOut, Ended::Returned),
+            }
+        });
+        self.calls.insert(task.id(), (route, lane));
+    }
+
+    async fn next(&mut self) -> Option<(usize, LaneId, Ended)> {
+        let (id, ended) = match self.tasks.join_next_with_id().await? {
+            Ok((id, ended)) => (id, ended),
+            Err(error) => (JoinError::id(&error), Ended::Panicked),
+        };
+        let (route, lane) = self.calls.remove(&id)?;
+        Some((route, lane, ended))
+    }
+
+    fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}

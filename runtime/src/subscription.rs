@@ -1,0 +1,277 @@
+//! A stream of one message type.
+
+use std::{
+    collections::VecDeque,
+    fmt,
+    future::poll_fn,
+    marker::PhantomData,
+    ops::Deref,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+
+use futures_core::Stream;
+
+use crate::{
+    bus::Bus,
+    channel::{
+        Segment, Selector,
+        address::{fits_pattern, write_selector},
+    },
+    delivery::Delivery,
+    error::{AddressError, Rejection, SubscribeError},
+    message::Message,
+    transport::{
+        Attachment, Gap, NameKind,
+        inbox::{Inbox, Item, Overflow},
+    },
+};
+
+/// The messages of one channel or pattern, as a [`Stream`] of events. [`Bus::subscribe`] opens it.
+///
+/// The messages of one channel arrive in the order in which one publisher sent them, each once; what may have been missed shows
+/// as [`Event::Gap`], what did not fit into the buffer as [`Event::Lagged`], at the place in the stream where it is missing.
+/// Delivery is at most once: a message published while the connection is down is gone.
+///
+/// Dropping the subscription unsubscribes on the server, unless another one on the same bus wants the channel.
+pub struct Subscription<M> {
+    inbox: Arc<Inbox>,
+    /// What was taken out of the inbox with one lock.
+    taken: VecDeque<Item>,
+    selection: String,
+    stats: SubscriptionStats,
+    _attachment: Attachment,
+    /// Keeps the connections open.
+    bus: Bus,
+    message: PhantomData<fn() -> M>,
+}
+
+/// What a subscription yields. `Debug` shows a message's metadata and never its payload.
+#[non_exhaustive]
+pub enum Event<M> {
+    /// A message.
+    Message(Received<M>),
+    /// Messages may have been missed before this point; from here on the subscription is live again.
+    Gap(Gap),
+    /// So many messages were dropped at this point, because the program did not keep up.
+    Lagged(u64),
+    /// Something arrived that is no message of the type. The next message follows.
+    Invalid(Invalid),
+    /// After a reconnection the server refused the subscription. It is tried again at each reconnection.
+    Refused(SubscribeError),
+}
+
+/// A message with its metadata. Dereferences to the message. `Debug` shows the metadata only.
+#[non_exhaustive]
+pub struct Received<M> {
+    /// The message.
+    pub message: M,
+    /// Its metadata.
+    pub delivery: Delivery,
+}
+
+/// Something that arrived on a subscribed channel and is no message of the expected type. `Debug` leaves the payload out.
+#[non_exhaustive]
+pub struct Invalid {
+    /// The channel, without the namespace. Bytes that are no UTF-8 are replaced.
+    pub channel: String,
+    /// The payload; empty when it was larger than the limit, as its bytes are then not kept.
+    pub payload: Vec<u8>,
+    /// What is wrong.
+    pub rejection: Rejection,
+}
+
+/// What a subscription has yielded so far.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionStats {
+    /// Messages.
+    pub messages: u64,
+    /// Payloads and channels that were no message of the type.
+    pub invalid: u64,
+    /// Messages dropped because the buffer was full.
+    pub lagged: u64,
+    /// Gaps.
+    pub gaps: u64,
+}
+
+/// Messages taken out of the inbox with one lock: enough to make the lock's cost invisible.
+const BATCH: usize = 256;
+
+/// What a selector says, as a name without its namespace.
+pub(crate) struct Selection {
+    name: String,
+    kind: NameKind,
+}
+
+impl Selection {
+    pub(crate) fn new<M: Message>(selector: &impl Selector<M>) -> Self {
+        let mut name = String::new();
+        let kind = if write_selector(selector, &mut name) { NameKind::Pattern } else { NameKind::Channel };
+        Self { name, kind }
+    }
+}
+
+impl<M: Message> Subscription<M> {
+    pub(crate) async fn open(bus: Bus, Selection { name: selection, kind }: Selection) -> Result<Self, SubscribeError> {
+        let inbox = Arc::new(Inbox::new(bus.config().subscription_buffer, Overflow::DropOldest));
+        let attachment = bus.attach(Arc::clone(&inbox), vec![(selection.clone(), kind)]).await?;
+        Ok(Self {
+            inbox,
+            taken: VecDeque::new(),
+            selection,
+            stats: SubscriptionStats::default(),
+            _attachment: attachment,
+            bus,
+            message: PhantomData,
+        })
+    }
+
+    /// The next event; `None` when the bus has given up reconnecting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<Event<M>> {
+        poll_fn(|context| self.poll_event(context)).await
+    }
+
+    /// The channel or pattern, without the namespace.
+    #[must_use]
+    pub fn selection(&self) -> &str {
+        &self.selection
+    }
+
+    /// What the subscription has yielded so far.
+    #[must_use]
+    pub fn stats(&self) -> SubscriptionStats {
+        self.stats
+    }
+
+    /// The bus on which it listens.
+    #[must_use]
+    pub fn bus(&self) -> &Bus {
+        &self.bus
+    }
+
+    fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
+        if self.taken.is_empty() && !ready!(self.inbox.poll_take(context, &mut self.taken, BATCH)) {
+            return Poll::Ready(None);
+        }
+        Poll::Ready(self.taken.pop_front().map(|item| self.event(item)))
+    }
+
+    fn event(&mut self, item: Item) -> Event<M> {
+        match item {
+            Item::Frame(frame) => {
+                let fits = str::from_utf8(frame.channel())
+                    .is_ok_and(|channel| fits_pattern(&self.selection, channel, has_rest::<M>()));
+                let mut delivery = Delivery::new(frame);
+                let decoded = if fits { delivery.decode() } else { Err(mismatch::<M>()) };
+                match decoded {
+                    Ok(message) => {
+                        self.stats.messages += 1;
+                        Event::Message(Received { message, delivery })
+                    }
+                    Err(rejection) => self.invalid(delivery.frame().channel(), delivery.payload(), rejection),
+                }
+            }
+            Item::Oversized { channel, size, .. } => {
+                let limit = self.bus.config().payload_limit;
+                self.invalid(&channel, &[], Rejection::TooLarge { size, limit })
+            }
+            Item::Gap(gap) => {
+                self.stats.gaps += 1;
+                Event::Gap(gap)
+            }
+            Item::Lagged(count) => {
+                self.stats.lagged += count;
+                tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped its oldest messages");
+                Event::Lagged(count)
+            }
+            Item::Refused(error) => Event::Refused(error),
+        }
+    }
+
+    fn invalid(&mut self, channel: &[u8], payload: &[u8], rejection: Rejection) -> Event<M> {
+        self.stats.invalid += 1;
+        tracing::warn!(template = M::TEMPLATE.text(), reason = rejection.kind(), "received no message of the type");
+        Event::Invalid(Invalid {
+            channel: String::from_utf8_lossy(channel).into_owned(),
+            payload: payload.to_owned(),
+            rejection,
+        })
+    }
+}
+
+fn has_rest<M: Message>() -> bool {
+    matches!(M::TEMPLATE.segments().last(), Some(Segment::Rest { .. }))
+}
+
+fn mismatch<M: Message>() -> Rejection {
+    Rejection::Address { template: M::TEMPLATE.text(), source: AddressError::Mismatch }
+}
+
+impl<M: Message> Stream for Subscription<M> {
+    type Item = Event<M>;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
+        self.poll_event(context)
+    }
+}
+
+impl<M> Unpin for Subscription<M> {}
+
+impl<M: Message> fmt::Debug for Subscription<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Subscription").field("selection", &self.selection).finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for Event<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(received) => formatter.debug_tuple("Message").field(received).finish(),
+            Self::Gap(gap) => formatter.debug_tuple("Gap").field(gap).finish(),
+            Self::Lagged(count) => formatter.debug_tuple("Lagged").field(count).finish(),
+            Self::Invalid(invalid) => formatter.debug_tuple("Invalid").field(invalid).finish(),
+            Self::Refused(error) => formatter.debug_tuple("Refused").field(error).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Invalid")
+            .field("channel", &self.channel)
+            .field("rejection", &self.rejection)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for Received<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Received").field("delivery", &self.delivery).finish_non_exhaustive()
+    }
+}
+
+impl<M> Event<M> {
+    /// The message, if that is what it is.
+    #[must_use]
+    pub fn into_message(self) -> Option<Received<M>> {
+        match self {
+            Self::Message(received) => Some(received),
+            _ => None,
+        }
+    }
+}
+
+impl<M> Deref for Received<M> {
+    type Target = M;
+
+    fn deref(&self) -> &M {
+        &self.message
+    }
+}

@@ -1,0 +1,104 @@
+//! Faults for tests on the memory transport.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use crate::transport::memory;
+
+/// A memory broker in the hands of a test: it can be stopped, frozen and questioned like a redis-server.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let broker = tidings::testing::Broker::new();
+/// let bus = tidings::Bus::connect(&broker.url()).await?;
+/// broker.disconnect_subscribers(); // every subscription of the bus reports a gap
+/// # Ok(()) }
+/// ```
+pub struct Broker {
+    name: String,
+    broker: Arc<memory::Broker>,
+}
+
+impl Broker {
+    /// A broker that only those who know its [`url`](Self::url) can reach.
+    #[must_use]
+    pub fn new() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let name = format!("testing-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let broker = memory::Broker::named(&name);
+        Self { name, broker }
+    }
+
+    /// The address for [`Bus::connect`](crate::Bus::connect).
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("memory:{}", self.name)
+    }
+
+    /// Publishes bytes as another program would, past every codec and namespace; returns the number of receivers.
+    pub fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
+        self.broker.publish_raw(channel, payload)
+    }
+
+    /// Cuts every connection; all of them come back at once.
+    pub fn disconnect_subscribers(&self) {
+        self.broker.disconnect();
+    }
+
+    /// Takes the server away: publishing fails, subscriptions wait.
+    pub fn stop(&self) {
+        self.broker.stop();
+    }
+
+    /// Brings the server back.
+    pub fn start(&self) {
+        self.broker.start();
+    }
+
+    /// Makes the server hang: nothing is answered, and buses give it up after their PING deadline.
+    pub fn freeze(&self) {
+        self.broker.freeze();
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self) {
+        self.broker.start();
+    }
+
+    /// How many buses are subscribed to exactly this channel.
+    #[must_use]
+    pub fn subscribers(&self, channel: &str) -> u64 {
+        self.broker.subscribers(channel)
+    }
+
+    /// How many different patterns are subscribed to.
+    #[must_use]
+    pub fn patterns(&self) -> u64 {
+        self.broker.patterns()
+    }
+
+    /// How many buses have subscriptions.
+    #[must_use]
+    pub fn subscriber_connections(&self) -> u64 {
+        self.broker.subscriber_connections()
+    }
+}
+
+impl Default for Broker {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Broker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Broker").field("name", &self.name).finish_non_exhaustive()
+    }
+}

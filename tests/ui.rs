@@ -1,0 +1,10 @@
+//! Programs that must not compile, with the words that they are refused with, and programs that must.
+
+#[test]
+fn compile_errors() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("ui/pass/*.rs");
+    for theme in ["message", "param", "handler", "router", "routes", "verbs"] {
+        cases.compile_fail(format!("ui/{theme}/*.rs"));
+    }
+}
