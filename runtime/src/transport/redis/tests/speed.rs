@@ -13,6 +13,9 @@ const MESSAGES: usize = 300_000;
 /// What one run of the script publishes.
 const BURST: usize = 10_000;
 
+/// Messages of a measurement of latency.
+const PACED: usize = 2_000;
+
 fn payload() -> String {
     let text = r#"{"id":1234567,"customer":"Ada Lovelace","total_cents":123456,"note":""}"#;
     format!("{text}{}", " ".repeat(189 - text.len()))
@@ -145,6 +148,55 @@ async fn publish_plainly(mut plain: ::redis::aio::MultiplexedConnection, count: 
         let channel = format!("orders:{}", number % 100);
         let _: i64 = ::redis::cmd("PUBLISH").arg(channel).arg(payload()).query_async(&mut plain).await.unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn latency_at_1000_a_second() {
+    let server = server();
+    let client = ::redis::Client::open(server.url()).unwrap();
+    for _ in 0..5 {
+        let redis = Arc::new(connected(&server).await);
+        let mut reader = Reader::attach(&redis, vec![pattern("orders:*")]).await.unwrap();
+        let receiver = async move {
+            let mut times = Vec::with_capacity(PACED);
+            while times.len() < PACED {
+                reader.message().await;
+                times.push(Instant::now());
+            }
+            times
+        };
+        latency("tidings", receiver, async move || publish_with(&redis, 1).await).await;
+
+        let mut pubsub = client.get_async_pubsub().await.unwrap();
+        pubsub.psubscribe("orders:*").await.unwrap();
+        let receiver = async move {
+            let mut messages = pubsub.into_on_message();
+            let mut times = Vec::with_capacity(PACED);
+            while times.len() < PACED {
+                messages.next().await.unwrap();
+                times.push(Instant::now());
+            }
+            times
+        };
+        let plain = client.get_multiplexed_async_connection().await.unwrap();
+        latency("redis crate", receiver, async move || publish_plainly(plain.clone(), 1).await).await;
+    }
+}
+
+async fn latency(what: &str, receiver: impl Future<Output = Vec<Instant>> + Send + 'static, publish: impl AsyncFn()) {
+    let mut task = tokio::task::JoinSet::from_iter([receiver]);
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
+    let mut sent = Vec::new();
+    while sent.len() < PACED {
+        pace.tick().await;
+        sent.push(Instant::now());
+        publish().await;
+    }
+    let received = task.join_next().await.unwrap().unwrap();
+    let mut micros: Vec<_> = sent.iter().zip(received).map(|(sent, received)| (received - *sent).as_micros()).collect();
+    micros.sort_unstable();
+    println!("{what}: p50 {} µs, p99 {} µs", micros[micros.len() / 2], micros[micros.len() * 99 / 100]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
