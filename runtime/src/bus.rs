@@ -17,11 +17,11 @@ use crate::{
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
     handler::Router,
-    message::Message,
+    message::{Message, written},
     outcome::Outgoing,
     publish::Receipt,
     service::Service,
-    subscription::Subscription,
+    subscription::{Selection, Subscription},
     transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
 };
 
@@ -88,7 +88,9 @@ impl Bus {
     ///
     /// Dropping the future unsubscribes.
     pub async fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Result<Subscription<M>, SubscribeError> {
-        Subscription::open(self.clone(), &selector).await
+        let selection = Selection::new(&selector);
+        drop(selector);
+        Subscription::open(self.clone(), selection).await
     }
 
     /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
@@ -118,25 +120,22 @@ impl Bus {
         &self.shared.config
     }
 
-    /// Encodes a message for the channel, which is without the namespace.
-    pub(crate) fn encode<M: Message>(&self, channel: &str, message: &M) -> Result<Outgoing, PublishError> {
-        self.outgoing(message, &Headers::default(), |name| {
-            name.literal(channel);
-        })
-    }
-
-    /// Encodes a message for the channel that `write` writes.
-    pub(crate) fn outgoing<M: Message>(
-        &self,
-        message: &M,
-        headers: &Headers,
-        write: impl FnOnce(&mut ChannelWriter<'_>),
-    ) -> Result<Outgoing, PublishError> {
+    /// A channel with the namespace.
+    pub(crate) fn channel(&self, write: impl FnOnce(&mut ChannelWriter<'_>)) -> String {
         let mut channel = self.namespaced();
         write(&mut ChannelWriter::new(&mut channel));
+        channel
+    }
+
+    /// Encodes a message for a channel with the namespace.
+    pub(crate) fn outgoing<M: Message>(
+        &self,
+        channel: String,
+        message: &M,
+        headers: &Headers,
+    ) -> Result<Outgoing, PublishError> {
         let template = M::TEMPLATE.text();
-        let (length, limit) = (channel.chars().count(), self.shared.config.name_limit);
-        if length > limit {
+        if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
         let format = M::FORMAT.unwrap_or(self.shared.config.format);
@@ -147,7 +146,7 @@ impl Bus {
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
         let outbound = Outbound::new(format, (M::NAME, M::VERSION), &id, now(), headers);
-        Json::encode(&outbound, message, &mut payload)
+        Json::encode(&outbound, written(message), &mut payload)
             .map_err(|reason| PublishError::Encode { name: M::NAME, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
@@ -170,17 +169,23 @@ impl Bus {
         inbox: Arc<Inbox>,
         names: Vec<(String, NameKind)>,
     ) -> Result<Attachment, SubscribeError> {
-        let limit = self.shared.config.name_limit;
         let mut wanted = Vec::with_capacity(names.len());
         for (token, (name, kind)) in (0..).zip(names) {
             let text = self.namespaced() + &name;
-            let length = text.chars().count();
-            if length > limit {
+            if let Some((length, limit)) = self.exceeds_name_limit(&text) {
                 return Err(SubscribeError::NameTooLong { length, limit });
             }
             wanted.push(Wanted { name: Name { text, kind }, token });
         }
         self.shared.transport.attach(inbox, wanted).await
+    }
+
+    /// Length and limit of a name that is too long.
+    fn exceeds_name_limit(&self, name: &str) -> Option<(usize, usize)> {
+        let limit = self.shared.config.name_limit;
+        // A name has at least as many bytes as characters, so most need no counting.
+        let length = if name.len() > limit { name.chars().count() } else { 0 };
+        (length > limit).then_some((length, limit))
     }
 
     fn namespaced(&self) -> String {

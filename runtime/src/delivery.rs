@@ -15,7 +15,7 @@ use crate::{
     channel::{Address, ChannelReader},
     codec::{Codec, DecodeError, Expected, Inbound, Json},
     error::{AddressError, Rejection},
-    message::Message,
+    message::{self, Message},
     transport::frame::Frame,
 };
 
@@ -94,8 +94,9 @@ impl Delivery {
     #[doc(hidden)]
     pub fn decode<M: Message>(&mut self) -> Result<M, Rejection> {
         let payload = self.frame.payload();
-        let (message, inbound): (M, Inbound<'_>) =
-            Json::decode(&Expected::new(M::NAME, M::VERSION), payload).map_err(|error| reject::<M>(error))?;
+        let (read, inbound): (message::Read<M>, Inbound<'_>) =
+            Json::decode(&Expected::new(M::NAME, M::VERSION), payload).map_err(reject::<M>)?;
+        let message = message::from_read(read);
         let id = inbound.id.map(|id| Id::new(&id, payload));
         verify(&message, self.frame.channel())
             .map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })?;

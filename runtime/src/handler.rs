@@ -76,7 +76,7 @@ impl<'a, S> Context<'a, S> {
     label = "cannot be extracted",
     note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`"
 )]
-pub trait Extract<'a, M: Message, S>: Sized {
+pub trait Extract<'a, M, S>: Sized {
     /// Takes the argument out of the delivery.
     ///
     /// # Errors
@@ -105,13 +105,13 @@ impl From<Infallible> for ExtractError {
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for &'a Delivery {
+impl<'a, M, S> Extract<'a, M, S> for &'a Delivery {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.delivery)
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for &'a crate::delivery::Headers {
+impl<'a, M, S> Extract<'a, M, S> for &'a crate::delivery::Headers {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.delivery.headers())
     }
@@ -123,13 +123,13 @@ impl<'a, M: Message, S> Extract<'a, M, S> for Address<M> {
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for &'a Bus {
+impl<'a, M, S> Extract<'a, M, S> for &'a Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.bus)
     }
 }
 
-impl<'a, M: Message, S> Extract<'a, M, S> for Bus {
+impl<'a, M, S> Extract<'a, M, S> for Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.bus.clone())
     }
@@ -139,7 +139,7 @@ impl<'a, M: Message, S> Extract<'a, M, S> for Bus {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<T>(pub T);
 
-impl<'a, M: Message, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
+impl<'a, M, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(Self(T::from_state(context.state)))
     }
@@ -160,6 +160,43 @@ impl<T: Clone> FromState<T> for T {
     fn from_state(state: &T) -> Self {
         state.clone()
     }
+}
+
+/// A state that has every part, so that the arguments of a handler can be checked before its router is known.
+///
+/// It does not implement `Clone`, so it is no part of itself and the two implementations never meet.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AnyState {}
+
+impl<T> FromState<AnyState> for T {
+    fn from_state(state: &AnyState) -> Self {
+        match *state {}
+    }
+}
+
+/// The route of a handler. Called by generated code.
+#[doc(hidden)]
+#[must_use]
+pub const fn route<H: Handler>(handler: &'static str, message: &'static str, options: HandlerOptions) -> Route {
+    Route::new(handler, message, <H::Message as Message>::TEMPLATE, options)
+}
+
+/// Decodes a handler's message. Called by generated code, which so never asks again whether the type is a message.
+///
+/// # Errors
+///
+/// The outcome of a message that cannot be decoded.
+#[doc(hidden)]
+pub fn decode<H: Handler>(delivery: &mut Delivery) -> Result<H::Message, Outcome> {
+    delivery.decode().map_err(Outcome::Rejected)
+}
+
+/// The outcome of a delivery whose argument could not be extracted. Called by generated code.
+#[doc(hidden)]
+#[must_use]
+pub fn not_extracted(error: &ExtractError) -> Outcome {
+    Outcome::Failed(error.to_string())
 }
 
 /// The options of a handler, as `#[handler(…)]` writes them.

@@ -38,17 +38,27 @@ pub use self::{
     transport::{Gap, GapCause, Status},
 };
 #[doc(inline)]
-pub use tidings_macros::{ChannelParam, Message, handler, router};
+pub use tidings_macros::{ChannelParam, Message, handler, router, routes};
 
 /// What the macros name. Not part of the public interface.
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        handler::{Call, Context},
-        message::AddressedByFields,
-        outcome::Outcome,
+        bus::Bus,
+        channel::{
+            Address, ChannelParam, ChannelReader, ChannelWriter, IntoParam, InvalidParam, Params, Segment, Selector,
+            Shape, Template,
+            address::{Parameter, parameter, rest_parameter},
+        },
+        codec::Format,
+        delivery::Delivery,
+        error::AddressError,
+        handler::{AnyState, Call, Context, Extract, Handler, HandlerOptions, Router, decode, not_extracted, route},
+        message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
+        outcome::{IntoOutcome, Outcome},
         proof::prove,
-        route::{RouteTable, TableStorage, literal_slots, nodes},
+        publish::Publishing,
+        route::{Route, RouteTable, TableStorage, literal_slots, nodes},
     };
     pub use serde;
 }

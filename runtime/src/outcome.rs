@@ -5,6 +5,7 @@ use std::fmt;
 use crate::{
     bus::Bus,
     channel::{Address, ChannelWriter},
+    delivery::Headers,
     error::Rejection,
     message::{AddressedByFields, Message},
 };
@@ -109,8 +110,11 @@ impl<M: Message> Publish<M> {
 
 impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
-        let encoded: Result<Vec<_>, _> =
-            self.messages.iter().map(|(channel, message)| bus.encode(channel, message)).collect();
+        let encode = |(channel, message): &(String, M)| {
+            let channel = bus.channel(|name| name.literal(channel));
+            bus.outgoing(channel, message, &Headers::default())
+        };
+        let encoded: Result<Vec<_>, _> = self.messages.iter().map(encode).collect();
         encoded.map_or_else(|error| Outcome::Failed(error.to_string()), Outcome::Publish)
     }
 }

@@ -9,7 +9,7 @@ use std::{
 
 use crate::{
     bus::Bus,
-    channel::{Address, ChannelWriter, Params},
+    channel::{Address, Params},
     delivery::Headers,
     error::PublishError,
     message::{AddressedByFields, Message},
@@ -17,16 +17,12 @@ use crate::{
 
 /// A publish that is sent when it is awaited.
 #[must_use = "nothing is published until this is awaited"]
-pub struct Publishing<'a, M: Message> {
+pub struct Publishing<'a, M> {
     bus: &'a Bus,
     message: &'a M,
     headers: Headers,
-    channel: ChannelSource<M>,
-}
-
-enum ChannelSource<M: Message> {
-    Fields(fn(&M, &mut ChannelWriter<'_>)),
-    Address(M::Params),
+    /// With the namespace.
+    channel: String,
 }
 
 /// What the server said of a published message.
@@ -47,12 +43,13 @@ impl<'a, M: Message> Publishing<'a, M> {
     where
         M: AddressedByFields,
     {
-        Self { bus, message, headers: Headers::default(), channel: ChannelSource::Fields(M::write_channel) }
+        let channel = bus.channel(|channel| message.write_channel(channel));
+        Self { bus, message, headers: Headers::default(), channel }
     }
 
     #[doc(hidden)]
     pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
-        let channel = ChannelSource::Address(M::Params::clone(address));
+        let channel = bus.channel(|channel| address.write(channel));
         Self { bus, message, headers: Headers::default(), channel }
     }
 
@@ -74,20 +71,16 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     /// Dropping the future after the first poll does not call the message back.
     fn into_future(self) -> PublishFuture<'a> {
         let Self { bus, message, headers, channel } = self;
-        let outgoing = bus.outgoing(message, &headers, |name| match &channel {
-            ChannelSource::Fields(write) => write(message, name),
-            ChannelSource::Address(params) => params.write(name),
-        });
-        match outgoing {
+        match bus.outgoing(channel, message, &headers) {
             Ok(outgoing) => PublishFuture { inner: Box::pin(bus.send(outgoing)) },
             Err(error) => PublishFuture { inner: Box::pin(ready(Err(error))) },
         }
     }
 }
 
-impl<M: Message> fmt::Debug for Publishing<'_, M> {
+impl<M> fmt::Debug for Publishing<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Publishing").field("message", &M::NAME).finish_non_exhaustive()
+        formatter.debug_struct("Publishing").field("channel", &self.channel).finish_non_exhaustive()
     }
 }
 

@@ -102,10 +102,22 @@ pub struct SubscriptionStats {
 /// Messages taken out of the inbox with one lock: enough to make the lock's cost invisible.
 const BATCH: usize = 256;
 
+/// What a selector says, as a name without its namespace.
+pub(crate) struct Selection {
+    name: String,
+    kind: NameKind,
+}
+
+impl Selection {
+    pub(crate) fn new<M: Message>(selector: &impl Selector<M>) -> Self {
+        let mut name = String::new();
+        let kind = if write_selector(selector, &mut name) { NameKind::Pattern } else { NameKind::Channel };
+        Self { name, kind }
+    }
+}
+
 impl<M: Message> Subscription<M> {
-    pub(crate) async fn open(bus: Bus, selector: &impl Selector<M>) -> Result<Self, SubscribeError> {
-        let mut selection = String::new();
-        let kind = if write_selector(selector, &mut selection) { NameKind::Pattern } else { NameKind::Channel };
+    pub(crate) async fn open(bus: Bus, Selection { name: selection, kind }: Selection) -> Result<Self, SubscribeError> {
         let inbox = Arc::new(Inbox::new(bus.config().subscription_buffer, Overflow::DropOldest));
         let attachment = bus.attach(Arc::clone(&inbox), vec![(selection.clone(), kind)]).await?;
         Ok(Self {

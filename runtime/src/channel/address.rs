@@ -6,6 +6,7 @@ use crate::{
     channel::{
         encoding::{self, Encoder},
         param::{ChannelParam, RestParam},
+        template::Segment,
     },
     error::AddressError,
     message::Message,
@@ -55,7 +56,8 @@ impl<M: Message> Clone for Address<M> {
 
 impl<M: Message> PartialEq for Address<M> {
     fn eq(&self, other: &Self) -> bool {
-        self.params == other.params
+        // The text is injective: the parameters need not be comparable themselves.
+        self.to_string() == other.to_string()
     }
 }
 
@@ -81,7 +83,7 @@ impl<M: Message> fmt::Debug for Address<M> {
     label = "neither an address nor a pattern of `{M}`",
     note = "write `{M}::channel(…)` for one channel, or `{M}::any()` for all of them"
 )]
-pub trait Selector<M: Message>: Send {
+pub trait Selector<M>: Send {
     #[doc(hidden)]
     fn write(&self, channel: &mut ChannelWriter<'_>);
 }
@@ -92,14 +94,14 @@ impl<M: Message> Selector<M> for Address<M> {
     }
 }
 
-impl<M: Message, T: Selector<M> + Sync> Selector<M> for &T {
+impl<M, T: Selector<M> + Sync> Selector<M> for &T {
     fn write(&self, channel: &mut ChannelWriter<'_>) {
         (**self).write(channel);
     }
 }
 
 /// The parameters of a message's template, as the derive generates them.
-pub trait Params: Clone + PartialEq + Send + Sync + 'static {
+pub trait Params: Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn write(&self, channel: &mut ChannelWriter<'_>);
 
@@ -150,24 +152,6 @@ impl<'a> ChannelWriter<'a> {
                 self.channel.push(':');
             }
             self.param(item);
-        }
-    }
-
-    /// A parameter of a pattern: its value, or a wildcard.
-    #[doc(hidden)]
-    pub fn param_or_any<P: ChannelParam>(&mut self, value: Option<&P>) {
-        match value {
-            Some(value) => self.param(value),
-            None => self.any(),
-        }
-    }
-
-    /// A rest parameter of a pattern: its value, or a wildcard.
-    #[doc(hidden)]
-    pub fn rest_or_any<P: RestParam>(&mut self, value: Option<&P>) {
-        match value {
-            Some(value) => self.rest(value),
-            None => self.any(),
         }
     }
 
@@ -241,7 +225,17 @@ impl<'a> ChannelReader<'a> {
     /// Checks that the remaining segments are the value of the message's field.
     #[doc(hidden)]
     pub fn rest_equals<P: RestParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
-        if self.rest::<P>(name)? == *value { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
+        let rest = self.rest.take().ok_or(AddressError::Mismatch)?;
+        let (mut given, mut wanted) = (rest.split(':'), value.items().iter());
+        let equal = if rest == encoding::EMPTY_REST {
+            wanted.next().is_none()
+        } else {
+            let same =
+                |segment, item: &P::Item| encoding::decode(segment).is_some_and(|text| item.is_written_as(&text));
+            given.by_ref().all(|segment| wanted.next().is_some_and(|item| same(segment, item)))
+                && wanted.next().is_none()
+        };
+        if equal { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
     }
 
     /// Checks that the segment is some value of a parameter that is no field.
@@ -265,6 +259,90 @@ impl<'a> ChannelReader<'a> {
 fn parse_segment<P: ChannelParam>(segment: &str, name: &'static str) -> Result<P, AddressError> {
     let text = encoding::decode(segment).ok_or(AddressError::Invalid { parameter: name })?;
     P::parse(&text).map_err(|_| AddressError::Invalid { parameter: name })
+}
+
+/// One parameter of a template, as the generated code uses it.
+///
+/// The derive makes one constant of it for each parameter. Only there is the type asked to be a parameter: a type that is none
+/// gives one error, and everything else in the generated code still has a meaning.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Parameter<T> {
+    name: &'static str,
+    segment: Segment,
+    clone: fn(&T) -> T,
+    write: fn(&mut ChannelWriter<'_>, &T),
+    read: fn(&mut ChannelReader<'_>, &'static str) -> Result<T, AddressError>,
+    equals: fn(&mut ChannelReader<'_>, &'static str, &T) -> Result<(), AddressError>,
+    valid: fn(&mut ChannelReader<'_>, &'static str) -> Result<(), AddressError>,
+}
+
+/// `<name>`.
+#[doc(hidden)]
+#[must_use]
+pub const fn parameter<T: ChannelParam>(name: &'static str) -> Parameter<T> {
+    Parameter {
+        name,
+        segment: Segment::parameter(name, T::SHAPE),
+        clone: T::clone,
+        write: |channel, value| channel.param(value),
+        read: |channel, name| channel.param(name),
+        equals: |channel, name, value| channel.equals(name, value),
+        valid: |channel, name| channel.valid::<T>(name),
+    }
+}
+
+/// `<name..>`.
+#[doc(hidden)]
+#[must_use]
+pub const fn rest_parameter<T: RestParam>(name: &'static str) -> Parameter<T> {
+    Parameter {
+        name,
+        segment: Segment::rest(name, T::Item::SHAPE),
+        clone: T::clone,
+        write: |channel, value| channel.rest(value),
+        read: |channel, name| channel.rest(name),
+        equals: |channel, name, value| channel.rest_equals(name, value),
+        valid: |channel, name| channel.rest_valid::<T>(name),
+    }
+}
+
+impl<T> Parameter<T> {
+    #[must_use]
+    pub const fn segment(&self) -> Segment {
+        self.segment
+    }
+
+    #[must_use]
+    pub fn copy(&self, value: &T) -> T {
+        (self.clone)(value)
+    }
+
+    pub fn write(&self, value: &T, channel: &mut ChannelWriter<'_>) {
+        (self.write)(channel, value);
+    }
+
+    /// A parameter of a pattern: its value, or a wildcard.
+    pub fn write_or_any(&self, value: &Option<T>, channel: &mut ChannelWriter<'_>) {
+        match value {
+            Some(value) => self.write(value, channel),
+            None => channel.any(),
+        }
+    }
+
+    pub fn read(&self, channel: &mut ChannelReader<'_>) -> Result<T, AddressError> {
+        (self.read)(channel, self.name)
+    }
+
+    /// Checks that the channel holds the value of the message's field.
+    pub fn equals(&self, value: &T, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
+        (self.equals)(channel, self.name, value)
+    }
+
+    /// Checks that the channel holds some value of a parameter that is no field.
+    pub fn valid(&self, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
+        (self.valid)(channel, self.name)
+    }
 }
 
 /// Whether the channel fits a pattern segment by segment: unlike in Redis, `*` never crosses a `:`, except in a final rest.

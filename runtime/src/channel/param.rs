@@ -21,7 +21,7 @@ use crate::channel::shape::Shape;
 /// use std::fmt::Write;
 /// use tidings::channel::{ChannelParam, InvalidParam};
 ///
-/// #[derive(Clone, Debug, PartialEq)]
+/// #[derive(Clone, Debug)]
 /// struct Sku(String);
 ///
 /// impl ChannelParam for Sku {
@@ -39,7 +39,7 @@ use crate::channel::shape::Shape;
     label = "not a channel parameter",
     note = "parameters are integers, `bool`, `char`, `String`, IP addresses and enums with `#[derive(ChannelParam)]`; for a type of your own write `impl tidings::channel::ChannelParam for {Self}`"
 )]
-pub trait ChannelParam: Sized + Clone + PartialEq + Send + Sync + 'static {
+pub trait ChannelParam: Sized + Clone + Send + Sync + 'static {
     /// What the text can look like. The default, any text, is always right; a narrower shape proves more routes disjoint.
     const SHAPE: Shape = Shape::Text;
 
@@ -57,14 +57,27 @@ pub trait ChannelParam: Sized + Clone + PartialEq + Send + Sync + 'static {
     /// [`InvalidParam`] when no value is written like that.
     fn parse(text: &str) -> Result<Self, InvalidParam>;
 
-    /// Whether the plain text is this value. Override it where that needs no allocation.
+    /// Whether the plain text is this value.
     fn is_written_as(&self, text: &str) -> bool {
-        Self::parse(text).is_ok_and(|value| value == *self)
+        let mut comparison = Comparison { rest: text };
+        self.write(&mut comparison).is_ok() && comparison.rest.is_empty()
     }
 
     /// Whether the plain text is some value. Override it where that needs no allocation.
     fn is_value(text: &str) -> bool {
         Self::parse(text).is_ok()
+    }
+}
+
+/// Compares what is written with a text, without keeping it.
+struct Comparison<'a> {
+    rest: &'a str,
+}
+
+impl Write for Comparison<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.rest = self.rest.strip_prefix(text).ok_or(fmt::Error)?;
+        Ok(())
     }
 }
 
@@ -79,7 +92,7 @@ pub struct InvalidParam;
     label = "not a list of channel parameters",
     note = "the type of a `<rest..>` parameter is a `Vec`, such as `Vec<String>`"
 )]
-pub trait RestParam: Sized + Clone + PartialEq + Send + Sync + 'static {
+pub trait RestParam: Sized + Clone + Send + Sync + 'static {
     /// One segment.
     type Item: ChannelParam;
 
@@ -126,6 +139,7 @@ impl<T: ChannelParam> IntoParam<T> for &T {
 
 macro_rules! text_params {
     ($($type:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl ChannelParam for $type {
             fn write(&self, text: &mut dyn Write) -> fmt::Result {
                 text.write_str(self)
@@ -156,6 +170,7 @@ text_params!(String, Box<str>, Arc<str>, Cow<'static, str>);
 
 macro_rules! integer_params {
     ($shape:ident: $($type:ty),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl ChannelParam for $type {
             const SHAPE: Shape = Shape::$shape;
 
@@ -179,6 +194,7 @@ integer_params!(Signed: i8, i16, i32, i64, i128, isize);
 
 macro_rules! displayed_params {
     ($($type:ty: $shape:expr),*) => {$(
+        #[diagnostic::do_not_recommend]
         impl ChannelParam for $type {
             const SHAPE: Shape = $shape;
 

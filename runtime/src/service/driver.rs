@@ -106,7 +106,11 @@ impl<R: Router> Driver<R> {
                 Some(finished) = engine.running.next() => engine.finished(finished).await,
                 Some(result) = engine.spawned.next() => engine.spawned_ended(result).await,
                 phase = phases.changed() => {
-                    if let (Ok(()), Phase::Stopping(deadline)) = (phase, *phases.borrow()) {
+                    if phase.is_err() {
+                        // The handle is gone, and this task is about to be aborted.
+                        return Ok(());
+                    }
+                    if let Phase::Stopping(deadline) = *phases.borrow() {
                         break (deadline, Instant::now() + deadline);
                     }
                 }

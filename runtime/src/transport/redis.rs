@@ -1,4 +1,5 @@
 //! Stub.
+mod resp;
 use super::{Attachment, PublishFailure, Status, Transport, Wanted, inbox::Inbox};
 use crate::{
     config::Config,

@@ -127,8 +127,9 @@ impl Registry {
         }
     }
 
-    /// Adds an inbox. The receiver resolves once every name is confirmed, at once under [`Confirmation::Immediate`]; on a
-    /// failure the inbox has already been detached. Of a name that is given twice the first token counts.
+    /// Adds an inbox. The receiver resolves once every name is confirmed, at once under [`Confirmation::Immediate`]; after a
+    /// failure the inbox wants nothing any more. Either way its id is its own until it is detached. Of a name that is given
+    /// twice the first token counts.
     pub(crate) fn attach(&mut self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> (usize, oneshot::Receiver<Attached>) {
         let (done, attached) = oneshot::channel();
         let member = Member {
@@ -155,17 +156,10 @@ impl Registry {
         (id, attached)
     }
 
-    /// Removes an inbox. Nothing happens when it is gone already.
+    /// Removes an inbox. Its id may be used again.
     pub(crate) fn detach(&mut self, id: usize) {
-        let Some(member) = self.members.remove(id) else { return };
-        self.touched.retain(|&touched| touched != id);
-        for name in member.names {
-            let Some(entry) = self.names.get_mut(name) else { continue };
-            entry.subscribers.retain(|subscriber| subscriber.member != id);
-            if entry.subscribers.is_empty() {
-                self.unwanted(name);
-            }
-        }
+        self.withdraw(id);
+        self.members.remove(id);
     }
 
     /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with
@@ -253,6 +247,21 @@ impl Registry {
             member.names.push(id);
         }
         self.wanted(id);
+    }
+
+    /// The inbox wants nothing any more.
+    fn withdraw(&mut self, id: usize) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.staged.clear();
+        let names = std::mem::take(&mut member.names);
+        self.touched.retain(|&touched| touched != id);
+        for name in names {
+            let Some(entry) = self.names.get_mut(name) else { continue };
+            entry.subscribers.retain(|subscriber| subscriber.member != id);
+            if entry.subscribers.is_empty() {
+                self.unwanted(name);
+            }
+        }
     }
 
     fn insert(&mut self, name: Name) -> NameId {

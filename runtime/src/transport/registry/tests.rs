@@ -177,7 +177,7 @@ fn one_refused_name_fails_its_attach_and_leaves_the_others_alone() {
     let now = Instant::now();
     let (good, bad) = (inbox(), inbox());
     let (_, mut good_attached) = registry.attach(good, vec![channel("a", 1)]);
-    let (_, mut bad_attached) = registry.attach(bad, vec![channel("b", 1), channel("secret", 2)]);
+    let (bad_id, mut bad_attached) = registry.attach(bad, vec![channel("b", 1), channel("secret", 2)]);
     let (command, text) = sent(&mut registry).pop().unwrap();
     assert_eq!(text, "Subscribe a b secret");
     registry.separate(&command.names);
@@ -193,6 +193,8 @@ fn one_refused_name_fails_its_attach_and_leaves_the_others_alone() {
     let refused = bad_attached.try_recv();
     assert!(matches!(refused, Ok(Err(SubscribeError::Refused { channel, .. })) if channel == "secret"));
     assert_eq!(settle(&mut registry, now), ["Unsubscribe b"], "the rest of the attach is rolled back");
+    assert_eq!(registry.members.len(), 2, "the id is not used again before it is detached");
+    registry.detach(bad_id);
     assert_eq!(registry.members.len(), 1);
     assert_eq!(registry.names.indices().len(), 1);
     assert_eq!(registry.rested(now), None);

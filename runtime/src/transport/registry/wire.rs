@@ -151,7 +151,7 @@ impl Registry {
         // Resting before the roll-back, so that a name that nobody is left to want is forgotten by it.
         self.postponed(id, retry);
         for member in failed {
-            self.detach(member);
+            self.withdraw(member);
         }
     }
 

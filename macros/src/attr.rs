@@ -1,0 +1,268 @@
+//! The grammar of attributes: `key` and `key = value`, separated by commas.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{
+    Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Path, Token,
+    ext::IdentExt,
+    parse::{Parse, ParseStream, Parser},
+    punctuated::Punctuated,
+    spanned::Spanned,
+};
+
+use crate::diag::{self, Diagnostics};
+
+/// One `key` or `key = value`.
+pub(crate) struct Entry {
+    pub(crate) key: Ident,
+    value: Option<Value>,
+}
+
+enum Value {
+    Expr(Box<Expr>),
+    /// The path behind `crate =`, which is no expression where it starts with `crate` and ends there.
+    Path(Path),
+}
+
+impl Parse for Entry {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        let key = Ident::parse_any(input)?;
+        if !input.peek(Token![=]) {
+            return Ok(Self { key, value: None });
+        }
+        input.parse::<Token![=]>()?;
+        let value =
+            if key == "crate" { Value::Path(input.call(Path::parse_mod_style)?) } else { Value::Expr(input.parse()?) };
+        Ok(Self { key, value: Some(value) })
+    }
+}
+
+/// Parses the entries of an attribute; unknown and repeated keys are reported and left out.
+pub(crate) fn entries(
+    attribute: &str,
+    tokens: TokenStream,
+    known: &[&str],
+    seen: &mut HashSet<String>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Entry> {
+    let parsed = match Punctuated::<Entry, Token![,]>::parse_terminated.parse2(tokens) {
+        Ok(parsed) => parsed,
+        Err(error) => {
+            diagnostics.syntax(error);
+            return Vec::new();
+        }
+    };
+    let mut entries = Vec::new();
+    for entry in parsed {
+        let key = entry.key.to_string();
+        if !known.contains(&key.as_str()) {
+            diagnostics.at(entry.key.span(), unknown(attribute, &key, known));
+        } else if !seen.insert(key.clone()) {
+            diagnostics.at(entry.key.span(), format!("`{key}` is given twice: remove one of the two"));
+        } else {
+            entries.push(entry);
+        }
+    }
+    entries
+}
+
+fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
+    match diag::closest(key, known.iter().copied()) {
+        Some(meant) => format!("`#[{attribute}]` has no option `{key}`: did you mean `{meant}`?"),
+        None => format!("`#[{attribute}]` has no option `{key}`: it has {}", diag::list(known.iter().copied())),
+    }
+}
+
+/// The tokens inside of `#[name(…)]`, for each attribute of that name.
+pub(crate) fn lists(attributes: &[Attribute], name: &str, diagnostics: &mut Diagnostics) -> Vec<TokenStream> {
+    let mut lists = Vec::new();
+    for attribute in attributes.iter().filter(|attribute| attribute.path().is_ident(name)) {
+        match &attribute.meta {
+            Meta::List(list) => lists.push(list.tokens.clone()),
+            Meta::Path(_) | Meta::NameValue(_) => {
+                diagnostics
+                    .over(attribute, format!("`#[{name}]` takes its options in parentheses: write `#[{name}(…)]`"));
+            }
+        }
+    }
+    lists
+}
+
+/// The entries of all attributes `#[name(…)]`.
+pub(crate) fn all_entries(
+    attributes: &[Attribute],
+    name: &str,
+    known: &[&str],
+    diagnostics: &mut Diagnostics,
+) -> Vec<Entry> {
+    let mut seen = HashSet::new();
+    lists(attributes, name, diagnostics)
+        .into_iter()
+        .flat_map(|tokens| entries(name, tokens, known, &mut seen, diagnostics))
+        .collect()
+}
+
+/// Where the runtime is: `::tidings`, or what `crate = path` says.
+#[derive(Clone)]
+pub(crate) struct Runtime(TokenStream);
+
+impl Runtime {
+    /// The import that begins each block of generated code: every other path to the runtime starts with its name.
+    pub(crate) fn import(&self) -> TokenStream {
+        let root = &self.0;
+        quote!(use #root::__private as __tidings;)
+    }
+
+    /// `#[tidings(crate = path)]` of a derive.
+    pub(crate) fn of(attributes: &[Attribute], diagnostics: &mut Diagnostics) -> Self {
+        let mut runtime = Self::default();
+        for entry in all_entries(attributes, "tidings", &["crate"], diagnostics) {
+            runtime.set(&entry, diagnostics);
+        }
+        runtime
+    }
+
+    /// Takes the path of a `crate = path` entry.
+    pub(crate) fn set(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
+        match &entry.value {
+            Some(Value::Path(path)) => *self = Self(quote!(#path)),
+            _ => diagnostics.at(entry.key.span(), "`crate` takes the path of the runtime: write `crate = ::tidings`"),
+        }
+    }
+}
+
+impl Default for Runtime {
+    fn default() -> Self {
+        Self(quote!(::tidings))
+    }
+}
+
+impl Entry {
+    fn literal(&self) -> Option<&Lit> {
+        match &self.value {
+            Some(Value::Expr(expression)) => match &**expression {
+                Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// The value's place, or the key's where there is no value.
+    pub(crate) fn span(&self) -> Span {
+        match &self.value {
+            Some(Value::Expr(expression)) => expression.span(),
+            _ => self.key.span(),
+        }
+    }
+
+    /// A string; `example` says what to write.
+    pub(crate) fn string(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<LitStr> {
+        if let Some(Lit::Str(text)) = self.literal() {
+            return Some(text.clone());
+        }
+        diagnostics.at(self.span(), format!("`{}` takes a string: write `{example}`", self.key));
+        None
+    }
+
+    /// A whole number in a range.
+    pub(crate) fn number(&self, range: (u64, u64), example: &str, diagnostics: &mut Diagnostics) -> Option<u64> {
+        if let Some(Lit::Int(number)) = self.literal()
+            && let Ok(value) = number.base10_parse::<u64>()
+            && (range.0..=range.1).contains(&value)
+        {
+            return Some(value);
+        }
+        let (low, high) = range;
+        diagnostics.at(self.span(), format!("`{}` takes a number from {low} to {high}: write `{example}`", self.key));
+        None
+    }
+
+    /// A key without a value.
+    pub(crate) fn flag(&self, diagnostics: &mut Diagnostics) -> bool {
+        if self.value.is_some() {
+            diagnostics.at(self.span(), format!("`{0}` takes no value: write `{0}`, or leave it out", self.key));
+        }
+        true
+    }
+
+    /// Any expression.
+    pub(crate) fn expression(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<Expr> {
+        if let Some(Value::Expr(expression)) = &self.value {
+            return Some((**expression).clone());
+        }
+        diagnostics.at(self.span(), format!("`{}` takes an expression: write `{example}`", self.key));
+        None
+    }
+
+    /// A duration such as `"30s"`, in nanoseconds.
+    pub(crate) fn duration(&self, diagnostics: &mut Diagnostics) -> Option<u64> {
+        if let Some(Lit::Str(text)) = self.literal()
+            && let Some(nanos) = nanos(&text.value())
+        {
+            return Some(nanos);
+        }
+        diagnostics.at(
+            self.span(),
+            format!("`{0}` takes a duration above zero in `ms`, `s`, `m` or `h`: write `{0} = \"30s\"`", self.key),
+        );
+        None
+    }
+}
+
+fn nanos(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let unit_nanos: u64 = match unit.trim_start() {
+        "ms" => 1_000_000,
+        "s" => 1_000_000_000,
+        "m" => 60 * 1_000_000_000,
+        "h" => 3_600 * 1_000_000_000,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(unit_nanos).filter(|nanos| *nanos > 0)
+}
+
+/// The text of the doc comments, one line a comment.
+pub(crate) fn documentation(attributes: &[Attribute]) -> String {
+    let lines: Vec<String> = attributes
+        .iter()
+        .filter_map(|attribute| match &attribute.meta {
+            Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
+                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+                _ => None,
+            },
+            _ => None,
+        })
+        .map(|line| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned())
+        .collect();
+    lines.join("\n").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_a_unit_and_are_above_zero() {
+        assert_eq!(nanos("30s"), Some(30_000_000_000));
+        assert_eq!(nanos("250ms"), Some(250_000_000));
+        assert_eq!(nanos("5 m"), Some(300_000_000_000));
+        for text in ["", "30", "s", "0s", "-1s", "1.5s", "99999999999999h"] {
+            assert_eq!(nanos(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn doc_comments_become_plain_text() {
+        let attributes: Vec<Attribute> = vec![
+            syn::parse_quote!(#[doc = " An order."]),
+            syn::parse_quote!(#[serde(rename = "x")]),
+            syn::parse_quote!(#[doc = ""]),
+            syn::parse_quote!(#[doc = "   indented "]),
+        ];
+        assert_eq!(documentation(&attributes), "An order.\n\n  indented");
+    }
+}

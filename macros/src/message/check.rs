@@ -1,0 +1,232 @@
+//! The rules of `#[derive(Message)]`, one function each.
+
+use syn::{Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, Ident, Lit, LitStr, Meta, Type, ext::IdentExt};
+
+use super::model::{Message, Parameter, Segment};
+use crate::{
+    attr::{self, Runtime},
+    diag::{self, Diagnostics},
+    template,
+};
+
+/// The message, or `None` when its channel cannot be known. The diagnostics say whether it may be expanded.
+pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut Diagnostics) -> Option<Message> {
+    is_struct_or_enum(input, diagnostics);
+    is_not_generic(input, diagnostics);
+    let options = options(input, diagnostics);
+    let literal = channel(input, diagnostics)?;
+    let (parsed, problems) = template::parse(&literal.value());
+    for problem in problems {
+        diagnostics.at(literal.span(), problem);
+    }
+    let fields = fields(input);
+    let segments =
+        parsed.iter().filter_map(|segment| resolve(segment, &literal, input, &fields, diagnostics)).collect();
+    Some(Message {
+        runtime,
+        visibility: input.vis.clone(),
+        ident: input.ident.clone(),
+        name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
+        version: options.version.unwrap_or(1),
+        description: attr::documentation(&input.attrs),
+        format: options.format,
+        template: template::text(&parsed),
+        segments,
+    })
+}
+
+fn is_struct_or_enum(input: &DeriveInput, diagnostics: &mut Diagnostics) {
+    if let Data::Union(data) = &input.data {
+        diagnostics.at(data.union_token.span, "a message cannot be a union: write a `struct` or an `enum`");
+    }
+}
+
+fn is_not_generic(input: &DeriveInput, diagnostics: &mut Diagnostics) {
+    if !input.generics.params.is_empty() {
+        diagnostics.over(
+            &input.generics,
+            format!(
+                "a message cannot be generic, because its wire name stands for one type: write `{}` with owned, concrete types",
+                input.ident
+            ),
+        );
+    }
+}
+
+#[derive(Default)]
+struct Options {
+    name: Option<String>,
+    version: Option<u32>,
+    format: Option<Ident>,
+}
+
+fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
+    let mut options = Options::default();
+    for entry in attr::all_entries(&input.attrs, "message", &["name", "version", "format"], diagnostics) {
+        match entry.key.to_string().as_str() {
+            "name" => {
+                options.name =
+                    entry.string("name = \"order.placed\"", diagnostics).and_then(|name| wire_name(&name, diagnostics))
+            }
+            "version" => {
+                let version = entry.number((1, u32::MAX.into()), "version = 2", diagnostics);
+                options.version = version.and_then(|version| u32::try_from(version).ok());
+            }
+            _ => {
+                options.format =
+                    entry.string("format = \"plain\"", diagnostics).and_then(|name| format(&name, diagnostics))
+            }
+        }
+    }
+    options
+}
+
+fn wire_name(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<String> {
+    let text = name.value();
+    if text.trim().is_empty() || text.chars().any(char::is_control) {
+        diagnostics.at(
+            name.span(),
+            "the wire name is empty or has control characters: write a name such as `\"order.placed\"`",
+        );
+        return None;
+    }
+    Some(text)
+}
+
+fn format(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<Ident> {
+    let variant = match name.value().as_str() {
+        "plain" => "Plain",
+        "envelope" => "Envelope",
+        other => {
+            diagnostics.at(name.span(), format!("there is no format `{other}`: write `\"envelope\"` or `\"plain\"`"));
+            return None;
+        }
+    };
+    Some(Ident::new(variant, proc_macro2::Span::call_site()))
+}
+
+/// `#[channel("…")]`, exactly once.
+fn channel(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<LitStr> {
+    let mut attributes = input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel"));
+    let Some(first) = attributes.next() else {
+        diagnostics.at(
+            input.ident.span(),
+            format!("the message `{}` has no channel: write `#[channel(\"…\")]` on it, such as `#[channel(\"orders:<id>\")]`", input.ident),
+        );
+        return None;
+    };
+    for second in attributes {
+        diagnostics.over(second, format!("the message `{}` has two channels: remove one of the two", input.ident));
+    }
+    channel_literal(first, diagnostics)
+}
+
+fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Option<LitStr> {
+    const ADVICE: &str = "a channel is written as a string: write `#[channel(\"orders:<id>\")]`";
+    match &attribute.meta {
+        Meta::List(list) => match list.parse_args::<LitStr>() {
+            Ok(literal) => return Some(literal),
+            Err(_) if list.tokens.is_empty() => diagnostics.over(attribute, ADVICE),
+            Err(_) => diagnostics.over(&list.tokens, ADVICE),
+        },
+        Meta::NameValue(pair) => match &pair.value {
+            Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => {
+                diagnostics.over(attribute, "a channel stands in parentheses: write `#[channel(\"…\")]`");
+            }
+            value => diagnostics.over(value, ADVICE),
+        },
+        Meta::Path(_) => diagnostics.over(attribute, ADVICE),
+    }
+    None
+}
+
+/// The fields that can be parameters.
+fn fields(input: &DeriveInput) -> Vec<(String, &Field)> {
+    let Data::Struct(data) = &input.data else { return Vec::new() };
+    let named = |field: &'_ Field| field.ident.as_ref().map(|ident| ident.unraw().to_string());
+    data.fields.iter().filter_map(|field| Some((named(field)?, field))).collect()
+}
+
+/// Gives a parameter its type, from the field of its name or from the template.
+fn resolve(
+    segment: &template::Segment,
+    literal: &LitStr,
+    input: &DeriveInput,
+    fields: &[(String, &Field)],
+    diagnostics: &mut Diagnostics,
+) -> Option<Segment> {
+    let parameter = match segment {
+        template::Segment::Literal(text) => return Some(Segment::Literal(text.clone())),
+        template::Segment::Parameter(parameter) => parameter,
+    };
+    let field = fields.iter().find(|(name, _)| *name == parameter.name).map(|(_, field)| *field);
+    let ty = match (field, &parameter.type_text) {
+        (Some(field), None) => field.ty.clone(),
+        (None, Some(text)) => parameter_type(parameter, text, literal, diagnostics)?,
+        (Some(_), Some(_)) => {
+            let short = written(parameter, None);
+            diagnostics.at(
+                literal.span(),
+                format!("`{}` is a field of `{}`, so its type is known: write `{short}`", parameter.name, input.ident),
+            );
+            return None;
+        }
+        (None, None) => {
+            diagnostics.at(literal.span(), no_field(parameter, input, fields));
+            return None;
+        }
+    };
+    Some(Segment::Parameter(Parameter::new(&parameter.name, ty, parameter.rest, field.is_some())))
+}
+
+fn parameter_type(
+    parameter: &template::Parameter,
+    text: &str,
+    literal: &LitStr,
+    diagnostics: &mut Diagnostics,
+) -> Option<Type> {
+    let parsed = LitStr::new(text, literal.span()).parse::<Type>();
+    if parsed.is_err() {
+        let example = written(parameter, Some(if parameter.rest { "Vec<String>" } else { "String" }));
+        diagnostics.at(
+            literal.span(),
+            format!("`{text}` is not a type: write the type of `{}`, such as `{example}`", parameter.name),
+        );
+    }
+    parsed.ok()
+}
+
+fn no_field(parameter: &template::Parameter, input: &DeriveInput, fields: &[(String, &Field)]) -> String {
+    let name = &parameter.name;
+    let typed = written(parameter, Some(if parameter.rest { "Vec<String>" } else { "String" }));
+    let names = fields.iter().map(|(name, _)| name.as_str());
+    if let Some(meant) = diag::closest(name, names) {
+        return format!(
+            "`{}` has no field `{name}`: did you mean `<{meant}>`? for a parameter that is no field write its type, such as `{typed}`",
+            input.ident
+        );
+    }
+    let unnamed = matches!(&input.data, Data::Struct(data) if matches!(data.fields, Fields::Unnamed(_)));
+    let what = match &input.data {
+        Data::Enum(_) => "an enum has no fields of its own",
+        _ if unnamed => "the fields of a tuple struct have no names",
+        _ => {
+            return format!(
+                "`{}` has no field `{name}`: add it, or write the parameter's type, such as `{typed}`",
+                input.ident
+            );
+        }
+    };
+    format!(
+        "the parameter `{name}` is no field of `{}`, because {what}: write its type, such as `{typed}`",
+        input.ident
+    )
+}
+
+fn written(parameter: &template::Parameter, ty: Option<&str>) -> String {
+    let dots = if parameter.rest { ".." } else { "" };
+    match ty {
+        Some(ty) => format!("<{}{dots}: {ty}>", parameter.name),
+        None => format!("<{}{dots}>", parameter.name),
+    }
+}

@@ -1,0 +1,319 @@
+//! What `#[derive(Message)]` generates. The logic is in the runtime; here are only the names and types.
+
+use proc_macro2::TokenStream;
+use quote::{quote, quote_spanned};
+use syn::{Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, Meta};
+
+use super::model::{Message, Parameter, Segment, identifier};
+use crate::{attr::Runtime, template};
+
+// Input:
+//
+//     #[derive(Message, Serialize, Deserialize)]
+//     #[channel("orders:<id>")]
+//     pub struct OrderPlaced { id: u64, total: u32 }
+//
+// Output, without the absolute paths of standard items:
+//
+//     const _: () = {
+//         use ::tidings::__private as __tidings;
+//         const __PARAMETER_id: __tidings::Parameter<u64> = __tidings::parameter::<u64>("id");
+//         pub struct __Params { pub id: u64 }
+//         impl Clone for __Params { … }
+//         impl __tidings::Params for __Params { fn write … fn read … }
+//         pub struct __Pattern { id: Option<u64> }
+//         impl __Pattern { pub fn id(mut self, id: impl __tidings::IntoParam<u64>) -> Self { … } }
+//         impl __tidings::Selector<OrderPlaced> for __Pattern { fn write … }
+//         impl __tidings::Message for OrderPlaced { … }
+//         impl __tidings::AddressedByFields for OrderPlaced { … }
+//         impl OrderPlaced { pub fn channel … pub fn any … pub fn address … pub fn publish … pub fn publish_to … }
+//     };
+pub(super) fn message(message: &Message) -> TokenStream {
+    let constants = constants(message);
+    let params = params(message);
+    let pattern = pattern(message);
+    let facts = facts(message);
+    let by_fields = message.is_addressed_by_fields().then(|| addressed_by_fields(message));
+    let verbs = verbs(message);
+    let import = message.runtime.import();
+    quote! {
+        #[allow(
+            dead_code,
+            private_bounds,
+            private_interfaces,
+            non_upper_case_globals,
+            missing_debug_implementations,
+            unused_qualifications
+        )]
+        const _: () = { #import #constants #params #pattern #facts #by_fields #verbs };
+    }
+}
+
+/// One constant for each parameter. Nothing else asks its type to be a parameter, so a wrong type gives one error.
+fn constants(message: &Message) -> TokenStream {
+    let constants = message.parameters().map(|Parameter { name, constant, ty, rest, .. }| {
+        let function = if *rest { quote!(rest_parameter) } else { quote!(parameter) };
+        quote!(const #constant: __tidings::Parameter<#ty> = __tidings::#function::<#ty>(#name);)
+    });
+    constants.collect()
+}
+
+fn params(message: &Message) -> TokenStream {
+    let Message { visibility, .. } = message;
+    let fields = message.parameters().map(|Parameter { ident, ty, name, .. }| {
+        let documentation = format!("The parameter `{name}`.");
+        quote!(#[doc = #documentation] #visibility #ident: #ty,)
+    });
+    let clones =
+        message.parameters().map(|Parameter { ident, constant, .. }| quote!(#ident: #constant.copy(&self.#ident),));
+    let write = message.write_steps(
+        |text| quote!(__channel.literal(#text);),
+        |Parameter { ident, constant, .. }| quote!(#constant.write(&self.#ident, __channel);),
+    );
+    // Local names of the user's parameters, such as `r#type`, are kept apart from ours by the underscores.
+    let read = message.segments.iter().map(|segment| match segment {
+        Segment::Literal(text) => quote!(__channel.literal(#text)?;),
+        Segment::Parameter(Parameter { ident, constant, .. }) => quote!(let #ident = #constant.read(__channel)?;),
+    });
+    let names = message.parameters().map(|Parameter { ident, .. }| ident);
+    quote! {
+        #visibility struct __Params { #(#fields)* }
+        #[automatically_derived]
+        impl ::core::clone::Clone for __Params {
+            fn clone(&self) -> Self { Self { #(#clones)* } }
+        }
+        #[automatically_derived]
+        impl __tidings::Params for __Params {
+            fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
+            fn read(__channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<Self, __tidings::AddressError> {
+                #(#read)*
+                ::core::result::Result::Ok(Self { #(#names,)* })
+            }
+        }
+    }
+}
+
+fn pattern(message: &Message) -> TokenStream {
+    let Message { visibility, ident: message_type, .. } = message;
+    let fields = message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: ::core::option::Option<#ty>,));
+    let methods = message.parameters().map(|Parameter { ident, ty, name, .. }| {
+        let documentation = format!("Only channels with this `{name}`.");
+        quote! {
+            #[doc = #documentation]
+            #[must_use]
+            #visibility fn #ident(mut self, #ident: impl __tidings::IntoParam<#ty>) -> Self {
+                self.#ident = ::core::option::Option::Some(__tidings::IntoParam::into_param(#ident));
+                self
+            }
+        }
+    });
+    let write = message.write_steps(
+        |text| quote!(__channel.literal(#text);),
+        |Parameter { ident, constant, .. }| quote!(#constant.write_or_any(&self.#ident, __channel);),
+    );
+    quote! {
+        #visibility struct __Pattern { #(#fields)* }
+        impl __Pattern { #(#methods)* }
+        #[automatically_derived]
+        impl __tidings::Selector<#message_type> for __Pattern {
+            fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
+        }
+    }
+}
+
+fn facts(message: &Message) -> TokenStream {
+    let Message { ident, name, version, description, template, .. } = message;
+    let segments = message.segments.iter().map(|segment| match segment {
+        Segment::Literal(text) => quote!(__tidings::Segment::literal(#text)),
+        Segment::Parameter(Parameter { constant, .. }) => quote!(#constant.segment()),
+    });
+    let format = match &message.format {
+        Some(variant) => quote!(::core::option::Option::Some(__tidings::Format::#variant)),
+        None => quote!(::core::option::Option::None),
+    };
+    let verify = message.segments.iter().map(|segment| match segment {
+        Segment::Literal(_) => quote!(__channel.skip()?;),
+        Segment::Parameter(Parameter { ident, constant, is_field: true, .. }) => {
+            quote!(#constant.equals(&self.#ident, __channel)?;)
+        }
+        Segment::Parameter(Parameter { constant, .. }) => quote!(#constant.valid(__channel)?;),
+    });
+    let payload = payload(ident);
+    quote! {
+        #[automatically_derived]
+        impl __tidings::Message for #ident {
+            const NAME: &'static ::core::primitive::str = #name;
+            const VERSION: ::core::primitive::u32 = #version;
+            const DESCRIPTION: &'static ::core::primitive::str = #description;
+            const TEMPLATE: __tidings::Template = __tidings::Template::new(#template, &[#(#segments),*]);
+            const FORMAT: ::core::option::Option<__tidings::Format> = #format;
+            type Params = __Params;
+            type Pattern = __Pattern;
+            #payload
+            fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
+                #(#verify)*
+                ::core::result::Result::Ok(())
+            }
+        }
+    }
+}
+
+/// Here the compiler asks for `Serialize` and `Deserialize`, so the type's name is the place to blame.
+fn payload(ident: &Ident) -> TokenStream {
+    quote_spanned!(ident.span()=> type Payload = __tidings::Serde;)
+}
+
+fn addressed_by_fields(message: &Message) -> TokenStream {
+    let Message { ident, .. } = message;
+    let write = message.write_steps(
+        |text| quote!(__channel.literal(#text);),
+        |Parameter { ident, constant, .. }| quote!(#constant.write(&self.#ident, __channel);),
+    );
+    quote! {
+        #[automatically_derived]
+        impl __tidings::AddressedByFields for #ident {
+            fn write_channel(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
+        }
+    }
+}
+
+/// The inherent functions: a user needs no trait in scope.
+fn verbs(message: &Message) -> TokenStream {
+    let Message { visibility, ident, template, .. } = message;
+    let arguments =
+        message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: impl __tidings::IntoParam<#ty>));
+    let values =
+        message.parameters().map(|Parameter { ident, .. }| quote!(#ident: __tidings::IntoParam::into_param(#ident),));
+    let nothing = message.parameters().map(|Parameter { ident, .. }| quote!(#ident: ::core::option::Option::None,));
+    let channel_documentation = format!("The address `{template}` with these parameters.");
+    let any_documentation =
+        format!("The pattern of all channels of `{template}`; its functions, named after the parameters, narrow it.");
+    let publish = publish(message);
+    quote! {
+        #[automatically_derived]
+        impl #ident {
+            #[doc = #channel_documentation]
+            #[must_use]
+            #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> {
+                __tidings::Address::from_params(__Params { #(#values)* })
+            }
+
+            #[doc = #any_documentation]
+            #[must_use]
+            #visibility fn any() -> <Self as __tidings::Message>::Pattern {
+                __Pattern { #(#nothing)* }
+            }
+
+            /// Publishes the message to an address, once the result is awaited.
+            #visibility fn publish_to<'a>(
+                &'a self,
+                address: impl ::core::borrow::Borrow<__tidings::Address<Self>>,
+                bus: &'a __tidings::Bus,
+            ) -> __tidings::Publishing<'a, Self> {
+                __tidings::Publishing::to(self, ::core::borrow::Borrow::borrow(&address), bus)
+            }
+
+            #publish
+        }
+    }
+}
+
+/// `publish` and `address` where the fields say where to, and else a `publish` that says what to write.
+fn publish(message: &Message) -> TokenStream {
+    let Message { visibility, .. } = message;
+    if message.is_addressed_by_fields() {
+        let copies =
+            message.parameters().map(|Parameter { ident, constant, .. }| quote!(#ident: #constant.copy(&self.#ident),));
+        return quote! {
+            /// The address that the message's fields name.
+            #[must_use]
+            #visibility fn address(&self) -> __tidings::Address<Self> {
+                __tidings::Address::from_params(__Params { #(#copies)* })
+            }
+
+            /// Publishes the message to the channel that its fields name, once the result is awaited.
+            #visibility fn publish<'a>(&'a self, bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self> {
+                __tidings::Publishing::by_fields(self, bus)
+            }
+        };
+    }
+    quote! {
+        // The lifetime keeps the bound from being checked before somebody calls the function.
+        #[doc(hidden)]
+        #visibility fn publish<'a>(&'a self, _bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self>
+        where
+            (): __tidings::CompleteChannel<'a, Self>,
+        {
+            __tidings::CompleteChannel::publishing(())
+        }
+    }
+}
+
+// After an error the type is still a message with the same verbs, so that no second error follows from the first.
+pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
+    if !input.generics.params.is_empty() || matches!(input.data, Data::Union(_)) {
+        return TokenStream::new();
+    }
+    let (ident, visibility) = (&input.ident, &input.vis);
+    let import = runtime.import();
+    let name = ident.to_string();
+    let parameters = guessed_parameters(input);
+    let arguments = parameters.iter().map(|name| quote!(#name: impl ::core::marker::Sized));
+    let methods = parameters.iter().map(|name| quote!(#visibility fn #name<T>(self, _: T) -> Self { self }));
+    let payload = payload(ident);
+    quote! {
+        #[allow(warnings)]
+        const _: () = {
+            #import
+            #visibility struct __Pattern;
+            impl __Pattern { #(#methods)* }
+            impl __tidings::Selector<#ident> for __Pattern {
+                fn write(&self, _: &mut __tidings::ChannelWriter<'_>) {}
+            }
+            impl __tidings::Message for #ident {
+                const NAME: &'static ::core::primitive::str = #name;
+                const VERSION: ::core::primitive::u32 = 1;
+                const DESCRIPTION: &'static ::core::primitive::str = "";
+                const TEMPLATE: __tidings::Template = __tidings::Template::new(#name, &[__tidings::Segment::literal(#name)]);
+                const FORMAT: ::core::option::Option<__tidings::Format> = ::core::option::Option::None;
+                type Params = __tidings::Stub;
+                type Pattern = __Pattern;
+                #payload
+                fn verify(&self, _: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
+                    ::core::result::Result::Ok(())
+                }
+            }
+            impl __tidings::AddressedByFields for #ident {
+                fn write_channel(&self, _: &mut __tidings::ChannelWriter<'_>) {}
+            }
+            impl #ident {
+                #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> { ::core::panic!() }
+                #visibility fn any() -> __Pattern { __Pattern }
+                #visibility fn address(&self) -> __tidings::Address<Self> { ::core::panic!() }
+                #visibility fn publish<'a>(&'a self, bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self> { ::core::panic!() }
+                #visibility fn publish_to<'a, A>(&'a self, _: A, bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self> {
+                    ::core::panic!()
+                }
+            }
+        };
+    }
+}
+
+/// The parameters that the faulty channel seems to have.
+fn guessed_parameters(input: &DeriveInput) -> Vec<Ident> {
+    let literal = input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel")).find_map(|attribute| {
+        match &attribute.meta {
+            Meta::List(list) => list.parse_args::<LitStr>().ok(),
+            Meta::NameValue(pair) => match &pair.value {
+                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.clone()),
+                _ => None,
+            },
+            Meta::Path(_) => None,
+        }
+    });
+    let (segments, _) = template::parse(&literal.map(|literal| literal.value()).unwrap_or_default());
+    let mut names: Vec<Ident> = template::parameters(&segments).map(|parameter| identifier(&parameter.name)).collect();
+    names.sort();
+    names.dedup();
+    names
+}

@@ -1,0 +1,104 @@
+//! A message that has passed every check.
+
+use proc_macro2::{Span, TokenStream};
+use quote::format_ident;
+use syn::{Ident, Type, Visibility};
+
+use crate::attr::Runtime;
+
+pub(crate) struct Message {
+    pub(crate) runtime: Runtime,
+    pub(crate) visibility: Visibility,
+    pub(crate) ident: Ident,
+    /// The name on the wire.
+    pub(crate) name: String,
+    pub(crate) version: u32,
+    pub(crate) description: String,
+    /// The variant of `Format` that the type chooses.
+    pub(crate) format: Option<Ident>,
+    /// The template without types.
+    pub(crate) template: String,
+    pub(crate) segments: Vec<Segment>,
+}
+
+pub(crate) enum Segment {
+    Literal(String),
+    Parameter(Parameter),
+}
+
+pub(crate) struct Parameter {
+    pub(crate) name: String,
+    /// The name as an identifier, raw where it is a keyword.
+    pub(crate) ident: Ident,
+    /// The constant that holds its functions.
+    pub(crate) constant: Ident,
+    pub(crate) ty: Type,
+    /// Whether it takes all remaining segments.
+    pub(crate) rest: bool,
+    /// Whether the message has it as a field.
+    pub(crate) is_field: bool,
+}
+
+impl Message {
+    pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
+        self.segments.iter().filter_map(|segment| match segment {
+            Segment::Parameter(parameter) => Some(parameter),
+            Segment::Literal(_) => None,
+        })
+    }
+
+    /// Whether the value alone says where it goes.
+    pub(crate) fn is_addressed_by_fields(&self) -> bool {
+        self.parameters().all(|parameter| parameter.is_field)
+    }
+
+    /// The steps that write the channel, neighbouring literals joined: `literal` gets text with its separators.
+    pub(crate) fn write_steps(
+        &self,
+        literal: impl Fn(&str) -> TokenStream,
+        parameter: impl Fn(&Parameter) -> TokenStream,
+    ) -> TokenStream {
+        let mut steps = TokenStream::new();
+        let mut text = String::new();
+        for (index, segment) in self.segments.iter().enumerate() {
+            if index > 0 {
+                text.push(':');
+            }
+            match segment {
+                Segment::Literal(segment) => text.push_str(segment),
+                Segment::Parameter(segment) => {
+                    if !text.is_empty() {
+                        steps.extend(literal(&text));
+                        text.clear();
+                    }
+                    steps.extend(parameter(segment));
+                }
+            }
+        }
+        if !text.is_empty() {
+            steps.extend(literal(&text));
+        }
+        steps
+    }
+}
+
+impl Parameter {
+    pub(crate) fn new(name: &str, ty: Type, rest: bool, is_field: bool) -> Self {
+        Self {
+            name: name.to_owned(),
+            ident: identifier(name),
+            constant: format_ident!("__PARAMETER_{name}"),
+            ty,
+            rest,
+            is_field,
+        }
+    }
+}
+
+/// The name as an identifier of the user's scope.
+pub(crate) fn identifier(name: &str) -> Ident {
+    match syn::parse_str::<Ident>(name) {
+        Ok(_) => Ident::new(name, Span::call_site()),
+        Err(_) => Ident::new_raw(name, Span::call_site()),
+    }
+}

@@ -1,0 +1,331 @@
+use proptest::prelude::*;
+
+use super::*;
+
+const LIMIT: usize = 1_000;
+
+/// What a caller sees: without positions, and without what was skipped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Seen {
+    Message(Option<Vec<u8>>, Vec<u8>, Vec<u8>),
+    Oversized(Vec<u8>, usize),
+    Confirmation(Verb, NameKind, Vec<u8>),
+    Reply(Vec<u8>),
+    Error(Vec<u8>),
+}
+
+/// Feeds chunk after chunk as a reader does, and checks that memory stays bounded.
+fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Seen>, ProtocolError> {
+    let mut scanner = Scanner::new(LIMIT);
+    let (mut buffer, mut seen) = (Vec::new(), Vec::new());
+    for chunk in chunks {
+        buffer.extend_from_slice(chunk);
+        let mut at = 0;
+        while let Some((scanned, end)) = scanner.next(&buffer, at)? {
+            assert!(end >= at && end <= buffer.len());
+            see(&buffer, scanned, &mut seen);
+            at = end;
+        }
+        buffer.drain(..at);
+        assert!(scanner.needed() <= NAME_LIMIT * 2 + LINE_LIMIT + LIMIT, "needs {}", scanner.needed());
+    }
+    Ok(seen)
+}
+
+fn see(buffer: &[u8], scanned: Scanned, seen: &mut Vec<Seen>) {
+    let copy = |span: Span| buffer[span].to_vec();
+    seen.push(match scanned {
+        Scanned::Message { pattern, channel, payload } => {
+            Seen::Message(pattern.map(copy), copy(channel), copy(payload))
+        }
+        Scanned::Oversized { channel, size, .. } => Seen::Oversized(copy(channel), size),
+        Scanned::Confirmation { verb, kind, name } => Seen::Confirmation(verb, kind, copy(name)),
+        Scanned::Reply(text) => Seen::Reply(copy(text)),
+        Scanned::Error(text) => Seen::Error(copy(text)),
+        Scanned::Skipped => return,
+    });
+}
+
+fn one(bytes: &[u8]) -> Result<Vec<Seen>, ProtocolError> {
+    scan([bytes])
+}
+
+fn script() -> (Vec<u8>, Vec<Seen>) {
+    let mut bytes = Vec::new();
+    bytes.extend_from_slice(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n");
+    bytes.extend_from_slice(b">3\r\n$10\r\npsubscribe\r\n$2\r\na*\r\n:2\r\n+PONG\r\n");
+    bytes.extend_from_slice(b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$5\r\n1\r\n2\n\r\n");
+    bytes.extend_from_slice(b">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\nab\r\n$0\r\n\r\n");
+    bytes.extend_from_slice(b"-NOPERM not you\r\n!10\r\nERR x\r\ny z\r\n");
+    // Two that are too large: a payload, and a name.
+    bytes.extend_from_slice(b">4\r\n$8\r\npmessage\r\n$2\r\na*\r\n$2\r\nac\r\n$2000\r\n");
+    bytes.extend(std::iter::repeat_n(b'$', 2_000));
+    bytes.extend_from_slice(b"\r\n>3\r\n$7\r\nmessage\r\n$70000\r\n");
+    bytes.extend(std::iter::repeat_n(b'n', 70_000));
+    bytes.extend_from_slice(b"\r\n$3\r\n123\r\n");
+    // What concerns nobody: another push with every type in it, attributes, a null name.
+    bytes.extend_from_slice(
+        b">8\r\n$5\r\nother\r\n*2\r\n:1\r\n%1\r\n+k\r\n~1\r\n#t\r\n$-1\r\n_\r\n,1.5\r\n(99\r\n=7\r\ntxt:abc\r\n*0\r\n",
+    );
+    bytes.extend_from_slice(b"|1\r\n+ttl\r\n:3\r\n-inside\r\n!2\r\nno\r\n");
+    bytes.extend_from_slice(b"|1\r\n+ttl\r\n:3\r\n>3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n");
+    bytes.extend_from_slice(b">3\r\n$12\r\npunsubscribe\r\n$2\r\na*\r\n:0\r\n");
+    let expected = vec![
+        Seen::Confirmation(Verb::Subscribe, NameKind::Channel, b"a".to_vec()),
+        Seen::Confirmation(Verb::Subscribe, NameKind::Pattern, b"a*".to_vec()),
+        Seen::Reply(b"PONG".to_vec()),
+        Seen::Message(None, b"a".to_vec(), b"1\r\n2\n".to_vec()),
+        Seen::Message(Some(b"a*".to_vec()), b"ab".to_vec(), Vec::new()),
+        Seen::Error(b"NOPERM not you".to_vec()),
+        Seen::Error(b"ERR x\r\ny z".to_vec()),
+        Seen::Oversized(b"ac".to_vec(), 2_000),
+        Seen::Oversized(vec![b'n'; NAME_KEPT], 70_000),
+        Seen::Error(b"inside".to_vec()),
+        Seen::Error(b"no".to_vec()),
+        Seen::Confirmation(Verb::Unsubscribe, NameKind::Pattern, b"a*".to_vec()),
+    ];
+    (bytes, expected)
+}
+
+#[test]
+fn understands_what_a_subscription_connection_receives() {
+    let (bytes, expected) = script();
+    assert_eq!(one(&bytes).unwrap(), expected);
+}
+
+#[test]
+fn sees_the_same_however_the_bytes_are_cut() {
+    let (bytes, expected) = script();
+    for size in 1..40 {
+        assert_eq!(scan(bytes.chunks(size)).unwrap(), expected, "chunks of {size}");
+    }
+    for at in (0..bytes.len()).filter(|at| *at < 400 || *at > bytes.len() - 500) {
+        let (left, right) = bytes.split_at(at);
+        assert_eq!(scan([left, right]).unwrap(), expected, "cut at {at}");
+    }
+}
+
+#[test]
+fn a_beginning_is_never_an_error_and_never_more_than_it_holds() {
+    let (bytes, expected) = script();
+    for end in (0..bytes.len()).filter(|end| *end < 2_600 || *end > bytes.len() - 500) {
+        let seen = one(&bytes[..end]).unwrap();
+        assert_eq!(seen, expected[..seen.len()], "up to {end}");
+    }
+}
+
+#[test]
+fn refuses_what_no_server_sends() {
+    let cases: &[(&[u8], ProtocolError)] = &[
+        (b"x", ProtocolError::UnknownType(b'x')),
+        (b"\0", ProtocolError::UnknownType(0)),
+        (b"$3\r\nfoo\r\n", ProtocolError::UnexpectedReply(b'$')),
+        (b":1\r\n", ProtocolError::UnexpectedReply(b':')),
+        (b">x\r\n", ProtocolError::Length),
+        (b">\r\n", ProtocolError::Length),
+        (b">-1\r\n", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$-1\r\n", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$99999999999", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$536870913\r\n", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$-5\r\n", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1 \r\n", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\rx", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n:1\r\n", ProtocolError::Length),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\nabc\r\n", ProtocolError::Terminator),
+        (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nabc", ProtocolError::Terminator),
+        (b">4\r\n$8\r\npmessage\r\n$65537\r\n", ProtocolError::Name),
+        (b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n+1\r\n", ProtocolError::Length),
+        (b">2\r\n$5\r\nother\r\n$-2\r\n", ProtocolError::Length),
+        (b">2\r\n$5\r\nother\r\n*2000000\r\n", ProtocolError::Elements),
+        (b"|2000000\r\n", ProtocolError::Elements),
+        (b">1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", ProtocolError::Depth),
+        (b"+PONG\rx", ProtocolError::Line),
+    ];
+    for (bytes, expected) in cases {
+        assert_eq!(one(bytes), Err(*expected), "{}", bytes.escape_ascii());
+    }
+    assert_eq!(one(&[b"-".as_slice(), &[b'e'; LINE_LIMIT]].concat()), Err(ProtocolError::Line));
+    let mut oversized = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1001\r\n".to_vec();
+    oversized.extend([b'p'; 1_003]);
+    assert_eq!(one(&oversized), Err(ProtocolError::Terminator), "a skipped payload ends where it says");
+}
+
+#[test]
+fn a_length_of_512_megabytes_needs_no_memory() {
+    let mut scanner = Scanner::new(usize::MAX);
+    let mut limited = Scanner::new(LIMIT);
+    let header = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$536870912\r\n";
+    assert_eq!(scanner.next(header, 0), Ok(None));
+    let (scanned, end) = limited.next(header, 0).unwrap().unwrap();
+    assert!(matches!(scanned, Scanned::Oversized { size: 536_870_912, .. }));
+    assert_eq!(limited.next(header, end), Ok(None));
+    let chunk = vec![0; 1024 * 1024];
+    for _ in 0..512 {
+        assert_eq!(limited.next(&chunk, 0), Ok(Some((Scanned::Skipped, chunk.len()))));
+    }
+    let tail = b"\r\n+PONG\r\n";
+    assert_eq!(limited.next(tail, 0), Ok(Some((Scanned::Skipped, 2))));
+    assert_eq!(limited.next(tail, 2), Ok(Some((Scanned::Reply(3..7), tail.len()))));
+}
+
+#[test]
+fn a_large_payload_is_not_scanned_with_every_read() {
+    let mut scanner = Scanner::new(BLOB_LIMIT);
+    let header = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1000000\r\n";
+    assert_eq!(scanner.next(header, 0), Ok(None));
+    assert_eq!(scanner.needed(), header.len() + 1_000_002);
+}
+
+#[test]
+fn reads_the_answer_to_hello() {
+    let map = b"%7\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$6\r\n7.0.15\r\n$5\r\nproto\r\n:3\r\n$2\r\nid\r\n:3\r\n\
+        $4\r\nmode\r\n$10\r\nstandalone\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$7\r\nmodules\r\n*1\r\n%1\r\n+name\r\n+json\r\n";
+    for end in 0..map.len() {
+        assert_eq!(hello(&map[..end]), Ok(None));
+    }
+    let expected = Hello { role: "master".into(), version: "7.0.15".into() };
+    assert_eq!(hello(map), Ok(Some((Ok(expected), map.len()))));
+    assert_eq!(hello(b"-NOAUTH no\r\n"), Ok(Some((Err("NOAUTH no".into()), 12))));
+    assert_eq!(hello(b"HTTP/1.1 400\r\n"), Err(ProtocolError::UnexpectedReply(b'H')));
+    assert_eq!(hello(b"%1\r\n$600000000\r\n"), Err(ProtocolError::Length));
+    assert_eq!(hello(b"%1\r\n$500000000\r\n"), Err(ProtocolError::Line), "not waited for");
+}
+
+/// A stream of numbers that is the same in every run.
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 16) as usize
+    }
+}
+
+#[test]
+fn flipped_bits_never_panic_and_never_hold_more_than_the_limits() {
+    let (bytes, _) = script();
+    // Without the long runs, so that most flips hit something.
+    let bytes: Vec<u8> = bytes[..300].iter().chain(&bytes[bytes.len() - 300..]).copied().collect();
+    let mut numbers = Numbers(0x7469_6469_6e67_7321);
+    for _ in 0..200_000 {
+        let mut flipped = bytes.clone();
+        for _ in 0..1 + numbers.next() % 3 {
+            let at = numbers.next() % flipped.len();
+            flipped[at] ^= 1 << (numbers.next() % 8);
+        }
+        let _ = scan(flipped.chunks(1 + numbers.next() % 64));
+    }
+}
+
+proptest! {
+    #[test]
+    fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), size in 1..50_usize) {
+        let _ = scan(bytes.chunks(size));
+        let _ = hello(&bytes);
+    }
+
+    #[test]
+    fn random_protocol_never_panics(
+        pieces in prop::collection::vec(prop::sample::select(vec![
+            ">3\r\n", ">4\r\n", "$7\r\nmessage\r\n", "$8\r\npmessage\r\n", "$1\r\na\r\n", "$", "\r\n", "*9\r\n", "%2\r\n", "-1",
+            "$9\r\nsubscribe\r\n", ":1\r\n", "|1\r\n", "_\r\n", "+x\r\n", "!3\r\nerr\r\n", "$2000\r\n", "$70000\r\n", "~1\r\n", "1",
+        ]), 0..30),
+        size in 1..50_usize,
+    ) {
+        let bytes = pieces.concat().into_bytes();
+        let whole = one(&bytes);
+        let cut = scan(bytes.chunks(size));
+        prop_assert_eq!(whole, cut);
+    }
+
+    #[test]
+    fn agrees_with_the_parser_of_the_redis_crate(values in prop::collection::vec(push(), 1..8), size in 1..80_usize) {
+        let bytes: Vec<u8> = values.concat();
+        let mut expected = Vec::new();
+        for value in &values {
+            expected.extend(seen_by_redis(value));
+        }
+        prop_assert_eq!(scan(bytes.chunks(size)), Ok(expected));
+    }
+}
+
+fn bulk(bytes: &[u8]) -> Vec<u8> {
+    [format!("${}\r\n", bytes.len()).as_bytes(), bytes, b"\r\n"].concat()
+}
+
+/// A value as it is on the wire.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    let text = "[ -~]{0,20}";
+    let leaf = prop_oneof![
+        text.prop_map(|text| format!("+{text}\r\n").into_bytes()),
+        any::<i64>().prop_map(|number| format!(":{number}\r\n").into_bytes()),
+        any::<bool>().prop_map(|truth| format!("#{}\r\n", if truth { 't' } else { 'f' }).into_bytes()),
+        Just(b"_\r\n".to_vec()),
+        Just(b"$-1\r\n".to_vec()),
+        (-1e6..1e6_f64).prop_map(|number| format!(",{number}\r\n").into_bytes()),
+        text.prop_map(|text| format!("=3\r\n{:.3}\r\n", format!("{text}abc")).into_bytes()),
+        prop::collection::vec(any::<u8>(), 0..60).prop_map(|bytes| bulk(&bytes)),
+    ];
+    // The verbatim strings of the redis crate need a format; plain ones do here.
+    let leaf = leaf.prop_map(|bytes| if bytes[0] == b'=' { b"=7\r\ntxt:abc\r\n".to_vec() } else { bytes });
+    leaf.prop_recursive(3, 20, 4, |inner| {
+        prop_oneof![
+            (prop::sample::select(vec!['*', '~']), prop::collection::vec(inner.clone(), 0..4))
+                .prop_map(|(kind, items)| [format!("{kind}{}\r\n", items.len()).into_bytes(), items.concat()].concat()),
+            prop::collection::vec((inner.clone(), inner), 0..3).prop_map(|pairs| {
+                let items: Vec<u8> =
+                    pairs.iter().flat_map(|(key, value)| [key.clone(), value.clone()].concat()).collect();
+                [format!("%{}\r\n", pairs.len()).into_bytes(), items].concat()
+            }),
+        ]
+    })
+}
+
+fn push() -> impl Strategy<Value = Vec<u8>> {
+    let name = || prop::collection::vec(any::<u8>(), 0..30);
+    let verbs = vec!["subscribe", "psubscribe", "unsubscribe", "punsubscribe"];
+    prop_oneof![
+        (name(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(channel, payload)| {
+            [b">3\r\n".to_vec(), bulk(b"message"), bulk(&channel), bulk(&payload)].concat()
+        }),
+        (name(), name(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(pattern, channel, payload)| {
+            [b">4\r\n".to_vec(), bulk(b"pmessage"), bulk(&pattern), bulk(&channel), bulk(&payload)].concat()
+        }),
+        (prop::sample::select(verbs), name(), 0..9_i64).prop_map(|(verb, name, count)| {
+            [b">3\r\n".to_vec(), bulk(verb.as_bytes()), bulk(&name), format!(":{count}\r\n").into_bytes()].concat()
+        }),
+        prop::collection::vec(value(), 0..4).prop_map(|items| {
+            [format!(">{}\r\n", items.len() + 1).into_bytes(), bulk(b"invalidate"), items.concat()].concat()
+        }),
+        "[A-Z]{1,8}".prop_map(|text| format!("+{text}\r\n").into_bytes()),
+        "[A-Z]{1,8} [ -~]{0,30}".prop_map(|text| format!("-{text}\r\n").into_bytes()),
+    ]
+}
+
+fn seen_by_redis(bytes: &[u8]) -> Option<Seen> {
+    use redis::{PushKind, Value};
+    let data = |value: &Value| match value {
+        Value::BulkString(bytes) => bytes.clone(),
+        other => panic!("{other:?} is no string"),
+    };
+    match redis::parse_redis_value(bytes).unwrap() {
+        Value::Okay => Some(Seen::Reply(b"OK".to_vec())),
+        Value::SimpleString(text) => Some(Seen::Reply(text.into_bytes())),
+        Value::ServerError(_) => Some(Seen::Error(bytes[1..bytes.len() - 2].to_vec())),
+        Value::Push { kind, data: items } => {
+            let confirmation = |verb, kind| Some(Seen::Confirmation(verb, kind, data(&items[0])));
+            match kind {
+                PushKind::Message => Some(Seen::Message(None, data(&items[0]), data(&items[1]))),
+                PushKind::PMessage => Some(Seen::Message(Some(data(&items[0])), data(&items[1]), data(&items[2]))),
+                PushKind::Subscribe => confirmation(Verb::Subscribe, NameKind::Channel),
+                PushKind::PSubscribe => confirmation(Verb::Subscribe, NameKind::Pattern),
+                PushKind::Unsubscribe => confirmation(Verb::Unsubscribe, NameKind::Channel),
+                PushKind::PUnsubscribe => confirmation(Verb::Unsubscribe, NameKind::Pattern),
+                _ => None,
+            }
+        }
+        other => panic!("{other:?} was not generated"),
+    }
+}

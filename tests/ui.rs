@@ -1,0 +1,8 @@
+//! Programs that must not compile, with the words that they are refused with, and programs that must.
+
+#[test]
+fn compile_errors() {
+    let cases = trybuild::TestCases::new();
+    cases.pass("ui/pass/*.rs");
+    cases.compile_fail("ui/*/*.rs");
+}
