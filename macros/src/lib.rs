@@ -2,6 +2,7 @@
 
 mod attr;
 mod diag;
+mod handler;
 mod message;
 mod param;
 mod template;
@@ -23,18 +24,18 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 
 /// Stub.
 #[proc_macro_attribute]
-pub fn handler(_options: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    handler::handler(options.into(), item.into()).into()
 }
 
-/// Stub: the attribute of an `impl` block. `router![…]` is a `macro_rules` macro of the runtime or an entry of its own.
+/// Stub.
 #[proc_macro_attribute]
-pub fn router(_options: TokenStream, item: TokenStream) -> TokenStream {
-    item
+pub fn router(options: TokenStream, item: TokenStream) -> TokenStream {
+    handler::router(options.into(), item.into()).into()
 }
 
 /// Stub.
 #[proc_macro]
-pub fn routes(_handlers: TokenStream) -> TokenStream {
-    TokenStream::new()
+pub fn routes(input: TokenStream) -> TokenStream {
+    handler::routes(input.into()).into()
 }

@@ -2,7 +2,15 @@
 
 use std::{convert::Infallible, fmt, time::Duration};
 
-use crate::{bus::Bus, channel::Address, delivery::Delivery, message::Message, outcome::Outcome, route::Route};
+use crate::{
+    bus::Bus,
+    channel::{Address, Segment, Template},
+    delivery::Delivery,
+    error::Rejection,
+    message::Message,
+    outcome::Outcome,
+    route::Route,
+};
 
 /// An asynchronous function that takes one message type. `#[handler]` implements it.
 #[diagnostic::on_unimplemented(
@@ -11,8 +19,6 @@ use crate::{bus::Bus, channel::Address, delivery::Delivery, message::Message, ou
     note = "write `#[handler]` on the asynchronous function"
 )]
 pub trait Handler {
-    /// The message.
-    type Message: Message;
     /// The handler's channel and options.
     const ROUTE: Route;
 }
@@ -175,21 +181,42 @@ impl<T> FromState<AnyState> for T {
     }
 }
 
-/// The route of a handler. Called by generated code.
+/// The message of a handler, as the generated code uses it.
+///
+/// The macro makes one constant of it for each handler. Only there is the type asked to be a message: a type that is none gives
+/// one error, and everything else in the generated code still has a meaning. It is no associated type of [`Handler`], because
+/// a public function may take a message that is private to its crate.
 #[doc(hidden)]
-#[must_use]
-pub const fn route<H: Handler>(handler: &'static str, message: &'static str, options: HandlerOptions) -> Route {
-    Route::new(handler, message, <H::Message as Message>::TEMPLATE, options)
+#[derive(Debug)]
+pub struct Incoming<M> {
+    template: Template,
+    decode: fn(&mut Delivery) -> Result<M, Rejection>,
 }
 
-/// Decodes a handler's message. Called by generated code, which so never asks again whether the type is a message.
-///
-/// # Errors
-///
-/// The outcome of a message that cannot be decoded.
+/// Called by generated code.
 #[doc(hidden)]
-pub fn decode<H: Handler>(delivery: &mut Delivery) -> Result<H::Message, Outcome> {
-    delivery.decode().map_err(Outcome::Rejected)
+#[must_use]
+pub const fn incoming<M: Message>() -> Incoming<M> {
+    Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> }
+}
+
+impl<M> Incoming<M> {
+    #[must_use]
+    pub const fn template(&self) -> Template {
+        self.template
+    }
+
+    /// The message, or the outcome of one that cannot be decoded.
+    pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
+        (self.decode)(delivery).map_err(Outcome::Rejected)
+    }
+}
+
+/// The route of a handler whose macro has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[must_use]
+pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
+    Route::new(handler, handler, Template::new(handler, segments), HandlerOptions::DEFAULT)
 }
 
 /// The outcome of a delivery whose argument could not be extracted. Called by generated code.

@@ -53,7 +53,10 @@ pub mod __private {
         codec::Format,
         delivery::Delivery,
         error::AddressError,
-        handler::{AnyState, Call, Context, Extract, Handler, HandlerOptions, Router, decode, not_extracted, route},
+        handler::{
+            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, incoming, not_extracted,
+            stub_route,
+        },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
         outcome::{IntoOutcome, Outcome},
         proof::prove,

@@ -121,6 +121,7 @@ impl<M: Message> IntoOutcome for Publish<M> {
 
 macro_rules! tuple_outcomes {
     ($($name:ident),*) => {
+        #[diagnostic::do_not_recommend]
         impl<$($name: Message),*> IntoOutcome for ($(Publish<$name>,)*) {
             #[allow(non_snake_case)]
             fn into_outcome(self, bus: &Bus) -> Outcome {

@@ -141,6 +141,7 @@ fn facts(message: &Message) -> TokenStream {
     let payload = payload(ident);
     quote! {
         #[automatically_derived]
+        #[diagnostic::do_not_recommend]
         impl __tidings::Message for #ident {
             const NAME: &'static ::core::primitive::str = #name;
             const VERSION: ::core::primitive::u32 = #version;

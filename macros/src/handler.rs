@@ -1,0 +1,87 @@
+//! `#[handler]`, `#[router]` and `routes![…]`: two spellings, one expansion.
+//!
+//! Each handler becomes a type that implements `Handler` and `Call`; each set of handlers becomes a table, a proof for each
+//! handler, and one `match`.
+
+mod check;
+mod expand;
+mod model;
+
+use proc_macro2::TokenStream;
+use quote::quote;
+use syn::{Item, ItemFn, ItemImpl};
+
+use crate::diag::Diagnostics;
+
+/// `#[handler]` on a free function.
+pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
+        return not_a_function(item);
+    };
+    let (runtime, checked) = check::free_handler(options, &function, &mut diagnostics);
+    let generated = match checked {
+        Some(handler) if diagnostics.is_empty() => expand::free_handler(&handler, &runtime),
+        _ if function.sig.receiver().is_some() => TokenStream::new(),
+        _ => expand::stub_handler(&function, &runtime),
+    };
+    let errors = diagnostics.into_tokens();
+    quote!(#function #errors #generated)
+}
+
+fn not_a_function(item: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    match syn::parse2::<Item>(item.clone()) {
+        Ok(Item::Impl(block)) => {
+            diagnostics
+                .at(block.impl_token.span, "a set of handlers is a router: write `#[router]` on the `impl` block");
+        }
+        Ok(_) => diagnostics.over(&item, "a handler is a function: write `#[handler]` on an `async fn`"),
+        // Not Rust, or a declaration without a body: the compiler's own words are better.
+        Err(error) => diagnostics.syntax(error),
+    }
+    let errors = diagnostics.into_tokens();
+    quote!(#item #errors)
+}
+
+/// `#[router]` on an `impl` block.
+pub(crate) fn router(options: TokenStream, item: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    let mut block = match syn::parse2::<ItemImpl>(item.clone()) {
+        Ok(block) => block,
+        Err(_) => return not_an_impl(item),
+    };
+    let (runtime, checked) = check::router(options, &mut block, &mut diagnostics);
+    let generated = match checked {
+        Some(router) if diagnostics.is_empty() => expand::router(&router, &runtime),
+        _ => expand::stub_router(&block, &runtime),
+    };
+    let errors = diagnostics.into_tokens();
+    quote!(#block #errors #generated)
+}
+
+fn not_an_impl(item: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    match syn::parse2::<Item>(item.clone()) {
+        Ok(Item::Fn(function)) => {
+            diagnostics
+                .at(function.sig.ident.span(), "a free function is a handler of its own: write `#[handler]` on it");
+        }
+        Ok(_) => diagnostics.over(&item, "a router is a set of methods: write `#[router]` on an `impl` block"),
+        Err(error) => diagnostics.syntax(error),
+    }
+    let errors = diagnostics.into_tokens();
+    quote!(#item #errors)
+}
+
+/// `routes![…]`.
+pub(crate) fn routes(input: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    match check::routes(input, &mut diagnostics) {
+        Some((routes, runtime)) if diagnostics.is_empty() => expand::routes(&routes, &runtime),
+        _ => {
+            let errors = diagnostics.into_tokens();
+            quote!({ #errors loop {} })
+        }
+    }
+}

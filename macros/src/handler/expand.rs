@@ -1,0 +1,456 @@
+//! What `#[handler]`, `#[router]` and `routes![…]` generate.
+
+use proc_macro2::{Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{ItemFn, ItemImpl, Type, ext::IdentExt};
+
+use super::model::{Handler, Router, Routes};
+use crate::attr::Runtime;
+
+// Input:
+//
+//     #[handler(concurrency = 16)]
+//     async fn placed(order: OrderPlaced, State(db): State<Db>) -> Result<(), Error> { … }
+//
+// Output, next to the function, without the absolute paths of standard items:
+//
+//     #[doc(hidden)]
+//     struct placed {}          // a type: it shares its name with the function
+//     const _: () = {
+//         use ::tidings::__private as __tidings;
+//         const __MESSAGE: __tidings::Incoming<OrderPlaced> = __tidings::incoming::<OrderPlaced>();
+//         impl __tidings::Handler for placed { … }             // see `facts`
+//         impl<S: Sync> __tidings::Call<S> for placed
+//         where
+//             for<'a> State<Db>: __tidings::Extract<'a, OrderPlaced, S>,
+//         { … }                                                // see `call`
+//         const _: fn(&__tidings::Context<'_, __tidings::AnyState>) = |context| {
+//             let _ = <State<Db> as __tidings::Extract<'_, OrderPlaced, __tidings::AnyState>>::extract(context);
+//         };
+//     };
+pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
+    let Handler { visibility, ident, message, arguments, .. } = handler;
+    let import = runtime.import();
+    let constant = format_ident!("__MESSAGE");
+    let facts = facts(handler, ident, &constant);
+    let bounds = arguments.iter().map(|ty| {
+        let ty = with_lifetime(ty.to_token_stream(), "'__a");
+        quote!(for<'__a> #ty: __tidings::Extract<'__a, #message, __S>,)
+    });
+    let body = call_body(handler, &constant, &quote!(#ident), &quote!(__S));
+    let call = quote_spanned! {Span::mixed_site()=>
+        impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #ident
+        where
+            #(#bounds)*
+        {
+            #body
+        }
+    };
+    let checks = argument_checks(handler);
+    quote! {
+        #[allow(non_camel_case_types, dead_code, missing_debug_implementations)]
+        #[doc(hidden)]
+        #visibility struct #ident {}
+
+        #[allow(unused_qualifications, unused_variables)]
+        const _: () = { #import #facts #call #checks };
+    }
+}
+
+/// Asks each argument for what it must be before the router is known, so that its error is here and not where it is served.
+fn argument_checks(handler: &Handler) -> TokenStream {
+    if handler.arguments.is_empty() {
+        return TokenStream::new();
+    }
+    let message = &handler.message;
+    let extracts = handler.arguments.iter().map(|ty| {
+        let ty = with_lifetime(ty.to_token_stream(), "'_");
+        quote_spanned!(Span::mixed_site()=> let _ = <#ty as __tidings::Extract<'_, #message, __tidings::AnyState>>::extract(context);)
+    });
+    quote_spanned! {Span::mixed_site()=>
+        const _: fn(&__tidings::Context<'_, __tidings::AnyState>) = |context| { #(#extracts)* };
+    }
+}
+
+// Output, `marker` being `placed` or the hidden type of a method:
+//
+//     impl __tidings::Handler for marker {
+//         const ROUTE: __tidings::Route = __tidings::Route::new(
+//             "placed", "OrderPlaced", __MESSAGE.template(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
+//     }
+fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
+    let Handler { ident, message, options, .. } = handler;
+    let name = ident.unraw().to_string();
+    let message_name = last_name(message);
+    let concurrency = options.concurrency.map(|limit| {
+        let limit = Literal::u64_unsuffixed(limit);
+        quote!(.concurrency(#limit))
+    });
+    let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
+    let fallback = options.fallback.then(|| quote!(.fallback()));
+    let spawn = options.spawn.then(|| quote!(.spawn()));
+    quote! {
+        const #constant: __tidings::Incoming<#message> = __tidings::incoming::<#message>();
+        #[automatically_derived]
+        impl __tidings::Handler for #marker {
+            const ROUTE: __tidings::Route = __tidings::Route::new(
+                #name,
+                #message_name,
+                #constant.template(),
+                __tidings::HandlerOptions::DEFAULT #concurrency #timeout #fallback #spawn,
+            );
+        }
+    }
+}
+
+// Output:
+//
+//     fn call<'a>(state: &'a S, delivery: &'a mut __tidings::Delivery, bus: &'a __tidings::Bus)
+//         -> impl Future<Output = __tidings::Outcome> + Send + 'a
+//     {
+//         async move {
+//             let message = match __MESSAGE.decode(delivery) {
+//                 Ok(message) => message,
+//                 Err(outcome) => return outcome,
+//             };
+//             let wanted: bool = match &message { order => order.total > 100 };
+//             if !wanted { return __tidings::Outcome::Filtered; }
+//             let context = __tidings::Context::new(delivery, bus, state);
+//             let argument0 = match <State<Db> as __tidings::Extract<'_, OrderPlaced, S>>::extract(&context) {
+//                 Ok(argument) => argument,
+//                 Err(error) => return __tidings::not_extracted(&error),
+//             };
+//             __tidings::IntoOutcome::into_outcome(placed(message, argument0).await, bus)
+//         }
+//     }
+fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let filter = filter(handler);
+    let message_type = &handler.message;
+    let names: Vec<Ident> =
+        (0..handler.arguments.len()).map(|index| Ident::new(&format!("argument{index}"), site)).collect();
+    let context = (!names.is_empty())
+        .then(|| quote_spanned!(site=> let context = __tidings::Context::new(delivery, bus, state);));
+    let extracts = names.iter().zip(&handler.arguments).map(|(name, ty)| {
+        let ty = with_lifetime(ty.to_token_stream(), "'_");
+        quote_spanned! {site=>
+            let #name = match <#ty as __tidings::Extract<'_, #message_type, #state>>::extract(&context) {
+                ::core::result::Result::Ok(argument) => argument,
+                ::core::result::Result::Err(error) => return __tidings::not_extracted(&error),
+            };
+        }
+    });
+    let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
+    let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
+    let outcome = match &handler.output {
+        Some(output) => quote_spanned!(site=> <#output as __tidings::IntoOutcome>::into_outcome(#run, bus)),
+        None => quote_spanned!(site=> __tidings::IntoOutcome::into_outcome(#run, bus)),
+    };
+    // The future's bounds are checked here: the handler's name is the place to blame.
+    let future = quote_spanned! {handler.ident.span()=>
+        impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a
+    };
+    quote_spanned! {site=>
+        fn call<'a>(
+            state: &'a #state,
+            delivery: &'a mut __tidings::Delivery,
+            bus: &'a __tidings::Bus,
+        ) -> #future {
+            async move {
+                let message = match #constant.decode(delivery) {
+                    ::core::result::Result::Ok(message) => message,
+                    ::core::result::Result::Err(outcome) => return outcome,
+                };
+                #filter
+                #context
+                #(#extracts)*
+                #outcome
+            }
+        }
+    }
+}
+
+fn filter(handler: &Handler) -> Option<TokenStream> {
+    let expression = handler.options.filter.as_ref()?;
+    let pattern = &handler.pattern;
+    Some(quote_spanned! {Span::mixed_site()=>
+        let wanted: ::core::primitive::bool = match &message { #pattern => #expression };
+        if !wanted {
+            return __tidings::Outcome::Filtered;
+        }
+    })
+}
+
+// Input:
+//
+//     #[router]
+//     impl Shop {
+//         #[handler]
+//         async fn placed(&self, order: OrderPlaced) { … }
+//     }
+//
+// Output, next to the block, without the absolute paths of standard items:
+//
+//     const _: () = {
+//         use ::tidings::__private as __tidings;
+//         struct __Handler0 {}
+//         impl __tidings::Handler for __Handler0 { … }         // see `facts`
+//         impl __tidings::Call<Shop> for __Handler0 { … }      // see `call_body`
+//         …                                                    // see `table`
+//         impl __tidings::Router for Shop { … }                // see `router_body`
+//     };
+pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let Router { generics, self_type, handlers } = router;
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let state = quote!(#self_type);
+    let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
+    let calls = markers.iter().zip(handlers).enumerate().map(|(index, (marker, handler))| {
+        let constant = format_ident!("__MESSAGE{index}");
+        let facts = facts(handler, marker, &constant);
+        let ident = &handler.ident;
+        let body = call_body(handler, &constant, &quote!(<#self_type>::#ident), &state);
+        quote! {
+            struct #marker {}
+            #facts
+            #[automatically_derived]
+            impl #impl_generics __tidings::Call<#state> for #marker #where_clause { #body }
+        }
+    });
+    let calls: TokenStream = calls.collect();
+    let table = table(&markers, handlers.iter().map(|handler| handler.ident.span()));
+    let body = router_body(&markers, &state, &quote_spanned!(Span::mixed_site()=> self));
+    quote! {
+        #[allow(dead_code, missing_debug_implementations, unused_qualifications, unused_variables)]
+        const _: () = {
+            #import
+            #calls
+            #table
+            #[automatically_derived]
+            impl #impl_generics __tidings::Router for #self_type #where_clause { #body }
+        };
+    }
+}
+
+// Output:
+//
+//     const __ROUTES: [__tidings::Route; 2] = [<placed as __tidings::Handler>::ROUTE, …];
+//     static __TABLE: __tidings::TableStorage<{ nodes(&__ROUTES) }, { literal_slots(&__ROUTES) }> = …::build(&__ROUTES);
+//     const _: () = __tidings::prove(&__ROUTES, 1);            // at the name of the second handler
+fn table<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> TokenStream {
+    let count = handlers.len();
+    let proofs = spans
+        .enumerate()
+        .map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(&__ROUTES, #index);));
+    quote! {
+        const __ROUTES: [__tidings::Route; #count] = [#(<#handlers as __tidings::Handler>::ROUTE),*];
+        static __TABLE: __tidings::TableStorage<
+            { __tidings::nodes(&__ROUTES) },
+            { __tidings::literal_slots(&__ROUTES) },
+        > = __tidings::TableStorage::build(&__ROUTES);
+        #(#proofs)*
+    }
+}
+
+// Output, `state` being the state's type and `value` a reference to it:
+//
+//     const ROUTES: &'static [__tidings::Route] = &__ROUTES;
+//     fn table() -> __tidings::RouteTable { __TABLE.table(&__ROUTES) }
+//     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
+//         async move {
+//             match route {
+//                 0 => <placed as __tidings::Call<State>>::call(value, delivery, bus).await,
+//                 …
+//                 _ => __tidings::Outcome::Done,
+//             }
+//         }
+//     }
+fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let arms = handlers.iter().enumerate().map(|(index, handler)| {
+        quote_spanned!(site=> #index => <#handler as __tidings::Call<#state>>::call(#value, delivery, bus).await,)
+    });
+    quote_spanned! {site=>
+        const ROUTES: &'static [__tidings::Route] = &__ROUTES;
+
+        fn table() -> __tidings::RouteTable {
+            __TABLE.table(&__ROUTES)
+        }
+
+        fn dispatch<'a>(
+            &'a self,
+            route: ::core::primitive::usize,
+            delivery: &'a mut __tidings::Delivery,
+            bus: &'a __tidings::Bus,
+        ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
+            async move {
+                match route {
+                    #(#arms)*
+                    _ => __tidings::Outcome::Done,
+                }
+            }
+        }
+    }
+}
+
+// Input:
+//
+//     routes![placed, module::quote]
+//
+// Output, without the absolute paths of standard items:
+//
+//     {
+//         use ::tidings::__private as __tidings;
+//         …                                                    // see `table`
+//         struct __Routes<S>(S);
+//         impl __Routes<()> { fn with_state<S>(self, state: S) -> __Routes<S> { __Routes(state) } }
+//         impl<S: Send + Sync + 'static> __tidings::Router for __Routes<S>
+//         where
+//             placed: __tidings::Call<S>,
+//             module::quote: __tidings::Call<S>,
+//         { … }                                                // see `router_body`
+//         __Routes(())
+//     }
+pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let handlers = &routes.handlers;
+    let spans = handlers.iter().map(|path| path.segments.last().map_or_else(Span::call_site, |last| last.ident.span()));
+    let table = table(handlers, spans);
+    let body = router_body(handlers, &quote!(__S), &quote_spanned!(Span::mixed_site()=> &self.0));
+    quote! {{
+        #[allow(unused_imports)]
+        #import
+        #table
+        #[allow(missing_debug_implementations)]
+        #[must_use = "a router receives nothing until it is served"]
+        struct __Routes<__S>(__S);
+        impl __Routes<()> {
+            #[allow(dead_code)]
+            fn with_state<__S>(self, state: __S) -> __Routes<__S> {
+                __Routes(state)
+            }
+        }
+        #[automatically_derived]
+        impl<__S: ::core::marker::Send + ::core::marker::Sync + 'static> __tidings::Router for __Routes<__S>
+        where
+            #(#handlers: __tidings::Call<__S>,)*
+        {
+            #body
+        }
+        __Routes(())
+    }}
+}
+
+// After an error the function is still a handler, so that no second error follows from the first.
+pub(super) fn stub_handler(function: &ItemFn, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let (visibility, ident) = (&function.vis, &function.sig.ident);
+    let name = ident.unraw().to_string();
+    quote! {
+        #[allow(warnings)]
+        #[doc(hidden)]
+        #visibility struct #ident {}
+
+        #[allow(warnings)]
+        const _: () = {
+            #import
+            impl __tidings::Handler for #ident {
+                const ROUTE: __tidings::Route = __tidings::stub_route(#name, &[__tidings::Segment::literal(#name)]);
+            }
+            impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #ident {
+                fn call<'a>(
+                    _: &'a __S,
+                    _: &'a mut __tidings::Delivery,
+                    _: &'a __tidings::Bus,
+                ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
+                    ::core::future::ready(__tidings::Outcome::Done)
+                }
+            }
+        };
+    }
+}
+
+// After an error the type is still a router, so that no second error follows from the first.
+pub(super) fn stub_router(block: &ItemImpl, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let self_type = &block.self_ty;
+    let (impl_generics, _, where_clause) = block.generics.split_for_impl();
+    quote! {
+        #[allow(warnings)]
+        const _: () = {
+            #import
+            impl #impl_generics __tidings::Router for #self_type #where_clause {
+                const ROUTES: &'static [__tidings::Route] = &[];
+                fn table() -> __tidings::RouteTable {
+                    loop {}
+                }
+                fn dispatch<'a>(
+                    &'a self,
+                    _: ::core::primitive::usize,
+                    _: &'a mut __tidings::Delivery,
+                    _: &'a __tidings::Bus,
+                ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
+                    ::core::future::ready(__tidings::Outcome::Done)
+                }
+            }
+        };
+    }
+}
+
+/// The name of a type as its users say it: `module::OrderPlaced` is an `OrderPlaced`.
+fn last_name(ty: &Type) -> String {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default(),
+        other => other.to_token_stream().to_string(),
+    }
+}
+
+/// The type with this lifetime where one is left out: `&Delivery` becomes `&'a Delivery`, `'_` becomes `'a`.
+fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
+    let name = lifetime.trim_start_matches('\'');
+    let mut output = TokenStream::new();
+    let mut tokens = ty.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                let span = punct.span();
+                output.extend([TokenTree::Punct(punct)]);
+                if !matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'') {
+                    output.extend(lifetime_tokens(name, span));
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => match tokens.next() {
+                Some(TokenTree::Ident(ident)) if ident == "_" => output.extend(lifetime_tokens(name, ident.span())),
+                next => {
+                    output.extend([TokenTree::Punct(punct)]);
+                    output.extend(next);
+                }
+            },
+            TokenTree::Group(group) => {
+                let mut inner = proc_macro2::Group::new(group.delimiter(), with_lifetime(group.stream(), lifetime));
+                inner.set_span(group.span());
+                output.extend([TokenTree::Group(inner)]);
+            }
+            other => output.extend([other]),
+        }
+    }
+    output
+}
+
+fn lifetime_tokens(name: &str, span: Span) -> [TokenTree; 2] {
+    let mut quote = Punct::new('\'', Spacing::Joint);
+    quote.set_span(span);
+    [TokenTree::Punct(quote), TokenTree::Ident(Ident::new(name, span))]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lifetimes_that_are_left_out_are_written() {
+        let ty: TokenStream = quote!((&Delivery, &'b X, Y<'_>, &mut Z<'static>));
+        let written = quote!((&'a Delivery, &'b X, Y<'a>, &'a mut Z<'static>));
+        assert_eq!(with_lifetime(ty, "'a").to_string(), written.to_string());
+    }
+}

@@ -1,0 +1,38 @@
+//! Handlers and routers that have passed every check.
+
+use proc_macro2::TokenStream;
+use syn::{Expr, Generics, Ident, Path, Type, Visibility};
+
+pub(crate) struct Handler {
+    pub(crate) visibility: Visibility,
+    pub(crate) ident: Ident,
+    /// The message's pattern, as references can bind it.
+    pub(crate) pattern: TokenStream,
+    pub(crate) message: Type,
+    /// The types behind the message.
+    pub(crate) arguments: Vec<Type>,
+    /// What it returns, where that can be written down.
+    pub(crate) output: Option<TokenStream>,
+    /// Whether it takes `&self`.
+    pub(crate) has_receiver: bool,
+    pub(crate) options: Options,
+}
+
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) concurrency: Option<u64>,
+    pub(crate) timeout_nanos: Option<u64>,
+    pub(crate) filter: Option<Expr>,
+    pub(crate) fallback: bool,
+    pub(crate) spawn: bool,
+}
+
+pub(crate) struct Router {
+    pub(crate) generics: Generics,
+    pub(crate) self_type: Type,
+    pub(crate) handlers: Vec<Handler>,
+}
+
+pub(crate) struct Routes {
+    pub(crate) handlers: Vec<Path>,
+}
