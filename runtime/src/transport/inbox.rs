@@ -38,7 +38,8 @@ pub(crate) enum Item {
 pub(crate) enum Overflow {
     /// Drops the oldest messages, and counts them.
     DropOldest,
-    /// Asks the reader to wait for [`Inbox::has_space`]; takes what it is given all the same.
+    /// Asks the reader to wait for [`Inbox::has_space`]; takes what it is given all the same. If the reader loses patience, it drops
+    /// the oldest until it was empty once.
     Wait,
 }
 
@@ -68,6 +69,8 @@ struct State {
     /// Batches since the inbox was last empty: each may hold a read buffer of its own.
     batches: usize,
     consumer: Option<Waker>,
+    /// The reader no longer waits, until the inbox was empty once.
+    impatient: bool,
     closed: bool,
 }
 
@@ -95,10 +98,11 @@ impl Inbox {
             }
             state.push(item);
         }
-        if self.overflow == Overflow::DropOldest {
+        let waits = self.overflow == Overflow::Wait && !state.impatient;
+        if !waits {
             state.drop_oldest(self.bounds);
         }
-        let full = self.overflow == Overflow::Wait && state.exceeds(self.bounds);
+        let full = waits && state.exceeds(self.bounds);
         let consumer = state.consumer.take();
         drop(state);
         if let Some(consumer) = consumer {
@@ -121,6 +125,10 @@ impl Inbox {
         }
         state.take(items, limit);
         let space = !state.exceeds(self.bounds);
+        // A batch that was dropped down to the bounds is no sign of a consumer that has caught up; an empty buffer is.
+        if state.messages == 0 {
+            state.impatient = false;
+        }
         drop(state);
         if space && self.overflow == Overflow::Wait {
             self.space.notify_waiters();
@@ -144,6 +152,13 @@ impl Inbox {
             }
             space.await;
         }
+    }
+
+    /// The reader has waited for long enough: from now on the inbox drops its oldest messages when it is full, and counts them,
+    /// until the consumer has emptied it. Nothing happens when there is space.
+    pub(crate) fn stop_waiting(&self) {
+        let mut state = self.lock();
+        state.impatient = state.exceeds(self.bounds);
     }
 
     /// Ends the inbox: nothing more goes in, and the consumer sees the end after what is there.

@@ -1,31 +1,70 @@
-//! Stub.
+//! The transport on a Redis server: one connection for subscriptions, one for commands.
+
+mod address;
+mod commands;
+mod connection;
 mod resp;
-use super::{Attachment, PublishFailure, Status, Transport, Wanted, inbox::Inbox};
+mod session;
+mod settings;
+mod subscriber;
+#[cfg(feature = "tls")]
+mod tls;
+#[cfg(not(feature = "tls"))]
+#[path = "redis/tls_missing.rs"]
+mod tls;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
 use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
 };
-use std::sync::Arc;
 
+use self::{commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber};
+
+use super::{Attachment, PublishFailure, Status, Transport, Wanted, inbox::Inbox};
+
+/// The only handle to the connections: dropping it ends their tasks and every inbox.
 #[derive(Debug)]
-pub(crate) struct Redis;
+pub(crate) struct Redis {
+    commands: Commands,
+    subscriber: Subscriber,
+}
 
 impl Redis {
-    pub(crate) async fn connect(_url: &str, _config: &Config) -> Result<Self, ConnectError> {
-        Ok(Self)
+    /// Makes both connections, within the connect timeout.
+    ///
+    /// # Errors
+    ///
+    /// When the URL cannot be understood, or the server cannot be reached, refuses the credentials, is no Redis or a replica.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes what was made so far.
+    pub(crate) async fn connect(url: &str, config: &Config) -> Result<Self, ConnectError> {
+        let connector = Connector::new(url, config)?;
+        let settings = Arc::new(Settings::new(config, connector.server().user()));
+        let (commands, subscriber) = tokio::try_join!(
+            Commands::start(connector.clone(), Arc::clone(&settings)),
+            Subscriber::start(connector, settings),
+        )?;
+        Ok(Self { commands, subscriber })
     }
 }
 
 impl Transport for Redis {
-    async fn publish(&self, _channel: String, _payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
-        Err(PublishFailure::NotConnected(String::new()))
+    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
+        self.commands.publish(&channel, &payload).await
     }
 
-    async fn attach(&self, _inbox: Arc<Inbox>, _names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
-        Err(SubscribeError::NotConnected { reason: String::new() })
+    async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        self.subscriber.attach(inbox, names).await
     }
 
     fn status(&self) -> Status {
-        Status::Closed
+        self.subscriber.status()
     }
 }

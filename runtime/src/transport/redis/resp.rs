@@ -343,6 +343,7 @@ fn header(buffer: &[u8], at: usize) -> Result<Header, Stop> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Hello {
     pub(super) role: String,
+    pub(super) mode: String,
     pub(super) version: String,
 }
 
@@ -373,6 +374,7 @@ fn hello_map(buffer: &[u8]) -> Result<(Hello, usize), Stop> {
         let (key, value_at) = text(buffer, at)?;
         let (value, end) = text(buffer, value_at)?;
         match key {
+            b"mode" => hello.mode = owned(value),
             b"role" => hello.role = owned(value),
             b"version" => hello.version = owned(value),
             _ => {}

@@ -1,0 +1,259 @@
+//! One subscription connection's protocol, without its socket: which commands await which answers, and what arrives for whom.
+//!
+//! Redis answers in order, so an answer belongs to the oldest command without one. Whatever does not fit ends the connection:
+//! a stream that is out of step would be worse than an outage.
+
+use std::{collections::VecDeque, ops::Range, sync::Arc, time::Instant};
+
+use bytes::{Bytes, BytesMut};
+
+use crate::{
+    error::SubscribeError,
+    transport::{
+        GapCause, Name, NameKind,
+        frame::Frame,
+        inbox::{Inbox, Item},
+        registry::{Command, CommandBounds, Registry, Verb},
+    },
+};
+
+use super::{
+    connection::encode,
+    resp::{ProtocolError, Scanned, Scanner, Span, owned},
+    settings::Settings,
+};
+
+/// A command's size: a refused one is repeated name by name, and 20,000 names still take only 79 commands.
+const COMMAND_BOUNDS: CommandBounds = CommandBounds { names: 256, bytes: 32 * 1024 };
+/// So much may wait to be written before more commands are made.
+const OUTGOING_LIMIT: usize = 64 * 1024;
+
+/// See the module's documentation.
+pub(super) struct Session {
+    settings: Arc<Settings>,
+    scanner: Scanner,
+    /// Sent, and not or not wholly answered.
+    asked: VecDeque<Asked>,
+    /// What one batch holds; kept for its memory.
+    found: Vec<Scanned>,
+    /// How often names were postponed in a row, for the pause.
+    postponed: u32,
+}
+
+enum Asked {
+    Ping,
+    Names { command: Command, answered: usize },
+}
+
+impl Session {
+    pub(super) fn new(settings: Arc<Settings>) -> Self {
+        let scanner = Scanner::new(settings.payload_limit);
+        Self { settings, scanner, asked: VecDeque::new(), found: Vec::new(), postponed: 0 }
+    }
+
+    /// How many bytes the read buffer must be able to hold.
+    pub(super) fn needed(&self) -> usize {
+        self.scanner.needed()
+    }
+
+    /// Whether everything that was sent has been answered.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_empty()
+    }
+
+    pub(super) fn ping(&mut self, outgoing: &mut BytesMut) {
+        encode(outgoing, 1, ["PING"]);
+        self.asked.push_back(Asked::Ping);
+    }
+
+    /// Appends the commands that the registry wants sent.
+    pub(super) fn ask(&mut self, registry: &mut Registry, outgoing: &mut BytesMut) {
+        while outgoing.len() < OUTGOING_LIMIT {
+            let Some(command) = registry.next_command(COMMAND_BOUNDS) else { return };
+            let word = match (command.verb, command.kind) {
+                (Verb::Subscribe, NameKind::Channel) => "SUBSCRIBE",
+                (Verb::Subscribe, NameKind::Pattern) => "PSUBSCRIBE",
+                (Verb::Unsubscribe, NameKind::Channel) => "UNSUBSCRIBE",
+                (Verb::Unsubscribe, NameKind::Pattern) => "PUNSUBSCRIBE",
+            };
+            let names = command.names.iter().filter_map(|&id| registry.name(id)).map(|name| name.text.as_str());
+            encode(outgoing, 1 + command.names.len(), [word].into_iter().chain(names));
+            self.asked.push_back(Asked::Names { command, answered: 0 });
+        }
+    }
+
+    /// Takes the whole values out of the read buffer and hands them on; returns the inboxes that ask the reader to wait.
+    ///
+    /// # Errors
+    ///
+    /// When the connection is of no further use. What came before the trouble has been handed on.
+    pub(super) fn receive(
+        &mut self,
+        incoming: &mut BytesMut,
+        registry: &mut Registry,
+        now: Instant,
+    ) -> Result<Vec<Arc<Inbox>>, GapCause> {
+        let mut end = 0;
+        let scanned = loop {
+            match self.scanner.next(incoming, end) {
+                Ok(Some((scanned, next))) => {
+                    end = next;
+                    self.found.push(scanned);
+                }
+                Ok(None) => break Ok(()),
+                Err(error) => break Err(protocol(error)),
+            }
+        };
+        let batch = incoming.split_to(end).freeze();
+        let mut found = std::mem::take(&mut self.found);
+        let handled = found.drain(..).try_for_each(|scanned| self.handle(scanned, &batch, registry, now));
+        self.found = found;
+        let full = registry.flush();
+        handled.and(scanned).map(|()| full)
+    }
+
+    fn handle(
+        &mut self,
+        scanned: Scanned,
+        batch: &Bytes,
+        registry: &mut Registry,
+        now: Instant,
+    ) -> Result<(), GapCause> {
+        match scanned {
+            Scanned::Message { pattern, channel, payload } => {
+                let (kind, name) = subscribed(pattern, &channel);
+                let channel = self.stripped(batch, channel);
+                registry.deliver(kind, &batch[name], |token| {
+                    Item::Frame(Frame::new(batch.clone(), short(&channel), short(&payload), token))
+                });
+            }
+            Scanned::Oversized { pattern, channel, size } => {
+                let (kind, name) = subscribed(pattern, &channel);
+                let channel = self.stripped(batch, channel);
+                registry.deliver(kind, &batch[name], |token| Item::Oversized {
+                    token,
+                    channel: batch[channel.clone()].to_vec(),
+                    size,
+                });
+            }
+            Scanned::Confirmation { verb, kind, name } => self.confirmed(verb, kind, &batch[name], registry, now)?,
+            Scanned::Reply(text) => match self.asked.pop_front() {
+                Some(Asked::Ping) => {}
+                _ => return Err(unexpected(&batch[text])),
+            },
+            Scanned::Error(text) => self.refused(&batch[text], registry, now)?,
+            Scanned::Skipped => {}
+        }
+        Ok(())
+    }
+
+    fn confirmed(
+        &mut self,
+        verb: Verb,
+        kind: NameKind,
+        name: &[u8],
+        registry: &mut Registry,
+        now: Instant,
+    ) -> Result<(), GapCause> {
+        if let Some(Asked::Names { command, answered }) = self.asked.front_mut()
+            && (command.verb, command.kind) == (verb, kind)
+            && let Some(&id) = command.names.get(*answered)
+            && registry.name(id).is_some_and(|expected| expected.text.as_bytes() == name)
+        {
+            *answered += 1;
+            if *answered == command.names.len() {
+                self.asked.pop_front();
+            }
+            self.postponed = 0;
+            registry.confirmed(verb, id, now);
+            return Ok(());
+        }
+        match verb {
+            // Not asked for: the server ended the subscription by itself.
+            Verb::Unsubscribe => {
+                if let Some(id) = registry.find(kind, name) {
+                    let cause = GapCause::Disconnected("the server ended the subscription".to_owned());
+                    tracing::warn!(channel = %String::from_utf8_lossy(name), "the server ended a subscription");
+                    registry.name_lost(id, &cause, now);
+                }
+                Ok(())
+            }
+            Verb::Subscribe => Err(unexpected(name)),
+        }
+    }
+
+    /// <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
+    fn refused(&mut self, words: &[u8], registry: &mut Registry, now: Instant) -> Result<(), GapCause> {
+        let words = owned(words);
+        let code = words.split(' ').next().unwrap_or_default();
+        let command = match self.asked.pop_front() {
+            Some(Asked::Names { command, answered: 0 }) if code != "NOAUTH" => command,
+            // A server that can refuse a PING is alive, which is all that was asked.
+            Some(Asked::Ping) if code != "NOAUTH" => return Ok(()),
+            _ => return Err(GapCause::Disconnected(format!("the server said {words}"))),
+        };
+        let rest = now + self.settings.reconnect.longest_pause;
+        match (command.verb, code) {
+            (Verb::Subscribe, "NOPERM") if command.names.len() > 1 => registry.separate(&command.names),
+            (Verb::Subscribe, "NOPERM") => {
+                for id in command.names {
+                    registry.refused(id, |name| refusal(&self.settings.user, name, &words), rest);
+                }
+            }
+            (Verb::Subscribe, _) => {
+                let pause = self.settings.reconnect.pause(self.postponed);
+                self.postponed = self.postponed.saturating_add(1);
+                tracing::warn!(names = command.names.len(), reason = words, "cannot subscribe now, will try again");
+                command.names.iter().for_each(|&id| registry.postponed(id, now + pause));
+            }
+            (Verb::Unsubscribe, _) => {
+                // The server goes on sending what nobody wants; it is ignored until the next connection.
+                tracing::warn!(names = command.names.len(), reason = words, "the server refuses to unsubscribe");
+                command.names.iter().for_each(|&id| registry.confirmed(Verb::Unsubscribe, id, now));
+            }
+        }
+        Ok(())
+    }
+
+    /// A channel without the namespace.
+    fn stripped(&self, batch: &[u8], channel: Span) -> Span {
+        let prefix = self.settings.prefix.as_bytes();
+        let has_prefix = batch[channel.clone()].starts_with(prefix);
+        if has_prefix { channel.start + prefix.len()..channel.end } else { channel }
+    }
+}
+
+/// The name whose subscription delivered a message.
+fn subscribed(pattern: Option<Span>, channel: &Span) -> (NameKind, Span) {
+    match pattern {
+        Some(pattern) => (NameKind::Pattern, pattern),
+        None => (NameKind::Channel, channel.clone()),
+    }
+}
+
+/// A batch is far below 4 GiB: it holds less than a payload and a name at their limits, and one read.
+fn short(span: &Span) -> Range<u32> {
+    span.start as u32..span.end as u32
+}
+
+fn refusal(user: &str, name: &Name, words: &str) -> SubscribeError {
+    let rule = match (words.contains("run the '"), name.kind) {
+        (true, NameKind::Channel) => "+subscribe".to_owned(),
+        (true, NameKind::Pattern) => "+psubscribe".to_owned(),
+        (false, _) => format!("&{}", name.text),
+    };
+    SubscribeError::Refused {
+        channel: name.text.clone(),
+        reason: words.to_owned(),
+        rule: format!("ACL SETUSER {user} {rule}"),
+    }
+}
+
+fn protocol(error: ProtocolError) -> GapCause {
+    GapCause::Protocol(error.to_string())
+}
+
+fn unexpected(text: &[u8]) -> GapCause {
+    let text: String = owned(text).chars().take(64).collect();
+    GapCause::Protocol(format!("an answer to nothing that was asked: {text}"))
+}

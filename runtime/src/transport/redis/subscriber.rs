@@ -1,0 +1,320 @@
+//! The connection for subscriptions: one task that reads, delivers, (un)subscribes, watches and reconnects.
+//!
+//! Callers change the [`Registry`] under its lock and wake the task, which brings the server in line. Nothing waits in a queue, so
+//! nothing can grow, and dropping a subscription never blocks.
+
+use std::{
+    fmt,
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{Sleep, sleep, sleep_until, timeout},
+};
+
+use crate::{
+    error::{ConnectError, SubscribeError},
+    transport::{
+        Attachment, Detach, GapCause, Status, Wanted,
+        inbox::Inbox,
+        registry::{Confirmation, Registry},
+    },
+};
+
+use super::{
+    connection::{Connector, Stream, Wire},
+    session::Session,
+    settings::Settings,
+};
+
+/// What CLIENT LIST shows.
+const CLIENT_NAME: &str = "tidings-sub";
+/// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a scheduler's hiccup,
+/// short against Redis's default of 60 seconds for a reader that lags.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The owner of the task. Dropping it stops the task and ends every inbox.
+pub(super) struct Subscriber {
+    shared: Arc<Shared>,
+    command_timeout: Duration,
+    /// The one task; aborted when this is dropped.
+    _task: JoinSet<()>,
+}
+
+struct Shared {
+    registry: Mutex<Registry>,
+    status: Mutex<Status>,
+    changed: Notify,
+}
+
+impl Subscriber {
+    /// Connects, and starts the task.
+    pub(super) async fn start(connector: Connector, settings: Arc<Settings>) -> Result<Self, ConnectError> {
+        let (stream, _) = connector.open(CLIENT_NAME).await?;
+        let shared = Arc::new(Shared {
+            registry: Mutex::new(Registry::new(Confirmation::ByServer)),
+            status: Mutex::new(Status::Connected),
+            changed: Notify::new(),
+        });
+        let command_timeout = settings.command_timeout;
+        let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
+        let mut task = JoinSet::new();
+        task.spawn(worker.run(stream));
+        Ok(Self { shared, command_timeout, _task: task })
+    }
+
+    /// See [`Transport::attach`](crate::transport::Transport::attach).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it undoes what was subscribed so far.
+    pub(super) async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        let (id, attached) = self.shared.registry().attach(inbox, names);
+        let attachment = Attachment::new(Arc::clone(&self.shared) as Arc<dyn Detach>, id);
+        self.shared.changed.notify_one();
+        match timeout(self.command_timeout, attached).await {
+            Ok(Ok(confirmed)) => confirmed.map(|()| attachment),
+            Ok(Err(_)) => Err(SubscribeError::NotConnected { reason: "the bus was dropped".to_owned() }),
+            Err(_) => {
+                let unconfirmed = self.shared.registry().first_unconfirmed(id);
+                Err(SubscribeError::TimedOut {
+                    channel: unconfirmed.unwrap_or_default(),
+                    timeout: self.command_timeout,
+                })
+            }
+        }
+    }
+
+    pub(super) fn status(&self) -> Status {
+        self.shared.status().clone()
+    }
+}
+
+impl Drop for Subscriber {
+    fn drop(&mut self) {
+        self.shared.registry().close_all("the bus was dropped");
+        *self.shared.status() = Status::Closed;
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Subscriber").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        // The registry's methods keep its parts consistent even if an allocation failed in between.
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Detach for Shared {
+    fn detach(&self, id: usize) {
+        self.registry().detach(id);
+        self.changed.notify_one();
+    }
+}
+
+/// What the task owns between connections.
+struct Worker {
+    connector: Connector,
+    settings: Arc<Settings>,
+    shared: Arc<Shared>,
+}
+
+impl Worker {
+    async fn run(self, stream: Stream) {
+        let mut live = Live::new(&self, stream);
+        let mut backoff = Backoff::default();
+        loop {
+            let cause = live.serve().await;
+            let lost = now();
+            tracing::warn!(%cause, "lost the connection for subscriptions");
+            backoff.lost(live.settled, lost, self.settings.reconnect.first_pause);
+            self.shared.registry().connection_lost(&cause, lost);
+            *self.shared.status() = Status::Reconnecting { cause };
+            let Some(stream) = self.reconnect(&mut backoff, lost).await else {
+                tracing::error!("gave up on the connection for subscriptions");
+                self.shared.registry().close_all("the server was away for longer than the reconnect policy allows");
+                *self.shared.status() = Status::Closed;
+                return;
+            };
+            tracing::info!(lasted = ?now().saturating_duration_since(lost), "connected for subscriptions again");
+            live = Live::new(&self, stream);
+        }
+    }
+
+    /// Tries until it succeeds or the policy's limit is reached.
+    async fn reconnect(&self, backoff: &mut Backoff, lost: Instant) -> Option<Stream> {
+        let policy = &self.settings.reconnect;
+        loop {
+            let pause = if backoff.failures == 0 { Duration::ZERO } else { policy.pause(backoff.failures - 1) };
+            if policy.give_up_after.is_some_and(|limit| now() + pause >= lost + limit) {
+                return None;
+            }
+            sleep(pause).await;
+            backoff.tried = Some(now());
+            match self.connector.open(CLIENT_NAME).await {
+                Ok((stream, _)) => return Some(stream),
+                Err(error) => tracing::debug!(%error, failures = backoff.failures, "could not reconnect"),
+            }
+            backoff.failures = backoff.failures.saturating_add(1);
+        }
+    }
+}
+
+/// How often it failed in a row. A connection that served clears it, but not more often than once each first pause: a server that
+/// accepts and at once closes must not be asked in a tight loop.
+#[derive(Default)]
+struct Backoff {
+    failures: u32,
+    tried: Option<Instant>,
+}
+
+impl Backoff {
+    fn lost(&mut self, settled: bool, now: Instant, first_pause: Duration) {
+        let recently = self.tried.is_some_and(|tried| now.saturating_duration_since(tried) < first_pause);
+        self.failures = match (settled, recently) {
+            (true, false) => 0,
+            (true, true) => 1,
+            (false, _) => self.failures.saturating_add(1),
+        };
+    }
+}
+
+/// A connection that serves.
+struct Live {
+    shared: Arc<Shared>,
+    settings: Arc<Settings>,
+    wire: Wire,
+    session: Session,
+    timer: Pin<Box<Sleep>>,
+    heard: Instant,
+    pinged: Option<Instant>,
+    /// Everything that was wanted at the beginning has been answered.
+    settled: bool,
+}
+
+impl Live {
+    fn new(worker: &Worker, stream: Stream) -> Self {
+        let now = now();
+        Self {
+            shared: Arc::clone(&worker.shared),
+            settings: Arc::clone(&worker.settings),
+            wire: Wire::new(stream),
+            session: Session::new(Arc::clone(&worker.settings)),
+            timer: Box::pin(sleep_until((now + worker.settings.ping_interval).into())),
+            heard: now,
+            pinged: None,
+            settled: false,
+        }
+    }
+
+    /// Serves until the connection is lost, and says why.
+    async fn serve(&mut self) -> GapCause {
+        let shared = Arc::clone(&self.shared);
+        loop {
+            self.ask();
+            // Each branch is cancel-safe: `advance` loses no byte, `notified` keeps its permit, the timer is our own.
+            let served = tokio::select! {
+                biased;
+                read = self.wire.advance(self.session.needed()) => match read {
+                    Ok(()) => self.receive().await,
+                    Err(error) => Err(lost(&error)),
+                },
+                () = shared.changed.notified() => Ok(()),
+                () = &mut self.timer => self.watch(),
+            };
+            if let Err(cause) = served {
+                return cause;
+            }
+        }
+    }
+
+    /// Makes the commands that bring the server in line with what is wanted.
+    fn ask(&mut self) {
+        let mut registry = self.shared.registry();
+        let retry = registry.rested(now());
+        self.session.ask(&mut registry, &mut self.wire.outgoing);
+        drop(registry);
+        if let Some(retry) = retry.filter(|&retry| retry < self.timer.deadline().into_std()) {
+            self.timer.as_mut().reset(retry.into());
+        }
+        if !self.settled && self.session.is_idle() {
+            self.settled = true;
+            *self.shared.status() = Status::Connected;
+        }
+    }
+
+    async fn receive(&mut self) -> Result<(), GapCause> {
+        self.heard = now();
+        self.pinged = None;
+        let full = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard)?;
+        if full.is_empty() { Ok(()) } else { self.stall(full).await }
+    }
+
+    /// Reads nothing until the inboxes have room. Those that have none when patience ends drop their oldest messages, and
+    /// say so, until they are within their bounds again. Commands are still written meanwhile.
+    async fn stall(&mut self, full: Vec<Arc<Inbox>>) -> Result<(), GapCause> {
+        let shared = Arc::clone(&self.shared);
+        let mut patience = std::pin::pin!(sleep(PATIENCE));
+        let mut room = std::pin::pin!(join_all(full.iter().map(|inbox| inbox.has_space())));
+        loop {
+            let to_write = self.wire.has_to_write();
+            // Cancel-safe as in `serve`; `room` and `patience` go on in the next turn.
+            tokio::select! {
+                biased;
+                _ = &mut room => break,
+                () = &mut patience => {
+                    full.iter().for_each(|inbox| inbox.stop_waiting());
+                    break;
+                }
+                written = self.wire.write(), if to_write => written.map_err(|error| lost(&error))?,
+                () = shared.changed.notified() => self.ask(),
+            }
+        }
+        // What was not read was not silence.
+        self.heard = now();
+        Ok(())
+    }
+
+    /// The timer has fired: asks a silent server for a sign of life, and gives up on one that owes it for too long.
+    fn watch(&mut self) -> Result<(), GapCause> {
+        let now = now();
+        let next = match self.pinged {
+            Some(pinged) if now >= pinged + self.settings.ping_deadline => return Err(GapCause::Timeout),
+            Some(pinged) => pinged + self.settings.ping_deadline,
+            None if now >= self.heard + self.settings.ping_interval => {
+                self.session.ping(&mut self.wire.outgoing);
+                self.pinged = Some(now);
+                now + self.settings.ping_deadline
+            }
+            None => self.heard + self.settings.ping_interval,
+        };
+        self.timer.as_mut().reset(next.into());
+        Ok(())
+    }
+}
+
+fn lost(error: &std::io::Error) -> GapCause {
+    GapCause::Disconnected(match error.kind() {
+        std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+        _ => error.to_string(),
+    })
+}
+
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

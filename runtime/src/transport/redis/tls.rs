@@ -1,0 +1,67 @@
+//! Encryption for `rediss://`.
+
+use std::{fmt, sync::Arc};
+
+use tokio::net::TcpStream;
+use tokio_rustls::{
+    TlsConnector,
+    client::TlsStream,
+    rustls::{
+        ClientConfig, RootCertStore,
+        crypto::ring,
+        pki_types::{CertificateDer, ServerName, pem::PemObject},
+    },
+};
+
+/// Trust and the server's expected name, made once.
+#[derive(Clone)]
+pub(super) struct Tls {
+    connector: TlsConnector,
+    name: ServerName<'static>,
+}
+
+impl Tls {
+    /// Trusts the system's certificates, and those in `authority`.
+    ///
+    /// # Errors
+    ///
+    /// Says in words what is wrong with the host's name or the certificates.
+    pub(super) fn new(host: &str, authority: Option<&[u8]>) -> Result<Self, String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("the host's name: {error}"))?;
+        let mut roots = RootCertStore::empty();
+        // A system without certificates is no error as long as the user brings one.
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        if let Some(authority) = authority {
+            let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authority).collect();
+            let certificates = certificates.map_err(|error| format!("the certificate authority: {error}"))?;
+            if certificates.is_empty() {
+                return Err("the certificate authority holds no certificate in PEM form".to_owned());
+            }
+            for certificate in certificates {
+                roots.add(certificate).map_err(|error| format!("the certificate authority: {error}"))?;
+            }
+        }
+        if roots.is_empty() {
+            return Err("no certificate authority is known: the system has none, set your own".to_owned());
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+    }
+
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub(super) async fn wrap(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
+        self.connector.connect(self.name.clone(), stream).await.map_err(|error| error.to_string())
+    }
+}
+
+impl fmt::Debug for Tls {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Tls").field("name", &self.name).finish_non_exhaustive()
+    }
+}
