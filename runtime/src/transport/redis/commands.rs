@@ -16,7 +16,7 @@ use redis::{
 };
 use tokio::{
     sync::Mutex as AsyncMutex,
-    task::JoinSet,
+    task::{JoinSet, unconstrained},
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -26,8 +26,9 @@ use super::{connection::Connector, settings::Settings};
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
-/// Commands that may wait for the pipeline's task. 64 publishers at once find room without waiting for each other.
-const PIPELINE_BUFFER: usize = 256;
+/// Commands that may wait for the pipeline's task. Beyond it their order is lost: whoever waits for room can be overtaken before it is
+/// polled again. An empty place costs nothing, and what waits is bounded by the publishers that hold it.
+const PIPELINE_BUFFER: usize = 65_536;
 
 /// See the module's documentation. Dropping it closes the connection.
 pub(super) struct Commands {
@@ -91,7 +92,8 @@ impl Commands {
         // 64: the lengths and line ends around three words.
         let mut command = Cmd::with_capacity(3, channel.len() + payload.len() + 64);
         command.arg("PUBLISH").arg(channel).arg(payload);
-        match timeout_at(deadline, live.connection.send_packed_command(&command)).await {
+        // Unconstrained: a first poll that tokio's task budget cuts short would leave the command's place in line to the next one.
+        match timeout_at(deadline, unconstrained(live.connection.send_packed_command(&command))).await {
             Ok(Ok(Value::Int(receivers))) => Ok(live.counts_receivers.then_some(receivers.unsigned_abs())),
             Ok(Ok(Value::ServerError(error))) => Err(self.refused(&error, channel)),
             Ok(Ok(_)) => {
