@@ -3,21 +3,9 @@
 
 mod support;
 
-mod acl;
-mod bad_input;
 mod concurrency;
 mod delivery;
-mod envelope;
-mod extractors;
 mod failures;
 mod filters;
-mod frozen;
-mod globs;
-mod limits;
-mod names;
 mod ordering;
 mod overlap;
-mod publish_outcome;
-mod reconnect;
-mod shutdown;
-mod unsubscribe;
