@@ -21,8 +21,7 @@ use crate::{
 
 /// One received message, with its metadata.
 ///
-/// Id, time and headers come from the envelope; a plain message has none of them.
-#[derive(Debug)]
+/// Id, time and headers come from the envelope; a plain message has none of them. `Debug` leaves the payload out.
 pub struct Delivery {
     frame: Frame,
     id: Option<Id>,
@@ -113,6 +112,16 @@ impl Delivery {
     /// [`AddressError`] when the channel is no address of `M`: never for the message that was delivered here.
     pub fn address<M: Message>(&self) -> Result<Address<M>, AddressError> {
         Address::parse(self.channel())
+    }
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Delivery")
+            .field("channel", &self.channel())
+            .field("id", &self.id())
+            .finish_non_exhaustive()
     }
 }
 

@@ -47,8 +47,7 @@ pub struct Subscription<M> {
     message: PhantomData<fn() -> M>,
 }
 
-/// What a subscription yields.
-#[derive(Debug)]
+/// What a subscription yields. `Debug` shows a message's metadata and never its payload.
 #[non_exhaustive]
 pub enum Event<M> {
     /// A message.
@@ -63,8 +62,7 @@ pub enum Event<M> {
     Refused(SubscribeError),
 }
 
-/// A message with its metadata. Dereferences to the message.
-#[derive(Debug)]
+/// A message with its metadata. Dereferences to the message. `Debug` shows the metadata only.
 #[non_exhaustive]
 pub struct Received<M> {
     /// The message.
@@ -73,8 +71,7 @@ pub struct Received<M> {
     pub delivery: Delivery,
 }
 
-/// Something that arrived on a subscribed channel and is no message of the expected type.
-#[derive(Debug)]
+/// Something that arrived on a subscribed channel and is no message of the expected type. `Debug` leaves the payload out.
 #[non_exhaustive]
 pub struct Invalid {
     /// The channel, without the namespace. Bytes that are no UTF-8 are replaced.
@@ -229,6 +226,34 @@ impl<M> Unpin for Subscription<M> {}
 impl<M: Message> fmt::Debug for Subscription<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Subscription").field("selection", &self.selection).finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for Event<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Message(received) => formatter.debug_tuple("Message").field(received).finish(),
+            Self::Gap(gap) => formatter.debug_tuple("Gap").field(gap).finish(),
+            Self::Lagged(count) => formatter.debug_tuple("Lagged").field(count).finish(),
+            Self::Invalid(invalid) => formatter.debug_tuple("Invalid").field(invalid).finish(),
+            Self::Refused(error) => formatter.debug_tuple("Refused").field(error).finish(),
+        }
+    }
+}
+
+impl fmt::Debug for Invalid {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Invalid")
+            .field("channel", &self.channel)
+            .field("rejection", &self.rejection)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for Received<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Received").field("delivery", &self.delivery).finish_non_exhaustive()
     }
 }
 

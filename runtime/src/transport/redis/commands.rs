@@ -26,9 +26,9 @@ use super::{connection::Connector, settings::Settings};
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
-/// Commands that may wait for the pipeline's task. Beyond it their order is lost: whoever waits for room can be overtaken before it is
-/// polled again. An empty place costs nothing, and what waits is bounded by the publishers that hold it.
-const PIPELINE_BUFFER: usize = 65_536;
+/// Commands that may wait for the pipeline's task. They keep their order as long as there is room, so there is a lot of it; a place that
+/// is not taken costs nothing, and each command belongs to a publish that waits for its answer, for the command timeout at most.
+const PIPELINE_BUFFER: usize = 64 * 1024;
 
 /// See the module's documentation. Dropping it closes the connection.
 pub(super) struct Commands {
@@ -72,8 +72,8 @@ impl Commands {
 
     /// PUBLISH; waits for a connection to be made anew if there is none. All of it within the command timeout.
     ///
-    /// Publishes that are polled one after the other go out in that order, except that while the connection is being made anew
-    /// those that wait for it may overtake each other: await one before starting the next where that matters.
+    /// Publishes go out in the order in which they are first polled. While the connection is being made anew, or more than
+    /// [`PIPELINE_BUFFER`] wait, they may overtake each other: await one before starting the next where that matters.
     ///
     /// <https://redis.io/docs/latest/commands/publish/>
     ///
@@ -92,8 +92,9 @@ impl Commands {
         // 64: the lengths and line ends around three words.
         let mut command = Cmd::with_capacity(3, channel.len() + payload.len() + 64);
         command.arg("PUBLISH").arg(channel).arg(payload);
-        // Unconstrained: a first poll that tokio's task budget cuts short would leave the command's place in line to the next one.
-        match timeout_at(deadline, unconstrained(live.connection.send_packed_command(&command))).await {
+        // Unconstrained, so that the first poll puts the command in line: tokio's budget would let a later one overtake it.
+        let answer = unconstrained(live.connection.send_packed_command(&command));
+        match timeout_at(deadline, answer).await {
             Ok(Ok(Value::Int(receivers))) => Ok(live.counts_receivers.then_some(receivers.unsigned_abs())),
             Ok(Ok(Value::ServerError(error))) => Err(self.refused(&error, channel)),
             Ok(Ok(_)) => {

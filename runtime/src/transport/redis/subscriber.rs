@@ -5,7 +5,6 @@
 
 use std::{
     fmt,
-    future::Future,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -35,9 +34,9 @@ use super::{
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings-sub";
-/// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a scheduler's hiccup,
-/// short against Redis's default of 60 seconds for a reader that lags.
-const PATIENCE: Duration = Duration::from_millis(100);
+/// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a loaded machine's
+/// scheduler, short against the command timeout, and against the 60 seconds after which Redis drops a reader that lags.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 /// The owner of the task. Dropping it stops the task and ends every inbox.
 pub(super) struct Subscriber {
