@@ -34,7 +34,7 @@ struct CreatedIn {
 }
 
 #[derive(Debug, Message, Serialize, Deserialize)]
-#[channel("order:<path: Vec<String>..>")]
+#[channel("order:<path..: Vec<String>>")]
 struct AnyOrder {}
 
 #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
