@@ -3,9 +3,13 @@
 
 mod support;
 
+mod bad_input;
 mod concurrency;
 mod delivery;
+mod envelope;
+mod extractors;
 mod failures;
 mod filters;
 mod ordering;
 mod overlap;
+mod publish_outcome;
