@@ -3,6 +3,7 @@
 
 mod support;
 
+mod acl;
 mod bad_input;
 mod concurrency;
 mod delivery;
@@ -10,10 +11,13 @@ mod envelope;
 mod extractors;
 mod failures;
 mod filters;
+mod frozen;
 mod globs;
 mod limits;
 mod names;
 mod ordering;
 mod overlap;
 mod publish_outcome;
+mod reconnect;
+mod shutdown;
 mod unsubscribe;
