@@ -11,7 +11,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 use syn::{Item, ItemFn, ItemImpl};
 
-use crate::diag::Diagnostics;
+use crate::{attr::Runtime, diag::Diagnostics};
 
 /// `#[handler]` on a free function.
 pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
@@ -81,7 +81,8 @@ pub(crate) fn routes(input: TokenStream) -> TokenStream {
         Some((routes, runtime)) if diagnostics.is_empty() => expand::routes(&routes, &runtime),
         _ => {
             let errors = diagnostics.into_tokens();
-            quote!({ #errors loop {} })
+            let import = Runtime::default().import();
+            quote!({ #import #errors __tidings::StubRouter })
         }
     }
 }

@@ -221,7 +221,6 @@ fn expand(param: &Param) -> TokenStream {
         const _: () = {
             #import
             #[automatically_derived]
-            #[diagnostic::do_not_recommend]
             impl __tidings::ChannelParam for #ident {
                 const SHAPE: __tidings::Shape = __tidings::Shape::OneOf(&[#(#texts),*]);
 

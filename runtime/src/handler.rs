@@ -9,7 +9,7 @@ use crate::{
     error::Rejection,
     message::Message,
     outcome::Outcome,
-    route::Route,
+    route::{Route, TableStorage},
 };
 
 /// An asynchronous function that takes one message type. `#[handler]` implements it.
@@ -193,11 +193,27 @@ pub struct Incoming<M> {
     decode: fn(&mut Delivery) -> Result<M, Rejection>,
 }
 
+/// `Message`, without a list of every other message of the program in its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "not a message",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Arrives: Sized {
+    const INCOMING: Incoming<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Message> Arrives for M {
+    const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
+}
+
 /// Called by generated code.
 #[doc(hidden)]
 #[must_use]
-pub const fn incoming<M: Message>() -> Incoming<M> {
-    Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> }
+pub const fn incoming<M: Arrives>() -> Incoming<M> {
+    M::INCOMING
 }
 
 impl<M> Incoming<M> {
@@ -217,6 +233,30 @@ impl<M> Incoming<M> {
 #[must_use]
 pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
     Route::new(handler, handler, Template::new(handler, segments), HandlerOptions::DEFAULT)
+}
+
+/// A router to stand in where `routes![…]` has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct StubRouter;
+
+impl StubRouter {
+    pub fn with_state<S>(self, _state: S) -> Self {
+        self
+    }
+}
+
+impl Router for StubRouter {
+    const ROUTES: &'static [Route] = &[];
+
+    fn table() -> crate::route::RouteTable {
+        static STORAGE: TableStorage<1, 2> = TableStorage::build(&[]);
+        STORAGE.table(&[])
+    }
+
+    async fn dispatch(&self, _route: usize, _delivery: &mut Delivery, _bus: &Bus) -> Outcome {
+        Outcome::Done
+    }
 }
 
 /// The outcome of a delivery whose argument could not be extracted. Called by generated code.

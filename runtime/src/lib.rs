@@ -48,14 +48,14 @@ pub mod __private {
         channel::{
             Address, ChannelParam, ChannelReader, ChannelWriter, IntoParam, InvalidParam, Params, Segment, Selector,
             Shape, Template,
-            address::{Parameter, parameter, rest_parameter},
+            address::{AddressOf, Parameter, parameter, rest_parameter},
         },
         codec::Format,
         delivery::Delivery,
         error::AddressError,
         handler::{
-            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, incoming, not_extracted,
-            stub_route,
+            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter, incoming,
+            not_extracted, stub_route,
         },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
         outcome::{IntoOutcome, Outcome},

@@ -49,7 +49,7 @@ const fn prove_fallback(routes: &[Route], index: usize) {
     }
 }
 
-const fn overlap(left: &Route, right: &Route) -> bool {
+pub(crate) const fn overlap(left: &Route, right: &Route) -> bool {
     overlaps(left.template().segments(), right.template().segments())
 }
 
@@ -101,7 +101,7 @@ const fn segments_overlap(left: &Segment, right: &Segment) -> bool {
 }
 
 /// Whether every channel that fits `right` fits `left` too.
-const fn covers(left: &[Segment], right: &[Segment]) -> bool {
+pub(crate) const fn covers(left: &[Segment], right: &[Segment]) -> bool {
     let mut index = 0;
     while index < left.len() && index < right.len() {
         match (&left[index], &right[index]) {
@@ -227,5 +227,92 @@ impl Text {
             Ok(text) => text,
             Err(_) => "two handlers can take the same channel",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{channel::Template, handler::HandlerOptions};
+
+    const NEW: Route = route("new", "New", &[Segment::literal("orders"), Segment::literal("new")]);
+    const BY_ID: Route =
+        route("by_id", "ById", &[Segment::literal("orders"), Segment::parameter("id", Shape::Unsigned)]);
+    const BY_NAME: Route =
+        route("by_name", "ByName", &[Segment::literal("orders"), Segment::parameter("name", Shape::Text)]);
+    const BY_PRIORITY: Route = route(
+        "by_priority",
+        "ByPriority",
+        &[Segment::literal("orders"), Segment::parameter("priority", Shape::OneOf(&["high", "low"]))],
+    );
+    const LINES: Route = route(
+        "lines",
+        "Lines",
+        &[Segment::literal("orders"), Segment::parameter("name", Shape::Text), Segment::literal("lines")],
+    );
+    const ALL: Route = route("all", "All", &[Segment::rest("all", Shape::Text)]);
+    const NUMBERS: Route =
+        route("numbers", "Numbers", &[Segment::literal("orders"), Segment::rest("all", Shape::Unsigned)]);
+
+    const fn route(handler: &'static str, message: &'static str, segments: &'static [Segment]) -> Route {
+        // One text for all: only messages of one name with one text count as the same message.
+        Route::new(handler, message, Template::new("template", segments), HandlerOptions::DEFAULT)
+    }
+
+    fn fallback(route: Route) -> Route {
+        Route::new(route.handler(), route.message(), route.template(), HandlerOptions::DEFAULT.fallback())
+    }
+
+    /// The text of the compile error, if there is one.
+    fn error(routes: &[Route], index: usize) -> Option<String> {
+        let hook = std::panic::take_hook();
+        std::panic::set_hook(Box::new(|_| {}));
+        let result = std::panic::catch_unwind(|| prove(routes, index));
+        std::panic::set_hook(hook);
+        result.err().and_then(|error| error.downcast::<String>().ok()).map(|text| *text)
+    }
+
+    #[test]
+    fn overlap_says_whether_some_channel_fits_both() {
+        for (left, right, overlaps) in [
+            (NEW, BY_ID, false),
+            (NEW, BY_PRIORITY, false),
+            (NEW, BY_NAME, true),
+            (NEW, NEW, true),
+            (BY_ID, BY_PRIORITY, false),
+            (BY_ID, BY_NAME, true),
+            (BY_NAME, LINES, false),
+            (ALL, NEW, true),
+            (ALL, LINES, true),
+            (NUMBERS, LINES, false),
+            (NUMBERS, BY_ID, true),
+            (NUMBERS, NEW, false),
+            (NUMBERS, ALL, true),
+        ] {
+            assert_eq!(overlap(&left, &right), overlaps, "{} {}", left.handler(), right.handler());
+            assert_eq!(overlap(&right, &left), overlaps, "{} {}", right.handler(), left.handler());
+        }
+    }
+
+    #[test]
+    fn conflicts_are_found_at_the_second_handler_and_name_both() {
+        let routes = [NEW, BY_ID, BY_NAME];
+        assert_eq!(error(&routes, 0), None);
+        assert_eq!(error(&routes, 1), None);
+        let text = error(&routes, 2).unwrap();
+        for words in ["`new` and `by_name`", "of `New`", "of `ByName`", "#[handler(fallback)]"] {
+            assert!(text.contains(words), "{text}");
+        }
+        assert!(error(&[NEW, NEW], 1).unwrap().contains("take the same message `New`"));
+    }
+
+    #[test]
+    fn a_fallback_settles_a_conflict_and_has_a_use() {
+        for routes in [[NEW, fallback(BY_NAME)], [fallback(BY_NAME), NEW], [BY_ID, fallback(ALL)]] {
+            assert_eq!((error(&routes, 0), error(&routes, 1)), (None, None));
+        }
+        assert!(error(&[fallback(NEW), BY_NAME], 0).unwrap().contains("never runs"));
+        assert!(error(&[NEW, fallback(BY_ID)], 1).unwrap().contains("nothing to fall back from"));
+        assert!(error(&[NEW, fallback(BY_NAME), fallback(ALL)], 2).unwrap().contains("can take the same channel"));
     }
 }

@@ -311,3 +311,250 @@ const fn first_slot(hash: u64, parent: u16, slots: usize) -> usize {
     // The high half of the hash is the well-mixed one; an odd factor keeps the parents apart.
     ((hash >> 32) as usize ^ (parent as usize).wrapping_mul(0x9E37_79B1)) & (slots - 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const fn literal(text: &'static str) -> Segment {
+        Segment::literal(text)
+    }
+
+    const fn parameter(shape: Shape) -> Segment {
+        Segment::parameter("parameter", shape)
+    }
+
+    const fn rest(shape: Shape) -> Segment {
+        Segment::rest("rest", shape)
+    }
+
+    fn route(segments: impl Into<Vec<Segment>>) -> Route {
+        let segments = segments.into().leak();
+        Route::new("handler", "Message", Template::new("template", segments), HandlerOptions::DEFAULT)
+    }
+
+    fn fallback(segments: impl Into<Vec<Segment>>) -> Route {
+        let segments = segments.into().leak();
+        Route::new("handler", "Message", Template::new("template", segments), HandlerOptions::DEFAULT.fallback())
+    }
+
+    /// A table in leaked memory, large enough for the tests' routes.
+    fn table(routes: &[Route]) -> RouteTable {
+        let routes: &'static [Route] = Box::leak(routes.to_vec().into());
+        assert!(nodes(routes) <= 256);
+        Box::leak(Box::new(TableStorage::<256, 512>::build(routes))).table(routes)
+    }
+
+    #[track_caller]
+    fn finds(table: RouteTable, channel: &str, route: impl Into<Option<usize>>) {
+        assert_eq!(table.find(channel.as_bytes()), route.into(), "{channel:?}");
+    }
+
+    #[test]
+    fn a_literal_is_preferred_and_a_parameter_takes_what_fits() {
+        let table = table(&[
+            route([literal("orders"), parameter(Shape::Unsigned)]),
+            route([literal("orders"), literal("new")]),
+            route([literal("orders"), parameter(Shape::OneOf(&["high", "low"])), literal("x")]),
+            route([literal("orders")]),
+        ]);
+        finds(table, "orders:7", 0);
+        finds(table, "orders:new", 1);
+        finds(table, "orders:low:x", 2);
+        finds(table, "orders", 3);
+        for channel in
+            ["orders:007", "orders:old", "orders:mid:x", "orders:low", "orders:7:x", "order", "orders:", "", ":"]
+        {
+            finds(table, channel, None);
+        }
+    }
+
+    #[test]
+    fn another_branch_is_tried_where_one_ends() {
+        let table = table(&[
+            route([literal("a"), literal("b"), literal("c")]),
+            route([parameter(Shape::Text), literal("b"), literal("d")]),
+            route([literal("a"), parameter(Shape::Text), literal("e")]),
+            route([parameter(Shape::Unsigned), parameter(Shape::Unsigned), literal("f")]),
+            route([parameter(Shape::Text), parameter(Shape::Signed), literal("g")]),
+        ]);
+        finds(table, "a:b:c", 0);
+        finds(table, "a:b:d", 1);
+        finds(table, "a:b:e", 2);
+        finds(table, "1:2:f", 3);
+        finds(table, "1:2:g", 4);
+        finds(table, "a:b:f", None);
+    }
+
+    #[test]
+    fn a_rest_takes_one_segment_or_more_or_its_mark() {
+        let table =
+            table(&[route([literal("logs"), rest(Shape::Text)]), route([literal("numbers"), rest(Shape::Unsigned)])]);
+        finds(table, "logs:a", 0);
+        finds(table, "logs:a:b:c", 0);
+        finds(table, "logs:%.", 0);
+        finds(table, "logs", None);
+        finds(table, "logs:", None);
+        finds(table, "logs:a::b", None);
+        finds(table, "numbers:1:2", 1);
+        finds(table, "numbers:%.", 1);
+        finds(table, "numbers:1:two", None);
+    }
+
+    #[test]
+    fn a_fallback_takes_what_no_other_route_takes() {
+        let table = table(&[
+            fallback([literal("orders"), parameter(Shape::Text)]),
+            route([literal("orders"), parameter(Shape::Unsigned)]),
+            route([parameter(Shape::OneOf(&["orders", "refunds"])), literal("new")]),
+            fallback([literal("logs"), rest(Shape::Text)]),
+            route([literal("logs"), literal("a"), rest(Shape::Unsigned)]),
+        ]);
+        finds(table, "orders:7", 1);
+        finds(table, "orders:new", 2);
+        finds(table, "orders:old", 0);
+        finds(table, "logs:a:b", 3);
+        finds(table, "logs:a:7", 4);
+        finds(table, "logs:a", 3);
+    }
+
+    #[test]
+    fn hostile_channels_are_no_routes() {
+        let table = table(&[route([literal("a"), parameter(Shape::Text)]), route([literal("b"), rest(Shape::Text)])]);
+        let (colons, segments) = (":".repeat(100_000), "a:".repeat(100_000));
+        for channel in [colons.as_bytes(), segments.as_bytes(), b"a:\xFF\xFE:", b"\0", b"::::", &[0xFF; 1000]] {
+            assert_eq!(table.find(channel), None);
+        }
+        let long = format!("b:{}", "x:".repeat(100_000) + "x");
+        finds(table, &long, 1);
+    }
+
+    #[test]
+    fn the_subscription_of_a_template_has_a_star_for_each_parameter() {
+        assert_eq!(route([literal("orders"), literal("new")]).subscription(), ("orders:new".to_owned(), false));
+        let all = route([literal("a"), parameter(Shape::Text), literal("b"), rest(Shape::Text)]);
+        assert_eq!(all.subscription(), ("a:*:b:*".to_owned(), true));
+    }
+
+    /// What the table must agree with: each route is asked, segment by segment.
+    fn naive(routes: &[Route], channel: &str) -> Option<usize> {
+        let segments: Vec<&[u8]> = channel.split(':').map(str::as_bytes).collect();
+        let matches = |route: &Route| {
+            let template = route.template.segments();
+            for (index, segment) in template.iter().enumerate() {
+                let fits = match (segment, segments.get(index)) {
+                    (_, None) => false,
+                    (Segment::Literal { text, .. }, Some(given)) => text.as_bytes() == *given,
+                    (Segment::Parameter { shape, .. }, Some(given)) => shape.accepts(given),
+                    (Segment::Rest { shape, .. }, Some(_)) => {
+                        let rest = &segments[index..];
+                        return rest == [EMPTY_REST.as_bytes()] || rest.iter().all(|given| shape.accepts(given));
+                    }
+                };
+                if !fits {
+                    return false;
+                }
+            }
+            template.len() == segments.len()
+        };
+        let find = |wanted| routes.iter().position(|route| route.options.fallback == wanted && matches(route));
+        find(false).or_else(|| find(true))
+    }
+
+    fn any_segment() -> impl Strategy<Value = Segment> {
+        prop_oneof![
+            3 => prop_oneof![Just("a"), Just("b"), Just("7"), Just("high")].prop_map(literal),
+            2 => any_shape().prop_map(parameter),
+        ]
+    }
+
+    fn any_shape() -> impl Strategy<Value = Shape> {
+        prop_oneof![
+            Just(Shape::Text),
+            Just(Shape::Unsigned),
+            Just(Shape::Signed),
+            Just(Shape::OneOf(&["high", "low"])),
+            Just(Shape::OneOf(&["a", "b"])),
+        ]
+    }
+
+    fn any_route() -> impl Strategy<Value = Route> {
+        let rests = prop_oneof![3 => Just(None), 1 => any_shape().prop_map(Some)];
+        (prop::collection::vec(any_segment(), 0..4), rests, any::<bool>()).prop_map(
+            |(mut segments, last, is_fallback)| {
+                segments.extend(last.map(rest));
+                if segments.is_empty() {
+                    segments.push(literal("a"));
+                }
+                if is_fallback { fallback(segments) } else { route(segments) }
+            },
+        )
+    }
+
+    /// The routes that the proofs let through: of each two that conflict the later one is left out, and fallbacks that never run.
+    fn without_conflicts(routes: Vec<Route>) -> Vec<Route> {
+        let mut kept: Vec<Route> = Vec::new();
+        for route in routes {
+            let conflicts = |other: &Route| {
+                other.options.fallback == route.options.fallback && crate::proof::overlap(other, &route)
+            };
+            if !kept.iter().any(conflicts) {
+                kept.push(route);
+            }
+        }
+        let specific: Vec<Route> = kept.iter().filter(|route| !route.options.fallback).copied().collect();
+        let never_runs = |fallback: &Route| {
+            let template = fallback.template.segments();
+            specific.iter().any(|route| crate::proof::covers(route.template.segments(), template))
+        };
+        kept.retain(|route| !route.options.fallback || !never_runs(route));
+        kept
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+
+        #[test]
+        fn the_table_agrees_with_asking_each_route(
+            routes in prop::collection::vec(any_route(), 1..12),
+            channels in prop::collection::vec("(a|b|7|-7|high|low|x|%\\.|)(:(a|b|7|high|low|x|%\\.|)){0,4}", 1..40),
+        ) {
+            let routes = without_conflicts(routes);
+            let table = table(&routes);
+            for channel in channels {
+                prop_assert_eq!(table.find(channel.as_bytes()), naive(&routes, &channel), "{} {:?}", channel, routes);
+            }
+        }
+    }
+
+    /// `cargo test --release -p tidings -- --ignored --nocapture finds_quickly`
+    #[test]
+    #[ignore = "a measurement"]
+    fn finds_quickly() {
+        for count in [10_usize, 1_000] {
+            let routes: Vec<Route> = (0..count)
+                .map(|index| {
+                    let word: &'static str = Box::leak(format!("kind{index}").into());
+                    route([literal("orders"), literal(word), parameter(Shape::Unsigned)])
+                })
+                .collect();
+            let routes: &'static [Route] = Box::leak(routes.into());
+            let storage: &'static TableStorage<4096, 8192> = Box::leak(Box::new(TableStorage::build(routes)));
+            let table = storage.table(routes);
+            let channels: Vec<String> =
+                (0..64).map(|index| format!("orders:kind{}:{}", (index * 31) % count, index)).collect();
+            let rounds = 100_000_usize;
+            let start = std::time::Instant::now();
+            for round in 0..rounds {
+                for channel in &channels {
+                    std::hint::black_box(table.find(std::hint::black_box(channel.as_bytes())));
+                }
+                std::hint::black_box(round);
+            }
+            let nanos = start.elapsed().as_nanos() as f64 / (rounds * channels.len()) as f64;
+            println!("{count} routes: {nanos:.1} ns a channel");
+        }
+    }
+}

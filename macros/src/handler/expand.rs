@@ -113,8 +113,9 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
 //                 Ok(message) => message,
 //                 Err(outcome) => return outcome,
 //             };
-//             let wanted: bool = match &message { order => order.total > 100 };
-//             if !wanted { return __tidings::Outcome::Filtered; }
+//             match &message {
+//                 order => if order.total > 100 {} else { return __tidings::Outcome::Filtered; },
+//             }
 //             let context = __tidings::Context::new(delivery, bus, state);
 //             let argument0 = match <State<Db> as __tidings::Extract<'_, OrderPlaced, S>>::extract(&context) {
 //                 Ok(argument) => argument,
@@ -174,9 +175,10 @@ fn filter(handler: &Handler) -> Option<TokenStream> {
     let expression = handler.options.filter.as_ref()?;
     let pattern = &handler.pattern;
     Some(quote_spanned! {Span::mixed_site()=>
-        let wanted: ::core::primitive::bool = match &message { #pattern => #expression };
-        if !wanted {
-            return __tidings::Outcome::Filtered;
+        match &message {
+            #pattern => if (#expression) {} else {
+                return __tidings::Outcome::Filtered;
+            },
         }
     })
 }

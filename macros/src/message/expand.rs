@@ -18,12 +18,12 @@ use crate::{attr::Runtime, template};
 //     const _: () = {
 //         use ::tidings::__private as __tidings;
 //         const __PARAMETER_id: __tidings::Parameter<u64> = __tidings::parameter::<u64>("id");
-//         pub struct __Params { pub id: u64 }
-//         impl Clone for __Params { … }
-//         impl __tidings::Params for __Params { fn write … fn read … }
-//         pub struct __Pattern { id: Option<u64> }
-//         impl __Pattern { pub fn id(mut self, id: impl __tidings::IntoParam<u64>) -> Self { … } }
-//         impl __tidings::Selector<OrderPlaced> for __Pattern { fn write … }
+//         pub struct __OrderPlacedParams { pub id: u64 }
+//         impl Clone for __OrderPlacedParams { … }
+//         impl __tidings::Params for __OrderPlacedParams { fn write … fn read … }
+//         pub struct __OrderPlacedPattern { id: Option<u64> }
+//         impl __OrderPlacedPattern { pub fn id(mut self, id: impl __tidings::IntoParam<u64>) -> Self { … } }
+//         impl __tidings::Selector<OrderPlaced> for __OrderPlacedPattern { fn write … }
 //         impl __tidings::Message for OrderPlaced { … }
 //         impl __tidings::AddressedByFields for OrderPlaced { … }
 //         impl OrderPlaced { pub fn channel … pub fn any … pub fn address … pub fn publish … pub fn publish_to … }
@@ -59,6 +59,7 @@ fn constants(message: &Message) -> TokenStream {
 }
 
 fn params(message: &Message) -> TokenStream {
+    let params = message.params();
     let Message { visibility, .. } = message;
     let fields = message.parameters().map(|Parameter { ident, ty, name, .. }| {
         let documentation = format!("The parameter `{name}`.");
@@ -77,13 +78,13 @@ fn params(message: &Message) -> TokenStream {
     });
     let names = message.parameters().map(|Parameter { ident, .. }| ident);
     quote! {
-        #visibility struct __Params { #(#fields)* }
+        #visibility struct #params { #(#fields)* }
         #[automatically_derived]
-        impl ::core::clone::Clone for __Params {
+        impl ::core::clone::Clone for #params {
             fn clone(&self) -> Self { Self { #(#clones)* } }
         }
         #[automatically_derived]
-        impl __tidings::Params for __Params {
+        impl __tidings::Params for #params {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
             fn read(__channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<Self, __tidings::AddressError> {
                 #(#read)*
@@ -94,6 +95,7 @@ fn params(message: &Message) -> TokenStream {
 }
 
 fn pattern(message: &Message) -> TokenStream {
+    let pattern = message.pattern();
     let Message { visibility, ident: message_type, .. } = message;
     let fields = message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: ::core::option::Option<#ty>,));
     let methods = message.parameters().map(|Parameter { ident, ty, name, .. }| {
@@ -112,16 +114,18 @@ fn pattern(message: &Message) -> TokenStream {
         |Parameter { ident, constant, .. }| quote!(#constant.write_or_any(&self.#ident, __channel);),
     );
     quote! {
-        #visibility struct __Pattern { #(#fields)* }
-        impl __Pattern { #(#methods)* }
+        #visibility struct #pattern { #(#fields)* }
+        impl #pattern { #(#methods)* }
         #[automatically_derived]
-        impl __tidings::Selector<#message_type> for __Pattern {
+        impl __tidings::Selector<#message_type> for #pattern {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
 }
 
 fn facts(message: &Message) -> TokenStream {
+    let pattern = message.pattern();
+    let params = message.params();
     let Message { ident, name, version, description, template, .. } = message;
     let segments = message.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => quote!(__tidings::Segment::literal(#text)),
@@ -141,15 +145,14 @@ fn facts(message: &Message) -> TokenStream {
     let payload = payload(ident);
     quote! {
         #[automatically_derived]
-        #[diagnostic::do_not_recommend]
         impl __tidings::Message for #ident {
             const NAME: &'static ::core::primitive::str = #name;
             const VERSION: ::core::primitive::u32 = #version;
             const DESCRIPTION: &'static ::core::primitive::str = #description;
             const TEMPLATE: __tidings::Template = __tidings::Template::new(#template, &[#(#segments),*]);
             const FORMAT: ::core::option::Option<__tidings::Format> = #format;
-            type Params = __Params;
-            type Pattern = __Pattern;
+            type Params = #params;
+            type Pattern = #pattern;
             #payload
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                 #(#verify)*
@@ -180,6 +183,8 @@ fn addressed_by_fields(message: &Message) -> TokenStream {
 
 /// The inherent functions: a user needs no trait in scope.
 fn verbs(message: &Message) -> TokenStream {
+    let pattern = message.pattern();
+    let params = message.params();
     let Message { visibility, ident, template, .. } = message;
     let arguments =
         message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: impl __tidings::IntoParam<#ty>));
@@ -196,22 +201,22 @@ fn verbs(message: &Message) -> TokenStream {
             #[doc = #channel_documentation]
             #[must_use]
             #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> {
-                __tidings::Address::from_params(__Params { #(#values)* })
+                __tidings::Address::from_params(#params { #(#values)* })
             }
 
             #[doc = #any_documentation]
             #[must_use]
             #visibility fn any() -> <Self as __tidings::Message>::Pattern {
-                __Pattern { #(#nothing)* }
+                #pattern { #(#nothing)* }
             }
 
             /// Publishes the message to an address, once the result is awaited.
             #visibility fn publish_to<'a>(
                 &'a self,
-                address: impl ::core::borrow::Borrow<__tidings::Address<Self>>,
+                address: impl __tidings::AddressOf<Self>,
                 bus: &'a __tidings::Bus,
             ) -> __tidings::Publishing<'a, Self> {
-                __tidings::Publishing::to(self, ::core::borrow::Borrow::borrow(&address), bus)
+                __tidings::Publishing::to(self, __tidings::AddressOf::as_address(&address), bus)
             }
 
             #publish
@@ -221,6 +226,7 @@ fn verbs(message: &Message) -> TokenStream {
 
 /// `publish` and `address` where the fields say where to, and else a `publish` that says what to write.
 fn publish(message: &Message) -> TokenStream {
+    let params = message.params();
     let Message { visibility, .. } = message;
     if message.is_addressed_by_fields() {
         let copies =
@@ -229,7 +235,7 @@ fn publish(message: &Message) -> TokenStream {
             /// The address that the message's fields name.
             #[must_use]
             #visibility fn address(&self) -> __tidings::Address<Self> {
-                __tidings::Address::from_params(__Params { #(#copies)* })
+                __tidings::Address::from_params(#params { #(#copies)* })
             }
 
             /// Publishes the message to the channel that its fields name, once the result is awaited.

@@ -47,6 +47,16 @@ impl Message {
         })
     }
 
+    /// The hidden type that holds the parameters of an address.
+    pub(crate) fn params(&self) -> Ident {
+        format_ident!("__{}Params", self.ident)
+    }
+
+    /// The hidden type of a pattern.
+    pub(crate) fn pattern(&self) -> Ident {
+        format_ident!("__{}Pattern", self.ident)
+    }
+
     /// Whether the value alone says where it goes.
     pub(crate) fn is_addressed_by_fields(&self) -> bool {
         self.parameters().all(|parameter| parameter.is_field)

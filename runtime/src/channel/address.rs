@@ -6,6 +6,7 @@ use crate::{
     channel::{
         encoding::{self, Encoder},
         param::{ChannelParam, RestParam},
+        shape::Shape,
         template::Segment,
     },
     error::AddressError,
@@ -97,6 +98,31 @@ impl<M: Message> Selector<M> for Address<M> {
 impl<M, T: Selector<M> + Sync> Selector<M> for &T {
     fn write(&self, channel: &mut ChannelWriter<'_>) {
         (**self).write(channel);
+    }
+}
+
+/// What `publish_to` takes: an [`Address`] of the message, owned or borrowed.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no address of `{M}`",
+    label = "not an address of `{M}`",
+    note = "write `{M}::channel(…)`"
+)]
+pub trait AddressOf<M: Message> {
+    fn as_address(&self) -> &Address<M>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Message> AddressOf<M> for Address<M> {
+    fn as_address(&self) -> &Self {
+        self
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Message> AddressOf<M> for &Address<M> {
+    fn as_address(&self) -> &Address<M> {
+        self
     }
 }
 
@@ -270,6 +296,13 @@ fn parse_segment<P: ChannelParam>(segment: &str, name: &'static str) -> Result<P
 pub struct Parameter<T> {
     name: &'static str,
     segment: Segment,
+    functions: Functions<T>,
+}
+
+/// What can be done with a parameter, without its bounds.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Functions<T> {
     clone: fn(&T) -> T,
     write: fn(&mut ChannelWriter<'_>, &T),
     read: fn(&mut ChannelReader<'_>, &'static str) -> Result<T, AddressError>,
@@ -277,19 +310,35 @@ pub struct Parameter<T> {
     valid: fn(&mut ChannelReader<'_>, &'static str) -> Result<(), AddressError>,
 }
 
-/// `<name>`.
+/// `ChannelParam`, without a list of every other parameter of the program in its error.
 #[doc(hidden)]
-#[must_use]
-pub const fn parameter<T: ChannelParam>(name: &'static str) -> Parameter<T> {
-    Parameter {
-        name,
-        segment: Segment::parameter(name, T::SHAPE),
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a channel",
+    label = "not a channel parameter",
+    note = "parameters are integers, `bool`, `char`, `String`, IP addresses and enums with `#[derive(ChannelParam)]`; for a type of your own write `impl tidings::channel::ChannelParam for {Self}`"
+)]
+pub trait FillsSegment: Sized {
+    const SHAPE: Shape;
+    const FUNCTIONS: Functions<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ChannelParam> FillsSegment for T {
+    const SHAPE: Shape = T::SHAPE;
+    const FUNCTIONS: Functions<Self> = Functions {
         clone: T::clone,
         write: |channel, value| channel.param(value),
         read: |channel, name| channel.param(name),
         equals: |channel, name, value| channel.equals(name, value),
         valid: |channel, name| channel.valid::<T>(name),
-    }
+    };
+}
+
+/// `<name>`.
+#[doc(hidden)]
+#[must_use]
+pub const fn parameter<T: FillsSegment>(name: &'static str) -> Parameter<T> {
+    Parameter { name, segment: Segment::parameter(name, T::SHAPE), functions: T::FUNCTIONS }
 }
 
 /// `<name..>`.
@@ -298,12 +347,14 @@ pub const fn parameter<T: ChannelParam>(name: &'static str) -> Parameter<T> {
 pub const fn rest_parameter<T: RestParam>(name: &'static str) -> Parameter<T> {
     Parameter {
         name,
-        segment: Segment::rest(name, T::Item::SHAPE),
-        clone: T::clone,
-        write: |channel, value| channel.rest(value),
-        read: |channel, name| channel.rest(name),
-        equals: |channel, name, value| channel.rest_equals(name, value),
-        valid: |channel, name| channel.rest_valid::<T>(name),
+        segment: Segment::rest(name, <T::Item as ChannelParam>::SHAPE),
+        functions: Functions {
+            clone: T::clone,
+            write: |channel, value| channel.rest(value),
+            read: |channel, name| channel.rest(name),
+            equals: |channel, name, value| channel.rest_equals(name, value),
+            valid: |channel, name| channel.rest_valid::<T>(name),
+        },
     }
 }
 
@@ -315,11 +366,11 @@ impl<T> Parameter<T> {
 
     #[must_use]
     pub fn copy(&self, value: &T) -> T {
-        (self.clone)(value)
+        (self.functions.clone)(value)
     }
 
     pub fn write(&self, value: &T, channel: &mut ChannelWriter<'_>) {
-        (self.write)(channel, value);
+        (self.functions.write)(channel, value);
     }
 
     /// A parameter of a pattern: its value, or a wildcard.
@@ -331,17 +382,17 @@ impl<T> Parameter<T> {
     }
 
     pub fn read(&self, channel: &mut ChannelReader<'_>) -> Result<T, AddressError> {
-        (self.read)(channel, self.name)
+        (self.functions.read)(channel, self.name)
     }
 
     /// Checks that the channel holds the value of the message's field.
     pub fn equals(&self, value: &T, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
-        (self.equals)(channel, self.name, value)
+        (self.functions.equals)(channel, self.name, value)
     }
 
     /// Checks that the channel holds some value of a parameter that is no field.
     pub fn valid(&self, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
-        (self.valid)(channel, self.name)
+        (self.functions.valid)(channel, self.name)
     }
 }
 

@@ -125,12 +125,14 @@ pub trait IntoParam<T> {
     fn into_param(self) -> T;
 }
 
+#[diagnostic::do_not_recommend]
 impl<T> IntoParam<T> for T {
     fn into_param(self) -> T {
         self
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<T: ChannelParam> IntoParam<T> for &T {
     fn into_param(self) -> T {
         self.clone()
@@ -158,6 +160,7 @@ macro_rules! text_params {
             }
         }
 
+        #[diagnostic::do_not_recommend]
         impl IntoParam<$type> for &str {
             fn into_param(self) -> $type {
                 <$type>::from(self.to_owned())

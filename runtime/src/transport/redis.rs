@@ -30,7 +30,8 @@ use super::{Attachment, PublishFailure, Status, Transport, Wanted, inbox::Inbox}
 /// The only handle to the connections: dropping it ends their tasks and every inbox.
 #[derive(Debug)]
 pub(crate) struct Redis {
-    commands: Commands,
+    /// Boxed: the other transport is small.
+    commands: Box<Commands>,
     subscriber: Subscriber,
 }
 
@@ -51,7 +52,7 @@ impl Redis {
             Commands::start(connector.clone(), Arc::clone(&settings)),
             Subscriber::start(connector, settings),
         )?;
-        Ok(Self { commands, subscriber })
+        Ok(Self { commands: Box::new(commands), subscriber })
     }
 }
 

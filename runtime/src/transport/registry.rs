@@ -208,9 +208,9 @@ impl Registry {
         full
     }
 
-    /// Ends everything: every inbox closes after what it holds, every pending and later attach fails with `reason`.
+    /// Ends everything: every inbox closes after what it holds, every pending and later attach fails with the first `reason`.
     pub(crate) fn close_all(&mut self, reason: &str) {
-        self.closed = Some(reason.to_owned());
+        self.closed.get_or_insert_with(|| reason.to_owned());
         self.flush();
         for member in self.members.iter_mut() {
             member.inbox.close();

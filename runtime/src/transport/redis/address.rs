@@ -16,6 +16,9 @@ pub(super) struct Server {
 
 const DEFAULT_PORT: u16 = 6379;
 
+const NO_PASSWORD: &str =
+    "a user needs a password: `redis://user:password@host`, or `redis://:password@host` for the default user";
+
 impl Server {
     /// `redis[s]://[[user]:password@]host[:port]`; user and password are percent-encoded, an IPv6 address stands in brackets.
     pub(super) fn parse(url: &str, config: &Config) -> Result<Self, ConnectError> {
@@ -43,13 +46,12 @@ impl Server {
         };
         let (host, port) = split_host(host).map_err(invalid)?;
         let (username, password) = split_credentials(credentials).map_err(invalid)?;
-        Ok(Self {
-            host,
-            port,
-            encrypted,
-            username: config.username.clone().or(username),
-            password: config.password.clone().or(password),
-        })
+        let username = config.username.clone().or(username);
+        let password = config.password.clone().or(password);
+        if username.is_some() && password.is_none() {
+            return Err(invalid(NO_PASSWORD));
+        }
+        Ok(Self { host, port, encrypted, username, password })
     }
 
     /// Host and port, as errors and log lines name it.
@@ -104,11 +106,6 @@ fn split_credentials(credentials: Option<&str>) -> Result<Credentials, &'static 
         Some((user, password)) => (user, Some(password)),
         None => (credentials, None),
     };
-    if password.is_none() {
-        return Err(
-            "a user needs a password: `redis://user:password@host`, or `redis://:password@host` for the default user",
-        );
-    }
     let user = if user.is_empty() { None } else { Some(decode(user)?) };
     Ok((user, password.map(decode).transpose()?))
 }
@@ -168,7 +165,7 @@ mod tests {
     #[test]
     fn the_configuration_overrides_the_url() {
         let config = Config { username: Some("u".into()), password: Some("p".into()), ..Config::default() };
-        let server = Server::parse("redis://a:b@host", &config).unwrap();
+        let server = Server::parse("redis://a@host", &config).unwrap();
         assert_eq!((server.username.as_deref(), server.password.as_deref()), (Some("u"), Some("p")));
     }
 

@@ -57,6 +57,15 @@ struct Live {
     counts_receivers: bool,
 }
 
+/// Marks a connection as broken when its task ends, whatever ended it.
+struct Ended(Arc<AtomicBool>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
 #[derive(Default)]
 struct Retry {
     failures: u32,
@@ -134,7 +143,9 @@ impl Commands {
                     tracing::info!("connected for commands again");
                 }
                 Err(error) => {
-                    tracing::debug!(%error, failures = retry.failures, "could not reconnect for commands");
+                    if retry.failures.is_power_of_two() {
+                        tracing::warn!(%error, failures = retry.failures, "could not reconnect for commands");
+                    }
                     let is_lasting = matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. });
                     self.link().failed = Some(error.to_string());
                     if is_lasting {
@@ -166,9 +177,10 @@ impl Commands {
         let mut link = self.link();
         link.task.abort_all();
         link.task = JoinSet::new();
+        let ended = Ended(broken);
         link.task.spawn(async move {
+            let _ended = ended;
             driver.await;
-            broken.store(true, Ordering::Release);
         });
         link.live = Some(live);
         link.failed = None;

@@ -1,8 +1,8 @@
 //! Scans RESP3 in place: finds where messages, confirmations and replies are in the read buffer, and allocates nothing.
 //!
-//! Why not the `redis-protocol` crate: its decoder builds a tree of vectors for each frame, which costs several times as much (see
-//! the ignored benchmark in the tests), knows no limits of length, depth or elements, and can only wait for a frame that is too large,
-//! not skip it. This scanner knows the few shapes that a subscription connection receives and skips everything else whole.
+//! Why not the `redis-protocol` crate: its decoder builds a vector for each frame, which takes 327 ns for a message of 189 bytes where this
+//! scanner takes 18; it knows no limit of length or depth, and it can only wait for a frame that is too large, not skip it.
+//! The scanner knows the few shapes that a subscription connection receives and skips everything else whole.
 //!
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
@@ -347,12 +347,15 @@ pub(super) struct Hello {
     pub(super) version: String,
 }
 
+/// What the server answered, and where that ends.
+pub(super) type HelloAnswer = (Result<Hello, String>, usize);
+
 /// The answer to HELLO: a map, or the server's error.
 ///
 /// # Errors
 ///
 /// When it is neither.
-pub(super) fn hello(buffer: &[u8]) -> Result<Option<(Result<Hello, String>, usize)>, ProtocolError> {
+pub(super) fn hello(buffer: &[u8]) -> Result<Option<HelloAnswer>, ProtocolError> {
     let answer = match buffer.first() {
         None => return Ok(None),
         Some(b'-') => line(buffer, 1).map(|(text, end)| (Err(owned(&buffer[text])), end)),

@@ -7,6 +7,9 @@ use std::{
 
 use crate::config::{Config, Reconnect};
 
+/// A year: whoever says `Duration::MAX` means "never", and a point in time must not overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 #[derive(Clone, Debug)]
 pub(super) struct Settings {
     /// The namespace and the colon after it; empty without a namespace.
@@ -25,10 +28,14 @@ impl Settings {
             prefix: config.namespace.as_ref().map_or_else(String::new, |namespace| format!("{namespace}:")),
             user: user.to_owned(),
             payload_limit: config.payload_limit,
-            command_timeout: config.command_timeout,
-            ping_interval: config.ping_interval,
-            ping_deadline: config.ping_deadline,
-            reconnect: config.reconnect,
+            command_timeout: config.command_timeout.min(LONGEST),
+            ping_interval: config.ping_interval.min(LONGEST),
+            ping_deadline: config.ping_deadline.min(LONGEST),
+            reconnect: Reconnect {
+                first_pause: config.reconnect.first_pause.min(LONGEST),
+                longest_pause: config.reconnect.longest_pause.min(LONGEST),
+                give_up_after: config.reconnect.give_up_after.map(|limit| limit.min(LONGEST)),
+            },
         }
     }
 }

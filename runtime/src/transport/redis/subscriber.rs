@@ -97,8 +97,7 @@ impl Subscriber {
 
 impl Drop for Subscriber {
     fn drop(&mut self) {
-        self.shared.registry().close_all("the bus was dropped");
-        *self.shared.status() = Status::Closed;
+        self.shared.close("the bus was dropped");
     }
 }
 
@@ -116,6 +115,20 @@ impl Shared {
 
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self, reason: &str) {
+        self.registry().close_all(reason);
+        *self.status() = Status::Closed;
+    }
+}
+
+/// Ends every inbox when the task ends, whatever ended it: without the task they would wait for ever.
+struct Ended(Arc<Shared>);
+
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.0.close("the subscription task has ended");
     }
 }
 
@@ -135,6 +148,7 @@ struct Worker {
 
 impl Worker {
     async fn run(self, stream: Stream) {
+        let _ended = Ended(Arc::clone(&self.shared));
         let mut live = Live::new(&self, stream);
         let mut backoff = Backoff::default();
         loop {
@@ -146,9 +160,7 @@ impl Worker {
             *self.shared.status() = Status::Reconnecting { cause };
             let Some(stream) = self.reconnect(&mut backoff, lost).await else {
                 tracing::error!("gave up on the connection for subscriptions");
-                self.shared.registry().close_all("the server was away for longer than the reconnect policy allows");
-                *self.shared.status() = Status::Closed;
-                return;
+                return self.shared.close("the server was away for longer than the reconnect policy allows");
             };
             tracing::info!(lasted = ?now().saturating_duration_since(lost), "connected for subscriptions again");
             live = Live::new(&self, stream);
@@ -167,7 +179,11 @@ impl Worker {
             backoff.tried = Some(now());
             match self.connector.open(CLIENT_NAME).await {
                 Ok((stream, _)) => return Some(stream),
-                Err(error) => tracing::debug!(%error, failures = backoff.failures, "could not reconnect"),
+                // Rarer the longer it lasts: an outage must not fill the log, and its reason may change.
+                Err(error) if backoff.failures.saturating_add(1).is_power_of_two() => {
+                    tracing::warn!(%error, failures = backoff.failures.saturating_add(1), "could not reconnect for subscriptions");
+                }
+                Err(_) => {}
             }
             backoff.failures = backoff.failures.saturating_add(1);
         }

@@ -1,4 +1,5 @@
 mod server;
+mod speed;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -198,6 +199,39 @@ async fn a_killed_connection_is_a_gap_and_everything_is_subscribed_again() {
                 Some(Item::Gap(_)) => assert_eq!(received, 0),
                 other => panic!("{other:?}"),
             }
+        }
+    }
+}
+
+/// Messages are numbered; a number may be missing only where a gap is reported.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_loss_is_unreported_while_connections_are_killed() {
+    let server = Server::start();
+    let redis = Arc::new(connected(&server).await);
+    let mut reader = Reader::attach(&redis, vec![pattern("a*")]).await.unwrap();
+    let publisher = Arc::clone(&redis);
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move {
+        for number in 0_u64.. {
+            // The command connection is not killed, so every publish succeeds.
+            publisher.publish("a".into(), number.to_string().into_bytes()).await.unwrap();
+        }
+    });
+    let (mut expected, mut gap, mut gaps) = (0, false, 0);
+    let mut next_kill = 500;
+    while gaps < 30 || gap {
+        match reader.next().await.unwrap() {
+            Item::Frame(frame) => {
+                let number: u64 = std::str::from_utf8(frame.payload()).unwrap().parse().unwrap();
+                assert!(number == expected || (gap && number > expected), "{number} after {expected}, gap: {gap}");
+                (expected, gap) = (number + 1, false);
+            }
+            Item::Gap(_) => (gap, gaps) = (true, gaps + 1),
+            other => panic!("{other:?}"),
+        }
+        if expected >= next_kill {
+            server.run("CLIENT KILL TYPE pubsub");
+            next_kill = expected + 500;
         }
     }
 }

@@ -1,0 +1,6 @@
+use tidings::handler;
+
+#[handler]
+async fn placed() {}
+
+fn main() {}

@@ -1,0 +1,8 @@
+use tidings::handler;
+
+struct Shop;
+
+#[handler]
+impl Shop {}
+
+fn main() {}

@@ -1,0 +1,17 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Message, handler, routes};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+#[handler(timeot = "1s")]
+async fn placed(_order: OrderPlaced) {}
+
+async fn serve(bus: tidings::Bus) {
+    bus.serve(routes![placed]).await;
+}
+
+fn main() {}

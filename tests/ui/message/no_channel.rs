@@ -1,0 +1,9 @@
+use serde::{Deserialize, Serialize};
+use tidings::Message;
+
+#[derive(Message, Serialize, Deserialize)]
+struct OrderPlaced {
+    id: u64,
+}
+
+fn main() {}

@@ -1,0 +1,11 @@
+use serde::{Deserialize, Serialize};
+use tidings::Message;
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+#[channel("placed:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+fn main() {}

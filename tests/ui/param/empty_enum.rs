@@ -1,0 +1,6 @@
+use tidings::ChannelParam;
+
+#[derive(ChannelParam, Clone)]
+enum Region {}
+
+fn main() {}

@@ -1,0 +1,6 @@
+use tidings::ChannelParam;
+
+#[derive(ChannelParam, Clone)]
+struct Region;
+
+fn main() {}

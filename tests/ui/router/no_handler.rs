@@ -1,0 +1,10 @@
+use tidings::router;
+
+struct Shop;
+
+#[router]
+impl Shop {
+
+}
+
+fn main() {}

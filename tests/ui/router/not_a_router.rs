@@ -1,0 +1,9 @@
+use tidings::Bus;
+
+struct Shop;
+
+async fn serve(bus: Bus) {
+    bus.serve(Shop).await;
+}
+
+fn main() {}

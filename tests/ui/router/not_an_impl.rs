@@ -1,0 +1,6 @@
+use tidings::router;
+
+#[router]
+struct Shop;
+
+fn main() {}

@@ -1,0 +1,21 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Message, router};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+struct Shop;
+
+#[router]
+impl Shop {
+    #[handler]
+    async fn placed(&self, _message: OrderPlaced) {}
+
+    #[handler]
+    async fn counted(&self, _message: OrderPlaced) {}
+}
+
+fn main() {}

@@ -1,0 +1,20 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, Message, State, handler, routes};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+#[handler]
+async fn placed(_order: OrderPlaced, State(_prices): State<Prices>) {}
+
+#[derive(Clone)]
+struct Prices;
+
+async fn serve(bus: Bus) {
+    bus.serve(routes![placed]).await;
+}
+
+fn main() {}

@@ -1,0 +1,16 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, Message, routes};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+async fn placed(_order: OrderPlaced) {}
+
+async fn serve(bus: Bus) {
+    bus.serve(routes![placed]).await;
+}
+
+fn main() {}
