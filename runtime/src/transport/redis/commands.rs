@@ -200,7 +200,7 @@ impl Commands {
             true => format!("ACL SETUSER {user} +publish"),
             false => format!("ACL SETUSER {user} &{channel}"),
         };
-        PublishFailure::Refused { reason, rule }
+        PublishFailure::Refused { channel: channel.to_owned(), reason, rule }
     }
 
     /// The crate does not say whether the command was sent, so it may have been.
