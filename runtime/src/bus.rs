@@ -223,9 +223,7 @@ fn now() -> u64 {
 
 fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
     match failure {
-        PublishFailure::Refused { reason, rule } => {
-            PublishError::Refused { channel: template.to_owned(), reason, rule }
-        }
+        PublishFailure::Refused { channel, reason, rule } => PublishError::Refused { channel, reason, rule },
         PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
         PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
         PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },

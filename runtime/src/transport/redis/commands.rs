@@ -158,7 +158,7 @@ impl Commands {
             true => format!("ACL SETUSER {user} +publish"),
             false => format!("ACL SETUSER {user} &{channel}"),
         };
-        PublishFailure::Refused { reason, rule }
+        PublishFailure::Refused { channel: channel.to_owned(), reason, rule }
     }
 
     fn reason(&self) -> String {

@@ -118,8 +118,9 @@ impl Shared {
     }
 
     fn close(&self, reason: &str) {
-        self.registry().close_all(reason);
+        // The status first: whoever sees a subscription end must not then read that the bus is reconnecting.
         *self.status() = Status::Closed;
+        self.registry().close_all(reason);
     }
 }
 
