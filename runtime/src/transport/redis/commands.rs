@@ -85,7 +85,7 @@ impl Commands {
                 Ok(Ok(Ok(Answer::Integer(receivers)))) => Ok(live.counts_receivers.then_some(receivers)),
                 Ok(Ok(Ok(Answer::Error(words)))) => Err(self.refused(words, channel)),
                 // The connection was lost since `live` looked: another one will do.
-                Ok(Ok(Err(Unanswered::NotSent(_)))) => continue,
+                Ok(Ok(Err(Unanswered::NotSent))) => continue,
                 Ok(Ok(Err(Unanswered::Lost(reason)))) => Err(PublishFailure::ConnectionLost(reason)),
                 Ok(Err(_)) => Err(PublishFailure::ConnectionLost("the connection's task has ended".to_owned())),
                 Err(_) => {

@@ -43,7 +43,7 @@ struct Line {
     unsent_commands: usize,
     /// Who awaits an answer, oldest first; the last `unsent_commands` of them cannot get one yet.
     waiting: VecDeque<oneshot::Sender<Answered>>,
-    ended: Option<String>,
+    ended: bool,
 }
 
 pub(super) type Answered = Result<Answer, Unanswered>;
@@ -57,7 +57,7 @@ pub(super) enum Answer {
 /// Why there is no answer.
 #[derive(Debug)]
 pub(super) enum Unanswered {
-    NotSent(String),
+    NotSent,
     /// The command may have been executed.
     Lost(String),
 }
@@ -77,8 +77,8 @@ impl Pipeline {
     pub(super) fn send<const WORDS: usize>(&self, words: [&[u8]; WORDS]) -> oneshot::Receiver<Answered> {
         let (answer, answered) = oneshot::channel();
         let mut line = self.shared.line();
-        if let Some(reason) = &line.ended {
-            let _ = answer.send(Err(Unanswered::NotSent(reason.clone())));
+        if line.ended {
+            let _ = answer.send(Err(Unanswered::NotSent));
             return answered;
         }
         encode(&mut line.unsent, WORDS, words);
@@ -111,7 +111,7 @@ impl Shared {
     /// Moves commands from the line to the socket's buffer.
     fn take(&self, outgoing: &mut BytesMut) {
         if !outgoing.is_empty() {
-            // Answers to what is being written will come, and bring the task back here.
+            // What is being written will be answered, and the answers bring the task back here.
             return;
         }
         let mut line = self.line();
@@ -139,12 +139,11 @@ impl Shared {
     fn end(&self, reason: &str) {
         self.retired.store(true, Ordering::Release);
         let mut line = self.line();
-        line.ended.get_or_insert_with(|| reason.to_owned());
+        line.ended = true;
         let sent = line.waiting.len() - line.unsent_commands;
         for (index, waiting) in line.waiting.drain(..).enumerate() {
-            let reason = reason.to_owned();
-            let _ =
-                waiting.send(Err(if index < sent { Unanswered::Lost(reason) } else { Unanswered::NotSent(reason) }));
+            let sent = index < sent;
+            let _ = waiting.send(Err(if sent { Unanswered::Lost(reason.to_owned()) } else { Unanswered::NotSent }));
         }
         line.unsent_commands = 0;
         line.unsent = BytesMut::new();
@@ -236,9 +235,9 @@ mod tests {
         // The task has not run since, so this one cannot have been taken.
         let unsent = pipeline.send([b"PING"]);
         assert!(matches!(sent.await.unwrap(), Err(Unanswered::Lost(_))));
-        assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent(_) | Unanswered::Lost(_))));
+        assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent | Unanswered::Lost(_))));
         assert!(!pipeline.is_usable());
-        assert!(matches!(pipeline.send([b"PING"]).await.unwrap(), Err(Unanswered::NotSent(_))));
+        assert!(matches!(pipeline.send([b"PING"]).await.unwrap(), Err(Unanswered::NotSent)));
     }
 
     #[tokio::test]
