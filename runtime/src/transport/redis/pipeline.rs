@@ -111,7 +111,7 @@ impl Shared {
     /// Moves commands from the line to the socket's buffer.
     fn take(&self, outgoing: &mut BytesMut) {
         if !outgoing.is_empty() {
-            // Answers to what is being written will come, and bring the task back here.
+            // What is being written will be answered, and the answers bring the task back here.
             return;
         }
         let mut line = self.line();
@@ -142,9 +142,8 @@ impl Shared {
         line.ended = true;
         let sent = line.waiting.len() - line.unsent_commands;
         for (index, waiting) in line.waiting.drain(..).enumerate() {
-            let reason = reason.to_owned();
-            let _ =
-                waiting.send(Err(if index < sent { Unanswered::Lost(reason) } else { Unanswered::NotSent(reason) }));
+            let sent = index < sent;
+            let _ = waiting.send(Err(if sent { Unanswered::Lost(reason.to_owned()) } else { Unanswered::NotSent }));
         }
         line.unsent_commands = 0;
         line.unsent = BytesMut::new();
