@@ -67,7 +67,6 @@ impl Bus {
     }
 
     /// Starts a bus with settings of its own.
-    #[must_use]
     pub fn builder(url: impl Into<String>) -> BusBuilder {
         BusBuilder { url: url.into(), config: Config::default() }
     }
