@@ -73,7 +73,6 @@ impl Bus {
     }
 
     /// Starts a bus with settings of its own.
-    #[must_use]
     pub fn builder(url: impl Into<String>) -> BusBuilder {
         BusBuilder { url: url.into(), config: Config::default() }
     }
@@ -263,9 +262,7 @@ pub(crate) fn now() -> u64 {
 
 fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
     match failure {
-        PublishFailure::Refused { reason, rule } => {
-            PublishError::Refused { channel: template.to_owned(), reason, rule }
-        }
+        PublishFailure::Refused { channel, reason, rule } => PublishError::Refused { channel, reason, rule },
         PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
         PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
         PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },

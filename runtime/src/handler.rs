@@ -220,7 +220,11 @@ impl<M> Incoming<M> {
         self.template
     }
 
-    /// The message, or the outcome of one that cannot be decoded, or that nobody waits for any more.
+    /// The message.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
         let message = (self.decode)(delivery).map_err(Outcome::Rejected)?;
         if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }

@@ -127,7 +127,7 @@ pub trait CompleteChannel<'a, M> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say where to publish: not every parameter of its channel is a field",
     label = "the channel is incomplete",
-    note = "write `message.publish_to({Self}::channel(…), &bus)`"
+    note = "write `message.publish_to({Self}::channel(…), &bus)`, or `Publish::to(&{Self}::channel(…), message)` where a handler returns it"
 )]
 pub trait AddressedByFields: Message {
     #[doc(hidden)]

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::transport::memory;
+use crate::transport::{glob, memory};
 
 /// A memory broker in the hands of a test: it can be stopped, frozen and questioned like a redis-server.
 ///
@@ -101,4 +101,11 @@ impl fmt::Debug for Broker {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Broker").field("name", &self.name).finish_non_exhaustive()
     }
+}
+
+/// Whether the memory transport's patterns match so: for the test that compares them with Redis's.
+#[doc(hidden)]
+#[must_use]
+pub fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
+    glob::matches(pattern, text)
 }

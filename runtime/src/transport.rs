@@ -88,7 +88,7 @@ impl fmt::Debug for Attachment {
 #[derive(Debug)]
 pub(crate) enum PublishFailure {
     /// The access rules refuse the channel.
-    Refused { reason: String, rule: String },
+    Refused { channel: String, reason: String, rule: String },
     /// No answer in time: the outcome is unknown.
     TimedOut(Duration),
     /// The connection was lost before the answer: the outcome is unknown.

@@ -1,6 +1,6 @@
 //! What `#[handler]`, `#[router]` and `routes![…]` generate.
 
-use proc_macro2::{Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{ItemFn, ItemImpl, Type, ext::IdentExt, spanned::Spanned};
 
@@ -29,7 +29,7 @@ use crate::attr::Runtime;
 //         };
 //     };
 pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
-    let Handler { visibility, ident, message, arguments, .. } = handler;
+    let Handler { conditions, visibility, ident, message, arguments, .. } = handler;
     let import = runtime.import();
     let constant = format_ident!("__MESSAGE");
     let facts = facts(handler, ident, &constant);
@@ -48,10 +48,12 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     };
     let checks = argument_checks(handler);
     quote! {
+        #(#conditions)*
         #[allow(non_camel_case_types, dead_code, missing_debug_implementations)]
         #[doc(hidden)]
         #visibility struct #ident {}
 
+        #(#conditions)*
         #[allow(unused_qualifications, unused_variables)]
         const _: () = { #import #facts #call #checks };
     }
@@ -177,9 +179,16 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
 fn filter(handler: &Handler) -> Option<TokenStream> {
     let expression = handler.options.filter.as_ref()?;
     let pattern = &handler.pattern;
+    let tokens = expression.to_token_stream();
+    // A struct literal needs parentheses in a condition; elsewhere they would only widen the place of an error.
+    let has_braces = tokens
+        .clone()
+        .into_iter()
+        .any(|token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
+    let condition = if has_braces { quote!((#tokens)) } else { tokens };
     Some(quote_spanned! {Span::mixed_site()=>
         match &message {
-            #pattern => if (#expression) {} else {
+            #pattern => if #condition {} else {
                 return __tidings::Outcome::Filtered;
             },
         }
@@ -200,14 +209,28 @@ fn filter(handler: &Handler) -> Option<TokenStream> {
 //         use ::tidings::__private as __tidings;
 //         struct __Handler0 {}
 //         impl __tidings::Handler for __Handler0 { … }         // see `facts`
-//         impl __tidings::Call<Shop> for __Handler0 { … }      // see `call_body`
+//         impl __tidings::Call<Shop> for __Handler0            // see `call_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
 //         …                                                    // see `table`
-//         impl __tidings::Router for Shop { … }                // see `router_body`
+//         impl __tidings::Router for Shop                      // see `router_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
 //     };
 pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
     let Router { generics, self_type, handlers } = router;
     let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let predicates = where_clause.map(|clause| clause.predicates.iter()).into_iter().flatten();
+    // The lifetime keeps the compiler from checking the bound here and again in each handler: it is checked where the router is
+    // served, once.
+    let shared = quote! {
+        where
+            #(#predicates,)*
+            for<'__a> #self_type: ::core::marker::Send + ::core::marker::Sync + 'static
+    };
     let state = quote!(#self_type);
     let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
     let calls = markers.iter().zip(handlers).enumerate().map(|(index, (marker, handler))| {
@@ -219,7 +242,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             struct #marker {}
             #facts
             #[automatically_derived]
-            impl #impl_generics __tidings::Call<#state> for #marker #where_clause { #body }
+            impl #impl_generics __tidings::Call<#state> for #marker #shared { #body }
         }
     });
     let calls: TokenStream = calls.collect();
@@ -232,7 +255,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             #calls
             #table
             #[automatically_derived]
-            impl #impl_generics __tidings::Router for #self_type #where_clause { #body }
+            impl #impl_generics __tidings::Router for #self_type #shared { #body }
         };
     }
 }

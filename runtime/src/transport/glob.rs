@@ -5,6 +5,10 @@
 /// As in [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/), `*` crosses every separator. The time is at most the
 /// product of both lengths, for any pattern.
 pub(crate) fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    if text.is_empty() {
+        // Redis looks at no pattern then, not even at `*`.
+        return pattern.is_empty();
+    }
     let (mut at, mut from) = (0, 0);
     // Where to go on after a mismatch: behind the last star, one byte further in the text.
     let mut star: Option<(usize, usize)> = None;
@@ -82,7 +86,8 @@ mod tests {
         for (pattern, text, expected) in [
             ("order:*:created", "order:1:eu:created", true),
             ("order:*", "order:", true),
-            ("*", "", true),
+            ("*", "", false),
+            ("a*", "a", true),
             ("a*b*c", "a-b-b-c", true),
             ("a*b*c", "a-b-b-", false),
             ("", "", true),

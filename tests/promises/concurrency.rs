@@ -1,0 +1,232 @@
+//! A handler that waits stalls nobody, limits hold and are reached, and what does not fit is dropped oldest first and counted.
+
+use std::sync::{Arc, Condvar, Mutex};
+
+use tidings::{Event, router};
+use tidings_tests::{Recorder, eventually, on_both};
+
+use crate::support::{Gate, Gauge, News, SOON, Step, event, handler};
+
+struct Slow {
+    gate: Gate,
+    gauge: Gauge,
+    steps: Recorder<u64>,
+    news: Recorder<u64>,
+}
+
+impl Slow {
+    fn new(gate: &Gate) -> Self {
+        Self { gate: gate.clone(), gauge: Gauge::default(), steps: Recorder::new(), news: Recorder::new() }
+    }
+}
+
+#[router]
+impl Slow {
+    #[handler(concurrency = 4)]
+    async fn step(&self, step: Step) {
+        let _inside = self.gauge.enter();
+        self.gate.pass().await;
+        self.steps.record(step.n);
+    }
+
+    #[handler]
+    async fn news(&self, news: News) {
+        self.news.record(news.n);
+    }
+}
+
+struct OneAtATime {
+    gate: Gate,
+    started: Recorder<u64>,
+    done: Recorder<u64>,
+}
+
+#[router]
+impl OneAtATime {
+    #[handler(concurrency = 1)]
+    async fn step(&self, step: Step) {
+        self.started.record(step.n);
+        self.gate.pass().await;
+        self.done.record(step.n);
+    }
+}
+
+/// Keeps a thread busy until it is let go, as a long computation does.
+#[derive(Clone, Default)]
+struct Computing(Arc<(Mutex<bool>, Condvar)>);
+
+impl Computing {
+    fn compute(&self) {
+        let (done, changed) = &*self.0;
+        drop(changed.wait_while(done.lock().unwrap(), |done| !*done).unwrap());
+    }
+
+    fn finish(&self) {
+        *self.0.0.lock().unwrap() = true;
+        self.0.1.notify_all();
+    }
+}
+
+struct Busy {
+    computing: Computing,
+    started: Recorder<u64>,
+    done: Recorder<u64>,
+    news: Recorder<u64>,
+}
+
+#[router]
+impl Busy {
+    #[handler(spawn)]
+    async fn step(&self, step: Step) {
+        self.started.record(step.n);
+        self.computing.compute();
+        self.done.record(step.n);
+    }
+
+    #[handler]
+    async fn news(&self, news: News) {
+        self.news.record(news.n);
+    }
+}
+
+on_both! {
+    async fn a_handler_that_waits_does_not_stall_the_others(world: World) {
+        let bus = world.bus().await;
+        let gate = Gate::closed();
+        let slow = Slow::new(&gate);
+        let (steps, news, gauge) = (slow.steps.clone(), slow.news.clone(), slow.gauge.clone());
+        let _service = bus.serve(slow).await.unwrap();
+        // More than the slow handler works on at once, so that some wait for it.
+        for line in 0..20 {
+            Step { line, n: line }.publish(&bus).await.unwrap();
+        }
+        eventually(SOON, async || gauge.inside() == 4).await;
+        for n in 0..100 {
+            News { n }.publish(&bus).await.unwrap();
+        }
+        assert_eq!(news.wait_for(100).await, (0..100).collect::<Vec<_>>());
+        assert!(steps.is_empty());
+        gate.open();
+        steps.wait_for(20).await;
+    }
+
+    async fn a_service_that_waits_does_not_stall_the_others_on_its_bus(world: World) {
+        let bus = world.bus().await;
+        let gate = Gate::closed();
+        let _stuck = bus.serve(Slow::new(&gate)).await.unwrap();
+        let open = Gate::closed();
+        open.open();
+        let quick = Slow::new(&open);
+        let steps = quick.steps.clone();
+        let _quick = bus.serve(quick).await.unwrap();
+        let _unread = bus.subscribe(Step::any()).await.unwrap();
+        for n in 0..2_000 {
+            Step { line: n % 10, n }.publish(&bus).await.unwrap();
+        }
+        steps.wait_for(2_000).await;
+    }
+
+    async fn a_handler_reaches_its_concurrency_and_never_exceeds_it(world: World) {
+        let bus = world.bus().await;
+        let gate = Gate::closed();
+        let slow = Slow::new(&gate);
+        let (steps, gauge) = (slow.steps.clone(), slow.gauge.clone());
+        let _service = bus.serve(slow).await.unwrap();
+        for line in 0..60 {
+            Step { line, n: line }.publish(&bus).await.unwrap();
+        }
+        for done in 0..60 {
+            let expected = (60 - done).min(4);
+            eventually(SOON, async || gauge.inside() == expected).await;
+            gate.admit(1);
+            steps.wait_for(done + 1).await;
+        }
+        assert_eq!(gauge.most(), 4);
+    }
+
+    async fn a_full_handler_buffer_drops_the_oldest_and_counts_them(world: World) {
+        let bus = world.bus_with(|builder| builder.handler_buffer(10, 1024 * 1024)).await;
+        let gate = Gate::closed();
+        let (started, done) = (Recorder::new(), Recorder::new());
+        let router = OneAtATime { gate: gate.clone(), started: started.clone(), done: done.clone() };
+        let service = bus.serve(router).await.unwrap();
+        for n in 0..100 {
+            Step { line: 1, n }.publish(&bus).await.unwrap();
+        }
+        // One runs, ten wait, the others have made room.
+        started.wait_for(1).await;
+        eventually(SOON, async || handler(&service, "step").dropped == 89).await;
+        gate.open();
+        assert_eq!(done.wait_for(11).await, [0, 90, 91, 92, 93, 94, 95, 96, 97, 98, 99]);
+        eventually(SOON, async || handler(&service, "step").handled == 11).await;
+        assert_eq!(handler(&service, "step").dropped, 89);
+    }
+
+    async fn a_handler_buffer_is_bounded_in_bytes_too(world: World) {
+        // The payload of a message with its envelope and channel has between 100 and 200 bytes.
+        let bus = world.bus_with(|builder| builder.handler_buffer(1_000, 2_000)).await;
+        let gate = Gate::closed();
+        let (started, done) = (Recorder::new(), Recorder::new());
+        let router = OneAtATime { gate: gate.clone(), started: started.clone(), done: done.clone() };
+        let service = bus.serve(router).await.unwrap();
+        for n in 0..100 {
+            Step { line: 1, n }.publish(&bus).await.unwrap();
+        }
+        started.wait_for(1).await;
+        eventually(SOON, async || handler(&service, "step").dropped >= 79).await;
+        gate.open();
+        let done = done.wait_until("the last step", |done| done.last() == Some(&99)).await;
+        eventually(SOON, async || handler(&service, "step").handled == done.len() as u64).await;
+        assert!((11..=21).contains(&done.len()), "{done:?}");
+        assert_eq!(handler(&service, "step").dropped + done.len() as u64, 100);
+    }
+
+    async fn a_slow_subscription_is_told_what_it_missed_where_it_missed_it(world: World) {
+        let bus = world.bus_with(|builder| builder.subscription_buffer(100, 1024 * 1024)).await;
+        let mut steps = bus.subscribe(Step::channel(1)).await.unwrap();
+        let (mut expected, mut lagged) = (0, 0);
+        for round in 1..=5 {
+            for n in (round - 1) * 1_000..round * 1_000 {
+                Step { line: 1, n }.publish(&bus).await.unwrap();
+            }
+            // Reads a part and falls behind again.
+            while expected < round * 1_000 - 50 {
+                match event(&mut steps).await {
+                    Event::Message(step) => {
+                        assert_eq!(step.n, expected, "a message is missing without a word");
+                        expected += 1;
+                    }
+                    Event::Lagged(count) => {
+                        lagged += count;
+                        expected += count;
+                    }
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert!(lagged > 0);
+        assert_eq!(steps.stats().lagged, lagged);
+        assert_eq!(steps.stats().messages + lagged, expected);
+    }
+
+    async fn a_spawned_handler_that_computes_does_not_stall_the_others(world: World) {
+        let bus = world.bus().await;
+        let computing = Computing::default();
+        let (started, done, news) = (Recorder::new(), Recorder::new(), Recorder::new());
+        let router =
+            Busy { computing: computing.clone(), started: started.clone(), done: done.clone(), news: news.clone() };
+        let _service = bus.serve(router).await.unwrap();
+        // One of this runtime's two threads computes until it is told to stop.
+        Step { line: 1, n: 1 }.publish(&bus).await.unwrap();
+        started.wait_for(1).await;
+        for n in 0..50 {
+            News { n }.publish(&bus).await.unwrap();
+        }
+        let seen = news.wait_for(50);
+        let outcome = tokio::time::timeout(SOON, seen).await;
+        // The thread is let go whatever happened, or the test could not end.
+        computing.finish();
+        assert_eq!(outcome.unwrap(), (0..50).collect::<Vec<_>>());
+        done.wait_for(1).await;
+    }
+}

@@ -1,0 +1,129 @@
+//! What is published after `subscribe` or `serve` returned arrives, and the receipt says how many it was passed to.
+
+use tidings::router;
+use tidings_tests::{Recorder, on_both};
+
+use crate::support::{News, Step, message, messages};
+
+struct Listener {
+    seen: Recorder<u64>,
+}
+
+#[router]
+impl Listener {
+    #[handler]
+    async fn news(&self, news: News) {
+        self.seen.record(news.n);
+    }
+
+    #[handler]
+    async fn step(&self, step: Step) {
+        self.seen.record(step.n);
+    }
+}
+
+on_both! {
+    async fn a_channel_is_live_when_subscribe_returns(world: World) {
+        let (bus, publisher) = (world.bus().await, world.bus().await);
+        for n in 0..300 {
+            let mut steps = bus.subscribe(Step::channel(n % 7)).await.unwrap();
+            Step { line: n % 7, n }.publish(&publisher).await.unwrap();
+            assert_eq!(message(&mut steps).await.n, n);
+        }
+    }
+
+    async fn a_pattern_is_live_when_subscribe_returns(world: World) {
+        let (bus, publisher) = (world.bus().await, world.bus().await);
+        for n in 0..300 {
+            let mut steps = bus.subscribe(Step::any()).await.unwrap();
+            Step { line: n, n }.publish(&publisher).await.unwrap();
+            assert_eq!(message(&mut steps).await.n, n);
+        }
+    }
+
+    async fn every_handler_is_live_when_serve_returns(world: World) {
+        let (bus, publisher) = (world.bus().await, world.bus().await);
+        for n in 0..100 {
+            let seen = Recorder::new();
+            let service = bus.serve(Listener { seen: seen.clone() }).await.unwrap();
+            Step { line: n, n }.publish(&publisher).await.unwrap();
+            News { n: 1_000 + n }.publish(&publisher).await.unwrap();
+            assert_eq!(seen.wait_for(2).await, [n, 1_000 + n]);
+            drop(service);
+        }
+    }
+
+    async fn everybody_who_listens_gets_each_message(world: World) {
+        let mut subscriptions = Vec::new();
+        for _ in 0..3 {
+            let bus = world.bus().await;
+            subscriptions.push(bus.subscribe(Step::channel(1)).await.unwrap());
+            subscriptions.push(bus.subscribe(Step::channel(1)).await.unwrap());
+            subscriptions.push(bus.subscribe(Step::any()).await.unwrap());
+        }
+        let publisher = world.bus().await;
+        let sent: Vec<_> = (0..50).map(|n| Step { line: 1, n }).collect();
+        for step in &sent {
+            step.publish(&publisher).await.unwrap();
+        }
+        for steps in &mut subscriptions {
+            assert_eq!(messages(steps, sent.len()).await, sent);
+        }
+    }
+
+    async fn what_is_published_before_is_not_delivered_after(world: World) {
+        let bus = world.bus().await;
+        News { n: 1 }.publish(&bus).await.unwrap();
+        let mut news = bus.subscribe(News::channel()).await.unwrap();
+        News { n: 2 }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut news).await.n, 2);
+    }
+
+    async fn a_receipt_counts_connections_and_matching_patterns(world: World) {
+        let (one, other) = (world.bus().await, world.bus().await);
+        let step = Step { line: 1, n: 0 };
+        let receivers = async || step.publish(&one).await.unwrap().receivers;
+        assert_eq!(receivers().await, Some(0));
+
+        let _first = one.subscribe(Step::channel(1)).await.unwrap();
+        assert_eq!(receivers().await, Some(1));
+        // The same channel on the same connection counts once, another channel not at all.
+        let _second = one.subscribe(Step::channel(1)).await.unwrap();
+        let _elsewhere = one.subscribe(Step::channel(2)).await.unwrap();
+        assert_eq!(receivers().await, Some(1));
+        // A pattern on the same connection counts again.
+        let _pattern = one.subscribe(Step::any()).await.unwrap();
+        assert_eq!(receivers().await, Some(2));
+        let _service = other.serve(Listener { seen: Recorder::new() }).await.unwrap();
+        assert_eq!(receivers().await, Some(3));
+        let _exact = other.subscribe(Step::channel(1)).await.unwrap();
+        assert_eq!(receivers().await, Some(4));
+    }
+
+    async fn a_large_payload_arrives_whole(world: World) {
+        let bus = world.bus().await;
+        let mut blobs = bus.subscribe(Blob::channel()).await.unwrap();
+        let sent = Blob { text: "tidings ".repeat(1024 * 1024) };
+        sent.publish(&bus).await.unwrap();
+        // Compared without `assert_eq`, which would print both.
+        assert!(message(&mut blobs).await.text == sent.text, "8 MiB arrived changed");
+    }
+
+    async fn a_subscription_outlives_the_handle_it_was_made_with(world: World) {
+        let publisher = world.bus().await;
+        let bus = world.bus().await;
+        let mut news = bus.subscribe(News::channel()).await.unwrap();
+        let seen = Recorder::new();
+        let _service = bus.serve(Listener { seen: seen.clone() }).await.unwrap();
+        drop(bus);
+        News { n: 7 }.publish(&publisher).await.unwrap();
+        assert_eq!(message(&mut news).await.n, 7);
+        assert_eq!(seen.wait_for(1).await, [7]);
+    }
+}
+
+#[derive(Debug, tidings::Message, serde::Serialize, serde::Deserialize)]
+#[channel("blobs")]
+struct Blob {
+    text: String,
+}

@@ -1,0 +1,23 @@
+//! What users are promised, one module a promise: each body runs on memory and on a real redis-server.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
+
+mod support;
+
+mod acl;
+mod bad_input;
+mod concurrency;
+mod delivery;
+mod envelope;
+mod extractors;
+mod failures;
+mod filters;
+mod frozen;
+mod globs;
+mod limits;
+mod names;
+mod ordering;
+mod overlap;
+mod publish_outcome;
+mod reconnect;
+mod shutdown;
+mod unsubscribe;
