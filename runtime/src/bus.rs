@@ -23,7 +23,7 @@ use crate::{
     message::{Message, written},
     outcome::Outgoing,
     publish::Receipt,
-    request::Replies,
+    replies::Replies,
     service::Service,
     subscription::{Selection, Subscription},
     transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},

@@ -16,6 +16,7 @@ mod message;
 mod outcome;
 mod proof;
 mod publish;
+mod replies;
 mod request;
 mod route;
 mod service;

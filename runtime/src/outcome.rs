@@ -11,7 +11,8 @@ use crate::{
     delivery::{Delivery, Headers},
     error::Rejection,
     message::{AddressedByFields, Message},
-    request::{ANSWER, Answer, NoError},
+    replies::{ANSWER, Answer},
+    request::NoError,
 };
 
 /// What is to be done after a handler ran.

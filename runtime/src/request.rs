@@ -1,34 +1,24 @@
-//! Requests: one inbox for all answers of a bus, and who waits for which.
+//! Requests: a message that is answered with a typed reply.
 
 use std::{
-    collections::HashMap,
     fmt,
     future::IntoFuture,
-    hash::{BuildHasher, RandomState},
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
     task::{Context, Poll},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
-use tokio::sync::oneshot;
 
 use crate::{
     bus::{Bus, now},
     channel::{Address, Params},
-    codec::{Codec, Exchange, Expected, Json},
+    codec::{Codec, Exchange, Json},
     delivery::Headers,
     error::RequestError,
     message::{AddressedByFields, Message},
-    transport::{
-        Attachment, NameKind,
-        frame::Frame,
-        inbox::{Inbox, Item},
-    },
+    replies::{ANSWER, Answer, Arrived},
+    transport::frame::Frame,
 };
 
 /// A message that is answered: `#[reply(Quote, error = QuoteError)]` makes it one.
@@ -66,21 +56,6 @@ impl fmt::Display for NoError {
 }
 
 impl std::error::Error for NoError {}
-
-/// The `data` of an answer on the wire.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Answer<R, E> {
-    /// The reply.
-    Ok(R),
-    /// The handler's typed error.
-    Error(E),
-    /// Anything else that went wrong, without its internals.
-    Failure(String),
-}
-
-/// The wire name of answers.
-pub(crate) const ANSWER: Expected = Expected::new("reply", 1);
 
 /// How long a request waits for its answer if nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -136,11 +111,11 @@ impl<'a, M: Request> Requesting<'a, M> {
     async fn exchange(self) -> Result<M::Reply, RequestError<M::Error>> {
         let template = M::TEMPLATE.text();
         let replies = self.bus.replies().await?;
-        let waiter = replies.register();
+        let mut waiter = replies.wait_for_one();
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let exchange = Exchange {
             correlation_id: &waiter.correlation_id,
-            reply_to: Some(&replies.channel),
+            reply_to: Some(replies.channel()),
             deadline: Some(now().saturating_add(timeout)),
         };
         let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
@@ -202,122 +177,5 @@ fn decode<M: Request>(frame: &Frame) -> Output<M> {
         Ok((Answer::Error(error), _)) => Err(RequestError::Answered(error)),
         Ok((Answer::Failure(reason), _)) => Err(RequestError::Failed { template, reason }),
         Err(error) => Err(RequestError::InvalidAnswer { template, reason: error.to_string() }),
-    }
-}
-
-/// The inbox of a bus's answers. It lives as long as the bus, on the subscription connection that everything else shares.
-pub(crate) struct Replies {
-    /// With the namespace.
-    channel: String,
-    waiters: Arc<Waiters>,
-    _attachment: Attachment,
-}
-
-#[derive(Default)]
-struct Waiters {
-    by_id: Mutex<HashMap<u64, oneshot::Sender<Arrived>>>,
-    /// Keyed at random, so that nobody can guess the id of a request that was not sent to them.
-    ids: RandomState,
-    next: AtomicU64,
-    /// Answers that nobody waits for any more, or ever did.
-    unexpected: AtomicU64,
-}
-
-/// What ends the waiting.
-enum Arrived {
-    Answer(Frame),
-    ConnectionLost,
-}
-
-impl Replies {
-    /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
-    pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, crate::error::SubscribeError> {
-        let local = format!("tidings:replies:{name}");
-        let channel = bus.channel(|channel| channel.literal(&local));
-        let waiters = Arc::new(Waiters::default());
-        let take = Arc::clone(&waiters);
-        let inbox = Arc::new(Inbox::direct(move |item| take.take(item)));
-        let attachment = bus.attach(inbox, vec![(local, NameKind::Channel)]).await?;
-        Ok(Self { channel, waiters, _attachment: attachment })
-    }
-
-    fn register(&self) -> Waiter {
-        let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
-        let id = self.waiters.ids.hash_one(number);
-        let (done, arrived) = oneshot::channel();
-        self.waiters.lock().insert(id, done);
-        Waiter { id, correlation_id: format!("{id:016x}"), arrived, waiters: Arc::clone(&self.waiters) }
-    }
-
-    /// How many requests wait for an answer.
-    pub(crate) fn pending(&self) -> usize {
-        self.waiters.lock().len()
-    }
-
-    /// How many answers came that nobody waited for: late, double or forged.
-    pub(crate) fn unexpected(&self) -> u64 {
-        self.waiters.unexpected.load(Ordering::Relaxed)
-    }
-}
-
-impl Waiters {
-    fn take(&self, item: Item) {
-        match item {
-            Item::Frame(mut frame) => {
-                let waiter = correlation_id(&frame).and_then(|id| self.lock().remove(&id));
-                match waiter {
-                    Some(done) => {
-                        frame.compact();
-                        // The requester may have gone in this moment; then nobody waits any more.
-                        let _ = done.send(Arrived::Answer(frame));
-                    }
-                    None => self.note_unexpected(),
-                }
-            }
-            // An answer that is too large has no id that could be read; its request times out.
-            Item::Oversized { .. } => self.note_unexpected(),
-            Item::Gap(_) | Item::Refused(_) => {
-                for (_, done) in self.lock().drain() {
-                    let _ = done.send(Arrived::ConnectionLost);
-                }
-            }
-            Item::Lagged(_) => {}
-        }
-    }
-
-    fn note_unexpected(&self) {
-        self.unexpected.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!("an answer arrived that nobody waits for");
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, oneshot::Sender<Arrived>>> {
-        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-fn correlation_id(frame: &Frame) -> Option<u64> {
-    let inbound = Json::metadata(frame.payload())?;
-    let id = inbound.correlation_id?;
-    (id.len() == 16).then(|| u64::from_str_radix(&id, 16).ok()).flatten()
-}
-
-/// One request that waits. Dropping it forgets the request.
-struct Waiter {
-    id: u64,
-    correlation_id: String,
-    arrived: oneshot::Receiver<Arrived>,
-    waiters: Arc<Waiters>,
-}
-
-impl Waiter {
-    async fn answer(mut self) -> Arrived {
-        // The sender is only dropped with the whole bus's connection.
-        (&mut self.arrived).await.unwrap_or(Arrived::ConnectionLost)
-    }
-}
-
-impl Drop for Waiter {
-    fn drop(&mut self) {
-        self.waiters.lock().remove(&self.id);
     }
 }

@@ -16,7 +16,8 @@ use crate::{
     dispatch::LaneId,
     handler::Router,
     outcome::{Outcome, Outgoing, answer},
-    request::{Answer, NoError},
+    replies::Answer,
+    request::NoError,
     transport::frame::Frame,
 };
 
