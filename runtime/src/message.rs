@@ -145,6 +145,8 @@ impl Params for Stub {
 
 #[cfg(test)]
 mod tests {
+    use serde::Deserialize;
+
     use super::*;
     use crate::{
         ChannelParam, Message,
