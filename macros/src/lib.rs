@@ -140,10 +140,14 @@ pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
 /// #[router]
 /// impl Shop {
 ///     #[handler]
-///     async fn placed(&self, order: OrderPlaced) -> Result<(), ShopError> { … }
+///     async fn placed(&self, order: OrderPlaced) -> Result<(), ShopError> {
+///         self.store.insert(order).await
+///     }
 ///
 ///     #[handler(concurrency = 16)]
-///     async fn paid(&self, payment: OrderPaid, delivery: &Delivery) -> Publish<OrderShipped> { … }
+///     async fn paid(&self, payment: OrderPaid, delivery: &Delivery) -> Publish<OrderShipped> {
+///         Publish::new(OrderShipped { id: payment.id })
+///     }
 /// }
 /// ```
 #[proc_macro_attribute]

@@ -11,6 +11,7 @@ mod config;
 mod delivery;
 mod dispatch;
 mod error;
+mod future;
 mod handler;
 mod message;
 mod outcome;
@@ -30,11 +31,12 @@ pub use self::{
     config::Reconnect,
     delivery::{Delivery, Headers},
     error::{AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
+    future::BusFuture,
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
-    request::{NoError, Request, RequestFuture, Requesting},
+    request::{NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
     subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},

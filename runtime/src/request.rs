@@ -1,12 +1,6 @@
 //! Requests: a message that is answered with a typed reply.
 
-use std::{
-    fmt,
-    future::IntoFuture,
-    pin::Pin,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{fmt, future::IntoFuture, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -16,6 +10,7 @@ use crate::{
     codec::{Codec, Exchange, Json},
     delivery::Headers,
     error::RequestError,
+    future::BusFuture,
     message::{AddressedByFields, Message},
     replies::{ANSWER, Answer, Arrived},
     transport::frame::Frame,
@@ -131,14 +126,14 @@ impl<'a, M: Request> Requesting<'a, M> {
 }
 
 impl<'a, M: Request> IntoFuture for Requesting<'a, M> {
-    type Output = Result<M::Reply, RequestError<M::Error>>;
-    type IntoFuture = RequestFuture<'a, M>;
+    type Output = Output<M>;
+    type IntoFuture = BusFuture<'a, Output<M>>;
 
     /// # Cancel safety
     ///
     /// Dropping the future gives up the answer; the request may be handled all the same.
-    fn into_future(self) -> RequestFuture<'a, M> {
-        RequestFuture { inner: Box::pin(self.run()) }
+    fn into_future(self) -> Self::IntoFuture {
+        BusFuture::new(self.run())
     }
 }
 
@@ -149,26 +144,6 @@ impl<M> fmt::Debug for Requesting<'_, M> {
 }
 
 type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Error>>;
-
-/// The future of a request.
-#[must_use = "nothing is sent until this is awaited"]
-pub struct RequestFuture<'a, M: Request> {
-    inner: Pin<Box<dyn Future<Output = Output<M>> + Send + 'a>>,
-}
-
-impl<M: Request> Future for RequestFuture<'_, M> {
-    type Output = Output<M>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.inner.as_mut().poll(context)
-    }
-}
-
-impl<M: Request> fmt::Debug for RequestFuture<'_, M> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("RequestFuture").finish_non_exhaustive()
-    }
-}
 
 fn decode<M: Request>(frame: &Frame) -> Output<M> {
     let template = M::TEMPLATE.text();

@@ -262,28 +262,27 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
 
 // Output:
 //
-//     const __ROUTES: [__tidings::Route; 2] = [<placed as __tidings::Handler>::ROUTE, …];
-//     static __TABLE: __tidings::TableStorage<{ nodes(&__ROUTES) }, { literal_slots(&__ROUTES) }> = …::build(&__ROUTES);
-//     const _: () = __tidings::prove(&__ROUTES, 1);            // at the name of the second handler
+//     const __ROUTES: &[__tidings::Route] = &[<placed as __tidings::Handler>::ROUTE, …];
+//     static __TABLE: __tidings::TableStorage<{ nodes(__ROUTES) }, { literal_slots(__ROUTES) }> = …::build(__ROUTES);
+//     const _: () = __tidings::prove(__ROUTES, 1);            // at the name of the second handler
+/// The routes are a constant *reference*: each use of a constant array would be a copy of it, in time that grows with the square.
 fn table<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> TokenStream {
-    let count = handlers.len();
-    let proofs = spans
-        .enumerate()
-        .map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(&__ROUTES, #index);));
+    let proofs =
+        spans.enumerate().map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(__ROUTES, #index);));
     quote! {
-        const __ROUTES: [__tidings::Route; #count] = [#(<#handlers as __tidings::Handler>::ROUTE),*];
+        const __ROUTES: &[__tidings::Route] = &[#(<#handlers as __tidings::Handler>::ROUTE),*];
         static __TABLE: __tidings::TableStorage<
-            { __tidings::nodes(&__ROUTES) },
-            { __tidings::literal_slots(&__ROUTES) },
-        > = __tidings::TableStorage::build(&__ROUTES);
+            { __tidings::nodes(__ROUTES) },
+            { __tidings::literal_slots(__ROUTES) },
+        > = __tidings::TableStorage::build(__ROUTES);
         #(#proofs)*
     }
 }
 
 // Output, `state` being the state's type and `value` a reference to it:
 //
-//     const ROUTES: &'static [__tidings::Route] = &__ROUTES;
-//     fn table() -> __tidings::RouteTable { __TABLE.table(&__ROUTES) }
+//     const ROUTES: &'static [__tidings::Route] = __ROUTES;
+//     fn table() -> __tidings::RouteTable { __TABLE.table(__ROUTES) }
 //     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
 //         async move {
 //             match route {
@@ -299,10 +298,10 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
         quote_spanned!(site=> #index => <#handler as __tidings::Call<#state>>::call(#value, delivery, bus).await,)
     });
     quote_spanned! {site=>
-        const ROUTES: &'static [__tidings::Route] = &__ROUTES;
+        const ROUTES: &'static [__tidings::Route] = __ROUTES;
 
         fn table() -> __tidings::RouteTable {
-            __TABLE.table(&__ROUTES)
+            __TABLE.table(__ROUTES)
         }
 
         fn dispatch<'a>(
