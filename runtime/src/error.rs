@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use crate::acknowledge::Acknowledged;
+
 /// A channel that is no address of the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -321,5 +323,47 @@ pub enum RequestError<E> {
     Publish(#[from] PublishError),
     /// The inbox for answers could not be subscribed.
     #[error("no inbox for the answer")]
+    Subscribe(#[from] SubscribeError),
+}
+
+/// Why a published message was not acknowledged by as many handlers as were asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcknowledgeError {
+    /// Nobody is subscribed to the channel.
+    #[error("on {template}: nobody listens")]
+    NobodyListens {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// Everybody who received the message failed to handle it.
+    #[error("on {template}: every handler failed: {}", refusals.join("; "))]
+    Refused {
+        /// The channel template.
+        template: &'static str,
+        /// Why, in the handlers' words.
+        refusals: Vec<String>,
+    },
+    /// Too few answers came in time: others may or may not have handled the message.
+    #[error("on {template}: {} handled and {} refused within {timeout:?}, fewer than asked for", acknowledged.handlers, acknowledged.refusals.len())]
+    TimedOut {
+        /// The channel template.
+        template: &'static str,
+        /// The timeout.
+        timeout: Duration,
+        /// Who had answered by then.
+        acknowledged: Acknowledged,
+    },
+    /// The connection was lost while waiting: the message may or may not have been handled.
+    #[error("on {template}: the connection was lost while waiting; the message may or may not have been handled")]
+    ConnectionLost {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// The message could not be published.
+    #[error("the message could not be published")]
+    Publish(#[from] PublishError),
+    /// The inbox for answers could not be subscribed.
+    #[error("no inbox for the answers")]
     Subscribe(#[from] SubscribeError),
 }

@@ -5,6 +5,7 @@ extern crate self as tidings;
 pub mod channel;
 pub mod testing;
 
+mod acknowledge;
 mod bus;
 mod codec;
 mod config;
@@ -25,12 +26,13 @@ mod subscription;
 mod transport;
 
 pub use self::{
+    acknowledge::{Acknowledged, Acknowledging},
     bus::{Bus, BusBuilder},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
     config::Reconnect,
     delivery::{Delivery, Headers},
-    error::{AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
+    error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,

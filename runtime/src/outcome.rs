@@ -23,8 +23,10 @@ pub enum Outcome {
     Done,
     /// Publish these, in order.
     Publish(Vec<Outgoing>),
-    /// The handler failed: logged and counted.
+    /// The handler failed: logged and counted. A requester is not told why.
     Failed(String),
+    /// The handler failed, and whoever waits for its acknowledgement is told why.
+    Refused(String),
     /// The message never reached the handler.
     Rejected(Rejection),
     /// The handler's filter did not want it.
@@ -165,8 +167,29 @@ pub trait Returned<K> {
 pub enum Broadcast {}
 
 impl<T: IntoOutcome> Returned<Broadcast> for T {
-    fn settle(self, _delivery: &Delivery, bus: &Bus) -> Outcome {
-        self.into_outcome(bus)
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        let outcome = self.into_outcome(bus);
+        if delivery.reply_to().is_none() {
+            return outcome;
+        }
+        acknowledge(outcome, delivery, bus)
+    }
+}
+
+/// Adds the acknowledgement that the publisher waits for, behind what the handler publishes itself.
+fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
+    let mut outgoing = match outcome {
+        Outcome::Done => Vec::new(),
+        Outcome::Publish(outgoing) => outgoing,
+        Outcome::Failed(error) => return Outcome::Refused(error),
+        other => return other,
+    };
+    match answer::<(), NoError>(&Answer::Ok(()), delivery, bus) {
+        Outcome::Publish(mut acknowledgement) => {
+            outgoing.append(&mut acknowledgement);
+            Outcome::Publish(outgoing)
+        }
+        failed => failed,
     }
 }
 

@@ -5,9 +5,11 @@ use std::{
     future::{IntoFuture, ready},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{
+    acknowledge::Acknowledging,
     bus::Bus,
     channel::{Address, Params},
     delivery::Headers,
@@ -57,6 +59,15 @@ impl<'a, M: Message> Publishing<'a, M> {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.headers.set(name, value);
         self
+    }
+
+    /// Waits until a subscriber's handler has handled the message, for so long at most.
+    ///
+    /// Only services acknowledge: a [`Subscription`](crate::Subscription) does not know when its program is done with a message,
+    /// and a handler whose filter does not want the message says nothing.
+    pub fn acknowledged_within(self, timeout: Duration) -> Acknowledging<'a, M> {
+        let Self { bus, message, headers, channel } = self;
+        Acknowledging::new(bus, message, headers, channel, timeout)
     }
 }
 

@@ -38,6 +38,7 @@ pub(crate) async fn call<R: Router>(router: &R, bus: &Bus, route: usize, frame: 
         Ended::Returned(Outcome::Publish(outgoing)) => Ended::Returned(publish(bus, outgoing).await),
         ended => {
             if let Some(reason) = failure(&ended) {
+                let reason = reason.to_owned();
                 excuse(&mut delivery, bus, reason).await;
             }
             ended
@@ -54,22 +55,23 @@ async fn publish(bus: &Bus, outgoing: Vec<Outgoing>) -> Outcome {
     Outcome::Done
 }
 
-/// What a requester is told of a call that ended without an answer: nothing that comes from the inside.
-fn failure(ended: &Ended) -> Option<&'static str> {
+/// What is told of a call that ended without an answer: nothing that comes from the inside, unless it is meant to be told. Somebody
+/// else may want what a filter did not.
+fn failure(ended: &Ended) -> Option<&str> {
     match ended {
-        Ended::Returned(Outcome::Done | Outcome::Publish(_) | Outcome::Expired) => None,
+        Ended::Returned(Outcome::Done | Outcome::Publish(_) | Outcome::Expired | Outcome::Filtered) => None,
+        Ended::Returned(Outcome::Refused(reason)) => Some(reason),
         Ended::Returned(Outcome::Failed(_)) => Some("the handler failed"),
         Ended::Returned(Outcome::Rejected(rejection)) => Some(rejection.kind()),
-        Ended::Returned(Outcome::Filtered) => Some("the handler does not want this request"),
         Ended::Panicked => Some("the handler panicked"),
         Ended::TimedOut => Some("the handler ran past its timeout"),
     }
 }
 
 /// Tells whoever asked that there will be no answer. Nobody is told of a message that is no request.
-async fn excuse(delivery: &mut Delivery, bus: &Bus, reason: &str) {
+async fn excuse(delivery: &mut Delivery, bus: &Bus, reason: String) {
     delivery.find_reply_to();
-    let answer: Outcome = answer::<(), NoError>(&Answer::Failure(reason.to_owned()), delivery, bus);
+    let answer: Outcome = answer::<(), NoError>(&Answer::Failure(reason), delivery, bus);
     if let Outcome::Publish(outgoing) = answer {
         // It is an excuse already: the requester's timeout says the rest.
         let _ = publish(bus, outgoing).await;

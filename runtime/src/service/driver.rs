@@ -291,7 +291,7 @@ impl Intake {
             Ended::Returned(Outcome::Done | Outcome::Publish(_)) => counters.handled.add(1),
             Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
             Ended::Returned(Outcome::Expired) => counters.expired.add(1),
-            Ended::Returned(Outcome::Failed(error)) => {
+            Ended::Returned(Outcome::Failed(error) | Outcome::Refused(error)) => {
                 counters.failed.add(1);
                 tracing::warn!(handler, template, error, "a handler failed");
             }
