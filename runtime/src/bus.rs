@@ -46,6 +46,20 @@ pub struct Bus {
     shared: Arc<Shared>,
 }
 
+/// A snapshot of a bus.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BusStats {
+    /// How the bus is connected.
+    pub status: Status,
+    /// Requests and acknowledged publishes that wait for an answer.
+    pub pending_requests: usize,
+    /// Answers that came when nobody waited for them: late, double, or forged.
+    pub unexpected_answers: u64,
+    /// The channel for answers, with the namespace: `tidings:replies:…`. Absent before the first request.
+    pub reply_channel: Option<String>,
+}
+
 struct Shared {
     transport: AnyTransport,
     config: Config,
@@ -121,6 +135,18 @@ impl Bus {
     #[must_use]
     pub fn status(&self) -> Status {
         self.shared.transport.status()
+    }
+
+    /// A snapshot of the bus.
+    #[must_use]
+    pub fn stats(&self) -> BusStats {
+        let replies = self.shared.replies.get();
+        BusStats {
+            status: self.status(),
+            pending_requests: replies.map_or(0, Replies::pending),
+            unexpected_answers: replies.map_or(0, Replies::unexpected),
+            reply_channel: replies.map(|replies| replies.channel().to_owned()),
+        }
     }
 
     pub(crate) fn config(&self) -> &Config {

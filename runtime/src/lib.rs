@@ -27,7 +27,7 @@ mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
-    bus::{Bus, BusBuilder},
+    bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
     config::Reconnect,
