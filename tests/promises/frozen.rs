@@ -36,7 +36,8 @@ impl Listener {
 }
 
 async fn impatient(world: &World) -> Bus {
-    let bus = world.bus_with(|builder| builder.ping(INTERVAL, DEADLINE).command_timeout(TIMEOUT).connect_timeout(TIMEOUT));
+    let bus =
+        world.bus_with(|builder| builder.ping(INTERVAL, DEADLINE).command_timeout(TIMEOUT).connect_timeout(TIMEOUT));
     bus.await
 }
 

@@ -1,6 +1,8 @@
 //! The memory transport matches patterns exactly as Redis does.
 
-use proptest::{collection::vec, prelude::Strategy, prop_oneof, sample::select, strategy::ValueTree, test_runner::TestRunner};
+use proptest::{
+    collection::vec, prelude::Strategy, prop_oneof, sample::select, strategy::ValueTree, test_runner::TestRunner,
+};
 use redis::aio::MultiplexedConnection;
 use tidings::testing::glob_matches;
 use tidings_tests::RedisServer;

@@ -190,7 +190,9 @@ async fn a_server_that_says_nothing_is_given_up_at_the_connect_timeout() {
 
 #[tokio::test]
 async fn an_address_that_is_none_is_refused_without_its_password() {
-    for url in ["", "redis", "http://127.0.0.1", "redis://", "redis://anna:hunter2@host:port", "redis://anna:hunter2@:1"] {
+    for url in
+        ["", "redis", "http://127.0.0.1", "redis://", "redis://anna:hunter2@host:port", "redis://anna:hunter2@:1"]
+    {
         let error = Bus::connect(url).await.unwrap_err();
         assert!(matches!(&error, ConnectError::InvalidUrl { .. }), "{url}: {error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");

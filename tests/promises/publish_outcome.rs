@@ -41,8 +41,9 @@ impl Answers {
         match what {
             "one" => Publish::new(Step { line: 1, n: 0 }),
             "many" => Publish::all((0..50).map(|n| Step { line: 1, n })),
-            "chain" => Publish::new(Step { line: 1, n: 0 })
-                .and(Publish::all([Step { line: 2, n: 1 }, Step { line: 1, n: 2 }])),
+            "chain" => {
+                Publish::new(Step { line: 1, n: 0 }).and(Publish::all([Step { line: 2, n: 1 }, Step { line: 1, n: 2 }]))
+            }
             _ => Publish::all([]),
         }
     }
