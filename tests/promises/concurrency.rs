@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex};
 use tidings::{Event, router};
 use tidings_tests::{Recorder, eventually, on_both};
 
-use crate::support::{Gate, Gauge, News, SOON, Step, event, handler};
+use crate::support::{Gate, Gauge, News, SOON, Step, event, handler, messages};
 
 struct Slow {
     gate: Gate,
@@ -55,15 +55,25 @@ impl OneAtATime {
 #[derive(Clone, Default)]
 struct Computing(Arc<(Mutex<bool>, Condvar)>);
 
+/// Lets the thread go, also when the test fails: its runtime could not end otherwise.
+struct Finish(Computing);
+
 impl Computing {
     fn compute(&self) {
         let (done, changed) = &*self.0;
         drop(changed.wait_while(done.lock().unwrap(), |done| !*done).unwrap());
     }
 
-    fn finish(&self) {
-        *self.0.0.lock().unwrap() = true;
-        self.0.1.notify_all();
+    fn started(&self) -> Finish {
+        Finish(self.clone())
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        let (done, changed) = &*self.0.0;
+        *done.lock().unwrap() = true;
+        changed.notify_all();
     }
 }
 
@@ -86,6 +96,23 @@ impl Busy {
     #[handler]
     async fn news(&self, news: News) {
         self.news.record(news.n);
+    }
+}
+
+/// Computes in its first call without saying `spawn`, which it should.
+struct Stuck {
+    computing: Computing,
+    handled: Recorder<u64>,
+}
+
+#[router]
+impl Stuck {
+    #[handler]
+    async fn step(&self, step: Step) {
+        if step.n == 0 {
+            self.computing.compute();
+        }
+        self.handled.record(step.n);
     }
 }
 
@@ -217,16 +244,36 @@ on_both! {
             Busy { computing: computing.clone(), started: started.clone(), done: done.clone(), news: news.clone() };
         let _service = bus.serve(router).await.unwrap();
         // One of this runtime's two threads computes until it is told to stop.
+        let finish = computing.started();
         Step { line: 1, n: 1 }.publish(&bus).await.unwrap();
         started.wait_for(1).await;
         for n in 0..50 {
             News { n }.publish(&bus).await.unwrap();
         }
-        let seen = news.wait_for(50);
-        let outcome = tokio::time::timeout(SOON, seen).await;
-        // The thread is let go whatever happened, or the test could not end.
-        computing.finish();
-        assert_eq!(outcome.unwrap(), (0..50).collect::<Vec<_>>());
+        assert_eq!(news.wait_for(50).await, (0..50).collect::<Vec<_>>());
+        assert!(done.is_empty());
+        drop(finish);
         done.wait_for(1).await;
+    }
+    async fn a_service_that_is_stuck_loses_nothing_silently_and_stalls_the_others_for_a_moment_only(world: World) {
+        let bus = world.bus_with(|builder| builder.subscription_buffer(100_000, 100_000_000)).await;
+        let computing = Computing::default();
+        let stuck = Stuck { computing: computing.clone(), handled: Recorder::new() };
+        let handled = stuck.handled.clone();
+        let service = bus.serve(stuck).await.unwrap();
+        let mut steps = bus.subscribe(Step::any()).await.unwrap();
+        // More than the service's hand-over buffer holds, while its one task computes without `spawn`.
+        let finish = computing.started();
+        let total = 12_000;
+        let publisher = world.bus().await;
+        for n in 0..total {
+            Step { line: 1, n }.publish(&publisher).await.unwrap();
+        }
+        assert_eq!(messages(&mut steps, total as usize).await.len() as u64, total);
+        drop(finish);
+        handled.wait_until("the last step", |handled| handled.last() == Some(&(total - 1))).await;
+        eventually(SOON, async || service.stats().lagged + handler(&service, "step").handled == total).await;
+        assert!(service.stats().lagged > 0);
+        assert!(handled.all().is_sorted());
     }
 }

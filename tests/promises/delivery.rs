@@ -1,5 +1,6 @@
 //! What is published after `subscribe` or `serve` returned arrives, and the receipt says how many it was passed to.
 
+use futures_util::StreamExt;
 use tidings::router;
 use tidings_tests::{Recorder, on_both};
 
@@ -98,6 +99,16 @@ on_both! {
         assert_eq!(receivers().await, Some(3));
         let _exact = other.subscribe(Step::channel(1)).await.unwrap();
         assert_eq!(receivers().await, Some(4));
+    }
+
+    async fn a_subscription_is_a_stream(world: World) {
+        let bus = world.bus().await;
+        let news = bus.subscribe(News::channel()).await.unwrap();
+        for n in 0..10 {
+            News { n }.publish(&bus).await.unwrap();
+        }
+        let numbers = news.filter_map(async |event| event.into_message().map(|news| news.n)).take(10);
+        assert_eq!(numbers.collect::<Vec<_>>().await, (0..10).collect::<Vec<_>>());
     }
 
     async fn a_large_payload_arrives_whole(world: World) {

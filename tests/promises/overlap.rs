@@ -56,7 +56,7 @@ impl Orders {
     }
 
     #[handler]
-    async fn fresh(&self, order: NewOrder) {
+    async fn new_order(&self, order: NewOrder) {
         self.seen.record(format!("new by {}", order.by));
     }
 
@@ -77,12 +77,12 @@ impl Orders {
 }
 
 /// Takes a part of what [`Orders`] takes.
-struct Some {
+struct Part {
     seen: Recorder<String>,
 }
 
 #[router]
-impl Some {
+impl Part {
     #[handler]
     async fn order(&self, order: Order) {
         self.seen.record(format!("order {}", order.id));
@@ -133,27 +133,27 @@ async fn orders(bus: &Bus) -> (Service, Recorder<String>) {
     (bus.serve(Orders { seen: seen.clone() }).await.unwrap(), seen)
 }
 
-async fn some(bus: &Bus) -> (Service, Recorder<String>) {
+async fn part(bus: &Bus) -> (Service, Recorder<String>) {
     let seen = Recorder::new();
-    (bus.serve(Some { seen: seen.clone() }).await.unwrap(), seen)
+    (bus.serve(Part { seen: seen.clone() }).await.unwrap(), seen)
 }
 
 on_both! {
     async fn each_service_sees_each_message_once_whatever_overlaps(world: World) {
         let (one, other) = (world.bus().await, world.bus().await);
         let served_all = [orders(&one).await, orders(&one).await, orders(&other).await];
-        let served_some = [some(&one).await, some(&other).await];
+        let served_part = [part(&one).await, part(&other).await];
         // Names that make the server deliver the same messages to the same connections yet more often.
         let _exact = one.subscribe(Order::channel(7)).await.unwrap();
         let _any = one.subscribe(AnyOrder::any()).await.unwrap();
-        let (all, part) = publish_all(&other, &world).await;
+        let (all, some) = publish_all(&other, &world).await;
         for (_service, seen) in &served_all {
             assert_eq!(counted(seen).await, all);
         }
-        for (_service, seen) in &served_some {
-            assert_eq!(counted(seen).await, part);
+        for (_service, seen) in &served_part {
+            assert_eq!(counted(seen).await, some);
         }
-        for (service, seen) in served_all.into_iter().chain(served_some) {
+        for (service, seen) in served_all.into_iter().chain(served_part) {
             let before = seen.len();
             service.shutdown().await.unwrap();
             assert_eq!(seen.len(), before);
@@ -212,7 +212,7 @@ on_both! {
 
     async fn a_glob_that_crosses_a_separator_does_not_misroute(world: World) {
         let bus = world.bus().await;
-        let (service, seen) = some(&bus).await;
+        let (service, seen) = part(&bus).await;
         // `order:*` matches all of these on the server, `order:*:*:created` the last three.
         for channel in ["order:1:2", "order:1:eu:x", "order:1:eu:x:created", "order:1:::created", "order:x:eu:created"] {
             world.publish_raw(channel, r#"{"id":1,"region":"eu"}"#).await;

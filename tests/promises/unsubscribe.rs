@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings::{Bus, router};
+use tidings::{Bus, Status, router};
 use tidings_tests::{Recorder, World, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -154,6 +154,21 @@ on_both! {
         }
         started.wait_for(10).await;
         drop(service);
+        nothing_is_subscribed(&world).await;
+    }
+
+    async fn what_is_dropped_while_the_server_is_away_does_not_come_back(world: World) {
+        let bus = world.bus().await;
+        let (kept, steps) = (bus.subscribe(News::channel()).await.unwrap(), bus.subscribe(Step::any()).await.unwrap());
+        let service = bus.serve(listener()).await.unwrap();
+        world.stop();
+        drop((steps, service));
+        world.start().await;
+        eventually(SOON, async || world.subscriptions("news").await == 1).await;
+        eventually(SOON, async || bus.status() == Status::Connected).await;
+        // The service's task may end a moment after its handle.
+        eventually(SOON, async || world.patterns().await == 0).await;
+        drop(kept);
         nothing_is_subscribed(&world).await;
     }
 

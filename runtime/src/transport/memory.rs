@@ -100,7 +100,8 @@ impl Transport for Memory {
             }
         };
         for inbox in full {
-            // A service that is stuck stalls its publishers for a moment only, as it would stall a connection.
+            // A service that is stuck stalls its publishers for a moment only, as it would stall a connection; from then on it
+            // loses its oldest messages, and counts them.
             if tokio::time::timeout(PATIENCE, inbox.has_space()).await.is_err() {
                 inbox.stop_waiting();
             }
