@@ -214,7 +214,7 @@ mod tests {
     #[test]
     fn a_pattern_has_a_star_for_each_parameter_that_is_left_open() {
         let mut channel = String::new();
-        assert!(write_selector::<Placed>(&Placed::any().region(Region::Eu).room(&7), &mut channel));
+        assert!(write_selector::<Placed>(&Placed::any().region(Region::Eu).room(7), &mut channel));
         assert_eq!(channel, "orders:eu:*:7:*");
     }
 
