@@ -6,6 +6,7 @@ pub mod channel;
 pub mod testing;
 
 mod acknowledge;
+mod batch;
 mod bus;
 mod codec;
 mod config;
@@ -27,6 +28,7 @@ mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
+    batch::Batch,
     bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
