@@ -1,4 +1,8 @@
-//! The derives and attributes of tidings.
+//! The derives and attributes of [tidings](https://docs.rs/tidings), typed messaging on Redis.
+//!
+//! Depend on `tidings`, which re-exports them. Each macro parses, checks and expands: `template` and `attr` hold the grammars,
+//! `message`, `param` and `handler` a model, its checks and its expansion, `diag` the words of the errors. All mistakes of an item
+//! are reported at once, and after a mistake the item still implements its trait, so that no second error follows from the first.
 
 mod attr;
 mod diag;
@@ -10,31 +14,154 @@ mod template;
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
 
-/// Stub.
+/// Makes a struct or an enum a message, whose values travel on a channel that is part of the type.
+///
+/// # The channel
+///
+/// `#[channel("…")]` is required. Its segments are joined by `:` and each is one of
+///
+/// | segment | stands for |
+/// |--|--|
+/// | `orders` | itself: any characters but `: * ? [ ] \ { } % < >`, white space and control characters |
+/// | `<id>` | the field `id` |
+/// | `<room: String>` | a parameter that is no field: part of the address only |
+/// | `<path..>` | all remaining segments: the field `path`, a `Vec` |
+/// | `<path..: Vec<String>>` | all remaining segments, not a field |
+///
+/// A channel has at most 512 bytes and 32 segments. Every parameter's type implements `ChannelParam`; its value is encoded so that
+/// it never leaves its segment.
+///
+/// # What is generated
+///
+/// The type needs `Serialize` and `Deserialize`. Beside `Message` it gets these functions, so that no trait needs to be in scope:
+///
+/// - `Type::channel(…)`, the typed address with these parameters, in the order in which they stand in the channel
+/// - `Type::any()`, the pattern of all its channels; `Type::any().region("eu")` narrows it
+/// - `message.publish_to(address, &bus)`
+/// - `message.publish(&bus)` and `message.address()`, where every parameter is a field
+///
+/// # Options
+///
+/// | option | meaning | default |
+/// |--|--|--|
+/// | `#[message(name = "order.placed")]` | the name on the wire | the type's name |
+/// | `#[message(version = 2)]` | the version on the wire | 1 |
+/// | `#[message(format = "plain")]` | the format that is sent, `"envelope"` or `"plain"` | what the bus says |
+/// | `#[tidings(crate = path)]` | where the runtime is | `::tidings` |
+///
+/// # Examples
+///
+/// ```ignore
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("chat:room:<room: String>")]
+/// enum ChatEvent {
+///     Join { user: String },
+///     Leave { user: String },
+/// }
+///
+/// ChatEvent::Join { user }.publish_to(ChatEvent::channel("general"), &bus).await?;
+/// ```
 #[proc_macro_derive(Message, attributes(channel, message, tidings))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
     message::derive(parse_macro_input!(input as DeriveInput)).into()
 }
 
-/// Stub.
+/// Makes an enum without fields a parameter of channels: each variant is a word.
+///
+/// The compiler knows the words, so `tasks:<priority>` and `tasks:new` never conflict where `new` is no variant. The enum needs
+/// `Clone`.
+///
+/// # Options
+///
+/// | option | meaning | default |
+/// |--|--|--|
+/// | `#[param(rename = "eu")]` on a variant | its word | the variant's name in `snake_case` |
+/// | `#[param(rename_all = "kebab-case")]` on the enum | the style of all words, in serde's names | `"snake_case"` |
+/// | `#[tidings(crate = path)]` | where the runtime is | `::tidings` |
+///
+/// # Examples
+///
+/// ```ignore
+/// #[derive(ChannelParam, Serialize, Deserialize, Clone, Copy)]
+/// enum Priority {
+///     High,
+///     Normal,
+///     Low,
+/// }
+/// ```
 #[proc_macro_derive(ChannelParam, attributes(param, tidings))]
 pub fn derive_channel_param(input: TokenStream) -> TokenStream {
     param::derive(parse_macro_input!(input as DeriveInput)).into()
 }
 
-/// Stub.
+/// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.
+///
+/// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`.
+/// A handler returns nothing, `Publish<M>`, or a `Result` of either with any error that can be displayed. Its future is `Send`.
+/// The function stays as it is written and can be called in tests.
+///
+/// # Options
+///
+/// | option | meaning | default |
+/// |--|--|--|
+/// | `concurrency = 16` | how many messages it works on at once, at least 1; messages of one channel always one by one | 64 |
+/// | `timeout = "30s"` | how long one message may take, in `ms`, `s`, `m` or `h` | no limit |
+/// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references | every message |
+/// | `fallback` | it takes what no other handler of the router takes | |
+/// | `spawn` | each call is a task of its own: for handlers that compute for long | |
+/// | `crate = path` | where the runtime is, for free functions | `::tidings` |
+///
+/// # Examples
+///
+/// ```ignore
+/// #[handler(timeout = "30s", filter = order.total_cents > 100_00)]
+/// async fn placed(order: OrderPlaced, State(db): State<Db>) -> Result<(), DbError> {
+///     db.insert(order).await
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     handler::handler(options.into(), item.into()).into()
 }
 
-/// Stub.
+/// Makes the handlers of an inherent `impl` block a router, and the type something that `bus.serve(…)` takes.
+///
+/// Methods with `#[handler]` are handlers; all other methods are left alone. The compiler proves that no two handlers take the same
+/// channel: a conflict is an error at the second of them, unless one of the two says `#[handler(fallback)]`.
+///
+/// The only option is `crate = path`, where the runtime is.
+///
+/// # Examples
+///
+/// ```ignore
+/// #[router]
+/// impl Shop {
+///     #[handler]
+///     async fn placed(&self, order: OrderPlaced) -> Result<(), ShopError> {
+///         self.store.insert(order).await
+///     }
+///
+///     #[handler(concurrency = 16)]
+///     async fn paid(&self, payment: OrderPaid, delivery: &Delivery) -> Publish<OrderShipped> {
+///         Publish::new(OrderShipped { id: payment.id })
+///     }
+/// }
+/// ```
 #[proc_macro_attribute]
 pub fn router(options: TokenStream, item: TokenStream) -> TokenStream {
     handler::router(options.into(), item.into()).into()
 }
 
-/// Stub.
+/// Collects free handlers into a router: `routes![placed, module::paid]`.
+///
+/// Where a handler takes `State<T>`, write `routes![…].with_state(state)`. The same proofs hold as for `#[router]`. Where the
+/// runtime has another name, write `routes![crate = path; placed]`.
+///
+/// # Examples
+///
+/// ```ignore
+/// bus.serve(routes![placed, paid].with_state(db)).await?;
+/// ```
 #[proc_macro]
 pub fn routes(input: TokenStream) -> TokenStream {
     handler::routes(input.into()).into()

@@ -16,6 +16,7 @@ use crate::{
     config::{Config, Reconnect},
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
+    future::BusFuture,
     handler::Router,
     message::{Message, written},
     outcome::Outgoing,
@@ -67,7 +68,6 @@ impl Bus {
     }
 
     /// Starts a bus with settings of its own.
-    #[must_use]
     pub fn builder(url: impl Into<String>) -> BusBuilder {
         BusBuilder { url: url.into(), config: Config::default() }
     }
@@ -87,10 +87,11 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes.
-    pub async fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Result<Subscription<M>, SubscribeError> {
-        let selection = Selection::new(&selector);
-        drop(selector);
-        Subscription::open(self.clone(), selection).await
+    pub fn subscribe<M: Message>(
+        &self,
+        selector: impl Selector<M>,
+    ) -> BusFuture<'static, Result<Subscription<M>, SubscribeError>> {
+        BusFuture::new(Subscription::open(self.clone(), Selection::new(&selector)))
     }
 
     /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
@@ -106,8 +107,8 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes everything.
-    pub async fn serve<R: Router>(&self, router: R) -> Result<Service, SubscribeError> {
-        Service::start(self.clone(), router).await
+    pub fn serve<R: Router>(&self, router: R) -> BusFuture<'static, Result<Service, SubscribeError>> {
+        BusFuture::new(Service::start(self.clone(), router))
     }
 
     /// How the bus is connected.

@@ -76,7 +76,9 @@ impl<'a, S> Context<'a, S> {
 
 /// An argument of a handler after the message: delivery metadata, the typed address, headers, state, the bus.
 ///
-/// `M` is the handler's message, so that an address of another message does not compile.
+/// `M` is the handler's message, so that an address of another message does not compile. `S` is the router's state: an extractor
+/// of your own that needs a part of it is implemented for every `S` with `Part: FromState<S>`, because the arguments of a free
+/// handler are checked before its router is known.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an extractor for handlers of `{M}`",
     label = "cannot be extracted",
@@ -222,7 +224,11 @@ impl<M> Incoming<M> {
         self.template
     }
 
-    /// The message, or the outcome of one that cannot be decoded.
+    /// The message.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of a message that cannot be decoded.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
         (self.decode)(delivery).map_err(Outcome::Rejected)
     }

@@ -11,6 +11,7 @@ mod config;
 mod delivery;
 mod dispatch;
 mod error;
+mod future;
 mod handler;
 mod message;
 mod outcome;
@@ -28,6 +29,7 @@ pub use self::{
     config::Reconnect,
     delivery::{Delivery, Headers},
     error::{AddressError, ConnectError, PublishError, Rejection, SubscribeError},
+    future::BusFuture,
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},

@@ -514,7 +514,7 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #![proptest_config(ProptestConfig::with_cases(500))]
 
         #[test]
         fn the_table_agrees_with_asking_each_route(
@@ -545,16 +545,15 @@ mod tests {
             let table = storage.table(routes);
             let channels: Vec<String> =
                 (0..64).map(|index| format!("orders:kind{}:{}", (index * 31) % count, index)).collect();
-            let rounds = 100_000_usize;
-            let start = std::time::Instant::now();
-            for round in 0..rounds {
-                for channel in &channels {
+            let mut best = f64::INFINITY;
+            for _batch in 0..1_000 {
+                let start = std::time::Instant::now();
+                for channel in channels.iter().cycle().take(6_400) {
                     std::hint::black_box(table.find(std::hint::black_box(channel.as_bytes())));
                 }
-                std::hint::black_box(round);
+                best = best.min(start.elapsed().as_nanos() as f64 / 6_400.0);
             }
-            let nanos = start.elapsed().as_nanos() as f64 / (rounds * channels.len()) as f64;
-            println!("{count} routes: {nanos:.1} ns a channel");
+            println!("{count} routes: {best:.1} ns a channel, in the best of 1,000 batches");
         }
     }
 }

@@ -27,7 +27,9 @@ pub(super) fn free_handler(
     let mut runtime = Runtime::default();
     let options = handler_options(options, &OPTIONS_AND_CRATE, &mut runtime, diagnostics);
     has_no_receiver(&function.sig, diagnostics);
-    (runtime, signature(&function.sig, &function.vis, options, diagnostics))
+    let conditions = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect();
+    let handler = signature(&function.sig, &function.vis, options, diagnostics);
+    (runtime, handler.map(|handler| Handler { conditions, ..handler }))
 }
 
 fn has_no_receiver(signature: &Signature, diagnostics: &mut Diagnostics) {
@@ -215,6 +217,7 @@ fn signature(
         is_no_impl_trait(argument, diagnostics);
     }
     Some(Handler {
+        conditions: Vec::new(),
         visibility: visibility.clone(),
         ident: signature.ident.clone(),
         pattern: borrowed(&message.pat),

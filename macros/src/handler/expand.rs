@@ -1,6 +1,6 @@
 //! What `#[handler]`, `#[router]` and `routes![…]` generate.
 
-use proc_macro2::{Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{ItemFn, ItemImpl, Type, ext::IdentExt};
 
@@ -29,7 +29,7 @@ use crate::attr::Runtime;
 //         };
 //     };
 pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
-    let Handler { visibility, ident, message, arguments, .. } = handler;
+    let Handler { conditions, visibility, ident, message, arguments, .. } = handler;
     let import = runtime.import();
     let constant = format_ident!("__MESSAGE");
     let facts = facts(handler, ident, &constant);
@@ -48,10 +48,12 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     };
     let checks = argument_checks(handler);
     quote! {
+        #(#conditions)*
         #[allow(non_camel_case_types, dead_code, missing_debug_implementations)]
         #[doc(hidden)]
         #visibility struct #ident {}
 
+        #(#conditions)*
         #[allow(unused_qualifications, unused_variables)]
         const _: () = { #import #facts #call #checks };
     }
@@ -174,9 +176,16 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
 fn filter(handler: &Handler) -> Option<TokenStream> {
     let expression = handler.options.filter.as_ref()?;
     let pattern = &handler.pattern;
+    let tokens = expression.to_token_stream();
+    // A struct literal needs parentheses in a condition; elsewhere they would only widen the place of an error.
+    let has_braces = tokens
+        .clone()
+        .into_iter()
+        .any(|token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
+    let condition = if has_braces { quote!((#tokens)) } else { tokens };
     Some(quote_spanned! {Span::mixed_site()=>
         match &message {
-            #pattern => if (#expression) {} else {
+            #pattern => if #condition {} else {
                 return __tidings::Outcome::Filtered;
             },
         }
@@ -197,14 +206,28 @@ fn filter(handler: &Handler) -> Option<TokenStream> {
 //         use ::tidings::__private as __tidings;
 //         struct __Handler0 {}
 //         impl __tidings::Handler for __Handler0 { … }         // see `facts`
-//         impl __tidings::Call<Shop> for __Handler0 { … }      // see `call_body`
+//         impl __tidings::Call<Shop> for __Handler0            // see `call_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
 //         …                                                    // see `table`
-//         impl __tidings::Router for Shop { … }                // see `router_body`
+//         impl __tidings::Router for Shop                      // see `router_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
 //     };
 pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
     let Router { generics, self_type, handlers } = router;
     let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let predicates = where_clause.map(|clause| clause.predicates.iter()).into_iter().flatten();
+    // The lifetime keeps the compiler from checking the bound here and again in each handler: it is checked where the router is
+    // served, once.
+    let shared = quote! {
+        where
+            #(#predicates,)*
+            for<'__a> #self_type: ::core::marker::Send + ::core::marker::Sync + 'static
+    };
     let state = quote!(#self_type);
     let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
     let calls = markers.iter().zip(handlers).enumerate().map(|(index, (marker, handler))| {
@@ -216,7 +239,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             struct #marker {}
             #facts
             #[automatically_derived]
-            impl #impl_generics __tidings::Call<#state> for #marker #where_clause { #body }
+            impl #impl_generics __tidings::Call<#state> for #marker #shared { #body }
         }
     });
     let calls: TokenStream = calls.collect();
@@ -229,35 +252,34 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             #calls
             #table
             #[automatically_derived]
-            impl #impl_generics __tidings::Router for #self_type #where_clause { #body }
+            impl #impl_generics __tidings::Router for #self_type #shared { #body }
         };
     }
 }
 
 // Output:
 //
-//     const __ROUTES: [__tidings::Route; 2] = [<placed as __tidings::Handler>::ROUTE, …];
-//     static __TABLE: __tidings::TableStorage<{ nodes(&__ROUTES) }, { literal_slots(&__ROUTES) }> = …::build(&__ROUTES);
-//     const _: () = __tidings::prove(&__ROUTES, 1);            // at the name of the second handler
+//     const __ROUTES: &[__tidings::Route] = &[<placed as __tidings::Handler>::ROUTE, …];
+//     static __TABLE: __tidings::TableStorage<{ nodes(__ROUTES) }, { literal_slots(__ROUTES) }> = …::build(__ROUTES);
+//     const _: () = __tidings::prove(__ROUTES, 1);            // at the name of the second handler
+/// The routes are a constant *reference*: each use of a constant array would be a copy of it, in time that grows with the square.
 fn table<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> TokenStream {
-    let count = handlers.len();
-    let proofs = spans
-        .enumerate()
-        .map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(&__ROUTES, #index);));
+    let proofs =
+        spans.enumerate().map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(__ROUTES, #index);));
     quote! {
-        const __ROUTES: [__tidings::Route; #count] = [#(<#handlers as __tidings::Handler>::ROUTE),*];
+        const __ROUTES: &[__tidings::Route] = &[#(<#handlers as __tidings::Handler>::ROUTE),*];
         static __TABLE: __tidings::TableStorage<
-            { __tidings::nodes(&__ROUTES) },
-            { __tidings::literal_slots(&__ROUTES) },
-        > = __tidings::TableStorage::build(&__ROUTES);
+            { __tidings::nodes(__ROUTES) },
+            { __tidings::literal_slots(__ROUTES) },
+        > = __tidings::TableStorage::build(__ROUTES);
         #(#proofs)*
     }
 }
 
 // Output, `state` being the state's type and `value` a reference to it:
 //
-//     const ROUTES: &'static [__tidings::Route] = &__ROUTES;
-//     fn table() -> __tidings::RouteTable { __TABLE.table(&__ROUTES) }
+//     const ROUTES: &'static [__tidings::Route] = __ROUTES;
+//     fn table() -> __tidings::RouteTable { __TABLE.table(__ROUTES) }
 //     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
 //         async move {
 //             match route {
@@ -273,10 +295,10 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
         quote_spanned!(site=> #index => <#handler as __tidings::Call<#state>>::call(#value, delivery, bus).await,)
     });
     quote_spanned! {site=>
-        const ROUTES: &'static [__tidings::Route] = &__ROUTES;
+        const ROUTES: &'static [__tidings::Route] = __ROUTES;
 
         fn table() -> __tidings::RouteTable {
-            __TABLE.table(&__ROUTES)
+            __TABLE.table(__ROUTES)
         }
 
         fn dispatch<'a>(

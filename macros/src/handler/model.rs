@@ -1,9 +1,11 @@
 //! Handlers and routers that have passed every check.
 
 use proc_macro2::TokenStream;
-use syn::{Expr, Generics, Ident, Path, Type, Visibility};
+use syn::{Attribute, Expr, Generics, Ident, Path, Type, Visibility};
 
 pub(crate) struct Handler {
+    /// The `#[cfg(…)]` attributes: what is generated exists where the function does.
+    pub(crate) conditions: Vec<Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) ident: Ident,
     /// The message's pattern, as references can bind it.

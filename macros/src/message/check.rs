@@ -176,7 +176,7 @@ fn resolve(
             return None;
         }
     };
-    Some(Segment::Parameter(Parameter::new(&parameter.name, ty, parameter.rest, field.is_some())))
+    Some(Segment::Parameter(Box::new(Parameter::new(&parameter.name, ty, parameter.rest, field.is_some()))))
 }
 
 fn parameter_type(

@@ -74,7 +74,10 @@ fn params(message: &Message) -> TokenStream {
     // Local names of the user's parameters, such as `r#type`, are kept apart from ours by the underscores.
     let read = message.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => quote!(__channel.literal(#text)?;),
-        Segment::Parameter(Parameter { ident, constant, .. }) => quote!(let #ident = #constant.read(__channel)?;),
+        Segment::Parameter(parameter) => {
+            let Parameter { ident, constant, .. } = &**parameter;
+            quote!(let #ident = #constant.read(__channel)?;)
+        }
     });
     let names = message.parameters().map(|Parameter { ident, .. }| ident);
     quote! {
@@ -129,7 +132,10 @@ fn facts(message: &Message) -> TokenStream {
     let Message { ident, name, version, description, template, .. } = message;
     let segments = message.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => quote!(__tidings::Segment::literal(#text)),
-        Segment::Parameter(Parameter { constant, .. }) => quote!(#constant.segment()),
+        Segment::Parameter(parameter) => {
+            let constant = &parameter.constant;
+            quote!(#constant.segment())
+        }
     });
     let format = match &message.format {
         Some(variant) => quote!(::core::option::Option::Some(__tidings::Format::#variant)),
@@ -137,10 +143,14 @@ fn facts(message: &Message) -> TokenStream {
     };
     let verify = message.segments.iter().map(|segment| match segment {
         Segment::Literal(_) => quote!(__channel.skip()?;),
-        Segment::Parameter(Parameter { ident, constant, is_field: true, .. }) => {
-            quote!(#constant.equals(&self.#ident, __channel)?;)
+        Segment::Parameter(parameter) => {
+            let Parameter { ident, constant, is_field, .. } = &**parameter;
+            if *is_field {
+                quote!(#constant.equals(&self.#ident, __channel)?;)
+            } else {
+                quote!(#constant.valid(__channel)?;)
+            }
         }
-        Segment::Parameter(Parameter { constant, .. }) => quote!(#constant.valid(__channel)?;),
     });
     let payload = payload(ident);
     quote! {

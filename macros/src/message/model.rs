@@ -23,7 +23,7 @@ pub(crate) struct Message {
 
 pub(crate) enum Segment {
     Literal(String),
-    Parameter(Parameter),
+    Parameter(Box<Parameter>),
 }
 
 pub(crate) struct Parameter {
@@ -42,7 +42,7 @@ pub(crate) struct Parameter {
 impl Message {
     pub(crate) fn parameters(&self) -> impl Iterator<Item = &Parameter> {
         self.segments.iter().filter_map(|segment| match segment {
-            Segment::Parameter(parameter) => Some(parameter),
+            Segment::Parameter(parameter) => Some(&**parameter),
             Segment::Literal(_) => None,
         })
     }

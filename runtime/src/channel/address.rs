@@ -381,16 +381,29 @@ impl<T> Parameter<T> {
         }
     }
 
+    /// The value in the channel.
+    ///
+    /// # Errors
+    ///
+    /// When the channel has no such segment, or it is no value of the parameter.
     pub fn read(&self, channel: &mut ChannelReader<'_>) -> Result<T, AddressError> {
         (self.functions.read)(channel, self.name)
     }
 
     /// Checks that the channel holds the value of the message's field.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
     pub fn equals(&self, value: &T, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
         (self.functions.equals)(channel, self.name, value)
     }
 
     /// Checks that the channel holds some value of a parameter that is no field.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
     pub fn valid(&self, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
         (self.functions.valid)(channel, self.name)
     }

@@ -113,7 +113,7 @@ const fn is_uuid(segment: &[u8]) -> bool {
 const fn is_char(segment: &[u8]) -> bool {
     match segment {
         [] => false,
-        [b'%', ..] => segment.len() % 3 == 0 && segment.len() <= 12,
+        [b'%', ..] => segment.len().is_multiple_of(3) && segment.len() <= 12,
         [first, ..] => {
             let width = match first {
                 0x00..=0x7F => 1,

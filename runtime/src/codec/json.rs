@@ -31,10 +31,10 @@ impl Codec for Json {
     ) -> Result<(T, Inbound<'de>), DecodeError> {
         // One check of the whole payload lets the parser borrow and skip the check of each string.
         let text = str::from_utf8(payload).map_err(|error| DecodeError::Invalid(error.to_string()))?;
-        if may_be_envelope(payload) {
-            if let Some(result) = decode_envelope(expected, text) {
-                return result;
-            }
+        if may_be_envelope(payload)
+            && let Some(result) = decode_envelope(expected, text)
+        {
+            return result;
         }
         match serde_json::from_str(text) {
             Ok(message) => Ok((message, Inbound::default())),

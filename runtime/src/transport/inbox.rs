@@ -233,3 +233,40 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+
+    fn push(inbox: &Inbox, count: usize) -> bool {
+        let frame = Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, 0);
+        inbox.push(&mut (0..count).map(|_| Item::Frame(frame.clone())).collect())
+    }
+
+    /// How many messages, and how many were dropped.
+    fn take(inbox: &Inbox, limit: usize) -> (usize, u64) {
+        let mut items = VecDeque::new();
+        let _ = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, limit);
+        items.iter().fold((0, 0), |(messages, lagged), item| match item {
+            Item::Lagged(count) => (messages, lagged + count),
+            _ => (messages + 1, lagged),
+        })
+    }
+
+    #[test]
+    fn an_inbox_that_is_no_longer_waited_for_drops_its_oldest_until_it_was_empty() {
+        let inbox = Inbox::new(Bounds { messages: 10, bytes: 1_000 }, Overflow::Wait);
+        assert!(!push(&inbox, 10));
+        inbox.stop_waiting();
+        assert!(push(&inbox, 10), "there was space, so the reader still waits");
+        inbox.stop_waiting();
+        assert!(!push(&inbox, 5));
+        assert_eq!(take(&inbox, 4), (4, 15));
+        assert!(!push(&inbox, 6));
+        assert_eq!(take(&inbox, 100), (10, 2));
+        assert!(push(&inbox, 11), "caught up: the reader waits again, and nothing is dropped");
+        assert_eq!(take(&inbox, 100), (11, 0));
+    }
+}

@@ -3,6 +3,7 @@
 mod address;
 mod commands;
 mod connection;
+mod pipeline;
 mod resp;
 mod session;
 mod settings;

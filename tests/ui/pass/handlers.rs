@@ -1,5 +1,8 @@
 //! Everything a handler may be.
 
+#![deny(warnings)]
+#![warn(unused_qualifications)]
+
 use serde::{Deserialize, Serialize};
 use tidings::{Address, Bus, Delivery, Headers, Message, Publish, State, handler, router, routes};
 
@@ -15,7 +18,6 @@ pub struct OrderPlaced {
 #[channel("chat:room:<room: String>")]
 enum ChatEvent {
     Join { user: String },
-    Leave,
 }
 
 #[derive(Message, Serialize, Deserialize)]
@@ -32,7 +34,7 @@ pub struct Shop<D> {
 #[router]
 impl<D> Shop<D>
 where
-    D: Clone + Send + Sync + 'static,
+    D: Clone,
 {
     #[handler(concurrency = 16, timeout = "1500ms", filter = *id > 7 && !customer.is_empty())]
     pub async fn placed(&self, OrderPlaced { id, mut customer }: OrderPlaced) -> Result<(), std::fmt::Error> {
@@ -52,9 +54,8 @@ where
         bus: &Bus,
         owned: Bus,
     ) -> Result<Publish<OrderPlaced>, String> {
-        if let ChatEvent::Join { user } = &mut event {
-            user.clear();
-        }
+        let ChatEvent::Join { user } = &mut event;
+        user.clear();
         tokio::task::yield_now().await;
         let _ = (delivery.channel(), headers, bus, owned);
         let order = OrderPlaced { id: 1, customer: address.room.clone() };
@@ -73,6 +74,10 @@ pub async fn message(message: OrderPlaced, State(prices): State<Prices>, deliver
     let _ = (message.id, prices.0, delivery);
 }
 
+#[handler]
+#[cfg(any())]
+async fn left_out(_: NoSuchMessage) {}
+
 mod inner {
     #[tidings::handler(filter = true)]
     pub async fn chat(_event: super::ChatEvent, _bus: &tidings::Bus) -> Option<tidings::Publish<super::Ping>> {
@@ -90,9 +95,10 @@ async fn serve(bus: Bus) {
     drop(Box::new(served) as Box<dyn Future<Output = ()> + Send>);
 }
 
+#[allow(unreachable_code)]
 async fn unit_test() {
     let _ = Shop { store: 7 }.placed(OrderPlaced { id: 7, customer: String::new() }).await;
-    inner::chat(ChatEvent::Leave, todo!()).await;
+    message(OrderPlaced { id: 7, customer: String::new() }, State(Prices(7)), todo!()).await
 }
 
 fn main() {

@@ -1,5 +1,8 @@
 //! Everything a message may be.
 
+#![deny(warnings)]
+#![warn(unused_qualifications)]
+
 use serde::{Deserialize, Serialize};
 use tidings::{Address, Bus, ChannelParam, Message};
 

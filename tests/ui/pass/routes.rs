@@ -1,5 +1,8 @@
 //! Pairs of routes that never take the same channel.
 
+#![deny(warnings)]
+#![warn(unused_qualifications)]
+
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, ChannelParam, Message, handler, router, routes};
 

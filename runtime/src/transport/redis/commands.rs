@@ -1,34 +1,29 @@
-//! The connection for commands, on the `redis` crate's pipeline: many publishers share it, and their commands travel together.
+//! The connection for commands: it is shared by all publishers, and made anew when it is lost.
 //!
-//! The crate gets a connection that is made, encrypted and signed in by us; it never reconnects and never subscribes here. None of its types
-//! leaves this module.
+//! Not on the `redis` crate, whose pipeline costs a channel, two more copies of the payload and about a third more CPU for each command, lets
+//! commands overtake each other when it is full, and does not say of a lost command whether it was sent. Scripts, streams and clusters, which
+//! that crate knows, need connections of their own in any case.
 
 use std::{
     fmt,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use redis::{
-    AsyncConnectionConfig, Cmd, IntoConnectionInfo, RedisError, ServerError, Value, aio::MultiplexedConnection,
-};
 use tokio::{
     sync::Mutex as AsyncMutex,
-    task::{JoinSet, unconstrained},
     time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{error::ConnectError, transport::PublishFailure};
 
-use super::{connection::Connector, settings::Settings};
+use super::{
+    connection::Connector,
+    pipeline::{Answer, Pipeline, Unanswered},
+    settings::Settings,
+};
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
-/// Commands that may wait for the pipeline's task. They keep their order as long as there is room, so there is a lot of it; a place that
-/// is not taken costs nothing, and each command belongs to a publish that waits for its answer, for the command timeout at most.
-const PIPELINE_BUFFER: usize = 64 * 1024;
 
 /// See the module's documentation. Dropping it closes the connection.
 pub(super) struct Commands {
@@ -41,29 +36,15 @@ pub(super) struct Commands {
 
 #[derive(Default)]
 struct Link {
-    live: Option<Live>,
+    live: Option<Arc<Live>>,
     /// Why the last attempt to connect failed.
     failed: Option<String>,
-    /// The task of the live connection; it is stopped when the next one takes its place, or when this is dropped.
-    task: JoinSet<()>,
 }
 
-#[derive(Clone)]
 struct Live {
-    connection: MultiplexedConnection,
-    /// Set when the connection is of no further use.
-    broken: Arc<AtomicBool>,
+    pipeline: Pipeline,
     /// A cluster's node counts only its own subscribers.
     counts_receivers: bool,
-}
-
-/// Marks a connection as broken when its task ends, whatever ended it.
-struct Ended(Arc<AtomicBool>);
-
-impl Drop for Ended {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Release);
-    }
 }
 
 #[derive(Default)]
@@ -81,8 +62,8 @@ impl Commands {
 
     /// PUBLISH; waits for a connection to be made anew if there is none. All of it within the command timeout.
     ///
-    /// Publishes go out in the order in which they are first polled. While the connection is being made anew, or more than
-    /// [`PIPELINE_BUFFER`] wait, they may overtake each other: await one before starting the next where that matters.
+    /// Publishes go out in the order in which they are first polled; while the connection is being made anew, those that wait for
+    /// it may overtake each other. Await one before starting the next where that matters.
     ///
     /// <https://redis.io/docs/latest/commands/publish/>
     ///
@@ -91,41 +72,37 @@ impl Commands {
     /// Dropping it before its first poll sends nothing; later, the message may or may not be published.
     pub(super) async fn publish(&self, channel: &str, payload: &[u8]) -> Result<Option<u64>, PublishFailure> {
         let deadline = Instant::now() + self.settings.command_timeout;
-        let mut live = match self.live() {
-            Some(live) => live,
-            None => match timeout_at(deadline, self.reconnected()).await {
-                Ok(live) => live?,
-                Err(_) => return Err(PublishFailure::NotConnected(self.reason())),
-            },
-        };
-        // 64: the lengths and line ends around three words.
-        let mut command = Cmd::with_capacity(3, channel.len() + payload.len() + 64);
-        command.arg("PUBLISH").arg(channel).arg(payload);
-        // Unconstrained, so that the first poll puts the command in line: tokio's budget would let a later one overtake it.
-        let answer = unconstrained(live.connection.send_packed_command(&command));
-        match timeout_at(deadline, answer).await {
-            Ok(Ok(Value::Int(receivers))) => Ok(live.counts_receivers.then_some(receivers.unsigned_abs())),
-            Ok(Ok(Value::ServerError(error))) => Err(self.refused(&error, channel)),
-            Ok(Ok(_)) => {
-                // An answer to another command: nothing on this connection can be trusted any more.
-                live.broken.store(true, Ordering::Release);
-                Err(PublishFailure::ConnectionLost("the server's answers are out of step".to_owned()))
-            }
-            Ok(Err(error)) => Err(self.failed(&error, &live)),
-            Err(_) => {
-                // Without this, a server that vanished without a word would cost every later publish its timeout too.
-                live.broken.store(true, Ordering::Release);
-                Err(PublishFailure::TimedOut(self.settings.command_timeout))
-            }
+        loop {
+            let live = match self.live() {
+                Some(live) => live,
+                None => match timeout_at(deadline, self.reconnected()).await {
+                    Ok(live) => live?,
+                    Err(_) => return Err(PublishFailure::NotConnected(self.reason())),
+                },
+            };
+            let answered = live.pipeline.send([b"PUBLISH", channel.as_bytes(), payload]);
+            return match timeout_at(deadline, answered).await {
+                Ok(Ok(Ok(Answer::Integer(receivers)))) => Ok(live.counts_receivers.then_some(receivers)),
+                Ok(Ok(Ok(Answer::Error(words)))) => Err(self.refused(words, channel)),
+                // The connection was lost since `live` looked: another one will do.
+                Ok(Ok(Err(Unanswered::NotSent))) => continue,
+                Ok(Ok(Err(Unanswered::Lost(reason)))) => Err(PublishFailure::ConnectionLost(reason)),
+                Ok(Err(_)) => Err(PublishFailure::ConnectionLost("the connection's task has ended".to_owned())),
+                Err(_) => {
+                    // Without this, a server that vanished without a word would cost every later publish its timeout too.
+                    live.pipeline.retire();
+                    Err(PublishFailure::TimedOut(self.settings.command_timeout))
+                }
+            };
         }
     }
 
-    fn live(&self) -> Option<Live> {
-        self.link().live.as_ref().filter(|live| !live.broken.load(Ordering::Acquire)).cloned()
+    fn live(&self) -> Option<Arc<Live>> {
+        self.link().live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
     /// Makes the connection anew, one caller at a time, with the reconnect policy's pauses between attempts.
-    async fn reconnected(&self) -> Result<Live, PublishFailure> {
+    async fn reconnected(&self) -> Result<Arc<Live>, PublishFailure> {
         let mut retry = self.retry.lock().await;
         loop {
             if let Some(live) = self.live() {
@@ -164,35 +141,16 @@ impl Commands {
                 hello.role
             )));
         }
-        // The connection is signed in already: with these settings the crate sends nothing of its own.
-        let nothing = self.connector.unusable("the pipeline cannot be set up");
-        let info = ("127.0.0.1", 0_u16).into_connection_info().map_err(|_| nothing)?;
-        let info = info.redis_settings().clone().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new().set_response_timeout(None).set_pipeline_buffer_size(PIPELINE_BUFFER);
-        let (connection, driver) = MultiplexedConnection::new_with_config(&info, stream, config)
-            .await
-            .map_err(|error| self.connector.unusable(&error.to_string()))?;
-        let broken = Arc::new(AtomicBool::new(false));
-        let live = Live { connection, broken: Arc::clone(&broken), counts_receivers: hello.mode != "cluster" };
+        let live = Live { pipeline: Pipeline::start(stream), counts_receivers: hello.mode != "cluster" };
         let mut link = self.link();
-        link.task.abort_all();
-        link.task = JoinSet::new();
-        let ended = Ended(broken);
-        link.task.spawn(async move {
-            let _ended = ended;
-            driver.await;
-        });
-        link.live = Some(live);
+        // Those who wait for an answer on the old connection hold it until they have one, or no more time.
+        link.live = Some(Arc::new(live));
         link.failed = None;
         Ok(())
     }
 
-    fn refused(&self, error: &ServerError, channel: &str) -> PublishFailure {
-        let reason = match error.details() {
-            Some(details) => format!("{} {details}", error.code()),
-            None => error.code().to_owned(),
-        };
-        if error.code() != "NOPERM" {
+    fn refused(&self, reason: String, channel: &str) -> PublishFailure {
+        if !reason.starts_with("NOPERM ") {
             return PublishFailure::Server(reason);
         }
         let user = &self.settings.user;
@@ -201,12 +159,6 @@ impl Commands {
             false => format!("ACL SETUSER {user} &{channel}"),
         };
         PublishFailure::Refused { channel: channel.to_owned(), reason, rule }
-    }
-
-    /// The crate does not say whether the command was sent, so it may have been.
-    fn failed(&self, error: &RedisError, live: &Live) -> PublishFailure {
-        live.broken.store(true, Ordering::Release);
-        PublishFailure::ConnectionLost(error.to_string())
     }
 
     fn reason(&self) -> String {

@@ -142,11 +142,12 @@ impl Connector {
 }
 
 /// A command as Redis expects it: an array of strings.
-pub(super) fn encode<'a>(to: &mut BytesMut, count: usize, words: impl IntoIterator<Item = &'a str>) {
+pub(super) fn encode<W: AsRef<[u8]>>(to: &mut BytesMut, count: usize, words: impl IntoIterator<Item = W>) {
     header(to, b'*', count);
     for word in words {
+        let word = word.as_ref();
         header(to, b'$', word.len());
-        to.extend_from_slice(word.as_bytes());
+        to.extend_from_slice(word);
         to.extend_from_slice(b"\r\n");
     }
 }
@@ -157,7 +158,15 @@ fn header(to: &mut BytesMut, kind: u8, length: usize) {
     to.extend_from_slice(b"\r\n");
 }
 
-/// What a subscription connection reads into and writes from.
+/// The reason of a connection's end, in words.
+pub(super) fn lost(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
+        _ => error.to_string(),
+    }
+}
+
+/// What a connection reads into and writes from.
 pub(super) struct Wire {
     stream: Stream,
     pub(super) incoming: BytesMut,

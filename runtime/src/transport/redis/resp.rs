@@ -242,6 +242,32 @@ impl Scanner {
     }
 }
 
+/// What a command is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Reply {
+    Integer(u64),
+    Error(Span),
+}
+
+/// The answer at `at`, and where it ends; nothing if more bytes are needed.
+///
+/// # Errors
+///
+/// When it is neither a number nor an error.
+pub(super) fn reply(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, ProtocolError> {
+    let reply = match buffer.get(at) {
+        None => return Ok(None),
+        Some(b':') => length(buffer, at + 1).map(|(number, end)| (Reply::Integer(number as u64), end)),
+        Some(b'-') => line(buffer, at + 1).map(|(text, end)| (Reply::Error(text), end)),
+        Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
+    };
+    match reply {
+        Ok(reply) => Ok(Some(reply)),
+        Err(Stop::Incomplete(_)) => Ok(None),
+        Err(Stop::Protocol(error)) => Err(error),
+    }
+}
+
 fn blob_error(buffer: &[u8], at: usize) -> Result<(Scanned, usize), Stop> {
     let (length, at) = length(buffer, at)?;
     if length > LINE_LIMIT {

@@ -27,7 +27,7 @@ use crate::{
 };
 
 use super::{
-    connection::{Connector, Stream, Wire},
+    connection::{Connector, Stream, Wire, lost},
     session::Session,
     settings::Settings,
 };
@@ -154,16 +154,16 @@ impl Worker {
         let mut backoff = Backoff::default();
         loop {
             let cause = live.serve().await;
-            let lost = now();
+            let since = now();
             tracing::warn!(%cause, "lost the connection for subscriptions");
-            backoff.lost(live.settled, lost, self.settings.reconnect.first_pause);
-            self.shared.registry().connection_lost(&cause, lost);
+            backoff.lost(live.settled, since, self.settings.reconnect.first_pause);
+            self.shared.registry().connection_lost(&cause, since);
             *self.shared.status() = Status::Reconnecting { cause };
-            let Some(stream) = self.reconnect(&mut backoff, lost).await else {
+            let Some(stream) = self.reconnect(&mut backoff, since).await else {
                 tracing::error!("gave up on the connection for subscriptions");
                 return self.shared.close("the server was away for longer than the reconnect policy allows");
             };
-            tracing::info!(lasted = ?now().saturating_duration_since(lost), "connected for subscriptions again");
+            tracing::info!(lasted = ?now().saturating_duration_since(since), "connected for subscriptions again");
             live = Live::new(&self, stream);
         }
     }
@@ -176,7 +176,9 @@ impl Worker {
             if policy.give_up_after.is_some_and(|limit| now() + pause >= lost + limit) {
                 return None;
             }
-            sleep(pause).await;
+            if !pause.is_zero() {
+                sleep(pause).await;
+            }
             backoff.tried = Some(now());
             match self.connector.open(CLIENT_NAME).await {
                 Ok((stream, _)) => return Some(stream),
@@ -248,7 +250,7 @@ impl Live {
                 biased;
                 read = self.wire.advance(self.session.needed()) => match read {
                     Ok(()) => self.receive().await,
-                    Err(error) => Err(lost(&error)),
+                    Err(error) => Err(GapCause::Disconnected(lost(&error))),
                 },
                 () = shared.changed.notified() => Ok(()),
                 () = &mut self.timer => self.watch(),
@@ -297,7 +299,7 @@ impl Live {
                     full.iter().for_each(|inbox| inbox.stop_waiting());
                     break;
                 }
-                written = self.wire.write(), if to_write => written.map_err(|error| lost(&error))?,
+                written = self.wire.write(), if to_write => written.map_err(|error| GapCause::Disconnected(lost(&error)))?,
                 () = shared.changed.notified() => self.ask(),
             }
         }
@@ -322,13 +324,6 @@ impl Live {
         self.timer.as_mut().reset(next.into());
         Ok(())
     }
-}
-
-fn lost(error: &std::io::Error) -> GapCause {
-    GapCause::Disconnected(match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => "the server closed the connection".to_owned(),
-        _ => error.to_string(),
-    })
 }
 
 fn now() -> Instant {

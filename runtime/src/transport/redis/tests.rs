@@ -295,6 +295,30 @@ async fn a_stopped_server_is_noticed_and_no_call_waits_beyond_its_deadline() {
 }
 
 #[tokio::test]
+async fn a_publish_waits_for_the_connection_but_not_for_ever() {
+    let mut server = Server::start();
+    let config = Config { command_timeout: Duration::from_millis(300), ..config() };
+    let redis = Redis::connect(&server.url(), &config).await.unwrap();
+    server.kill();
+    eventually("the loss is noticed", || matches!(redis.status(), Status::Reconnecting { .. })).await;
+    let start = Instant::now();
+    let many = (0..100).map(|_| publish(&redis, "a", "x"));
+    for failed in futures_util::future::join_all(many).await {
+        assert!(
+            matches!(failed, Err(PublishFailure::NotConnected(_) | PublishFailure::ConnectionLost(_))),
+            "{failed:?}"
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(5));
+    server.restart();
+    let mut published = publish(&redis, "a", "x").await;
+    while start.elapsed() < DEADLINE && published.is_err() {
+        published = publish(&redis, "a", "x").await;
+    }
+    published.unwrap();
+}
+
+#[tokio::test]
 async fn a_quiet_server_that_answers_is_kept() {
     let server = Server::start();
     let config =

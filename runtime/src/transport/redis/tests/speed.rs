@@ -13,6 +13,9 @@ const MESSAGES: usize = 300_000;
 /// What one run of the script publishes.
 const BURST: usize = 10_000;
 
+/// Messages of a measurement of latency.
+const PACED: usize = 2_000;
+
 fn payload() -> String {
     let text = r#"{"id":1234567,"customer":"Ada Lovelace","total_cents":123456,"note":""}"#;
     format!("{text}{}", " ".repeat(189 - text.len()))
@@ -106,40 +109,116 @@ async fn speed_of_subscriptions() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "a measurement"]
-async fn speed_of_publishing_64_at_once() {
+async fn speed_of_publishing() {
     let server = server();
     let redis = Arc::new(connected(&server).await);
     let client = ::redis::Client::open(server.url()).unwrap();
-    let plain = client.get_multiplexed_async_connection().await.unwrap();
-    const EACH: usize = 3_000;
-    for _ in 0..5 {
-        for ours in [true, false] {
-            let (cpu_before, start) = (cpu(), Instant::now());
-            let tasks = (0..64).map(|_| {
-                let (redis, mut plain) = (Arc::clone(&redis), plain.clone());
-                async move {
-                    for number in 0..EACH {
-                        let channel = format!("orders:{}", number % 100);
-                        if ours {
-                            redis.publish(channel, payload().into_bytes()).await.unwrap();
-                        } else {
-                            let _: i64 = ::redis::cmd("PUBLISH")
-                                .arg(channel)
-                                .arg(payload())
-                                .query_async(&mut plain)
-                                .await
-                                .unwrap();
+    let config = ::redis::AsyncConnectionConfig::new();
+    let plain = client.get_multiplexed_async_connection_with_config(&config).await.unwrap();
+    for (publishers, each) in [(64, 3_000), (1, 20_000)] {
+        for _ in 0..5 {
+            for ours in [true, false] {
+                let (cpu_before, start) = (cpu(), Instant::now());
+                let tasks =
+                    (0..publishers).map(|_| {
+                        let (redis, plain) = (Arc::clone(&redis), plain.clone());
+                        async move {
+                            if ours { publish_with(&redis, each).await } else { publish_plainly(plain, each).await }
                         }
-                    }
-                }
-            });
-            tokio::task::JoinSet::from_iter(tasks).join_all().await;
-            let count = (64 * EACH) as f64;
-            let micros = (cpu() - cpu_before) as f64 / 1e3 / count;
-            let rate = count / start.elapsed().as_secs_f64() / 1e3;
-            let what = if ours { "tidings" } else { "redis crate" };
-            println!("publish 64 at once, {what}: {micros:.3} µs CPU, {rate:.0} thousand a second");
+                    });
+                tokio::task::JoinSet::from_iter(tasks).join_all().await;
+                let count = f64::from(publishers * each);
+                let micros = (cpu() - cpu_before) as f64 / 1e3 / count;
+                let rate = count / start.elapsed().as_secs_f64() / 1e3;
+                let what = if ours { "tidings" } else { "redis crate" };
+                println!("publish {publishers} at once, {what}: {micros:.3} µs CPU, {rate:.1} thousand a second");
+            }
         }
+    }
+}
+
+async fn publish_with(redis: &Redis, count: i32) {
+    for number in 0..count {
+        redis.publish(format!("orders:{}", number % 100), payload().into_bytes()).await.unwrap();
+    }
+}
+
+async fn publish_plainly(mut plain: ::redis::aio::MultiplexedConnection, count: i32) {
+    for number in 0..count {
+        let channel = format!("orders:{}", number % 100);
+        let _: i64 = ::redis::cmd("PUBLISH").arg(channel).arg(payload()).query_async(&mut plain).await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn latency_at_1000_a_second() {
+    let server = server();
+    let client = ::redis::Client::open(server.url()).unwrap();
+    for _ in 0..5 {
+        let redis = Arc::new(connected(&server).await);
+        let mut reader = Reader::attach(&redis, vec![pattern("orders:*")]).await.unwrap();
+        let receiver = async move {
+            let mut times = Vec::with_capacity(PACED);
+            while times.len() < PACED {
+                reader.message().await;
+                times.push(Instant::now());
+            }
+            times
+        };
+        latency("tidings", receiver, async move || publish_with(&redis, 1).await).await;
+
+        let mut pubsub = client.get_async_pubsub().await.unwrap();
+        pubsub.psubscribe("orders:*").await.unwrap();
+        let receiver = async move {
+            let mut messages = pubsub.into_on_message();
+            let mut times = Vec::with_capacity(PACED);
+            while times.len() < PACED {
+                messages.next().await.unwrap();
+                times.push(Instant::now());
+            }
+            times
+        };
+        let plain = client.get_multiplexed_async_connection().await.unwrap();
+        latency("redis crate", receiver, async move || publish_plainly(plain.clone(), 1).await).await;
+    }
+}
+
+async fn latency(what: &str, receiver: impl Future<Output = Vec<Instant>> + Send + 'static, publish: impl AsyncFn()) {
+    let mut task = tokio::task::JoinSet::from_iter([receiver]);
+    let mut pace = tokio::time::interval(Duration::from_millis(1));
+    let mut sent = Vec::new();
+    while sent.len() < PACED {
+        pace.tick().await;
+        sent.push(Instant::now());
+        publish().await;
+    }
+    let received = task.join_next().await.unwrap().unwrap();
+    let mut micros: Vec<_> = sent.iter().zip(received).map(|(sent, received)| (received - *sent).as_micros()).collect();
+    micros.sort_unstable();
+    println!("{what}: p50 {} µs, p99 {} µs", micros[micros.len() / 2], micros[micros.len() * 99 / 100]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "a measurement"]
+async fn speed_of_subscribing_again() {
+    let server = server();
+    let redis = connected(&server).await;
+    for count in [5_000, 20_000] {
+        let start = Instant::now();
+        let names = (0..count).map(|number| channel(&format!("c:{number}"))).collect();
+        let mut reader = Reader::attach(&redis, names).await.unwrap();
+        println!("{count} names: subscribed in {:?}", start.elapsed());
+        let start = Instant::now();
+        server.run("CLIENT KILL TYPE pubsub");
+        reader.gap().await;
+        println!("{count} names: the first is back after {:?}", start.elapsed());
+        let last = format!("c:{}", count - 1);
+        eventually("all are back", || redis.status() == Status::Connected && server.subscribers(&last) == 1).await;
+        println!("{count} names: all are back after {:?}", start.elapsed());
+        drop(reader);
+        eventually("none is left", || server.subscribers("c:0") == 0 && server.subscribers(&last) == 0).await;
+        println!("{count} names: subscribed, lost, back and unsubscribed after {:?}", start.elapsed());
     }
 }
 

@@ -1,0 +1,8 @@
+use tidings::ChannelParam;
+
+#[derive(ChannelParam)]
+enum Region {
+    Eu,
+}
+
+fn main() {}

@@ -1,0 +1,19 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Message, router};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+struct Shop;
+
+#[router]
+impl Shop {
+    #[cfg(debug_assertions)]
+    #[handler]
+    async fn placed(&self, _order: OrderPlaced) {}
+}
+
+fn main() {}
