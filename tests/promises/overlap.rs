@@ -56,7 +56,7 @@ impl Orders {
     }
 
     #[handler]
-    async fn fresh(&self, order: NewOrder) {
+    async fn new_order(&self, order: NewOrder) {
         self.seen.record(format!("new by {}", order.by));
     }
 

@@ -4,7 +4,7 @@ use tidings::{handler, routes};
 async fn placed(_order: String) {}
 
 async fn serve(bus: tidings::Bus) {
-    bus.serve(routes![placed]).await;
+    let _service = bus.serve(routes![placed]).await.unwrap();
 }
 
 fn main() {}

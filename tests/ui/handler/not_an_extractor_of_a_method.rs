@@ -16,7 +16,7 @@ impl Shop {
 }
 
 async fn serve(bus: tidings::Bus) {
-    bus.serve(Shop).await;
+    let _service = bus.serve(Shop).await.unwrap();
 }
 
 fn main() {}

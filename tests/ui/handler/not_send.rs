@@ -15,7 +15,7 @@ async fn placed(_order: OrderPlaced) {
 }
 
 async fn serve(bus: tidings::Bus) {
-    bus.serve(routes![placed]).await;
+    let _service = bus.serve(routes![placed]).await.unwrap();
 }
 
 fn main() {}

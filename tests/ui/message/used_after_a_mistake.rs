@@ -17,7 +17,7 @@ async fn publish(order: OrderPlaced, bus: Bus) {
     order.publish(&bus).await.unwrap();
     order.publish_to(OrderPlaced::channel(7), &bus).await.unwrap();
     let _ = OrderPlaced::any().id(7);
-    bus.serve(routes![placed]).await;
+    let _service = bus.serve(routes![placed]).await.unwrap();
 }
 
 fn main() {}

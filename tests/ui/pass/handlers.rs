@@ -88,10 +88,10 @@ mod inner {
 
 async fn serve(bus: Bus) {
     Shop { store: 7 }.no_handler();
-    bus.serve(Shop { store: String::new() }).await;
-    bus.serve(routes![message, inner::chat].with_state(Prices(7))).await;
-    bus.serve(routes![inner::chat,]).await;
-    let served = async move { bus.serve(routes![message].with_state(Prices(7))).await };
+    let _service = bus.serve(Shop { store: String::new() }).await.unwrap();
+    let _service = bus.serve(routes![message, inner::chat].with_state(Prices(7))).await.unwrap();
+    let _service = bus.serve(routes![inner::chat,]).await.unwrap();
+    let served = async move { drop(bus.serve(routes![message].with_state(Prices(7))).await) };
     drop(Box::new(served) as Box<dyn Future<Output = ()> + Send>);
 }
 

@@ -77,8 +77,8 @@ async fn new(_order: New) {}
 async fn anything(_message: Anything) {}
 
 async fn serve(bus: Bus) {
-    bus.serve(Shop).await;
-    bus.serve(routes![new, anything]).await;
+    let _service = bus.serve(Shop).await.unwrap();
+    let _service = bus.serve(routes![new, anything]).await.unwrap();
 }
 
 fn main() {

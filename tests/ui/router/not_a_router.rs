@@ -3,7 +3,7 @@ use tidings::Bus;
 struct Shop;
 
 async fn serve(bus: Bus) {
-    bus.serve(Shop).await;
+    let _service = bus.serve(Shop).await.unwrap();
 }
 
 fn main() {}

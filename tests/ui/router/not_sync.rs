@@ -29,7 +29,7 @@ impl Shop {
 }
 
 async fn serve(shop: Shop, bus: tidings::Bus) {
-    bus.serve(shop).await;
+    let _service = bus.serve(shop).await.unwrap();
 }
 
 fn main() {}

@@ -20,7 +20,7 @@ async fn new(_new: NewOrders) {}
 async fn by_name(_order: OrderByName) {}
 
 async fn serve(bus: Bus) {
-    bus.serve(routes![new, by_name]).await;
+    let _service = bus.serve(routes![new, by_name]).await.unwrap();
 }
 
 fn main() {}

@@ -14,7 +14,7 @@ async fn placed(_order: OrderPlaced, State(_prices): State<Prices>) {}
 struct Prices;
 
 async fn serve(bus: Bus) {
-    bus.serve(routes![placed]).await;
+    let _service = bus.serve(routes![placed]).await.unwrap();
 }
 
 fn main() {}

@@ -1,7 +1,7 @@
 use tidings::{Bus, routes};
 
 async fn serve(bus: Bus) {
-    bus.serve(routes![]).await;
+    let _service = bus.serve(routes![]).await.unwrap();
 }
 
 fn main() {}

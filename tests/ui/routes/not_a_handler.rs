@@ -10,7 +10,7 @@ struct OrderPlaced {
 async fn placed(_order: OrderPlaced) {}
 
 async fn serve(bus: Bus) {
-    bus.serve(routes![placed]).await;
+    let _service = bus.serve(routes![placed]).await.unwrap();
 }
 
 fn main() {}

@@ -11,7 +11,7 @@ struct OrderPlaced {
 async fn placed(_order: OrderPlaced) {}
 
 async fn serve(bus: Bus) {
-    bus.serve(routes![placed, placed]).await;
+    let _service = bus.serve(routes![placed, placed]).await.unwrap();
 }
 
 fn main() {}
