@@ -3,6 +3,7 @@
 mod check;
 mod expand;
 mod model;
+mod verbs;
 
 use proc_macro2::TokenStream;
 use syn::DeriveInput;

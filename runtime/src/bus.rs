@@ -10,9 +10,12 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use serde::Serialize;
+use tokio::sync::OnceCell;
+
 use crate::{
     channel::{ChannelWriter, Selector},
-    codec::{Codec, Format, Json, Outbound},
+    codec::{Codec, Exchange, Format, Json, Outbound},
     config::{Config, Reconnect},
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
@@ -21,6 +24,7 @@ use crate::{
     message::{Message, written},
     outcome::Outgoing,
     publish::Receipt,
+    replies::Replies,
     service::Service,
     subscription::{Selection, Subscription},
     transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
@@ -42,12 +46,28 @@ pub struct Bus {
     shared: Arc<Shared>,
 }
 
+/// A snapshot of a bus.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BusStats {
+    /// How the bus is connected.
+    pub status: Status,
+    /// Requests and acknowledged publishes that wait for an answer.
+    pub pending_requests: usize,
+    /// Answers that came when nobody waited for them: late, double, or forged.
+    pub unexpected_answers: u64,
+    /// The channel for answers, with the namespace: `tidings:replies:…`. Absent before the first request.
+    pub reply_channel: Option<String>,
+}
+
 struct Shared {
     transport: AnyTransport,
     config: Config,
     /// The first part of every message's id: random, so that no two buses share it.
     id_prefix: String,
     next_id: AtomicU64,
+    /// Made with the first request.
+    replies: OnceCell<Replies>,
 }
 
 impl Bus {
@@ -117,6 +137,18 @@ impl Bus {
         self.shared.transport.status()
     }
 
+    /// A snapshot of the bus.
+    #[must_use]
+    pub fn stats(&self) -> BusStats {
+        let replies = self.shared.replies.get();
+        BusStats {
+            status: self.status(),
+            pending_requests: replies.map_or(0, Replies::pending),
+            unexpected_answers: replies.map_or(0, Replies::unexpected),
+            reply_channel: replies.map(|replies| replies.channel().to_owned()),
+        }
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.shared.config
     }
@@ -134,21 +166,36 @@ impl Bus {
         channel: String,
         message: &M,
         headers: &Headers,
+        exchange: Option<Exchange<'_>>,
     ) -> Result<Outgoing, PublishError> {
-        let template = M::TEMPLATE.text();
+        let chosen = M::FORMAT.unwrap_or(self.shared.config.format);
+        let draft = Draft {
+            channel,
+            template: M::TEMPLATE.text(),
+            // Without the envelope a request could not say where the answer goes.
+            format: if exchange.is_some() { Format::Envelope } else { chosen },
+            name: M::NAME,
+            version: M::VERSION,
+            headers,
+            exchange,
+        };
+        self.encode(draft, written(message))
+    }
+
+    /// Encodes a value, and checks name and size against the limits.
+    pub(crate) fn encode<T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
+        let Draft { channel, template, format, name, version, headers, exchange } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
-        let format = M::FORMAT.unwrap_or(self.shared.config.format);
         if format == Format::Plain && !headers.is_empty() {
             let reason = "a plain message carries no headers; publish it in the envelope".to_owned();
-            return Err(PublishError::Encode { name: M::NAME, reason });
+            return Err(PublishError::Encode { name, reason });
         }
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
-        let outbound = Outbound::new(format, (M::NAME, M::VERSION), &id, now(), headers);
-        Json::encode(&outbound, written(message), &mut payload)
-            .map_err(|reason| PublishError::Encode { name: M::NAME, reason })?;
+        let outbound = Outbound { format, name, version, id: &id, timestamp: now(), headers, exchange };
+        Json::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
@@ -162,6 +209,12 @@ impl Bus {
             Ok(receivers) => Ok(Receipt { receivers }),
             Err(failure) => Err(failed(template, failure)),
         }
+    }
+
+    /// The inbox for answers: subscribed and confirmed before the first request leaves.
+    pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
+        let name = self.shared.id_prefix.trim_end_matches('-');
+        self.shared.replies.get_or_try_init(|| Replies::open(self, name)).await
     }
 
     /// Connects an inbox to names without their namespace.
@@ -207,6 +260,18 @@ impl Bus {
     }
 }
 
+/// A value on its way into an envelope.
+pub(crate) struct Draft<'a> {
+    /// With the namespace.
+    pub(crate) channel: String,
+    pub(crate) template: &'static str,
+    pub(crate) format: Format,
+    pub(crate) name: &'static str,
+    pub(crate) version: u32,
+    pub(crate) headers: &'a Headers,
+    pub(crate) exchange: Option<Exchange<'a>>,
+}
+
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;
 const PAYLOAD_GUESS: usize = 256;
@@ -217,7 +282,8 @@ impl fmt::Debug for Bus {
     }
 }
 
-fn now() -> u64 {
+/// Milliseconds since the Unix epoch.
+pub(crate) fn now() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
@@ -344,7 +410,8 @@ impl BusBuilder {
         let transport = AnyTransport::connect(&self.url, &self.config).await?;
         let random = RandomState::new().build_hasher().finish();
         let id_prefix = format!("{random:016x}-");
-        let shared = Shared { transport, config: self.config, id_prefix, next_id: AtomicU64::new(1) };
+        let shared =
+            Shared { transport, config: self.config, id_prefix, next_id: AtomicU64::new(1), replies: OnceCell::new() };
         Ok(Bus { shared: Arc::new(shared) })
     }
 }

@@ -60,18 +60,20 @@ pub struct Outbound<'a> {
     pub timestamp: u64,
     /// The headers.
     pub headers: &'a Headers,
+    /// What an answer needs. Absent where none is expected.
+    pub exchange: Option<Exchange<'a>>,
 }
 
-impl<'a> Outbound<'a> {
-    pub(crate) fn new(
-        format: Format,
-        (name, version): (&'static str, u32),
-        id: &'a str,
-        timestamp: u64,
-        headers: &'a Headers,
-    ) -> Self {
-        Self { format, name, version, id, timestamp, headers }
-    }
+/// How a request and its answers find each other.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Exchange<'a> {
+    /// The same in the request and in its answers.
+    pub correlation_id: &'a str,
+    /// The channel for answers. Absent in an answer.
+    pub reply_to: Option<&'a str>,
+    /// Milliseconds since the Unix epoch, by the requester's clock, after which nobody waits for an answer.
+    pub deadline: Option<u64>,
 }
 
 /// What a receiver accepts.
@@ -101,15 +103,24 @@ pub struct Inbound<'de> {
     pub version: Option<u64>,
     /// The headers.
     pub headers: Headers,
+    /// The same in a request and in its answers.
+    pub correlation_id: Option<Cow<'de, str>>,
+    /// The channel for answers.
+    pub reply_to: Option<Cow<'de, str>>,
+    /// Milliseconds since the Unix epoch after which nobody waits for an answer.
+    pub deadline: Option<u64>,
 }
 
 /// Why a payload cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecodeError {
     /// The bytes are not in the format, or not of the type. The text says where and why.
+    #[error("{0}")]
     Invalid(String),
     /// An envelope of another type.
+    #[error("an envelope of type `{0}`")]
     WrongType(String),
     /// An envelope of a version newer than the expected one.
+    #[error("an envelope of the newer version {0}")]
     NewerVersion(u64),
 }

@@ -1,6 +1,7 @@
 //! What a handler can know of a message beyond its value.
 
 use std::{
+    borrow::Cow,
     fmt,
     ops::Range,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -12,6 +13,7 @@ use serde::{
 };
 
 use crate::{
+    bus::now,
     channel::{Address, ChannelReader},
     codec::{Codec, DecodeError, Expected, Inbound, Json},
     error::{AddressError, Rejection},
@@ -27,6 +29,18 @@ pub struct Delivery {
     id: Option<Id>,
     timestamp: Option<u64>,
     headers: Headers,
+    /// Only requests have it, so only they pay for it.
+    exchange: Option<Box<ReplyTo>>,
+}
+
+/// Where the answer to a request goes.
+#[derive(Debug)]
+pub(crate) struct ReplyTo {
+    /// With the namespace.
+    pub(crate) channel: String,
+    pub(crate) correlation_id: String,
+    /// Milliseconds since the Unix epoch.
+    pub(crate) deadline: Option<u64>,
 }
 
 /// An id: nearly always a piece of the payload, which then needs no copy.
@@ -42,7 +56,7 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame) -> Self {
-        Self { frame, id: None, timestamp: None, headers: Headers::default() }
+        Self { frame, id: None, timestamp: None, headers: Headers::default(), exchange: None }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -97,12 +111,40 @@ impl Delivery {
             Json::decode(&Expected::new(M::NAME, M::VERSION), payload).map_err(reject::<M>)?;
         let message = message::from_read(read);
         let id = inbound.id.map(|id| Id::new(&id, payload));
+        let exchange = ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline);
         verify(&message, self.frame.channel())
             .map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })?;
         self.id = id;
         self.timestamp = inbound.timestamp;
         self.headers = inbound.headers;
+        self.exchange = exchange;
         Ok(message)
+    }
+
+    /// Where the answer goes, once the request has been decoded.
+    pub(crate) fn reply_to(&self) -> Option<&ReplyTo> {
+        self.exchange.as_deref()
+    }
+
+    /// Looks for where the answer goes in a payload that could not be decoded.
+    pub(crate) fn find_reply_to(&mut self) {
+        if self.exchange.is_none() {
+            self.exchange = Json::metadata(self.frame.payload())
+                .and_then(|inbound| ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline));
+        }
+    }
+
+    /// Whether the requester has stopped waiting, if both clocks agree.
+    pub(crate) fn is_expired(&self) -> bool {
+        let deadline = self.exchange.as_ref().and_then(|exchange| exchange.deadline);
+        deadline.is_some_and(|deadline| deadline < now())
+    }
+
+    /// When the requester stops waiting, by its clock.
+    #[must_use]
+    pub fn deadline(&self) -> Option<SystemTime> {
+        let deadline = self.exchange.as_ref()?.deadline?;
+        UNIX_EPOCH.checked_add(Duration::from_millis(deadline))
     }
 
     /// The typed address of the channel.
@@ -138,6 +180,17 @@ fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), AddressError> {
     let mut reader = ChannelReader::new(channel);
     message.verify(&mut reader)?;
     reader.finish()
+}
+
+impl ReplyTo {
+    fn new(
+        channel: Option<Cow<'_, str>>,
+        correlation_id: Option<Cow<'_, str>>,
+        deadline: Option<u64>,
+    ) -> Option<Box<Self>> {
+        let (channel, correlation_id) = (channel?.into_owned(), correlation_id?.into_owned());
+        Some(Box::new(Self { channel, correlation_id, deadline }))
+    }
 }
 
 impl Id {

@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use crate::acknowledge::Acknowledged;
+
 /// A channel that is no address of the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -271,4 +273,97 @@ pub enum SubscribeError {
         /// The reason.
         reason: String,
     },
+}
+
+/// Why a request has no reply. `E` is the error with which the request's handler may answer.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError<E> {
+    /// The handler answered with its typed error.
+    #[error("the handler answered with an error")]
+    Answered(E),
+    /// Nobody is subscribed to the channel. The request was not handled.
+    #[error("on {template}: nobody listens")]
+    NobodyListens {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// No answer came in time: the request may or may not have been handled.
+    #[error("on {template}: no answer within {timeout:?}; the request may or may not have been handled")]
+    TimedOut {
+        /// The channel template.
+        template: &'static str,
+        /// The request's timeout.
+        timeout: Duration,
+    },
+    /// The connection was lost while the request waited: it may or may not have been handled.
+    #[error("on {template}: the connection was lost while waiting; the request may or may not have been handled")]
+    ConnectionLost {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// The handler failed in a way that is not its typed error: it panicked, timed out, or refused the message.
+    #[error("on {template}: the other side failed: {reason}")]
+    Failed {
+        /// The channel template.
+        template: &'static str,
+        /// What happened, without its internals.
+        reason: String,
+    },
+    /// The answer is not of the expected type.
+    #[error("on {template}: the answer cannot be read: {reason}")]
+    InvalidAnswer {
+        /// The channel template.
+        template: &'static str,
+        /// The decoder's words.
+        reason: String,
+    },
+    /// The request could not be sent.
+    #[error("the request could not be sent")]
+    Publish(#[from] PublishError),
+    /// The inbox for answers could not be subscribed.
+    #[error("no inbox for the answer")]
+    Subscribe(#[from] SubscribeError),
+}
+
+/// Why a published message was not acknowledged by as many handlers as were asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AcknowledgeError {
+    /// Nobody is subscribed to the channel.
+    #[error("on {template}: nobody listens")]
+    NobodyListens {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// Everybody who received the message failed to handle it.
+    #[error("on {template}: every handler failed: {}", refusals.join("; "))]
+    Refused {
+        /// The channel template.
+        template: &'static str,
+        /// Why, in the handlers' words.
+        refusals: Vec<String>,
+    },
+    /// Too few answers came in time: others may or may not have handled the message.
+    #[error("on {template}: {} handled and {} refused within {timeout:?}, fewer than asked for", acknowledged.handlers, acknowledged.refusals.len())]
+    TimedOut {
+        /// The channel template.
+        template: &'static str,
+        /// The timeout.
+        timeout: Duration,
+        /// Who had answered by then.
+        acknowledged: Acknowledged,
+    },
+    /// The connection was lost while waiting: the message may or may not have been handled.
+    #[error("on {template}: the connection was lost while waiting; the message may or may not have been handled")]
+    ConnectionLost {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// The message could not be published.
+    #[error("the message could not be published")]
+    Publish(#[from] PublishError),
+    /// The inbox for answers could not be subscribed.
+    #[error("no inbox for the answers")]
+    Subscribe(#[from] SubscribeError),
 }

@@ -203,19 +203,17 @@ pub struct Incoming<M> {
     note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
 )]
 pub trait Arrives: Sized {
+    /// What the handler's return value means.
+    type Kind;
+
     const INCOMING: Incoming<Self>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<M: Message> Arrives for M {
-    const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
-}
+    type Kind = M::Kind;
 
-/// Called by generated code.
-#[doc(hidden)]
-#[must_use]
-pub const fn incoming<M: Arrives>() -> Incoming<M> {
-    M::INCOMING
+    const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
 }
 
 impl<M> Incoming<M> {
@@ -228,9 +226,10 @@ impl<M> Incoming<M> {
     ///
     /// # Errors
     ///
-    /// The outcome of a message that cannot be decoded.
+    /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
-        (self.decode)(delivery).map_err(Outcome::Rejected)
+        let message = (self.decode)(delivery).map_err(Outcome::Rejected)?;
+        if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
     }
 }
 

@@ -5,6 +5,7 @@ extern crate self as tidings;
 pub mod channel;
 pub mod testing;
 
+mod acknowledge;
 mod bus;
 mod codec;
 mod config;
@@ -17,23 +18,27 @@ mod message;
 mod outcome;
 mod proof;
 mod publish;
+mod replies;
+mod request;
 mod route;
 mod service;
 mod subscription;
 mod transport;
 
 pub use self::{
-    bus::{Bus, BusBuilder},
+    acknowledge::{Acknowledged, Acknowledging},
+    bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
     config::Reconnect,
     delivery::{Delivery, Headers},
-    error::{AddressError, ConnectError, PublishError, Rejection, SubscribeError},
+    error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
     handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
+    request::{NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
     subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
@@ -56,13 +61,14 @@ pub mod __private {
         delivery::Delivery,
         error::AddressError,
         handler::{
-            AnyState, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter, incoming,
+            AnyState, Arrives, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter,
             not_extracted, stub_route,
         },
         message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
-        outcome::{IntoOutcome, Outcome},
+        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned},
         proof::prove,
         publish::Publishing,
+        request::{CompleteRequest, NoError, Request, Requesting},
         route::{Route, RouteTable, TableStorage, literal_slots, nodes},
     };
     pub use serde;

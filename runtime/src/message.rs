@@ -35,6 +35,10 @@ pub trait Message: Sized + Send + Sync + 'static {
     /// The pattern that `any()` starts with.
     type Pattern: Selector<Self>;
 
+    /// What a handler's return value means: [`Broadcast`](crate::outcome::Broadcast), or an answer.
+    #[doc(hidden)]
+    type Kind;
+
     /// How values are written and read: [`Serde`].
     ///
     /// A supertrait would ask for `Serialize` again at each use of a message that lacks it; this asks once, in the derive.
@@ -116,7 +120,7 @@ impl<M: DeserializeOwned> Readable<M> for Serde {
     note = "write `message.publish_to({M}::channel(…), &bus)`"
 )]
 pub trait CompleteChannel<'a, M> {
-    fn publishing(self) -> Publishing<'a, M>;
+    fn incomplete(self) -> Publishing<'a, M>;
 }
 
 /// A message whose parameters are all fields: its value alone says where it goes.

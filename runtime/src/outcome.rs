@@ -1,13 +1,18 @@
 //! What a handler's return value asks for.
 
-use std::fmt;
+use std::{fmt, marker::PhantomData};
+
+use serde::Serialize;
 
 use crate::{
-    bus::Bus,
+    bus::{Bus, Draft},
     channel::{Address, ChannelWriter},
-    delivery::Headers,
+    codec::{Exchange, Format},
+    delivery::{Delivery, Headers},
     error::Rejection,
     message::{AddressedByFields, Message},
+    replies::{ANSWER, Answer},
+    request::NoError,
 };
 
 /// What is to be done after a handler ran.
@@ -18,12 +23,16 @@ pub enum Outcome {
     Done,
     /// Publish these, in order.
     Publish(Vec<Outgoing>),
-    /// The handler failed: logged and counted.
+    /// The handler failed: logged and counted. A requester is not told why.
     Failed(String),
+    /// The handler failed, and whoever waits for its acknowledgement is told why.
+    Refused(String),
     /// The message never reached the handler.
     Rejected(Rejection),
     /// The handler's filter did not want it.
     Filtered,
+    /// The requester has stopped waiting, so the handler did not run.
+    Expired,
 }
 
 /// An encoded message on its way out.
@@ -112,7 +121,7 @@ impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
         let encode = |(channel, message): &(String, M)| {
             let channel = bus.channel(|name| name.literal(channel));
-            bus.outgoing(channel, message, &Headers::default())
+            bus.outgoing(channel, message, &Headers::default(), None)
         };
         let encoded: Result<Vec<_>, _> = self.messages.iter().map(encode).collect();
         encoded.map_or_else(|error| Outcome::Failed(error.to_string()), Outcome::Publish)
@@ -140,3 +149,147 @@ macro_rules! tuple_outcomes {
 tuple_outcomes!(A, B);
 tuple_outcomes!(A, B, C);
 tuple_outcomes!(A, B, C, D);
+
+/// A handler's return value, for a message of the kind `K`. The derive of the message names the kind.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler cannot return `{Self}`",
+    label = "not an outcome",
+    note = "a handler returns nothing, `Publish<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names"
+)]
+pub trait Returned<K> {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome;
+}
+
+/// Messages that nobody answers.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Broadcast {}
+
+impl<T: IntoOutcome> Returned<Broadcast> for T {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        let outcome = self.into_outcome(bus);
+        if delivery.reply_to().is_none() {
+            return outcome;
+        }
+        acknowledge(outcome, delivery, bus)
+    }
+}
+
+/// Adds the acknowledgement that the publisher waits for, behind what the handler publishes itself.
+fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
+    let mut outgoing = match outcome {
+        Outcome::Done => Vec::new(),
+        Outcome::Publish(outgoing) => outgoing,
+        Outcome::Failed(error) => return Outcome::Refused(error),
+        other => return other,
+    };
+    match answer::<(), NoError>(&Answer::Ok(()), delivery, bus) {
+        Outcome::Publish(mut acknowledgement) => {
+            outgoing.append(&mut acknowledgement);
+            Outcome::Publish(outgoing)
+        }
+        failed => failed,
+    }
+}
+
+/// Requests that are answered with an `R`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Replies<R>(PhantomData<R>);
+
+impl<R: Serialize, T: IntoReply<R>> Returned<Replies<R>> for T {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match self.into_reply() {
+            Ok(reply) => answer::<_, NoError>(&Answer::Ok(reply), delivery, bus),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+/// Requests that are answered with an `R` or with the typed error `E`.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct RepliesOr<R, E>(PhantomData<(R, E)>);
+
+impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<RepliesOr<R, E>> for T {
+    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match self.into_answer() {
+            Ok(Ok(reply)) => answer::<_, E>(&Answer::Ok(reply), delivery, bus),
+            Ok(Err(error)) => answer::<R, _>(&Answer::Error(error), delivery, bus),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+}
+
+/// What a handler of a request without a typed error may return.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler of this request cannot return `{Self}`",
+    label = "expected `{R}`, as `#[reply({R})]` says, or `Result<{R}, _>`",
+    note = "any error that implements `Display` is logged here, and the requester learns only that the handler failed; to send it, name its type: `#[reply({R}, error = …)]`"
+)]
+pub trait IntoReply<R> {
+    /// The reply, or an error that is not sent.
+    fn into_reply(self) -> Result<R, String>;
+}
+
+impl<R> IntoReply<R> for R {
+    fn into_reply(self) -> Result<R, String> {
+        Ok(self)
+    }
+}
+
+impl<R, X: fmt::Display> IntoReply<R> for Result<R, X> {
+    fn into_reply(self) -> Result<R, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// What a handler of a request with a typed error may return.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a handler of this request cannot return `{Self}`",
+    label = "expected `Result<{R}, {E}>`, as `#[reply({R}, error = {E})]` says",
+    note = "`{R}` alone is right too, and `Result<Result<{R}, {E}>, _>` where something else can go wrong that is not sent"
+)]
+pub trait IntoAnswer<R, E> {
+    /// The answer, or an error that is not sent.
+    fn into_answer(self) -> Result<Result<R, E>, String>;
+}
+
+impl<R, E> IntoAnswer<R, E> for R {
+    fn into_answer(self) -> Result<Result<R, E>, String> {
+        Ok(Ok(self))
+    }
+}
+
+impl<R, E> IntoAnswer<R, E> for Result<R, E> {
+    fn into_answer(self) -> Result<Result<R, E>, String> {
+        Ok(self)
+    }
+}
+
+impl<R, E, X: fmt::Display> IntoAnswer<R, E> for Result<Result<R, E>, X> {
+    fn into_answer(self) -> Result<Result<R, E>, String> {
+        self.map_err(|error| error.to_string())
+    }
+}
+
+/// The answer on its way to whoever asked. A request that names no inbox wants none.
+pub(crate) fn answer<R: Serialize, E: Serialize>(answer: &Answer<R, E>, delivery: &Delivery, bus: &Bus) -> Outcome {
+    let Some(reply_to) = delivery.reply_to() else { return Outcome::Done };
+    let draft = Draft {
+        channel: reply_to.channel.clone(),
+        template: "replies",
+        format: Format::Envelope,
+        name: ANSWER.name,
+        version: ANSWER.version,
+        headers: &Headers::default(),
+        exchange: Some(Exchange { correlation_id: &reply_to.correlation_id, reply_to: None, deadline: None }),
+    };
+    match bus.encode(draft, answer) {
+        Ok(outgoing) => Outcome::Publish(vec![outgoing]),
+        Err(error) => Outcome::Failed(error.to_string()),
+    }
+}

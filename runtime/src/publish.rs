@@ -5,9 +5,11 @@ use std::{
     future::{IntoFuture, ready},
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use crate::{
+    acknowledge::Acknowledging,
     bus::Bus,
     channel::{Address, Params},
     delivery::Headers,
@@ -58,6 +60,15 @@ impl<'a, M: Message> Publishing<'a, M> {
         self.headers.set(name, value);
         self
     }
+
+    /// Waits until a subscriber's handler has handled the message, for so long at most.
+    ///
+    /// Only services acknowledge: a [`Subscription`](crate::Subscription) does not know when its program is done with a message,
+    /// and a handler whose filter does not want the message says nothing.
+    pub fn acknowledged_within(self, timeout: Duration) -> Acknowledging<'a, M> {
+        let Self { bus, message, headers, channel } = self;
+        Acknowledging::new(bus, message, headers, channel, timeout)
+    }
 }
 
 impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
@@ -71,7 +82,7 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     /// Dropping the future after the first poll does not call the message back.
     fn into_future(self) -> PublishFuture<'a> {
         let Self { bus, message, headers, channel } = self;
-        match bus.outgoing(channel, message, &headers) {
+        match bus.outgoing(channel, message, &headers, None) {
             Ok(outgoing) => PublishFuture { inner: Box::pin(bus.send(outgoing)) },
             Err(error) => PublishFuture { inner: Box::pin(ready(Err(error))) },
         }

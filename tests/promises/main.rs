@@ -3,6 +3,7 @@
 
 mod support;
 
+mod acknowledged;
 mod acl;
 mod bad_input;
 mod concurrency;
@@ -19,5 +20,6 @@ mod ordering;
 mod overlap;
 mod publish_outcome;
 mod reconnect;
+mod requests;
 mod shutdown;
 mod unsubscribe;

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{ItemFn, ItemImpl, Type, ext::IdentExt};
+use syn::{ItemFn, ItemImpl, Type, ext::IdentExt, spanned::Spanned};
 
 use super::model::{Handler, Router, Routes};
 use crate::attr::Runtime;
@@ -18,7 +18,7 @@ use crate::attr::Runtime;
 //     struct placed {}          // a type: it shares its name with the function
 //     const _: () = {
 //         use ::tidings::__private as __tidings;
-//         const __MESSAGE: __tidings::Incoming<OrderPlaced> = __tidings::incoming::<OrderPlaced>();
+//         const __MESSAGE: __tidings::Incoming<OrderPlaced> = <OrderPlaced as __tidings::Arrives>::INCOMING;
 //         impl __tidings::Handler for placed { … }             // see `facts`
 //         impl<S: Sync> __tidings::Call<S> for placed
 //         where
@@ -90,9 +90,11 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
     });
     let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
     let fallback = options.fallback.then(|| quote!(.fallback()));
+    // This and `kind` below are one and the same error if the argument is no message, so it shows once.
+    let incoming = quote_spanned!(message.span()=> <#message as __tidings::Arrives>::INCOMING);
     let spawn = options.spawn.then(|| quote!(.spawn()));
     quote! {
-        const #constant: __tidings::Incoming<#message> = __tidings::incoming::<#message>();
+        const #constant: __tidings::Incoming<#message> = #incoming;
         #[automatically_derived]
         impl __tidings::Handler for #marker {
             const ROUTE: __tidings::Route = __tidings::Route::new(
@@ -123,7 +125,7 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
 //                 Ok(argument) => argument,
 //                 Err(error) => return __tidings::not_extracted(&error),
 //             };
-//             __tidings::IntoOutcome::into_outcome(placed(message, argument0).await, bus)
+//             <() as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Kind>>::settle(placed(message, argument0).await, delivery, bus)
 //         }
 //     }
 fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
@@ -145,9 +147,10 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     });
     let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
+    let kind = quote_spanned!(message_type.span()=> <#message_type as __tidings::Arrives>::Kind);
     let outcome = match &handler.output {
-        Some(output) => quote_spanned!(site=> <#output as __tidings::IntoOutcome>::into_outcome(#run, bus)),
-        None => quote_spanned!(site=> __tidings::IntoOutcome::into_outcome(#run, bus)),
+        Some(output) => quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
+        None => quote_spanned!(site=> <() as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
     };
     // The future's bounds are checked here: the handler's name is the place to blame.
     let future = quote_spanned! {handler.ident.span()=>

@@ -1,8 +1,11 @@
 //! The rules of `#[derive(Message)]`, one function each.
 
-use syn::{Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, Ident, Lit, LitStr, Meta, Type, ext::IdentExt};
+use syn::{
+    Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt,
+    parse::ParseStream,
+};
 
-use super::model::{Message, Parameter, Segment};
+use super::model::{Message, Parameter, Reply, Segment};
 use crate::{
     attr::{self, Runtime},
     diag::{self, Diagnostics},
@@ -14,6 +17,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
     is_struct_or_enum(input, diagnostics);
     is_not_generic(input, diagnostics);
     let options = options(input, diagnostics);
+    let reply = reply(input, diagnostics);
     let literal = channel(input, diagnostics)?;
     let (parsed, problems) = template::parse(&literal.value());
     for problem in problems {
@@ -32,6 +36,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         format: options.format,
         template: template::text(&parsed),
         segments,
+        reply,
     })
 }
 
@@ -138,6 +143,47 @@ fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opti
         Meta::Path(_) => diagnostics.over(attribute, ADVICE),
     }
     None
+}
+
+/// `#[reply(Type)]` or `#[reply(Type, error = Type)]`, at most once.
+fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Reply> {
+    const ADVICE: &str =
+        "`#[reply]` takes the type of the reply: write `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]`";
+    let mut attributes = input.attrs.iter().filter(|attribute| attribute.path().is_ident("reply"));
+    let first = attributes.next()?;
+    for second in attributes {
+        diagnostics.over(second, format!("the request `{}` has two replies: remove one of the two", input.ident));
+    }
+    let Meta::List(list) = &first.meta else {
+        diagnostics.over(first, ADVICE);
+        return None;
+    };
+    if list.tokens.is_empty() {
+        diagnostics.over(first, ADVICE);
+        return None;
+    }
+    match list.parse_args_with(parse_reply) {
+        Ok(reply) => Some(reply),
+        Err(error) => {
+            diagnostics.at(error.span(), ADVICE);
+            None
+        }
+    }
+}
+
+fn parse_reply(input: ParseStream<'_>) -> syn::Result<Reply> {
+    let ty = input.parse()?;
+    let mut error = None;
+    if input.parse::<Option<Token![,]>>()?.is_some() && !input.is_empty() {
+        let key: Ident = input.parse()?;
+        if key != "error" {
+            return Err(syn::Error::new(key.span(), ""));
+        }
+        input.parse::<Token![=]>()?;
+        error = Some(input.parse()?);
+        input.parse::<Option<Token![,]>>()?;
+    }
+    Ok(Reply { ty, error })
 }
 
 /// The fields that can be parameters.

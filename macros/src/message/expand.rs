@@ -4,7 +4,10 @@ use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, Meta};
 
-use super::model::{Message, Parameter, Segment, identifier};
+use super::{
+    model::{Message, Parameter, Reply, Segment, identifier},
+    verbs,
+};
 use crate::{attr::Runtime, template};
 
 // Input:
@@ -34,7 +37,7 @@ pub(super) fn message(message: &Message) -> TokenStream {
     let pattern = pattern(message);
     let facts = facts(message);
     let by_fields = message.is_addressed_by_fields().then(|| addressed_by_fields(message));
-    let verbs = verbs(message);
+    let verbs = verbs::verbs(message);
     let import = message.runtime.import();
     quote! {
         #[allow(
@@ -153,7 +156,10 @@ fn facts(message: &Message) -> TokenStream {
         }
     });
     let payload = payload(ident);
+    let kind = kind(message);
+    let request = message.reply.as_ref().map(|reply| request(ident, reply));
     quote! {
+        #request
         #[automatically_derived]
         impl __tidings::Message for #ident {
             const NAME: &'static ::core::primitive::str = #name;
@@ -163,6 +169,7 @@ fn facts(message: &Message) -> TokenStream {
             const FORMAT: ::core::option::Option<__tidings::Format> = #format;
             type Params = #params;
             type Pattern = #pattern;
+            type Kind = #kind;
             #payload
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                 #(#verify)*
@@ -177,6 +184,26 @@ fn payload(ident: &Ident) -> TokenStream {
     quote_spanned!(ident.span()=> type Payload = __tidings::Serde;)
 }
 
+/// What a handler's return value means.
+fn kind(message: &Message) -> TokenStream {
+    match &message.reply {
+        None => quote!(__tidings::Broadcast),
+        Some(Reply { ty, error: None }) => quote!(__tidings::Replies<#ty>),
+        Some(Reply { ty, error: Some(error) }) => quote!(__tidings::RepliesOr<#ty, #error>),
+    }
+}
+
+fn request(ident: &Ident, Reply { ty, error }: &Reply) -> TokenStream {
+    let error = error.as_ref().map_or_else(|| quote!(__tidings::NoError), |error| quote!(#error));
+    quote! {
+        #[automatically_derived]
+        impl __tidings::Request for #ident {
+            type Reply = #ty;
+            type Error = #error;
+        }
+    }
+}
+
 fn addressed_by_fields(message: &Message) -> TokenStream {
     let Message { ident, .. } = message;
     let write = message.write_steps(
@@ -187,81 +214,6 @@ fn addressed_by_fields(message: &Message) -> TokenStream {
         #[automatically_derived]
         impl __tidings::AddressedByFields for #ident {
             fn write_channel(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
-        }
-    }
-}
-
-/// The inherent functions: a user needs no trait in scope.
-fn verbs(message: &Message) -> TokenStream {
-    let pattern = message.pattern();
-    let params = message.params();
-    let Message { visibility, ident, template, .. } = message;
-    let arguments =
-        message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: impl __tidings::IntoParam<#ty>));
-    let values =
-        message.parameters().map(|Parameter { ident, .. }| quote!(#ident: __tidings::IntoParam::into_param(#ident),));
-    let nothing = message.parameters().map(|Parameter { ident, .. }| quote!(#ident: ::core::option::Option::None,));
-    let channel_documentation = format!("The address `{template}` with these parameters.");
-    let any_documentation =
-        format!("The pattern of all channels of `{template}`; its functions, named after the parameters, narrow it.");
-    let publish = publish(message);
-    quote! {
-        #[automatically_derived]
-        impl #ident {
-            #[doc = #channel_documentation]
-            #[must_use]
-            #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> {
-                __tidings::Address::from_params(#params { #(#values)* })
-            }
-
-            #[doc = #any_documentation]
-            #[must_use]
-            #visibility fn any() -> <Self as __tidings::Message>::Pattern {
-                #pattern { #(#nothing)* }
-            }
-
-            /// Publishes the message to an address, once the result is awaited.
-            #visibility fn publish_to<'a>(
-                &'a self,
-                address: impl __tidings::AddressOf<Self>,
-                bus: &'a __tidings::Bus,
-            ) -> __tidings::Publishing<'a, Self> {
-                __tidings::Publishing::to(self, __tidings::AddressOf::as_address(&address), bus)
-            }
-
-            #publish
-        }
-    }
-}
-
-/// `publish` and `address` where the fields say where to, and else a `publish` that says what to write.
-fn publish(message: &Message) -> TokenStream {
-    let params = message.params();
-    let Message { visibility, .. } = message;
-    if message.is_addressed_by_fields() {
-        let copies =
-            message.parameters().map(|Parameter { ident, constant, .. }| quote!(#ident: #constant.copy(&self.#ident),));
-        return quote! {
-            /// The address that the message's fields name.
-            #[must_use]
-            #visibility fn address(&self) -> __tidings::Address<Self> {
-                __tidings::Address::from_params(#params { #(#copies)* })
-            }
-
-            /// Publishes the message to the channel that its fields name, once the result is awaited.
-            #visibility fn publish<'a>(&'a self, bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self> {
-                __tidings::Publishing::by_fields(self, bus)
-            }
-        };
-    }
-    quote! {
-        // The lifetime keeps the bound from being checked before somebody calls the function.
-        #[doc(hidden)]
-        #visibility fn publish<'a>(&'a self, _bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self>
-        where
-            (): __tidings::CompleteChannel<'a, Self>,
-        {
-            __tidings::CompleteChannel::publishing(())
         }
     }
 }
@@ -295,6 +247,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 const FORMAT: ::core::option::Option<__tidings::Format> = ::core::option::Option::None;
                 type Params = __tidings::Stub;
                 type Pattern = __Pattern;
+                type Kind = __tidings::Broadcast;
                 #payload
                 fn verify(&self, _: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                     ::core::result::Result::Ok(())

@@ -19,6 +19,14 @@ pub(crate) struct Message {
     /// The template without types.
     pub(crate) template: String,
     pub(crate) segments: Vec<Segment>,
+    /// What `#[reply(…)]` says.
+    pub(crate) reply: Option<Reply>,
+}
+
+/// The answer to a request.
+pub(crate) struct Reply {
+    pub(crate) ty: Type,
+    pub(crate) error: Option<Type>,
 }
 
 pub(crate) enum Segment {

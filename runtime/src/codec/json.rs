@@ -43,6 +43,18 @@ impl Codec for Json {
     }
 }
 
+impl Json {
+    /// The metadata of an envelope of any type, whatever its `data` is.
+    pub(crate) fn metadata(payload: &[u8]) -> Option<Inbound<'_>> {
+        let text = str::from_utf8(payload).ok()?;
+        let mut seen = Seen::default();
+        let anything = Expected::new("", u32::MAX);
+        let seed = Envelope { expected: &anything, seen: &mut seen, message: PhantomData::<IgnoredAny> };
+        seed.deserialize(&mut serde_json::Deserializer::from_str(text)).ok()?;
+        Some(seen.inbound)
+    }
+}
+
 fn write_envelope<T: Serialize>(
     outbound: &Outbound<'_>,
     message: &T,
@@ -60,6 +72,18 @@ fn write_envelope<T: Serialize>(
     if !outbound.headers.is_empty() {
         payload.extend_from_slice(b",\"headers\":");
         serde_json::to_writer(&mut *payload, outbound.headers)?;
+    }
+    if let Some(exchange) = outbound.exchange {
+        payload.extend_from_slice(b",\"correlation_id\":");
+        serde_json::to_writer(&mut *payload, exchange.correlation_id)?;
+        if let Some(reply_to) = exchange.reply_to {
+            payload.extend_from_slice(b",\"reply_to\":");
+            serde_json::to_writer(&mut *payload, reply_to)?;
+        }
+        if let Some(deadline) = exchange.deadline {
+            payload.extend_from_slice(b",\"deadline\":");
+            payload.extend_from_slice(itoa::Buffer::new().format(deadline).as_bytes());
+        }
     }
     payload.extend_from_slice(b",\"data\":");
     serde_json::to_writer(&mut *payload, message)?;
@@ -164,6 +188,13 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
                     }
                 }
                 Member::Headers => self.seen.inbound.headers = members.next_value()?,
+                Member::CorrelationId => {
+                    self.seen.inbound.correlation_id = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+                }
+                Member::ReplyTo => {
+                    self.seen.inbound.reply_to = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+                }
+                Member::Deadline => self.seen.inbound.deadline = members.next_value::<Timestamp>()?.0,
                 Member::Data if self.seen.has_data => return Err(de::Error::duplicate_field("data")),
                 Member::Data => {
                     self.seen.has_data = true;
@@ -188,6 +219,9 @@ enum Member {
     Timestamp,
     Version,
     Headers,
+    CorrelationId,
+    ReplyTo,
+    Deadline,
     Data,
     #[serde(other)]
     Other,
@@ -288,7 +322,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::delivery::Headers;
+    use crate::{codec::Exchange, delivery::Headers};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Order {
@@ -309,7 +343,16 @@ mod tests {
     #[test]
     fn an_envelope_comes_back_whole() {
         let headers = Headers::from_iter([("trace", "a\"b")]);
-        let outbound = Outbound::new(Format::Envelope, ("Order", 2), "x-1", 1_700_000_000_123, &headers);
+        let exchange = Exchange { correlation_id: "c-1", reply_to: Some("answers"), deadline: Some(1_700_000_005_123) };
+        let outbound = Outbound {
+            format: Format::Envelope,
+            name: "Order",
+            version: 2,
+            id: "x-1",
+            timestamp: 1_700_000_000_123,
+            headers: &headers,
+            exchange: Some(exchange),
+        };
         let mut payload = Vec::new();
         Json::encode(&outbound, &order(), &mut payload).unwrap();
         let (message, inbound): (Order, _) = Json::decode(&EXPECTED, &payload).unwrap();
@@ -318,6 +361,9 @@ mod tests {
         assert_eq!(inbound.timestamp, Some(1_700_000_000_123));
         assert_eq!(inbound.version, Some(2));
         assert_eq!(inbound.headers, headers);
+        assert_eq!(inbound.correlation_id.as_deref(), Some("c-1"));
+        assert_eq!(inbound.reply_to.as_deref(), Some("answers"));
+        assert_eq!(inbound.deadline, Some(1_700_000_005_123));
     }
 
     #[test]

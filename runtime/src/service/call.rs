@@ -7,6 +7,7 @@ use std::{
     time::Duration,
 };
 
+use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
@@ -14,7 +15,9 @@ use crate::{
     delivery::Delivery,
     dispatch::LaneId,
     handler::Router,
-    outcome::{Outcome, Outgoing},
+    outcome::{Outcome, Outgoing, answer},
+    replies::Answer,
+    request::NoError,
     transport::frame::Frame,
 };
 
@@ -26,12 +29,20 @@ pub(crate) enum Ended {
     TimedOut,
 }
 
-/// Runs the handler of a route, and publishes what it wants published.
-pub(crate) async fn call<R: Router>(router: &R, bus: &Bus, route: usize, frame: Frame) -> Outcome {
+/// Runs the handler of a route, publishes what it wants published, and answers a request whose handler cannot.
+pub(crate) async fn call<R: Router>(router: &R, bus: &Bus, route: usize, frame: Frame) -> Ended {
     let mut delivery = Delivery::new(frame);
-    match router.dispatch(route, &mut delivery, bus).await {
-        Outcome::Publish(outgoing) => publish(bus, outgoing).await,
-        outcome => outcome,
+    let timeout = R::ROUTES[route].options().timeout;
+    let ended = Guarded { call: router.dispatch(route, &mut delivery, bus), timeout, timer: None };
+    match ended.await {
+        Ended::Returned(Outcome::Publish(outgoing)) => Ended::Returned(publish(bus, outgoing).await),
+        ended => {
+            if let Some(reason) = failure(&ended) {
+                let reason = reason.to_owned();
+                excuse(&mut delivery, bus, reason).await;
+            }
+            ended
+        }
     }
 }
 
@@ -42,6 +53,56 @@ async fn publish(bus: &Bus, outgoing: Vec<Outgoing>) -> Outcome {
         }
     }
     Outcome::Done
+}
+
+/// What is told of a call that ended without an answer: nothing that comes from the inside, unless it is meant to be told. Somebody
+/// else may want what a filter did not.
+fn failure(ended: &Ended) -> Option<&str> {
+    match ended {
+        Ended::Returned(Outcome::Done | Outcome::Publish(_) | Outcome::Expired | Outcome::Filtered) => None,
+        Ended::Returned(Outcome::Refused(reason)) => Some(reason),
+        Ended::Returned(Outcome::Failed(_)) => Some("the handler failed"),
+        Ended::Returned(Outcome::Rejected(rejection)) => Some(rejection.kind()),
+        Ended::Panicked => Some("the handler panicked"),
+        Ended::TimedOut => Some("the handler ran past its timeout"),
+    }
+}
+
+/// Tells whoever asked that there will be no answer. Nobody is told of a message that is no request.
+async fn excuse(delivery: &mut Delivery, bus: &Bus, reason: String) {
+    delivery.find_reply_to();
+    let answer: Outcome = answer::<(), NoError>(&Answer::Failure(reason), delivery, bus);
+    if let Outcome::Publish(outgoing) = answer {
+        // It is an excuse already: the requester's timeout says the rest.
+        let _ = publish(bus, outgoing).await;
+    }
+}
+
+pin_project! {
+    /// A call whose panic is a value, and which ends with its timeout. The timer exists once the call has to wait.
+    struct Guarded<F> {
+        #[pin]
+        call: F,
+        timeout: Option<Duration>,
+        timer: Option<Pin<Box<Sleep>>>,
+    }
+}
+
+impl<F: Future<Output = Outcome>> Future for Guarded<F> {
+    type Output = Ended;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
+        let guarded = self.project();
+        // The future is dropped after a panic and never polled again, so nobody sees a broken state of it.
+        match catch_unwind(AssertUnwindSafe(|| guarded.call.poll(context))) {
+            Ok(Poll::Ready(outcome)) => return Poll::Ready(Ended::Returned(outcome)),
+            Ok(Poll::Pending) => {}
+            Err(_) => return Poll::Ready(Ended::Panicked),
+        }
+        let Some(timeout) = *guarded.timeout else { return Poll::Pending };
+        let timer = guarded.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        timer.as_mut().poll(context).map(|()| Ended::TimedOut)
+    }
 }
 
 /// Memory for the future of one call, used again for the next.
@@ -73,29 +134,16 @@ impl<F> Slots<F> {
     }
 }
 
-/// Polls a call, and turns a panic into a value.
-pub(crate) fn poll_call<F: Future<Output = Outcome>>(slot: &mut Slot<F>, context: &mut Context<'_>) -> Poll<Ended> {
-    let Some(future) = slot.as_mut().as_pin_mut() else { return Poll::Ready(Ended::Panicked) };
-    // The future is dropped after a panic and never polled again, so nobody sees a broken state of it.
-    match catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
-        Ok(Poll::Ready(outcome)) => Poll::Ready(Ended::Returned(outcome)),
-        Ok(Poll::Pending) => Poll::Pending,
-        Err(_) => Poll::Ready(Ended::Panicked),
-    }
-}
-
 /// A call that waits, in the set of all that wait.
 pub(crate) struct Running<F> {
     slot: Option<Slot<F>>,
     route: usize,
     lane: LaneId,
-    timeout: Option<Pin<Box<Sleep>>>,
 }
 
 impl<F> Running<F> {
-    pub(crate) fn new(slot: Slot<F>, route: usize, lane: LaneId, timeout: Option<Duration>) -> Self {
-        let timeout = timeout.map(|timeout| Box::pin(tokio::time::sleep(timeout)));
-        Self { slot: Some(slot), route, lane, timeout }
+    pub(crate) fn new(slot: Slot<F>, route: usize, lane: LaneId) -> Self {
+        Self { slot: Some(slot), route, lane }
     }
 }
 
@@ -107,24 +155,23 @@ pub(crate) struct Finished<F> {
     pub(crate) ended: Ended,
 }
 
-impl<F: Future<Output = Outcome>> Future for Running<F> {
+impl<F: Future<Output = Ended>> Future for Running<F> {
     type Output = Finished<F>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished<F>> {
-        let running = &mut *self;
-        let Some(slot) = &mut running.slot else { return Poll::Pending };
-        let mut ended = poll_call(slot, context);
-        if let (Poll::Pending, Some(timeout)) = (&ended, &mut running.timeout) {
-            ended = timeout.as_mut().poll(context).map(|()| Ended::TimedOut);
-        }
-        match (ended, running.slot.take()) {
-            (Poll::Ready(ended), Some(slot)) => {
-                Poll::Ready(Finished { slot, route: running.route, lane: running.lane, ended })
-            }
-            (_, slot) => {
-                running.slot = slot;
+        let Some(mut slot) = self.slot.take() else { return Poll::Pending };
+        match poll_call(&mut slot, context) {
+            Poll::Ready(ended) => Poll::Ready(Finished { slot, route: self.route, lane: self.lane, ended }),
+            Poll::Pending => {
+                self.slot = Some(slot);
                 Poll::Pending
             }
         }
     }
+}
+
+/// Polls the call in a slot.
+pub(crate) fn poll_call<F: Future<Output = Ended>>(slot: &mut Slot<F>, context: &mut Context<'_>) -> Poll<Ended> {
+    // A slot is empty only before it is filled and after it is given back.
+    slot.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(context))
 }

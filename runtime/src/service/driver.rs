@@ -148,7 +148,7 @@ struct Engine<R, C, F> {
     channel: Vec<u8>,
 }
 
-impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Outcome>> Engine<R, C, F> {
+impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C, F> {
     async fn item(&mut self, item: Item) {
         match item {
             Item::Frame(frame) => {
@@ -168,12 +168,12 @@ impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Outcome>> Engine<R,
             self.channel.extend_from_slice(frame.channel());
             if options.spawn {
                 let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
-                return self.spawned.start(route, lane, frame, options.timeout);
+                return self.spawned.start(route, lane, frame);
             }
             let mut slot = self.slots.fill((self.make)(route, frame));
             let Poll::Ready(ended) = poll_fn(|context| Poll::Ready(poll_call(&mut slot, context))).await else {
                 let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
-                return self.running.push(Running::new(slot, route, lane, options.timeout));
+                return self.running.push(Running::new(slot, route, lane));
             };
             self.slots.give_back(slot);
             self.intake.settle(route, ended);
@@ -290,7 +290,8 @@ impl Intake {
         match ended {
             Ended::Returned(Outcome::Done | Outcome::Publish(_)) => counters.handled.add(1),
             Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
-            Ended::Returned(Outcome::Failed(error)) => {
+            Ended::Returned(Outcome::Expired) => counters.expired.add(1),
+            Ended::Returned(Outcome::Failed(error) | Outcome::Refused(error)) => {
                 counters.failed.add(1);
                 tracing::warn!(handler, template, error, "a handler failed");
             }
@@ -328,15 +329,9 @@ impl<R: Router> Spawned<R> {
         Self { router, bus, tasks: JoinSet::new(), calls: HashMap::new() }
     }
 
-    fn start(&mut self, route: usize, lane: LaneId, frame: Frame, timeout: Option<Duration>) {
+    fn start(&mut self, route: usize, lane: LaneId, frame: Frame) {
         let (router, bus) = (Arc::clone(&self.router), self.bus.clone());
-        let task = self.tasks.spawn(async move {
-            let call = call(&*router, &bus, route, frame);
-            match timeout {
-                None => Ended::Returned(call.await),
-                Some(timeout) => tokio::time::timeout(timeout, call).await.map_or(Ended::TimedOut, Ended::Returned),
-            }
-        });
+        let task = self.tasks.spawn(async move { call(&*router, &bus, route, frame).await });
         self.calls.insert(task.id(), (route, lane));
     }
 

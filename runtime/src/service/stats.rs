@@ -38,6 +38,8 @@ pub struct HandlerStats {
     pub rejected: u64,
     /// Messages that the filter did not want.
     pub filtered: u64,
+    /// Requests that were reached after their deadline, and not handled.
+    pub expired: u64,
     /// Messages dropped because too many waited.
     pub dropped: u64,
 }
@@ -59,6 +61,7 @@ pub(crate) struct HandlerCounters {
     pub(crate) timed_out: Counter,
     pub(crate) rejected: Counter,
     pub(crate) filtered: Counter,
+    pub(crate) expired: Counter,
     pub(crate) dropped: Counter,
 }
 
@@ -101,6 +104,7 @@ impl Counters {
             timed_out: counters.timed_out.value(),
             rejected: counters.rejected.value(),
             filtered: counters.filtered.value(),
+            expired: counters.expired.value(),
             dropped: counters.dropped.value(),
         });
         ServiceStats {

@@ -4,6 +4,7 @@
 
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, Waker},
 };
@@ -51,13 +52,16 @@ pub(crate) struct Bounds {
 }
 
 /// See the module's documentation.
-#[derive(Debug)]
 pub(crate) struct Inbox {
     bounds: Bounds,
     overflow: Overflow,
     state: Mutex<State>,
     space: Notify,
+    direct: Option<Direct>,
 }
+
+/// Takes items in the reader's task, instead of a consumer in a task of its own: for what is quick and never waits.
+type Direct = Box<dyn Fn(Item) + Send + Sync>;
 
 #[derive(Debug, Default)]
 struct State {
@@ -80,11 +84,21 @@ const BATCHES_BEFORE_COPYING: usize = 16;
 
 impl Inbox {
     pub(crate) fn new(bounds: Bounds, overflow: Overflow) -> Self {
-        Self { bounds, overflow, state: Mutex::default(), space: Notify::new() }
+        Self { bounds, overflow, state: Mutex::default(), space: Notify::new(), direct: None }
+    }
+
+    /// An inbox that holds nothing: every item goes to `take` at once, in the reader's task.
+    pub(crate) fn direct(take: impl Fn(Item) + Send + Sync + 'static) -> Self {
+        let bounds = Bounds { messages: 0, bytes: 0 };
+        Self { direct: Some(Box::new(take)), ..Self::new(bounds, Overflow::DropOldest) }
     }
 
     /// Puts a batch in, in order, and empties `batch`. Returns whether the inbox wants the reader to wait.
     pub(crate) fn push(&self, batch: &mut Vec<Item>) -> bool {
+        if let Some(take) = &self.direct {
+            batch.drain(..).for_each(take);
+            return false;
+        }
         let mut state = self.lock();
         if state.closed {
             batch.clear();
@@ -179,6 +193,21 @@ impl Inbox {
     }
 }
 
+/// The bytes with which an item counts as a message. Gaps and refusals are news, not load.
+fn load(item: &Item) -> Option<usize> {
+    match item {
+        Item::Frame(frame) => Some(frame.size()),
+        Item::Oversized { channel, .. } => Some(channel.len()),
+        Item::Gap(_) | Item::Lagged(_) | Item::Refused(_) => None,
+    }
+}
+
+impl fmt::Debug for Inbox {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Inbox").field("bounds", &self.bounds).finish_non_exhaustive()
+    }
+}
+
 impl State {
     fn push(&mut self, item: Item) {
         match (&item, self.items.back_mut()) {
@@ -187,11 +216,12 @@ impl State {
                 last.lasted += gap.lasted;
                 return;
             }
-            (Item::Frame(frame), _) => {
-                self.bytes += frame.size();
-                self.messages += 1;
+            _ => {
+                if let Some(bytes) = load(&item) {
+                    self.bytes += bytes;
+                    self.messages += 1;
+                }
             }
-            _ => {}
         }
         self.items.push_back(item);
     }
@@ -203,15 +233,15 @@ impl State {
     fn drop_oldest(&mut self, bounds: Bounds) {
         let mut keep = Vec::new();
         while self.exceeds(bounds) && self.messages > 1 {
-            match self.items.pop_front() {
-                Some(Item::Frame(frame)) => {
-                    self.bytes -= frame.size();
+            let Some(item) = self.items.pop_front() else { break };
+            match load(&item) {
+                Some(bytes) => {
+                    self.bytes -= bytes;
                     self.messages -= 1;
                     self.lagged += 1;
                 }
-                // Gaps and refusals are news, not load: they stay.
-                Some(item) => keep.push(item),
-                None => break,
+                // News stays.
+                None => keep.push(item),
             }
         }
         for item in keep.into_iter().rev() {
@@ -222,8 +252,8 @@ impl State {
     fn take(&mut self, items: &mut VecDeque<Item>, limit: usize) {
         for _ in 0..limit {
             let Some(item) = self.items.pop_front() else { break };
-            if let Item::Frame(frame) = &item {
-                self.bytes -= frame.size();
+            if let Some(bytes) = load(&item) {
+                self.bytes -= bytes;
                 self.messages -= 1;
             }
             items.push_back(item);

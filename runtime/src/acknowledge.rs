@@ -1,0 +1,120 @@
+//! Publishing that waits until subscribers have handled the message.
+
+use std::{fmt, future::IntoFuture, time::Duration};
+
+use crate::{
+    bus::{Bus, now},
+    codec::{Codec, Exchange, Json},
+    delivery::Headers,
+    error::AcknowledgeError,
+    future::BusFuture,
+    message::Message,
+    replies::{ANSWER, Answer, Arrived},
+    request::NoError,
+    transport::frame::Frame,
+};
+
+/// A publish that waits until subscribers have handled the message. `publish(&bus).acknowledged_within(…)` makes one.
+#[must_use = "nothing is published until this is awaited"]
+pub struct Acknowledging<'a, M> {
+    bus: &'a Bus,
+    message: &'a M,
+    headers: Headers,
+    /// With the namespace.
+    channel: String,
+    timeout: Duration,
+    wanted: usize,
+}
+
+/// Who has handled a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Acknowledged {
+    /// How many handlers have handled it: at least as many as were waited for.
+    pub handlers: usize,
+    /// Why others did not, in their handlers' words, in the order in which they said so.
+    pub refusals: Vec<String>,
+}
+
+impl<'a, M: Message> Acknowledging<'a, M> {
+    pub(crate) fn new(bus: &'a Bus, message: &'a M, headers: Headers, channel: String, timeout: Duration) -> Self {
+        Self { bus, message, headers, channel, timeout, wanted: 1 }
+    }
+
+    /// Waits for so many handlers, at least 1. Default: 1.
+    pub fn at_least(mut self, handlers: usize) -> Self {
+        self.wanted = handlers.max(1);
+        self
+    }
+
+    async fn run(self) -> Result<Acknowledged, AcknowledgeError> {
+        let (template, timeout) = (M::TEMPLATE.text(), self.timeout);
+        let mut acknowledged = Acknowledged { handlers: 0, refusals: Vec::new() };
+        match tokio::time::timeout(timeout, self.exchange(&mut acknowledged)).await {
+            Ok(result) => result.map(|()| acknowledged),
+            Err(_) => Err(AcknowledgeError::TimedOut { template, timeout, acknowledged }),
+        }
+    }
+
+    /// Collects answers until there are enough of them, or there cannot be enough any more.
+    async fn exchange(self, acknowledged: &mut Acknowledged) -> Result<(), AcknowledgeError> {
+        let template = M::TEMPLATE.text();
+        let replies = self.bus.replies().await?;
+        let mut waiter = replies.wait_for_many();
+        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let exchange = Exchange {
+            correlation_id: &waiter.correlation_id,
+            reply_to: Some(replies.channel()),
+            deadline: Some(now().saturating_add(timeout)),
+        };
+        let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
+        let receivers = self.bus.send(outgoing).await?.receivers;
+        if receivers == Some(0) {
+            return Err(AcknowledgeError::NobodyListens { template });
+        }
+        loop {
+            match waiter.next().await {
+                Arrived::ConnectionLost => return Err(AcknowledgeError::ConnectionLost { template }),
+                Arrived::Answer(frame) => note(&frame, acknowledged),
+            }
+            if acknowledged.handlers >= self.wanted {
+                return Ok(());
+            }
+            // One connection may serve several handlers, so fewer refusals than receivers say nothing.
+            let refused = u64::try_from(acknowledged.refusals.len()).unwrap_or(u64::MAX);
+            if acknowledged.handlers == 0 && receivers.is_some_and(|receivers| refused >= receivers) {
+                return Err(AcknowledgeError::Refused {
+                    template,
+                    refusals: std::mem::take(&mut acknowledged.refusals),
+                });
+            }
+        }
+    }
+}
+
+fn note(frame: &Frame, acknowledged: &mut Acknowledged) {
+    match Json::decode::<Answer<(), NoError>>(&ANSWER, frame.payload()) {
+        Ok((Answer::Ok(()), _)) => acknowledged.handlers += 1,
+        Ok((Answer::Failure(reason), _)) => acknowledged.refusals.push(reason),
+        Ok((Answer::Error(never), _)) => match never {},
+        Err(error) => acknowledged.refusals.push(format!("an answer that cannot be read: {error}")),
+    }
+}
+
+impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {
+    type Output = Result<Acknowledged, AcknowledgeError>;
+    type IntoFuture = BusFuture<'a, Self::Output>;
+
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the acknowledgements; the message may be published and handled all the same.
+    fn into_future(self) -> Self::IntoFuture {
+        BusFuture::new(self.run())
+    }
+}
+
+impl<M> fmt::Debug for Acknowledging<'_, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Acknowledging").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,203 @@
+//! One inbox for all answers of a bus, and who waits for which.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, RandomState},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::{
+    bus::Bus,
+    codec::{Expected, Json},
+    error::SubscribeError,
+    transport::{
+        Attachment, NameKind,
+        frame::Frame,
+        inbox::{Inbox, Item},
+    },
+};
+
+/// The `data` of an answer on the wire.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer<R, E> {
+    /// The reply, or that the message was handled.
+    Ok(R),
+    /// The handler's typed error.
+    Error(E),
+    /// Anything else that went wrong.
+    Failure(String),
+}
+
+/// The wire name of answers.
+pub(crate) const ANSWER: Expected = Expected::new("reply", 1);
+
+/// The inbox of a bus's answers. It lives as long as the bus, on the subscription connection that everything else shares.
+pub(crate) struct Replies {
+    /// With the namespace.
+    channel: String,
+    waiters: Arc<Waiters>,
+    _attachment: Attachment,
+}
+
+#[derive(Default)]
+struct Waiters {
+    by_id: Mutex<HashMap<u64, Waiting>>,
+    /// Keyed at random, so that nobody can guess the id of a request that was not sent to them.
+    ids: RandomState,
+    next: AtomicU64,
+    /// Answers that nobody waits for any more, or ever did.
+    unexpected: AtomicU64,
+}
+
+/// What a waiter gets.
+pub(crate) enum Arrived {
+    Answer(Frame),
+    ConnectionLost,
+}
+
+/// Who waits.
+enum Waiting {
+    ForOne(oneshot::Sender<Arrived>),
+    ForMany(mpsc::Sender<Arrived>),
+}
+
+/// Answers that one waiter for many has not taken yet. Beyond that they are counted as unexpected: a waiter that is polled takes
+/// them faster than a connection brings them.
+const MANY: usize = 1_024;
+
+impl Replies {
+    /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
+    pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
+        let local = format!("tidings:replies:{name}");
+        let channel = bus.channel(|channel| channel.literal(&local));
+        let waiters = Arc::new(Waiters::default());
+        let take = Arc::clone(&waiters);
+        let inbox = Arc::new(Inbox::direct(move |item| take.take(item)));
+        let attachment = bus.attach(inbox, vec![(local, NameKind::Channel)]).await?;
+        Ok(Self { channel, waiters, _attachment: attachment })
+    }
+
+    /// The channel for answers, with the namespace.
+    pub(crate) fn channel(&self) -> &str {
+        &self.channel
+    }
+
+    /// Waits for one answer.
+    pub(crate) fn wait_for_one(&self) -> Waiter<oneshot::Receiver<Arrived>> {
+        let (done, arrived) = oneshot::channel();
+        self.register(Waiting::ForOne(done), arrived)
+    }
+
+    /// Waits for answers until the waiter is dropped.
+    pub(crate) fn wait_for_many(&self) -> Waiter<mpsc::Receiver<Arrived>> {
+        let (done, arrived) = mpsc::channel(MANY);
+        self.register(Waiting::ForMany(done), arrived)
+    }
+
+    fn register<T>(&self, waiting: Waiting, arrived: T) -> Waiter<T> {
+        let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
+        let id = self.waiters.ids.hash_one(number);
+        self.waiters.lock().insert(id, waiting);
+        Waiter { id, correlation_id: format!("{id:016x}"), arrived, waiters: Arc::clone(&self.waiters) }
+    }
+
+    /// How many requests wait for an answer.
+    pub(crate) fn pending(&self) -> usize {
+        self.waiters.lock().len()
+    }
+
+    /// How many answers came that nobody waited for: late, double or forged.
+    pub(crate) fn unexpected(&self) -> u64 {
+        self.waiters.unexpected.load(Ordering::Relaxed)
+    }
+}
+
+impl Waiters {
+    fn take(&self, item: Item) {
+        match item {
+            Item::Frame(frame) => self.answer(frame),
+            // An answer that is too large has no id that could be read; whoever waits for it times out.
+            Item::Oversized { .. } => self.note_unexpected(),
+            Item::Gap(_) | Item::Refused(_) => self.connection_lost(),
+            Item::Lagged(_) => {}
+        }
+    }
+
+    fn answer(&self, mut frame: Frame) {
+        let Some(id) = correlation_id(&frame) else { return self.note_unexpected() };
+        // The waiter may hold the answer for long, and shall not hold the whole read buffer.
+        frame.compact();
+        let mut by_id = self.lock();
+        let taken = match by_id.get(&id) {
+            Some(Waiting::ForMany(waiter)) => waiter.try_send(Arrived::Answer(frame)).is_ok(),
+            Some(Waiting::ForOne(_)) => match by_id.remove(&id) {
+                Some(Waiting::ForOne(waiter)) => waiter.send(Arrived::Answer(frame)).is_ok(),
+                _ => false,
+            },
+            None => false,
+        };
+        drop(by_id);
+        if !taken {
+            self.note_unexpected();
+        }
+    }
+
+    /// Nobody knows what has become of what waits.
+    fn connection_lost(&self) {
+        for (_, waiting) in self.lock().drain() {
+            // A waiter that has gone in this moment, or that is flooded, learns it from its closed channel.
+            match waiting {
+                Waiting::ForOne(waiter) => drop(waiter.send(Arrived::ConnectionLost)),
+                Waiting::ForMany(waiter) => drop(waiter.try_send(Arrived::ConnectionLost)),
+            }
+        }
+    }
+
+    fn note_unexpected(&self) {
+        self.unexpected.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!("an answer arrived that nobody waits for");
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+        self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn correlation_id(frame: &Frame) -> Option<u64> {
+    let inbound = Json::metadata(frame.payload())?;
+    let id = inbound.correlation_id?;
+    (id.len() == 16).then(|| u64::from_str_radix(&id, 16).ok()).flatten()
+}
+
+/// Somebody who waits for answers. Dropping it forgets the wait.
+pub(crate) struct Waiter<T> {
+    id: u64,
+    pub(crate) correlation_id: String,
+    arrived: T,
+    waiters: Arc<Waiters>,
+}
+
+impl Waiter<oneshot::Receiver<Arrived>> {
+    pub(crate) async fn answer(&mut self) -> Arrived {
+        (&mut self.arrived).await.unwrap_or(Arrived::ConnectionLost)
+    }
+}
+
+impl Waiter<mpsc::Receiver<Arrived>> {
+    pub(crate) async fn next(&mut self) -> Arrived {
+        self.arrived.recv().await.unwrap_or(Arrived::ConnectionLost)
+    }
+}
+
+impl<T> Drop for Waiter<T> {
+    fn drop(&mut self) {
+        self.waiters.lock().remove(&self.id);
+    }
+}

@@ -1,0 +1,156 @@
+//! Requests: a message that is answered with a typed reply.
+
+use std::{fmt, future::IntoFuture, time::Duration};
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::{
+    bus::{Bus, now},
+    channel::{Address, Params},
+    codec::{Codec, Exchange, Json},
+    delivery::Headers,
+    error::RequestError,
+    future::BusFuture,
+    message::{AddressedByFields, Message},
+    replies::{ANSWER, Answer, Arrived},
+    transport::frame::Frame,
+};
+
+/// A message that is answered: `#[reply(Quote, error = QuoteError)]` makes it one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request",
+    label = "not answered",
+    note = "write `#[reply(Type)]` or `#[reply(Type, error = ErrorType)]` on `{Self}`"
+)]
+pub trait Request: Message {
+    /// The answer.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+    /// The error that a handler may answer instead.
+    type Error: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// What `request` asks of a request whose parameters are not all fields. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not say where to send the request: not every parameter of its channel is a field",
+    label = "the channel is incomplete",
+    note = "write `message.request_to({M}::channel(…), &bus)`"
+)]
+pub trait CompleteRequest<'a, M> {
+    fn incomplete(self) -> Requesting<'a, M>;
+}
+
+/// The error of a request whose handler never answers with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoError {}
+
+impl fmt::Display for NoError {
+    fn fmt(&self, _formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for NoError {}
+
+/// How long a request waits for its answer if nothing else is said.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A request that is sent when it is awaited.
+#[must_use = "nothing is sent until this is awaited"]
+pub struct Requesting<'a, M> {
+    bus: &'a Bus,
+    message: &'a M,
+    headers: Headers,
+    /// With the namespace.
+    channel: String,
+    timeout: Duration,
+}
+
+impl<'a, M: Request> Requesting<'a, M> {
+    #[doc(hidden)]
+    pub fn by_fields(message: &'a M, bus: &'a Bus) -> Self
+    where
+        M: AddressedByFields,
+    {
+        let channel = bus.channel(|channel| message.write_channel(channel));
+        Self { bus, message, headers: Headers::default(), channel, timeout: TIMEOUT }
+    }
+
+    #[doc(hidden)]
+    pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
+        let channel = bus.channel(|channel| address.write(channel));
+        Self { bus, message, headers: Headers::default(), channel, timeout: TIMEOUT }
+    }
+
+    /// How long to wait for the answer, sending included. Default: 5 s. It travels with the request: a handler that is reached
+    /// later does not run.
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Sets a header.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.set(name, value);
+        self
+    }
+
+    async fn run(self) -> Result<M::Reply, RequestError<M::Error>> {
+        let (template, timeout) = (M::TEMPLATE.text(), self.timeout);
+        match tokio::time::timeout(timeout, self.exchange()).await {
+            Ok(result) => result,
+            Err(_) => Err(RequestError::TimedOut { template, timeout }),
+        }
+    }
+
+    async fn exchange(self) -> Result<M::Reply, RequestError<M::Error>> {
+        let template = M::TEMPLATE.text();
+        let replies = self.bus.replies().await?;
+        let mut waiter = replies.wait_for_one();
+        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let exchange = Exchange {
+            correlation_id: &waiter.correlation_id,
+            reply_to: Some(replies.channel()),
+            deadline: Some(now().saturating_add(timeout)),
+        };
+        let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
+        let receipt = self.bus.send(outgoing).await?;
+        if receipt.receivers == Some(0) {
+            return Err(RequestError::NobodyListens { template });
+        }
+        match waiter.answer().await {
+            Arrived::Answer(frame) => decode::<M>(&frame),
+            Arrived::ConnectionLost => Err(RequestError::ConnectionLost { template }),
+        }
+    }
+}
+
+impl<'a, M: Request> IntoFuture for Requesting<'a, M> {
+    type Output = Output<M>;
+    type IntoFuture = BusFuture<'a, Output<M>>;
+
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the answer; the request may be handled all the same.
+    fn into_future(self) -> Self::IntoFuture {
+        BusFuture::new(self.run())
+    }
+}
+
+impl<M> fmt::Debug for Requesting<'_, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Requesting").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Error>>;
+
+fn decode<M: Request>(frame: &Frame) -> Output<M> {
+    let template = M::TEMPLATE.text();
+    match Json::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
+        Ok((Answer::Ok(reply), _)) => Ok(reply),
+        Ok((Answer::Error(error), _)) => Err(RequestError::Answered(error)),
+        Ok((Answer::Failure(reason), _)) => Err(RequestError::Failed { template, reason }),
+        Err(error) => Err(RequestError::InvalidAnswer { template, reason: error.to_string() }),
+    }
+}

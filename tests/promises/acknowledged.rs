@@ -1,0 +1,98 @@
+//! An acknowledged publish returns once handlers have handled the message, or says who could not.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tidings::{AcknowledgeError, Message, Publish, router};
+use tidings_tests::{Recorder, on_both};
+
+use crate::support::SOON;
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("prices:<sku>")]
+struct PriceChanged {
+    sku: String,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("labels:<sku>")]
+struct LabelPrinted {
+    sku: String,
+}
+
+struct Shelf {
+    done: Recorder<String>,
+}
+
+#[router]
+impl Shelf {
+    #[handler(filter = price.sku != "unwanted")]
+    async fn price(&self, price: PriceChanged) -> Result<Publish<LabelPrinted>, String> {
+        match price.sku.as_str() {
+            "bad" => Err("this shelf has no room".to_owned()),
+            "panic" => panic!("a handler of a test panics, as it should"),
+            _ => {
+                tokio::task::yield_now().await;
+                self.done.record(price.sku.clone());
+                Ok(Publish::new(LabelPrinted { sku: price.sku }))
+            }
+        }
+    }
+}
+
+fn shelf() -> (Shelf, Recorder<String>) {
+    let done = Recorder::new();
+    (Shelf { done: done.clone() }, done)
+}
+
+fn price(sku: &str) -> PriceChanged {
+    PriceChanged { sku: sku.to_owned() }
+}
+
+on_both! {
+    async fn it_returns_once_the_message_has_been_handled(world: World) {
+        let (server, client) = (world.bus().await, world.bus().await);
+        let (shelf, done) = shelf();
+        let _service = server.serve(shelf).await.unwrap();
+        let acknowledged = price("engine").publish(&client).acknowledged_within(SOON).await.unwrap();
+        assert_eq!(acknowledged.handlers, 1);
+        assert_eq!(done.all(), ["engine"]);
+    }
+
+    async fn it_waits_for_as_many_as_are_asked_for(world: World) {
+        let bus = world.bus().await;
+        let _one = bus.serve(shelf().0).await.unwrap();
+        let _two = world.bus().await.serve(shelf().0).await.unwrap();
+        let acknowledged = price("engine").publish(&bus).acknowledged_within(SOON).at_least(2).await.unwrap();
+        assert_eq!(acknowledged.handlers, 2);
+        let three = price("engine").publish(&bus).acknowledged_within(Duration::from_millis(200)).at_least(3).await;
+        match three {
+            Err(AcknowledgeError::TimedOut { acknowledged, .. }) => assert_eq!(acknowledged.handlers, 2),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    async fn a_refusal_carries_the_handlers_error(world: World) {
+        let bus = world.bus().await;
+        let _service = bus.serve(shelf().0).await.unwrap();
+        for (sku, expected) in [("bad", "this shelf has no room"), ("panic", "the handler panicked")] {
+            match price(sku).publish(&bus).acknowledged_within(SOON).await {
+                Err(AcknowledgeError::Refused { refusals, .. }) => assert_eq!(refusals, [expected]),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    async fn nobody_there_is_known_at_once_and_a_filter_is_silent(world: World) {
+        let bus = world.bus().await;
+        let nobody = price("engine").publish(&bus).acknowledged_within(SOON).await;
+        assert!(matches!(nobody, Err(AcknowledgeError::NobodyListens { .. })), "{nobody:?}");
+        let _service = bus.serve(shelf().0).await.unwrap();
+        let unwanted = price("unwanted").publish(&bus).acknowledged_within(Duration::from_millis(200)).await;
+        match unwanted {
+            Err(AcknowledgeError::TimedOut { acknowledged, .. }) => assert!(acknowledged.refusals.is_empty()),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(bus.stats().pending_requests, 0);
+    }
+}
