@@ -36,7 +36,7 @@ pub use self::{
     delivery::{Delivery, Headers},
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
-    handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
