@@ -3,11 +3,11 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod codec;
 pub mod testing;
 
 mod acknowledge;
 mod bus;
-mod codec;
 mod config;
 mod delivery;
 mod dispatch;
@@ -57,7 +57,7 @@ pub mod __private {
             Shape, Template,
             address::{AddressOf, Parameter, parameter, rest_parameter},
         },
-        codec::Format,
+        codec::{ByBus, Json, Plain},
         delivery::Delivery,
         error::AddressError,
         handler::{
