@@ -23,6 +23,8 @@ mod json;
 #[cfg(feature = "messagepack")]
 mod messagepack;
 mod redis_toolkit;
+#[cfg(any(feature = "cbor", feature = "messagepack"))]
+mod scan;
 
 use std::borrow::Cow;
 
@@ -297,3 +299,6 @@ pub enum DecodeError {
     #[error("an envelope of the newer version {0}")]
     NewerVersion(u64),
 }
+
+#[cfg(test)]
+mod tests;

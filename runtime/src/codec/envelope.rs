@@ -205,10 +205,6 @@ pub(super) fn shorten(name: &str) -> String {
     name.chars().take(64).collect()
 }
 
-/// The same depth that serde_json allows: far less than a stack holds, more than a message has.
-#[cfg(any(feature = "cbor", feature = "messagepack"))]
-pub(super) const DEPTH_MAX: usize = 128;
-
 /// An envelope that is being written.
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 #[derive(serde::Serialize)]
@@ -248,19 +244,19 @@ impl<'a, T> Written<'a, T> {
 
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 impl<'de> Seen<'de> {
-    /// The message of an envelope, or what `plain` reads where the payload was none. Both come with the number of bytes left over.
+    /// The message of an envelope, or what `plain` reads where the payload was none.
     pub(super) fn settle<T>(
         mut self,
         read: Result<Option<T>, String>,
         rest: usize,
-        plain: impl FnOnce() -> Result<(T, usize), String>,
+        plain: impl FnOnce() -> Result<T, String>,
     ) -> Result<(T, Inbound<'de>), DecodeError> {
         let is_envelope = self.is_envelope();
         if let Some(refusal) = self.refusal.take().filter(|_| is_envelope) {
             return Err(refusal);
         }
-        let (message, rest) = match read {
-            Ok(Some(message)) if is_envelope => (message, rest),
+        let message = match read {
+            Ok(Some(message)) if is_envelope => message,
             Err(error) if is_envelope => return Err(DecodeError::Invalid(error)),
             _ => {
                 self.inbound = Inbound::default();

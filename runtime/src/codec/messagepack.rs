@@ -2,6 +2,7 @@
 
 use std::marker::PhantomData;
 
+use rmp_serde::Deserializer;
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeSeed, IgnoredAny},
@@ -9,7 +10,8 @@ use serde::{
 
 use crate::codec::{
     Codec, DecodeError, Expected, Inbound, Outbound,
-    envelope::{DEPTH_MAX, Envelope, Seen, Written},
+    envelope::{Envelope, Seen, Written},
+    scan::{Head, NO_ITEM, Scanner, rest_after_item},
 };
 
 /// [MessagePack](https://msgpack.org): the standard envelope as a map with the members that it has in JSON. The message alone is understood too.
@@ -29,27 +31,45 @@ impl Codec for MessagePack {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
+        let rest = rest_after_item(payload, head).map_err(|reason| DecodeError::Invalid(reason.to_owned()))?;
         let mut seen = Seen::default();
-        let mut deserializer = deserializer(payload);
-        let read = Envelope { expected, seen: &mut seen, message: PhantomData }.deserialize(&mut deserializer);
-        let rest = deserializer.get_ref().len();
-        seen.settle(read.map_err(|error| error.to_string()), rest, || {
-            let mut deserializer = self::deserializer(payload);
-            let message = T::deserialize(&mut deserializer).map_err(|error| error.to_string())?;
-            Ok((message, deserializer.get_ref().len()))
-        })
+        let seed = Envelope { expected, seen: &mut seen, message: PhantomData };
+        let read = seed.deserialize(&mut Deserializer::from_read_ref(payload)).map_err(|error| error.to_string());
+        seen.settle(read, rest, || rmp_serde::from_slice(payload).map_err(|error| error.to_string()))
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        rest_after_item(payload, head).ok()?;
         let mut seen = Seen::default();
         let seed = Envelope { expected: &Expected::ANYTHING, seen: &mut seen, message: PhantomData::<IgnoredAny> };
-        seed.deserialize(&mut deserializer(payload)).ok()?;
+        seed.deserialize(&mut Deserializer::from_read_ref(payload)).ok()?;
         Some(seen.inbound)
     }
 }
 
-fn deserializer(payload: &[u8]) -> rmp_serde::Deserializer<rmp_serde::decode::ReadRefReader<'_, [u8]>> {
-    let mut deserializer = rmp_serde::Deserializer::from_read_ref(payload);
-    deserializer.set_max_depth(DEPTH_MAX);
-    deserializer
+fn head(scanner: &mut Scanner<'_>) -> Result<Head, &'static str> {
+    let first = scanner.byte()?;
+    match first {
+        0x00..=0x7f | 0xc0 | 0xc2 | 0xc3 | 0xe0..=0xff => Ok(Head::Leaf),
+        0x80..=0x8f => Ok(Head::Items(2 * u64::from(first & 0x0f))),
+        0x90..=0x9f => Ok(Head::Items(u64::from(first & 0x0f))),
+        0xa0..=0xbf => scanner.leaf(u64::from(first & 0x1f)),
+        0xc1 => Err(NO_ITEM),
+        0xc4..=0xc6 => counted(scanner, first - 0xc4, 0),
+        // An extension has its type beside its length.
+        0xc7..=0xc9 => counted(scanner, first - 0xc7, 1),
+        0xca | 0xcb => scanner.leaf(4 << (first - 0xca)),
+        0xcc..=0xcf => scanner.leaf(1 << (first - 0xcc)),
+        0xd0..=0xd3 => scanner.leaf(1 << (first - 0xd0)),
+        0xd4..=0xd8 => scanner.leaf(1 + (1 << (first - 0xd4))),
+        0xd9..=0xdb => counted(scanner, first - 0xd9, 0),
+        0xdc | 0xdd => Ok(Head::Items(scanner.number(2 << (first - 0xdc))?)),
+        0xde | 0xdf => Ok(Head::Items(2 * scanner.number(2 << (first - 0xde))?)),
+    }
+}
+
+/// Bytes whose number stands before them, in 1, 2 or 4 bytes.
+fn counted(scanner: &mut Scanner<'_>, size: u8, more: u64) -> Result<Head, &'static str> {
+    let length = scanner.number(1 << size)?;
+    scanner.leaf(length + more)
 }
