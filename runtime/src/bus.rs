@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::IntoFuture,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc,
@@ -14,6 +15,7 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::{
+    batch::Batch,
     channel::{ChannelWriter, Selector},
     codec::{Codec, Exchange, Format, Outbound},
     config::{Config, Reconnect},
@@ -21,7 +23,7 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
-    message::{Message, written},
+    message::{AddressedByFields, Message, written},
     outcome::Outgoing,
     publish::Receipt,
     replies::Replies,
@@ -131,6 +133,23 @@ impl Bus {
         BusFuture::new(Service::start(self.clone(), router))
     }
 
+    /// Starts a batch: messages, also of different types, that are published in one round trip.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
+    }
+
+    /// Publishes messages of one type in one round trip, in order, with a result for each.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
+    pub fn publish_all<'m, M: AddressedByFields>(
+        &self,
+        messages: impl IntoIterator<Item = &'m M>,
+    ) -> BusFuture<'_, Vec<Result<Receipt, PublishError>>> {
+        messages.into_iter().fold(self.batch(), Batch::push).into_future()
+    }
+
     /// How the bus is connected.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -199,6 +218,39 @@ impl Bus {
         }
     }
 
+    /// Sends what could be encoded, in order, and puts the results where the errors leave room.
+    pub(crate) async fn send_all(
+        &self,
+        messages: Vec<Result<Outgoing, PublishError>>,
+    ) -> Vec<Result<Receipt, PublishError>> {
+        let mut templates = Vec::with_capacity(messages.len());
+        let mut sendable = Vec::with_capacity(messages.len());
+        for message in messages {
+            templates.push(message.map(|Outgoing { template, channel, payload }| {
+                sendable.push((channel, payload));
+                template
+            }));
+        }
+        let mut answers = Vec::with_capacity(sendable.len());
+        let mut sendable = sendable.into_iter();
+        while sendable.len() > 0 {
+            let part = sendable.by_ref().take(BATCH_PART).collect();
+            answers.append(&mut self.shared.transport.publish_all(part).await);
+        }
+        let mut answers = answers.into_iter();
+        let mut result =
+            |template: Result<&'static str, PublishError>| match template.map(|template| (template, answers.next())) {
+                Err(error) => Err(error),
+                Ok((_, Some(Ok(receivers)))) => Ok(Receipt { receivers }),
+                Ok((template, Some(Err(failure)))) => Err(failed(template, failure)),
+                Ok((template, None)) => {
+                    let reason = "the transport gave no answer".to_owned();
+                    Err(PublishError::ConnectionLost { template, reason })
+                }
+            };
+        templates.into_iter().map(&mut result).collect()
+    }
+
     /// The inbox for answers: subscribed and confirmed before the first request leaves.
     pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');
@@ -258,6 +310,10 @@ pub(crate) struct Draft<'a> {
     pub(crate) headers: &'a Headers,
     pub(crate) exchange: Option<Exchange<'a>>,
 }
+
+/// Messages of a batch that are sent before their answers are awaited: a larger batch is cut into parts, so that neither side holds more
+/// than so many answers.
+const BATCH_PART: usize = 10_000;
 
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;

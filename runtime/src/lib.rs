@@ -7,6 +7,7 @@ pub mod codec;
 pub mod testing;
 
 mod acknowledge;
+mod batch;
 mod bus;
 mod config;
 mod delivery;
@@ -27,6 +28,7 @@ mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
+    batch::Batch,
     bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
@@ -34,7 +36,7 @@ pub use self::{
     delivery::{Delivery, Headers},
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
-    handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},

@@ -11,6 +11,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use tokio::sync::Notify;
 
 use crate::{
@@ -107,6 +108,11 @@ impl Transport for Memory {
             }
         }
         Ok(Some(receivers))
+    }
+
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        // Each is published at its first poll, and these are in order.
+        join_all(messages.into_iter().map(|(channel, payload)| self.publish(channel, payload))).await
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {

@@ -62,6 +62,10 @@ impl Transport for Redis {
         self.commands.publish(&channel, &payload).await
     }
 
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        self.commands.publish_all(&messages).await
+    }
+
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
         self.subscriber.attach(inbox, names).await
     }
