@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 use crate::{
     batch::Batch,
     channel::{ChannelWriter, Selector},
-    codec::{Codec, Exchange, Format, Json, Outbound},
+    codec::{Codec, Exchange, Format, Outbound},
     config::{Config, Reconnect},
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
@@ -187,34 +187,22 @@ impl Bus {
         headers: &Headers,
         exchange: Option<Exchange<'_>>,
     ) -> Result<Outgoing, PublishError> {
-        let chosen = M::FORMAT.unwrap_or(self.shared.config.format);
-        let draft = Draft {
-            channel,
-            template: M::TEMPLATE.text(),
-            // Without the envelope a request could not say where the answer goes.
-            format: if exchange.is_some() { Format::Envelope } else { chosen },
-            name: M::NAME,
-            version: M::VERSION,
-            headers,
-            exchange,
-        };
-        self.encode(draft, written(message))
+        let draft =
+            Draft { channel, template: M::TEMPLATE.text(), name: M::NAME, version: M::VERSION, headers, exchange };
+        self.encode::<M::Codec, _>(draft, written(message))
     }
 
     /// Encodes a value, and checks name and size against the limits.
-    pub(crate) fn encode<T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
-        let Draft { channel, template, format, name, version, headers, exchange } = draft;
+    pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
+        let Draft { channel, template, name, version, headers, exchange } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
-        if format == Format::Plain && !headers.is_empty() {
-            let reason = "a plain message carries no headers; publish it in the envelope".to_owned();
-            return Err(PublishError::Encode { name, reason });
-        }
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
-        let outbound = Outbound { format, name, version, id: &id, timestamp: now(), headers, exchange };
-        Json::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
+        let Config { format, ref source, .. } = self.shared.config;
+        let outbound = Outbound { format, source, name, version, id: &id, timestamp: now(), headers, exchange };
+        C::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
@@ -317,7 +305,6 @@ pub(crate) struct Draft<'a> {
     /// With the namespace.
     pub(crate) channel: String,
     pub(crate) template: &'static str,
-    pub(crate) format: Format,
     pub(crate) name: &'static str,
     pub(crate) version: u32,
     pub(crate) headers: &'a Headers,
@@ -372,9 +359,16 @@ impl BusBuilder {
         self
     }
 
-    /// How messages are written that do not choose a format themselves. Default: [`Format::Envelope`].
+    /// How messages are written and read that do not choose a codec themselves. Default: [`Format::Envelope`].
     pub fn format(mut self, format: Format) -> Self {
         self.config.format = format;
+        self
+    }
+
+    /// Who publishes, for formats that say so: the `source` of [`CloudEvents`](crate::codec::CloudEvents), a URI reference such as `"/shop"`. Default:
+    /// `"tidings"`.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.config.source = source.into();
         self
     }
 

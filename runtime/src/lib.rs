@@ -3,12 +3,12 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod codec;
 pub mod testing;
 
 mod acknowledge;
 mod batch;
 mod bus;
-mod codec;
 mod config;
 mod delivery;
 mod dispatch;
@@ -59,7 +59,7 @@ pub mod __private {
             Shape, Template,
             address::{AddressOf, Parameter, parameter, rest_parameter},
         },
-        codec::Format,
+        codec::{ByBus, Json, Plain},
         delivery::Delivery,
         error::AddressError,
         handler::{
