@@ -85,7 +85,6 @@ async fn refuses_what_is_not_there(url: &str) -> Checked {
         other => return Err(format!("not refused: {other:?}").into()),
     }
     taken(1).publish(&bus).acknowledged_within(PATIENCE).await?;
-    assert_eq!((service.stats().handlers[0].handled, service.stats().handlers[0].failed), (1, 1));
     service.shutdown().await?;
     Ok(())
 }
