@@ -102,11 +102,8 @@ async fn filtering() {
 
 #[tokio::test]
 async fn state_and_extractors() {
-    let lines = [
-        "till 1: Ada sells bread",
-        "till 2: somebody sells cake",
-        "Monday: 1570 cents in all, asked for on `reports`",
-    ];
+    let lines =
+        ["till 1: Ada sells bread", "till 2: somebody sells cake", "Monday: 1570 cents in all, asked for on `reports`"];
     prints("state_and_extractors", &lines).await;
 }
 

@@ -28,7 +28,8 @@ use crate::{
     publish::Receipt,
     replies::Replies,
     service::Service,
-    subscription::{Selection, Subscription},
+    subscribing::Subscribing,
+    subscription::Selection,
     transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
 };
 
@@ -94,9 +95,10 @@ impl Bus {
         BusBuilder { url: url.into(), config: Config::default() }
     }
 
-    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`).
+    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`). Await it, after setting what is to differ from the
+    /// defaults: [`idle_timeout`](Subscribing::idle_timeout), [`overflow`](Subscribing::overflow), [`buffer`](Subscribing::buffer).
     ///
-    /// The subscription is live when the call returns: no message published after that is missed, except in a gap that the
+    /// The subscription is live when it was awaited: no message published after that is missed, except in a gap that the
     /// subscription reports. Every subscription sees each message once, whatever other subscriptions overlap with it.
     /// [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/),
     /// [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/).
@@ -109,11 +111,8 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes.
-    pub fn subscribe<M: Message>(
-        &self,
-        selector: impl Selector<M>,
-    ) -> BusFuture<'static, Result<Subscription<M>, SubscribeError>> {
-        BusFuture::new(Subscription::open(self.clone(), Selection::new(&selector)))
+    pub fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+        Subscribing::new(self.clone(), Selection::new(&selector))
     }
 
     /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
@@ -336,6 +335,7 @@ fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
         PublishFailure::Refused { channel, reason, rule } => PublishError::Refused { channel, reason, rule },
         PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
         PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
+        PublishFailure::Closed(reason) => PublishError::Closed { template, reason },
         PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },
         PublishFailure::Server(reason) => PublishError::Server { template, reason },
     }

@@ -23,6 +23,7 @@ mod replies;
 mod request;
 mod route;
 mod service;
+mod subscribing;
 mod subscription;
 mod transport;
 
@@ -43,7 +44,8 @@ pub use self::{
     request::{NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
-    subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
+    subscribing::{Overflow, Subscribing},
+    subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{Gap, GapCause, Status},
 };
 #[doc(inline)]

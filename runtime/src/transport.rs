@@ -99,6 +99,8 @@ pub(crate) enum PublishFailure {
     TimedOut(Duration),
     /// The connection was lost before the answer: the outcome is unknown.
     ConnectionLost(String),
+    /// The transport has given up; nothing was sent.
+    Closed(String),
     /// Nothing was sent.
     NotConnected(String),
     /// The server refused for another reason.
