@@ -1,4 +1,5 @@
 //! Every example does what it says, in memory and through a redis-server of its own.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{
     env,
