@@ -37,7 +37,10 @@ const ALLOWED: [u64; 2] = [1, 7];
 /// The filter is an expression over the message, and the compiler checks it: `alert.prioritty` is an error. What it leaves out is
 /// counted, and never reaches the handler.
 #[handler(filter = alert.priority == Priority::High && ALLOWED.contains(&alert.user))]
-async fn wake_up(alert: Alert, State(woken): State<mpsc::Sender<String>>) -> Result<(), mpsc::error::SendError<String>> {
+async fn wake_up(
+    alert: Alert,
+    State(woken): State<mpsc::Sender<String>>,
+) -> Result<(), mpsc::error::SendError<String>> {
     woken.send(format!("user {}: {}", alert.user, alert.text)).await
 }
 

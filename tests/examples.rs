@@ -1,4 +1,5 @@
 //! Every example does what it says, in memory and through a redis-server of its own.
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{
     env,
@@ -102,11 +103,8 @@ async fn filtering() {
 
 #[tokio::test]
 async fn state_and_extractors() {
-    let lines = [
-        "till 1: Ada sells bread",
-        "till 2: somebody sells cake",
-        "Monday: 1570 cents in all, asked for on `reports`",
-    ];
+    let lines =
+        ["till 1: Ada sells bread", "till 2: somebody sells cake", "Monday: 1570 cents in all, asked for on `reports`"];
     prints("state_and_extractors", &lines).await;
 }
 

@@ -3,11 +3,12 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod codec;
 pub mod testing;
 
 mod acknowledge;
+mod batch;
 mod bus;
-mod codec;
 mod config;
 mod delivery;
 mod dispatch;
@@ -22,11 +23,13 @@ mod replies;
 mod request;
 mod route;
 mod service;
+mod subscribing;
 mod subscription;
 mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
+    batch::Batch,
     bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
@@ -34,14 +37,15 @@ pub use self::{
     delivery::{Delivery, Headers},
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
-    handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
     request::{NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
-    subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
+    subscribing::{Overflow, Subscribing},
+    subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{Gap, GapCause, Status},
 };
 #[doc(inline)]
@@ -57,7 +61,7 @@ pub mod __private {
             Shape, Template,
             address::{AddressOf, Parameter, parameter, rest_parameter},
         },
-        codec::Format,
+        codec::{ByBus, Json, Plain},
         delivery::Delivery,
         error::AddressError,
         handler::{

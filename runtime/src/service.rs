@@ -48,6 +48,12 @@ pub enum ShutdownError {
         /// The deadline.
         deadline: Duration,
     },
+    /// The bus gave up reconnecting, and the service ended with it. What had arrived was finished.
+    #[error("the service ended because the bus is closed: {reason}")]
+    BusClosed {
+        /// Why the bus is closed.
+        reason: String,
+    },
     /// The service's task is gone: its runtime was shut down, or tidings has a defect.
     #[error("the service's task ended early")]
     TaskEnded,
@@ -88,6 +94,7 @@ impl Service {
     /// # Errors
     ///
     /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::BusClosed`] when the service had ended before, because the bus gave up reconnecting.
     ///
     /// # Cancel safety
     ///
@@ -116,6 +123,7 @@ impl Service {
     /// # Errors
     ///
     /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::BusClosed`] when the bus gave up reconnecting.
     ///
     /// # Cancel safety
     ///

@@ -45,6 +45,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<Option<u64>, PublishFailure>> + Send;
 
+    /// Publishes in one round trip, in order; a result for each.
+    fn publish_all(
+        &self,
+        messages: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Vec<Result<Option<u64>, PublishFailure>>> + Send;
+
     /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
     fn attach(
         &self,
@@ -93,6 +99,8 @@ pub(crate) enum PublishFailure {
     TimedOut(Duration),
     /// The connection was lost before the answer: the outcome is unknown.
     ConnectionLost(String),
+    /// The transport has given up; nothing was sent.
+    Closed(String),
     /// Nothing was sent.
     NotConnected(String),
     /// The server refused for another reason.
@@ -168,6 +176,13 @@ impl Transport for AnyTransport {
         match self {
             Self::Memory(memory) => memory.publish(channel, payload).await,
             Self::Redis(redis) => redis.publish(channel, payload).await,
+        }
+    }
+
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        match self {
+            Self::Memory(memory) => memory.publish_all(messages).await,
+            Self::Redis(redis) => redis.publish_all(messages).await,
         }
     }
 

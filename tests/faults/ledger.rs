@@ -219,8 +219,11 @@ struct Account {
 /// Compares a journal with what was published, by one publisher or by all.
 fn judge(journal: &[Seen], results: &HashMap<u64, Vec<Published>>, only: Option<u64>) -> Verdict {
     let concerns = |publisher: u64| only.is_none_or(|only| only == publisher);
-    let mut accounts: HashMap<u64, Account> =
-        results.keys().filter(|&&publisher| concerns(publisher)).map(|&publisher| (publisher, Account::default())).collect();
+    let mut accounts: HashMap<u64, Account> = results
+        .keys()
+        .filter(|&&publisher| concerns(publisher))
+        .map(|&publisher| (publisher, Account::default()))
+        .collect();
     let mut verdict = Verdict::default();
     for seen in journal {
         match *seen {

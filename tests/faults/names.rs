@@ -20,14 +20,14 @@ struct Named {
 
 /// What is special in channels, patterns, the protocol and the encoding itself.
 const SPECIAL: [&str; 24] = [
-    ":", "*", "?", "[", "]", "\\", "{", "}", "%", "%3A", "\0", "\r\n", "\n", " ", "é", "名", "🦀", "\u{202e}", "\u{feff}", "a", "Z",
-    "0", "^", "-",
+    ":", "*", "?", "[", "]", "\\", "{", "}", "%", "%3A", "\0", "\r\n", "\n", " ", "é", "名", "🦀", "\u{202e}",
+    "\u{feff}", "a", "Z", "0", "^", "-",
 ];
 
 fn text(random: &mut Random) -> String {
     let length = match random.within(0..1_000) {
         0..100 => 0,
-        100 => 64 * 1024,
+        100 => random.within(100..400),
         _ => random.within(1..12),
     };
     let pick = |_| SPECIAL[usize::try_from(random.within(0..SPECIAL.len() as u64)).unwrap()];
@@ -75,7 +75,7 @@ async fn random_names_come_back_and_never_collide_on_either_transport() {
     let count = sized(2_000, 100_000);
     let mut channels = Vec::new();
     for world in [World::memory(), World::redis().await] {
-        let bus = world.bus_with(|builder| builder.name_limit(2_000_000)).await;
+        let bus = world.bus_with(|builder| builder.name_limit(16_384)).await;
         channels.push(round_trips(&bus, count).await);
     }
     assert!(channels[0] == channels[1], "memory and Redis differ");

@@ -180,7 +180,8 @@ impl Plan {
             piece[index] ^= 0x80;
             return piece.len();
         }
-        let ends: Vec<usize> = piece.windows(2).enumerate().filter(|(_, pair)| pair == b"\r\n").map(|(at, _)| at).collect();
+        let ends: Vec<usize> =
+            piece.windows(2).enumerate().filter(|(_, pair)| pair == b"\r\n").map(|(at, _)| at).collect();
         let end = ends[usize::try_from(position % ends.len() as u64).unwrap()];
         piece[end + 1] ^= 0x40;
         piece.len()

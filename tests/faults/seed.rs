@@ -12,7 +12,8 @@ pub(crate) struct Random(u64);
 
 impl Random {
     pub(crate) fn of(scenario: &str) -> Self {
-        let mixed = scenario.bytes().fold(seed(), |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let mixed =
+            scenario.bytes().fold(seed(), |state, byte| (state ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         Self(mixed)
     }
 

@@ -51,7 +51,8 @@ async fn every_step_into_a_black_hole_ends_in_time_with_a_typed_error() {
 
     // What was swallowed arrives late, and nothing is left of what was given up.
     proxy.set(Mode::Pass);
-    eventually(SOON, async || Entry::new(1, 2).publish(&bus).await.is_ok_and(|receipt| receipt.receivers == Some(1))).await;
+    eventually(SOON, async || Entry::new(1, 2).publish(&bus).await.is_ok_and(|receipt| receipt.receivers == Some(1)))
+        .await;
     loop {
         match tokio::time::timeout(SOON, entries.next()).await.unwrap() {
             Some(Event::Message(entry)) if entry.n == 2 => break,
@@ -143,7 +144,8 @@ impl Authority {
         let key = file("server.key", &key.serialize_pem());
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let number = port.to_string();
-        let settings = ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key, "tls-ca-cert-file", &authority];
+        let settings =
+            ["CONFIG", "SET", "tls-cert-file", &certificate, "tls-key-file", &key, "tls-ca-cert-file", &authority];
         let settings = [&settings[..], &["tls-auth-clients", clients, "tls-port", &number]].concat();
         let _: String = server.command(&settings).await;
         (server, port)

@@ -32,6 +32,8 @@ pub(crate) enum Item {
     Lagged(u64),
     /// The server refused to renew the subscription to a name; it is tried again at the next reconnection.
     Refused(SubscribeError),
+    /// The transport has given up, for this reason: nothing follows.
+    Ended(String),
 }
 
 /// What a full inbox does.
@@ -39,6 +41,10 @@ pub(crate) enum Item {
 pub(crate) enum Overflow {
     /// Drops the oldest messages, and counts them.
     DropOldest,
+    /// Drops what arrives, and counts it.
+    DropNewest,
+    /// Drops nothing: the reader waits for [`Inbox::has_space`] for as long as it takes.
+    Block,
     /// Asks the reader to wait for [`Inbox::has_space`]; takes what it is given all the same. If the reader loses patience, it drops
     /// the oldest until it was empty once.
     Wait,
@@ -110,10 +116,13 @@ impl Inbox {
             if let (Item::Frame(frame), true) = (&mut item, copy) {
                 frame.compact();
             }
-            state.push(item);
+            match self.overflow {
+                Overflow::DropNewest => state.push_or_drop(item, self.bounds),
+                _ => state.push(item),
+            }
         }
-        let waits = self.overflow == Overflow::Wait && !state.impatient;
-        if !waits {
+        let waits = self.blocks() || self.overflow == Overflow::Wait && !state.impatient;
+        if !waits && self.overflow != Overflow::DropNewest {
             state.drop_oldest(self.bounds);
         }
         let full = waits && state.exceeds(self.bounds);
@@ -144,10 +153,21 @@ impl Inbox {
             state.impatient = false;
         }
         drop(state);
-        if space && self.overflow == Overflow::Wait {
+        if space && matches!(self.overflow, Overflow::Wait | Overflow::Block) {
             self.space.notify_waiters();
         }
         Poll::Ready(true)
+    }
+
+    /// Whether it drops nothing, however long the reader has to wait.
+    pub(crate) fn blocks(&self) -> bool {
+        self.overflow == Overflow::Block
+    }
+
+    /// Whether the reader has to wait before it may put more in.
+    pub(crate) fn is_blocked(&self) -> bool {
+        let state = self.lock();
+        self.blocks() && !state.closed && state.exceeds(self.bounds)
     }
 
     /// Completes once the inbox is within its bounds again, or closed.
@@ -198,7 +218,7 @@ fn load(item: &Item) -> Option<usize> {
     match item {
         Item::Frame(frame) => Some(frame.size()),
         Item::Oversized { channel, .. } => Some(channel.len()),
-        Item::Gap(_) | Item::Lagged(_) | Item::Refused(_) => None,
+        Item::Gap(_) | Item::Lagged(_) | Item::Refused(_) | Item::Ended(_) => None,
     }
 }
 
@@ -224,6 +244,18 @@ impl State {
             }
         }
         self.items.push_back(item);
+    }
+
+    /// Puts it in if it fits; the first always does, as a message larger than the bounds must not stop the stream.
+    fn push_or_drop(&mut self, item: Item, bounds: Bounds) {
+        let Some(bytes) = load(&item) else { return self.push(item) };
+        if self.messages == 0 || (self.messages < bounds.messages && self.bytes + bytes <= bounds.bytes) {
+            return self.push(item);
+        }
+        match self.items.back_mut() {
+            Some(Item::Lagged(count)) => *count += 1,
+            _ => self.items.push_back(Item::Lagged(1)),
+        }
     }
 
     fn exceeds(&self, bounds: Bounds) -> bool {
@@ -283,6 +315,27 @@ mod tests {
             Item::Lagged(count) => (messages, lagged + count),
             _ => (messages + 1, lagged),
         })
+    }
+
+    #[test]
+    fn an_inbox_that_drops_the_newest_says_so_at_their_place() {
+        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, Overflow::DropNewest);
+        assert!(!push(&inbox, 5));
+        assert_eq!(take(&inbox, 2), (2, 0));
+        assert!(!push(&inbox, 4));
+        assert_eq!(take(&inbox, 2), (1, 2), "the first loss stands after the third message");
+        assert_eq!(take(&inbox, 10), (2, 2));
+    }
+
+    #[test]
+    fn an_inbox_that_blocks_drops_nothing_and_asks_the_reader_to_wait() {
+        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, Overflow::Block);
+        assert!(!push(&inbox, 3));
+        assert!(push(&inbox, 2) && inbox.is_blocked());
+        inbox.stop_waiting();
+        assert!(push(&inbox, 1), "it never loses patience");
+        assert_eq!(take(&inbox, 100), (6, 0));
+        assert!(!inbox.is_blocked());
     }
 
     #[test]

@@ -34,6 +34,9 @@ pub(crate) struct Redis {
     /// Boxed: the other transport is small.
     commands: Box<Commands>,
     subscriber: Subscriber,
+    /// For subscriptions that get a connection of their own.
+    connector: Connector,
+    settings: Arc<Settings>,
 }
 
 impl Redis {
@@ -51,19 +54,32 @@ impl Redis {
         let settings = Arc::new(Settings::new(config, connector.server().user()));
         let (commands, subscriber) = tokio::try_join!(
             Commands::start(connector.clone(), Arc::clone(&settings)),
-            Subscriber::start(connector, settings),
+            Subscriber::start(connector.clone(), Arc::clone(&settings)),
         )?;
-        Ok(Self { commands: Box::new(commands), subscriber })
+        Ok(Self { commands: Box::new(commands), subscriber, connector, settings })
     }
 }
 
 impl Transport for Redis {
     async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
+        if let Some(reason) = self.subscriber.closed() {
+            return Err(PublishFailure::Closed(reason));
+        }
         self.commands.publish(&channel, &payload).await
     }
 
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        self.commands.publish_all(&messages).await
+    }
+
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
-        self.subscriber.attach(inbox, names).await
+        if !inbox.blocks() {
+            return self.subscriber.attach(inbox, names).await;
+        }
+        // It stops reading when it is full, and must not stop anybody else's messages.
+        let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings)).await;
+        let own = own.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?;
+        own.attach_owned(inbox, names).await
     }
 
     fn status(&self) -> Status {

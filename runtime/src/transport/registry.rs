@@ -213,11 +213,24 @@ impl Registry {
         self.closed.get_or_insert_with(|| reason.to_owned());
         self.flush();
         for member in self.members.iter_mut() {
+            member.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
             member.inbox.close();
             if let Some(waiter) = member.waiter.take() {
                 let _ = waiter.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
             }
         }
+    }
+
+    /// An inbox that takes no more for now, drops nothing, and would get what is published on `channel`.
+    pub(crate) fn blocked(&self, channel: &str, matches: impl Fn(&str) -> bool) -> Option<Arc<Inbox>> {
+        let exact = self.channels.get(channel.as_bytes());
+        let entries = exact.into_iter().chain(self.patterns.ids()).filter_map(|id| self.names.get(id));
+        let wanted = entries.filter(|entry| entry.name.kind == NameKind::Channel || matches(&entry.name.text));
+        let inboxes = wanted.flat_map(|entry| &entry.subscribers).filter_map(|subscriber| {
+            let member = self.members.get(subscriber.member)?;
+            member.inbox.blocks().then_some(&member.inbox)
+        });
+        inboxes.into_iter().find(|inbox| inbox.is_blocked()).map(Arc::clone)
     }
 
     /// Whether nothing is subscribed or about to be.

@@ -6,7 +6,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -50,6 +50,20 @@ struct Shared {
     registry: Mutex<Registry>,
     status: Mutex<Status>,
     changed: Notify,
+    /// Why the subscriber has ended.
+    closed: OnceLock<String>,
+}
+
+/// An inbox with a connection of its own. Dropped in this order.
+struct Owned {
+    _attachment: Attachment,
+    _subscriber: Subscriber,
+}
+
+impl Detach for Owned {
+    fn detach(&self, _id: usize) {
+        // Dropping it does.
+    }
 }
 
 impl Subscriber {
@@ -60,6 +74,7 @@ impl Subscriber {
             registry: Mutex::new(Registry::new(Confirmation::ByServer)),
             status: Mutex::new(Status::Connected),
             changed: Notify::new(),
+            closed: OnceLock::new(),
         });
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
@@ -90,8 +105,28 @@ impl Subscriber {
         }
     }
 
+    /// Like [`attach`](Self::attach); the attachment owns the connection, and closes it when it is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub(super) async fn attach_owned(
+        self,
+        inbox: Arc<Inbox>,
+        names: Vec<Wanted>,
+    ) -> Result<Attachment, SubscribeError> {
+        let attachment = self.attach(inbox, names).await?;
+        Ok(Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: self }), 0))
+    }
+
     pub(super) fn status(&self) -> Status {
         self.shared.status().clone()
+    }
+
+    /// Why it has given up, if it has.
+    pub(super) fn closed(&self) -> Option<String> {
+        // Read for each publish: no lock where nothing has happened.
+        self.shared.closed.get().cloned()
     }
 }
 
@@ -120,6 +155,7 @@ impl Shared {
     fn close(&self, reason: &str) {
         // The status first: whoever sees a subscription end must not then read that the bus is reconnecting.
         *self.status() = Status::Closed;
+        let _ = self.closed.set(reason.to_owned());
         self.registry().close_all(reason);
     }
 }
@@ -284,9 +320,11 @@ impl Live {
     }
 
     /// Reads nothing until the inboxes have room. Those that have none when patience ends drop their oldest messages, and
-    /// say so, until they are within their bounds again. Commands are still written meanwhile.
+    /// say so, until they are within their bounds again; one with a connection of its own may ask for endless patience. Commands
+    /// are still written meanwhile.
     async fn stall(&mut self, full: Vec<Arc<Inbox>>) -> Result<(), GapCause> {
         let shared = Arc::clone(&self.shared);
+        let patient = full.iter().any(|inbox| inbox.blocks());
         let mut patience = std::pin::pin!(sleep(PATIENCE));
         let mut room = std::pin::pin!(join_all(full.iter().map(|inbox| inbox.has_space())));
         loop {
@@ -295,7 +333,7 @@ impl Live {
             tokio::select! {
                 biased;
                 _ = &mut room => break,
-                () = &mut patience => {
+                () = &mut patience, if !patient => {
                     full.iter().for_each(|inbox| inbox.stop_waiting());
                     break;
                 }
