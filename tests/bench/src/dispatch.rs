@@ -2,14 +2,9 @@
 
 use std::{collections::HashMap, hint::black_box, time::Instant};
 
-use tidings::{Router, handler, routes};
+use tidings::Router;
 
 use crate::order::{Form, Order};
-
-#[handler]
-async fn take(order: Order) {
-    black_box(order);
-}
 
 /// Best of several, as nothing but other work on the machine makes it slower.
 fn nanos(turns: u64, mut run: impl FnMut(u64)) -> f64 {

@@ -8,9 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::time::TimeValLike;
+use nix::sys::{
+    resource::{UsageWho, getrusage},
+    time::TimeValLike,
+};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
 
 /// Counted by the allocator of the program `counting`; elsewhere it stays 0.
 pub static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
@@ -84,6 +87,7 @@ pub struct Taken {
     first: OnceLock<Instant>,
     last: OnceLock<Instant>,
     expected: AtomicU64,
+    all: Notify,
 }
 
 pub static TAKEN: Taken = Taken {
@@ -92,10 +96,12 @@ pub static TAKEN: Taken = Taken {
     first: OnceLock::new(),
     last: OnceLock::new(),
     expected: AtomicU64::new(u64::MAX),
+    all: Notify::const_new(),
 };
 
 /// After so long without a message the rest counts as lost.
 const SILENCE: Duration = Duration::from_secs(3);
+const LOOK: Duration = Duration::from_millis(200);
 
 impl Taken {
     pub fn expect(&self, messages: u64) {
@@ -110,6 +116,7 @@ impl Taken {
         }
         if count == self.expected.load(Ordering::Relaxed) {
             self.last.get_or_init(Instant::now);
+            self.all.notify_one();
         }
     }
 
@@ -124,7 +131,8 @@ impl Taken {
         let expected = self.expected.load(Ordering::Relaxed);
         let (mut seen, mut progress) = (0, None);
         while seen < expected && progress.is_none_or(|at: Instant| at.elapsed() < SILENCE) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
+            // Rare looks: each costs a wake-up that would count as the program's.
+            let _ = tokio::time::timeout(LOOK, self.all.notified()).await;
             if self.messages() != seen {
                 (seen, progress) = (self.messages(), Some(Instant::now()));
             }

@@ -68,16 +68,7 @@ const WORKS: &[Work] = &[
         columns: &[Column::Lost, Column::Growth],
     },
     Work {
-        title: "W1 with 10 routes",
-        child: "subscribe",
-        form: Form::Plain,
-        messages: 100_000,
-        programs: &["routes-10"],
-        prefixes: 10,
-        columns: &[Column::Cpu, Column::Rate, Column::Lost, Column::Peak],
-    },
-    Work {
-        title: "W1 with 1,000 routes",
+        title: "W1 with 1,000 routes beside 10",
         child: "subscribe",
         form: Form::Plain,
         messages: 100_000,
