@@ -74,7 +74,7 @@ impl Arithmetic {
 
     #[handler]
     async fn half(&self, request: Half) -> Result<u64, String> {
-        if request.n % 2 == 0 { Ok(request.n / 2) } else { Err("odd".to_owned()) }
+        if request.n.is_multiple_of(2) { Ok(request.n / 2) } else { Err("odd".to_owned()) }
     }
 
     #[handler]
