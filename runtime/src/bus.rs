@@ -286,6 +286,18 @@ impl Bus {
         templates.into_iter().map(&mut result).collect()
     }
 
+    /// Sends all of them or none.
+    pub(crate) async fn send_atomically(&self, messages: Vec<Outgoing>) -> Result<Vec<Receipt>, PublishError> {
+        let Some(template) = messages.first().map(|first| first.template) else { return Ok(Vec::new()) };
+        let messages = messages.into_iter().map(|Outgoing { channel, payload, .. }| (channel, payload)).collect();
+        match self.shared.transport.publish_atomically(messages).await {
+            Ok(receivers) => {
+                Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
+            }
+            Err(failure) => Err(failed(template, failure)),
+        }
+    }
+
     /// The inbox for answers: subscribed and confirmed before the first request leaves.
     pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');

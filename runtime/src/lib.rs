@@ -30,7 +30,7 @@ mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
-    batch::Batch,
+    batch::{AtomicBatch, Batch},
     bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
@@ -43,7 +43,7 @@ pub use self::{
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
-    request::{NoError, Request, Requesting},
+    request::{Collecting, NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
     subscribing::{Overflow, Subscribing},

@@ -140,6 +140,12 @@ impl Transport for Memory {
         join_all(messages.into_iter().map(|(channel, payload)| self.publish(channel, payload))).await
     }
 
+    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+        // The broker fails for all of them or for none: it is up or it is not, and nothing here waits in between.
+        let results = self.publish_all(messages).await;
+        results.into_iter().map(|result| result.map(Option::unwrap_or_default)).collect()
+    }
+
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
         let (attachment, id, attached) = {
             let state = self.broker.lock();
