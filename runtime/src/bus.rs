@@ -23,13 +23,18 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
+    health::{Health, HealthError},
     message::{AddressedByFields, Message, written},
     outcome::Outgoing,
     publish::Receipt,
     replies::Replies,
     service::Service,
-    subscription::{Selection, Subscription},
-    transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
+    subscribing::Subscribing,
+    subscription::Selection,
+    transport::{
+        AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, events::BusEvents,
+        inbox::Inbox, registry::SubscriptionSnapshot,
+    },
 };
 
 /// The cheap-to-clone handle to one transport.
@@ -54,6 +59,12 @@ pub struct Bus {
 pub struct BusStats {
     /// How the bus is connected.
     pub status: Status,
+    /// For how long the status has been what it is.
+    pub status_since: Duration,
+    /// How often the connection for subscriptions was made anew.
+    pub reconnects: u64,
+    /// Every subscription and service of the bus; the channel for answers is not among them.
+    pub subscriptions: Vec<SubscriptionSnapshot>,
     /// Requests and acknowledged publishes that wait for an answer.
     pub pending_requests: usize,
     /// Answers that came when nobody waited for them: late, double, or forged.
@@ -94,9 +105,10 @@ impl Bus {
         BusBuilder { url: url.into(), config: Config::default() }
     }
 
-    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`).
+    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`). Await it, after setting what is to differ from the
+    /// defaults: [`idle_timeout`](Subscribing::idle_timeout), [`overflow`](Subscribing::overflow), [`buffer`](Subscribing::buffer).
     ///
-    /// The subscription is live when the call returns: no message published after that is missed, except in a gap that the
+    /// The subscription is live when it was awaited: no message published after that is missed, except in a gap that the
     /// subscription reports. Every subscription sees each message once, whatever other subscriptions overlap with it.
     /// [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/),
     /// [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/).
@@ -109,11 +121,8 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes.
-    pub fn subscribe<M: Message>(
-        &self,
-        selector: impl Selector<M>,
-    ) -> BusFuture<'static, Result<Subscription<M>, SubscribeError>> {
-        BusFuture::new(Subscription::open(self.clone(), Selection::new(&selector)))
+    pub fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+        Subscribing::new(self.clone(), Selection::new(&selector))
     }
 
     /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
@@ -162,10 +171,36 @@ impl Bus {
         let replies = self.shared.replies.get();
         BusStats {
             status: self.status(),
+            status_since: self.shared.transport.events().since().elapsed(),
+            reconnects: self.shared.transport.events().reconnects(),
+            subscriptions: self.shared.transport.snapshots(),
             pending_requests: replies.map_or(0, Replies::pending),
             unexpected_answers: replies.map_or(0, Replies::unexpected),
             reply_channel: replies.map(|replies| replies.channel().to_owned()),
         }
+    }
+
+    /// What happens to the bus from now on: lost and renewed connections, refusals, lag. As a stream.
+    ///
+    /// It is for watching and logging: a subscription tells of its own gaps and losses itself, in order with its messages.
+    #[must_use]
+    pub fn events(&self) -> BusEvents {
+        self.shared.transport.events().subscribe()
+    }
+
+    /// Asks the server how it is, on a connection of its own: round trip, version, role, and what is wrong with its settings.
+    ///
+    /// It costs a connection and four commands: right for a health endpoint that is asked each few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`HealthError`] when the server cannot be reached, or does not answer within the command timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn health(&self) -> Result<Health, HealthError> {
+        self.shared.transport.health().await
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -336,6 +371,7 @@ fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
         PublishFailure::Refused { channel, reason, rule } => PublishError::Refused { channel, reason, rule },
         PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
         PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
+        PublishFailure::Closed(reason) => PublishError::Closed { template, reason },
         PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },
         PublishFailure::Server(reason) => PublishError::Server { template, reason },
     }
@@ -381,7 +417,7 @@ impl BusBuilder {
         self
     }
 
-    /// The longest channel name with its namespace, in characters, at least 1. Default: 512.
+    /// The longest channel name with its namespace, in characters, 1 to 16,384. Default: 512.
     pub fn name_limit(mut self, characters: usize) -> Self {
         self.config.name_limit = characters;
         self

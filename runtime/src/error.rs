@@ -206,6 +206,14 @@ pub enum PublishError {
         /// The reason.
         reason: String,
     },
+    /// The reconnect policy's limit was reached, and the bus is closed for good. Nothing was published.
+    #[error("on {template}: the bus is closed: {reason}")]
+    Closed {
+        /// The channel template.
+        template: &'static str,
+        /// Why it was closed.
+        reason: String,
+    },
     /// There is no connection. Nothing was published.
     #[error("on {template}: not connected: {reason}")]
     NotConnected {

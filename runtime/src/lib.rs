@@ -15,6 +15,7 @@ mod dispatch;
 mod error;
 mod future;
 mod handler;
+mod health;
 mod message;
 mod outcome;
 mod proof;
@@ -23,6 +24,7 @@ mod replies;
 mod request;
 mod route;
 mod service;
+mod subscribing;
 mod subscription;
 mod transport;
 
@@ -37,14 +39,20 @@ pub use self::{
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    health::{Health, HealthError, HealthWarning},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
     request::{NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
-    subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
-    transport::{Gap, GapCause, Status},
+    subscribing::{Overflow, Subscribing},
+    subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
+    transport::{
+        Gap, GapCause, Status,
+        events::{BusEvent, BusEvents},
+        registry::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
+    },
 };
 #[doc(inline)]
 pub use tidings_macros::{ChannelParam, Message, handler, router, routes};

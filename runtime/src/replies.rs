@@ -125,7 +125,7 @@ impl Waiters {
             Item::Frame(frame) => self.answer(frame),
             // An answer that is too large has no id that could be read; whoever waits for it times out.
             Item::Oversized { .. } => self.note_unexpected(),
-            Item::Gap(_) | Item::Refused(_) => self.connection_lost(),
+            Item::Gap(_) | Item::Refused(_) | Item::Ended(_) => self.connection_lost(),
             Item::Lagged(_) => {}
         }
     }
