@@ -114,6 +114,10 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// returns its reply, or a `Result` of it. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
 ///
+/// Handlers of a service share one task and are polled in turn: one that waits stalls nobody, one that computes for long or blocks the
+/// thread stalls the others. `spawn` gives each call a task of its own; what blocks the thread belongs into
+/// `tokio::task::spawn_blocking`.
+///
 /// # Options
 ///
 /// | option | meaning | default |

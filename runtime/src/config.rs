@@ -9,6 +9,7 @@ use crate::{codec::Format, transport::inbox::Bounds};
 pub(crate) struct Config {
     pub(crate) namespace: Option<String>,
     pub(crate) format: Format,
+    pub(crate) source: String,
     pub(crate) payload_limit: usize,
     pub(crate) name_limit: usize,
     pub(crate) username: Option<String>,
@@ -31,6 +32,7 @@ impl Default for Config {
         Self {
             namespace: None,
             format: Format::Envelope,
+            source: "tidings".to_owned(),
             payload_limit: 10 * 1024 * 1024,
             name_limit: 512,
             username: None,
@@ -58,6 +60,11 @@ impl Config {
         }
         if self.name_limit == 0 {
             return Err("`name_limit` must be at least 1 character".to_owned());
+        }
+        if self.source.is_empty()
+            || self.source.chars().any(|character| character.is_whitespace() || character.is_control())
+        {
+            return Err("the source is empty or has spaces: write a URI reference such as `/shop`".to_owned());
         }
         for (setting, duration) in [
             ("connect_timeout", self.connect_timeout),

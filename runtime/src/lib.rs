@@ -3,11 +3,12 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod codec;
 pub mod testing;
 
 mod acknowledge;
+mod batch;
 mod bus;
-mod codec;
 mod config;
 mod delivery;
 mod dispatch;
@@ -29,15 +30,16 @@ mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
-    bus::{Bus, BusBuilder, BusStats},
+    batch::Batch,
+    bus::{Bus, BusBuilder},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
     config::Reconnect,
     delivery::{Delivery, Headers},
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
-    handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
-    health::{Health, HealthError, HealthWarning},
+    handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    health::{BusStats, Health, HealthError, HealthWarning},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
@@ -65,7 +67,7 @@ pub mod __private {
             Shape, Template,
             address::{AddressOf, Parameter, parameter, rest_parameter},
         },
-        codec::Format,
+        codec::{ByBus, Json, Plain},
         delivery::Delivery,
         error::AddressError,
         handler::{

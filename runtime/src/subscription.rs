@@ -248,7 +248,7 @@ impl<M: Message> Subscription<M> {
             Item::Frame(frame) => {
                 let fits = str::from_utf8(frame.channel())
                     .is_ok_and(|channel| fits_pattern(&self.selection, channel, has_rest::<M>()));
-                let mut delivery = Delivery::new(frame);
+                let mut delivery = Delivery::new(frame, self.bus.config().format);
                 let decoded = if fits { delivery.decode() } else { Err(mismatch::<M>()) };
                 match decoded {
                     Ok(message) => {

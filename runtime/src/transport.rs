@@ -47,6 +47,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<Option<u64>, PublishFailure>> + Send;
 
+    /// Publishes in one round trip, in order; a result for each.
+    fn publish_all(
+        &self,
+        messages: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Vec<Result<Option<u64>, PublishFailure>>> + Send;
+
     /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
     fn attach(
         &self,
@@ -181,6 +187,13 @@ impl Transport for AnyTransport {
         match self {
             Self::Memory(memory) => memory.publish(channel, payload).await,
             Self::Redis(redis) => redis.publish(channel, payload).await,
+        }
+    }
+
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        match self {
+            Self::Memory(memory) => memory.publish_all(messages).await,
+            Self::Redis(redis) => redis.publish_all(messages).await,
         }
     }
 

@@ -6,6 +6,7 @@ mod support;
 mod acknowledged;
 mod acl;
 mod bad_input;
+mod batch;
 mod concurrency;
 mod delivery;
 mod dynamic;

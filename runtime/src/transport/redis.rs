@@ -92,6 +92,13 @@ impl Transport for Redis {
         self.commands.publish(&channel, &payload).await
     }
 
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        if let Some(reason) = self.subscriber.closed() {
+            return messages.iter().map(|_| Err(PublishFailure::Closed(reason.clone()))).collect();
+        }
+        self.commands.publish_all(&messages).await
+    }
+
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
         if !inbox.blocks() {
             return self.subscriber.attach(inbox, names).await;
