@@ -397,7 +397,7 @@ impl BusBuilder {
         self
     }
 
-    /// The longest channel name with its namespace, in characters, at least 1. Default: 512.
+    /// The longest channel name with its namespace, in characters, 1 to 16,384. Default: 512.
     pub fn name_limit(mut self, characters: usize) -> Self {
         self.config.name_limit = characters;
         self

@@ -51,6 +51,8 @@ impl Default for Config {
 
 /// Redis's own limit for one string.
 const PAYLOAD_MAX: usize = 512 * 1024 * 1024;
+/// A subscription's connection takes names of up to 64 KiB, and a character has up to 4 bytes.
+const NAME_MAX: usize = 16 * 1024;
 
 impl Config {
     /// What is wrong with the settings.
@@ -58,8 +60,8 @@ impl Config {
         if !(1..=PAYLOAD_MAX).contains(&self.payload_limit) {
             return Err(format!("`payload_limit` is {}, but must be 1 to {PAYLOAD_MAX} bytes", self.payload_limit));
         }
-        if self.name_limit == 0 {
-            return Err("`name_limit` must be at least 1 character".to_owned());
+        if !(1..=NAME_MAX).contains(&self.name_limit) {
+            return Err(format!("`name_limit` is {}, but must be 1 to {NAME_MAX} characters", self.name_limit));
         }
         if self.source.is_empty()
             || self.source.chars().any(|character| character.is_whitespace() || character.is_control())

@@ -7,6 +7,7 @@ mod acknowledged;
 mod acl;
 mod bad_input;
 mod batch;
+mod codecs;
 mod concurrency;
 mod delivery;
 mod dynamic;

@@ -348,7 +348,12 @@ impl Live {
         self.heard = now();
         self.pinged = None;
         let full = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard)?;
-        if full.is_empty() { Ok(()) } else { self.stall(full).await }
+        if !full.is_empty() {
+            return self.stall(full).await;
+        }
+        // Consumers first, on this thread: what was read is still in its processor's cache, and the next read may well find nothing.
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     /// Reads nothing until the inboxes have room. Those that have none when patience ends drop their oldest messages, and
