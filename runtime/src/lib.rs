@@ -31,7 +31,7 @@ mod transport;
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
     batch::{AtomicBatch, Batch},
-    bus::{Bus, BusBuilder, BusStats},
+    bus::{Bus, BusBuilder},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
     config::Reconnect,
@@ -39,7 +39,7 @@ pub use self::{
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
-    health::{Health, HealthError, HealthWarning},
+    health::{BusStats, Health, HealthError, HealthWarning},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
