@@ -23,6 +23,7 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
+    health::{Health, HealthError},
     message::{AddressedByFields, Message, written},
     outcome::Outgoing,
     publish::Receipt,
@@ -30,7 +31,10 @@ use crate::{
     service::Service,
     subscribing::Subscribing,
     subscription::Selection,
-    transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
+    transport::{
+        AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, events::BusEvents,
+        inbox::Inbox, registry::SubscriptionSnapshot,
+    },
 };
 
 /// The cheap-to-clone handle to one transport.
@@ -55,6 +59,12 @@ pub struct Bus {
 pub struct BusStats {
     /// How the bus is connected.
     pub status: Status,
+    /// For how long the status has been what it is.
+    pub status_since: Duration,
+    /// How often the connection for subscriptions was made anew.
+    pub reconnects: u64,
+    /// Every subscription and service of the bus; the channel for answers is not among them.
+    pub subscriptions: Vec<SubscriptionSnapshot>,
     /// Requests and acknowledged publishes that wait for an answer.
     pub pending_requests: usize,
     /// Answers that came when nobody waited for them: late, double, or forged.
@@ -161,10 +171,36 @@ impl Bus {
         let replies = self.shared.replies.get();
         BusStats {
             status: self.status(),
+            status_since: self.shared.transport.events().since().elapsed(),
+            reconnects: self.shared.transport.events().reconnects(),
+            subscriptions: self.shared.transport.snapshots(),
             pending_requests: replies.map_or(0, Replies::pending),
             unexpected_answers: replies.map_or(0, Replies::unexpected),
             reply_channel: replies.map(|replies| replies.channel().to_owned()),
         }
+    }
+
+    /// What happens to the bus from now on: lost and renewed connections, refusals, lag. As a stream.
+    ///
+    /// It is for watching and logging: a subscription tells of its own gaps and losses itself, in order with its messages.
+    #[must_use]
+    pub fn events(&self) -> BusEvents {
+        self.shared.transport.events().subscribe()
+    }
+
+    /// Asks the server how it is, on a connection of its own: round trip, version, role, and what is wrong with its settings.
+    ///
+    /// It costs a connection and four commands: right for a health endpoint that is asked each few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`HealthError`] when the server cannot be reached, or does not answer within the command timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn health(&self) -> Result<Health, HealthError> {
+        self.shared.transport.health().await
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -15,6 +15,7 @@ mod dispatch;
 mod error;
 mod future;
 mod handler;
+mod health;
 mod message;
 mod outcome;
 mod proof;
@@ -38,6 +39,7 @@ pub use self::{
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    health::{Health, HealthError, HealthWarning},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
@@ -46,7 +48,11 @@ pub use self::{
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
     subscribing::{Overflow, Subscribing},
     subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
-    transport::{Gap, GapCause, Status},
+    transport::{
+        Gap, GapCause, Status,
+        events::{BusEvent, BusEvents},
+        registry::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
+    },
 };
 #[doc(inline)]
 pub use tidings_macros::{ChannelParam, Message, handler, router, routes};

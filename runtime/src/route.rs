@@ -228,7 +228,9 @@ pub struct RouteTable {
 }
 
 impl RouteTable {
-    pub(crate) fn find(&self, channel: &[u8]) -> Option<usize> {
+    /// The route that takes the channel.
+    #[must_use]
+    pub fn find(&self, channel: &[u8]) -> Option<usize> {
         let mut fallback = NONE;
         let found = self.walk(0, channel, &mut fallback);
         let route = if found == NONE { fallback } else { found };

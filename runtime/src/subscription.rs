@@ -174,7 +174,7 @@ impl<M: Message> Subscription<M> {
         Selection { name: selection, kind }: Selection,
         options: Options,
     ) -> Result<Self, SubscribeError> {
-        let inbox = Arc::new(Inbox::new(options.bounds, options.overflow));
+        let inbox = Arc::new(Inbox::new(options.bounds, options.overflow).with_templates(vec![M::TEMPLATE.text()]));
         let attachment = bus.attach(Arc::clone(&inbox), vec![(selection.clone(), kind)]).await?;
         Ok(Self {
             inbox,

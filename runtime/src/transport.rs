@@ -1,5 +1,6 @@
 //! What carries bytes. Nothing above this module knows which transport it is, nothing below knows about messages.
 
+pub(crate) mod events;
 pub(crate) mod frame;
 pub(crate) mod glob;
 pub(crate) mod inbox;
@@ -12,9 +13,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
+    health::{Health, HealthError},
 };
 
-use self::inbox::Inbox;
+use self::{events::Events, inbox::Inbox, registry::SubscriptionSnapshot};
 
 /// A name on the wire to subscribe to: a channel, or a pattern in Redis's glob syntax. The namespace is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -60,6 +62,15 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// How the subscription connection is.
     fn status(&self) -> Status;
+
+    /// What happens to the connections.
+    fn events(&self) -> &Events;
+
+    /// What the subscriptions look like.
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot>;
+
+    /// Asks the server how it is.
+    fn health(&self) -> impl Future<Output = Result<Health, HealthError>> + Send;
 }
 
 /// An inbox's place in a transport. Dropping it unsubscribes what nobody else wants, without blocking.
@@ -197,6 +208,27 @@ impl Transport for AnyTransport {
         match self {
             Self::Memory(memory) => memory.status(),
             Self::Redis(redis) => redis.status(),
+        }
+    }
+
+    fn events(&self) -> &Events {
+        match self {
+            Self::Memory(memory) => memory.events(),
+            Self::Redis(redis) => redis.events(),
+        }
+    }
+
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        match self {
+            Self::Memory(memory) => memory.snapshots(),
+            Self::Redis(redis) => redis.snapshots(),
+        }
+    }
+
+    async fn health(&self) -> Result<Health, HealthError> {
+        match self {
+            Self::Memory(memory) => memory.health().await,
+            Self::Redis(redis) => redis.health().await,
         }
     }
 }

@@ -9,7 +9,7 @@
 //!
 //! `cargo test --test faults` is the short form. `tests/faults/long` runs the same scenarios for longer and prints a summary.
 //! A scenario's pauses between faults are random moments, not waits for something to be true.
-#![allow(clippy::unwrap_used, reason = "a scenario that cannot go on panics")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod access;
 mod buffers;

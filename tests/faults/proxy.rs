@@ -127,7 +127,7 @@ async fn connection(mut client: TcpStream, port: u16, plan: Arc<Plan>) {
     let reset = tokio::select! {
         _ = pump(from_client, to_server, &plan, false) => false,
         _ = pump(from_server, to_client, &plan, true) => false,
-        _ = cuts.changed() => *cuts.borrow() % 2 == 0,
+        _ = cuts.changed() => (*cuts.borrow()).is_multiple_of(2),
     };
     if reset {
         let _ = client.set_zero_linger();

@@ -35,11 +35,12 @@ pub(crate) async fn call<R: Router>(router: &R, bus: &Bus, route: usize, frame: 
     let timeout = R::ROUTES[route].options().timeout;
     let ended = Guarded { call: router.dispatch(route, &mut delivery, bus), timeout, timer: None };
     match ended.await {
-        Ended::Returned(Outcome::Publish(outgoing)) => Ended::Returned(publish(bus, outgoing).await),
+        // Boxed, both: every call's future is moved into its slot, and would have to be as large as these.
+        Ended::Returned(Outcome::Publish(outgoing)) => Ended::Returned(Box::pin(publish(bus, outgoing)).await),
         ended => {
             if let Some(reason) = failure(&ended) {
                 let reason = reason.to_owned();
-                excuse(&mut delivery, bus, reason).await;
+                Box::pin(excuse(&mut delivery, bus, reason)).await;
             }
             ended
         }

@@ -5,7 +5,7 @@
 
 use std::{
     collections::HashMap,
-    fmt,
+    fmt, io,
     sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
@@ -16,13 +16,15 @@ use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     config::Config,
-    error::SubscribeError,
+    error::{ConnectError, SubscribeError},
+    health::{Health, HealthError},
     transport::{
         Attachment, Detach, GapCause, NameKind, PublishFailure, Status, Transport, Wanted,
+        events::Events,
         frame::Frame,
         glob,
         inbox::{Inbox, Item},
-        registry::{CommandBounds, Confirmation, Registry},
+        registry::{CommandBounds, Confirmation, Registry, SubscriptionSnapshot},
     },
 };
 
@@ -64,8 +66,11 @@ struct Connection {
     command_timeout: Duration,
     /// After how long a silent server counts as gone.
     patience: Duration,
+    /// Since when the server is away.
+    away: Mutex<Option<Instant>>,
     /// Why the reconnect policy has given up.
     closed: OnceLock<String>,
+    events: Arc<Events>,
 }
 
 /// Brokers that are shared by name, for as long as somebody holds them.
@@ -78,14 +83,17 @@ impl Memory {
     /// Connects to the broker of that name, or to a new one of its own where the name is empty.
     pub(crate) fn connect(name: &str, config: &Config) -> Self {
         let broker = if name.is_empty() { Broker::new() } else { Broker::named(name) };
+        let events = Events::new(Instant::now());
         let connection = Arc::new(Connection {
             broker: Arc::downgrade(&broker),
-            registry: Mutex::new(Registry::new(Confirmation::ByServer)),
+            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             prefix: config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1),
             payload_limit: config.payload_limit,
             command_timeout: config.command_timeout,
             patience: config.ping_interval.saturating_add(config.ping_deadline),
+            away: Mutex::default(),
             closed: OnceLock::new(),
+            events,
         });
         broker.lock().connections.push(Arc::clone(&connection));
         let mut watch = JoinSet::new();
@@ -167,6 +175,32 @@ impl Transport for Memory {
             Condition::Frozen { .. } => Status::Connected,
         }
     }
+
+    fn events(&self) -> &Events {
+        &self.connection.events
+    }
+
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        self.connection.lock().snapshots(Instant::now())
+    }
+
+    async fn health(&self) -> Result<Health, HealthError> {
+        if self.broker.lock().condition == Condition::Stopped {
+            let source = io::Error::new(io::ErrorKind::ConnectionRefused, "the memory broker is stopped");
+            return Err(ConnectError::Unreachable { address: "memory".to_owned(), source }.into());
+        }
+        let timeout = self.connection.command_timeout;
+        tokio::time::timeout(timeout, self.ask()).await.map_err(|_| HealthError::TimedOut { timeout })
+    }
+}
+
+impl Memory {
+    /// The answer of the one server that is always as it should be, once it answers.
+    async fn ask(&self) -> Health {
+        let start = Instant::now();
+        self.broker.leaves_frozen().await;
+        Health::new(start.elapsed(), self.status())
+    }
 }
 
 impl Drop for Memory {
@@ -244,12 +278,9 @@ impl Broker {
     pub(crate) fn disconnect(&self) {
         let state = self.lock();
         for connection in &state.connections {
-            let mut registry = connection.lock();
-            registry.connection_lost(
-                &GapCause::Disconnected("the memory broker cut the connection".to_owned()),
-                Instant::now(),
-            );
-            settle(&mut registry);
+            let cause = GapCause::Disconnected("the memory broker cut the connection".to_owned());
+            connection.lost(cause, Instant::now());
+            connection.back();
         }
     }
 
@@ -258,7 +289,7 @@ impl Broker {
         state.condition = Condition::Stopped;
         state.backlog.clear();
         for connection in &state.connections {
-            connection.lock().connection_lost(&stopped(), Instant::now());
+            connection.lost(stopped(), Instant::now());
         }
         drop(state);
         self.changed.notify_waiters();
@@ -281,7 +312,7 @@ impl Broker {
                 if since.elapsed() > connection.patience {
                     // The client has left its connection, so what follows from the backlog does not reach it.
                     let noticed = since + connection.patience;
-                    connection.lock().connection_lost(&GapCause::Timeout, noticed);
+                    connection.lost(GapCause::Timeout, noticed);
                 }
             }
         }
@@ -290,7 +321,7 @@ impl Broker {
             state.deliver(&channel, &payload);
         }
         for connection in &state.connections {
-            settle(&mut connection.lock());
+            connection.back();
         }
         drop(state);
         self.changed.notify_waiters();
@@ -387,6 +418,26 @@ impl Connection {
         ))
     }
 
+    fn lost(&self, cause: GapCause, now: Instant) {
+        self.lock().connection_lost(&cause, now);
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        self.events.disconnected(cause, now);
+    }
+
+    /// The server answers again, and confirms what is wanted.
+    fn back(&self) {
+        let mut registry = self.lock();
+        settle(&mut registry);
+        let active = registry.active();
+        drop(registry);
+        if let Some(since) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let now = Instant::now();
+            let lasted = now.saturating_duration_since(since);
+            self.events.connected(lasted);
+            self.events.resubscribed(active, lasted, now);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -422,6 +473,7 @@ async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Con
     // The reason first: whoever sees a subscription end must not then read that the bus is reconnecting.
     let _ = connection.closed.set(reason.to_owned());
     connection.lock().close_all(reason);
+    connection.events.closed(reason, Instant::now());
 }
 
 /// The server's answers, given at once.

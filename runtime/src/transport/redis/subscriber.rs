@@ -21,8 +21,9 @@ use crate::{
     error::{ConnectError, SubscribeError},
     transport::{
         Attachment, Detach, GapCause, Status, Wanted,
+        events::Events,
         inbox::Inbox,
-        registry::{Confirmation, Registry},
+        registry::{Confirmation, Registry, SubscriptionSnapshot},
     },
 };
 
@@ -52,6 +53,7 @@ struct Shared {
     changed: Notify,
     /// Why the subscriber has ended.
     closed: OnceLock<String>,
+    events: Arc<Events>,
 }
 
 /// An inbox with a connection of its own. Dropped in this order.
@@ -68,13 +70,18 @@ impl Detach for Owned {
 
 impl Subscriber {
     /// Connects, and starts the task.
-    pub(super) async fn start(connector: Connector, settings: Arc<Settings>) -> Result<Self, ConnectError> {
+    pub(super) async fn start(
+        connector: Connector,
+        settings: Arc<Settings>,
+        events: Arc<Events>,
+    ) -> Result<Self, ConnectError> {
         let (stream, _) = connector.open(CLIENT_NAME).await?;
         let shared = Arc::new(Shared {
-            registry: Mutex::new(Registry::new(Confirmation::ByServer)),
+            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
             changed: Notify::new(),
             closed: OnceLock::new(),
+            events,
         });
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
@@ -121,6 +128,17 @@ impl Subscriber {
 
     pub(super) fn status(&self) -> Status {
         self.shared.status().clone()
+    }
+
+    /// What its subscriptions look like.
+    pub(super) fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        self.shared.registry().snapshots(Instant::now())
+    }
+
+    /// The same, for as long as the subscriber is there.
+    pub(super) fn observer(&self) -> impl Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || Some(shared.upgrade()?.registry().snapshots(Instant::now()))
     }
 
     /// Why it has given up, if it has.
@@ -194,13 +212,19 @@ impl Worker {
             tracing::warn!(%cause, "lost the connection for subscriptions");
             backoff.lost(live.settled, since, self.settings.reconnect.first_pause);
             self.shared.registry().connection_lost(&cause, since);
-            *self.shared.status() = Status::Reconnecting { cause };
+            *self.shared.status() = Status::Reconnecting { cause: cause.clone() };
+            self.shared.events.disconnected(cause, since);
             let Some(stream) = self.reconnect(&mut backoff, since).await else {
                 tracing::error!("gave up on the connection for subscriptions");
-                return self.shared.close("the server was away for longer than the reconnect policy allows");
+                let reason = "the server was away for longer than the reconnect policy allows";
+                self.shared.close(reason);
+                return self.shared.events.closed(reason, now());
             };
-            tracing::info!(lasted = ?now().saturating_duration_since(since), "connected for subscriptions again");
+            let lasted = now().saturating_duration_since(since);
+            tracing::info!(?lasted, "connected for subscriptions again");
+            self.shared.events.connected(lasted);
             live = Live::new(&self, stream);
+            live.lost = Some(since);
         }
     }
 
@@ -259,6 +283,8 @@ struct Live {
     pinged: Option<Instant>,
     /// Everything that was wanted at the beginning has been answered.
     settled: bool,
+    /// When the connection before this one was lost.
+    lost: Option<Instant>,
 }
 
 impl Live {
@@ -273,6 +299,7 @@ impl Live {
             heard: now,
             pinged: None,
             settled: false,
+            lost: None,
         }
     }
 
@@ -302,6 +329,7 @@ impl Live {
         let mut registry = self.shared.registry();
         let retry = registry.rested(now());
         self.session.ask(&mut registry, &mut self.wire.outgoing);
+        let active = if self.settled { 0 } else { registry.active() };
         drop(registry);
         if let Some(retry) = retry.filter(|&retry| retry < self.timer.deadline().into_std()) {
             self.timer.as_mut().reset(retry.into());
@@ -309,6 +337,10 @@ impl Live {
         if !self.settled && self.session.is_idle() {
             self.settled = true;
             *self.shared.status() = Status::Connected;
+            if let Some(lost) = self.lost {
+                let now = now();
+                self.shared.events.resubscribed(active, now.saturating_duration_since(lost), now);
+            }
         }
     }
 
@@ -316,7 +348,12 @@ impl Live {
         self.heard = now();
         self.pinged = None;
         let full = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard)?;
-        if full.is_empty() { Ok(()) } else { self.stall(full).await }
+        if !full.is_empty() {
+            return self.stall(full).await;
+        }
+        // Consumers first, on this thread: what was read is still in its processor's cache, and the next read may well find nothing.
+        tokio::task::yield_now().await;
+        Ok(())
     }
 
     /// Reads nothing until the inboxes have room. Those that have none when patience ends drop their oldest messages, and

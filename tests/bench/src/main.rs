@@ -1,0 +1,5 @@
+//! See the library.
+
+fn main() {
+    tidings_bench::main();
+}

@@ -1,0 +1,196 @@
+//! W3: request and reply. Both ends are in one process, each on connections of its own.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use futures_util::StreamExt;
+use redis::{AsyncCommands, aio::MultiplexedConnection};
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, Message, handler, routes};
+use tokio::sync::oneshot;
+
+use crate::{
+    measure::{Begun, Report, percentiles},
+    publish::spread,
+};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("quotes:<id>")]
+#[reply(Quote)]
+struct Ask {
+    id: u64,
+    customer: String,
+    text: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Quote {
+    id: u64,
+    cents: u64,
+}
+
+impl Ask {
+    fn new(number: u64) -> Self {
+        Self { id: 100 + number % 100, customer: "Ada Lovelace".to_owned(), text: "x".repeat(130) }
+    }
+}
+
+impl Quote {
+    fn new(ask: &Ask) -> Self {
+        Self { id: ask.id, cents: ask.id * 100 + ask.text.len() as u64 }
+    }
+}
+
+#[handler]
+async fn quote(ask: Ask) -> Quote {
+    Quote::new(&ask)
+}
+
+pub async fn run(program: &str, url: &str, messages: u64, tasks: u64) -> Report {
+    match program {
+        "tidings" => {
+            let server = Bus::connect(url).await.expect("a connection");
+            let service = server.serve(routes![quote]).await.expect("a service");
+            let bus = Bus::connect(url).await.expect("a connection");
+            // The first request opens the inbox for answers.
+            let first = Ask::new(0).request(&bus).await.expect("a quote");
+            assert_eq!(first.id, 100);
+            let report = timed(messages, tasks, move |number| {
+                let bus = bus.clone();
+                async move { Ask::new(number).request(&bus).await.expect("a quote") }
+            });
+            let report = report.await;
+            service.shutdown().await.expect("nothing waits");
+            report
+        }
+        "redis" => {
+            let server = serve(url).await;
+            let client = Arc::new(Client::connect(url).await);
+            let report = timed(messages, tasks, move |number| {
+                let client = Arc::clone(&client);
+                async move { client.request(&Ask::new(number)).await }
+            });
+            let report = report.await;
+            server.abort();
+            report
+        }
+        other => panic!("no such program: {other}"),
+    }
+}
+
+async fn timed<F: Future<Output = Quote> + Send>(
+    messages: u64,
+    tasks: u64,
+    request: impl Fn(u64) -> F + Send + Sync + 'static,
+) -> Report {
+    let micros = Arc::new(Mutex::new(Vec::with_capacity(messages as usize)));
+    let (request, times) = (Arc::new(request), Arc::clone(&micros));
+    let begun = Begun::now();
+    let spent = spread(messages, tasks, move |number| {
+        let (request, times) = (Arc::clone(&request), Arc::clone(&times));
+        async move {
+            let start = Instant::now();
+            let quote = request(number).await;
+            assert_eq!(quote.cents, Quote::new(&Ask::new(number)).cents);
+            times.lock().expect("nobody panics").push(start.elapsed().as_nanos() as f64 / 1e3);
+        }
+    });
+    spent.await;
+    let mut report = begun.report(messages);
+    (report.median_micros, report.p99_micros) = percentiles(std::mem::take(&mut micros.lock().expect("nobody panics")));
+    report
+}
+
+/// The request as it travels in the program written by hand.
+#[derive(Serialize, Deserialize)]
+struct Envelope<'a, T> {
+    #[serde(borrow)]
+    correlation_id: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    reply_to: std::borrow::Cow<'a, str>,
+    data: T,
+}
+
+async fn serve(url: &str) -> tokio::task::JoinHandle<()> {
+    let client = redis::Client::open(url).expect("an address");
+    let mut pubsub = client.get_async_pubsub().await.expect("a connection");
+    pubsub.psubscribe("quotes:*").await.expect("a subscription");
+    let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    tokio::spawn(async move {
+        let mut messages = pubsub.into_on_message();
+        while let Some(message) = messages.next().await {
+            // A handler that waits must not hold up the next request, so each has a task.
+            let mut connection = connection.clone();
+            tokio::spawn(async move {
+                let id: u64 =
+                    message.get_channel_name().strip_prefix("quotes:").and_then(|id| id.parse().ok()).expect("an id");
+                let asked: Envelope<Ask> = serde_json::from_slice(message.get_payload_bytes()).expect("a request");
+                assert_eq!(asked.data.id, id);
+                let answer = Envelope {
+                    correlation_id: asked.correlation_id,
+                    reply_to: "".into(),
+                    data: quote(asked.data).await,
+                };
+                let payload = serde_json::to_string(&answer).expect("an answer");
+                let _: u64 = connection.publish(&*asked.reply_to, payload).await.expect("published");
+            });
+        }
+    })
+}
+
+struct Client {
+    connection: MultiplexedConnection,
+    waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Quote>>>>,
+    next: AtomicU64,
+    task: tokio::task::JoinHandle<()>,
+}
+
+const INBOX: &str = "replies:0123456789abcdef";
+
+impl Client {
+    async fn connect(url: &str) -> Self {
+        let client = redis::Client::open(url).expect("an address");
+        let mut pubsub = client.get_async_pubsub().await.expect("a connection");
+        pubsub.subscribe(INBOX).await.expect("a subscription");
+        let waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Quote>>>> = Arc::default();
+        let waiters = Arc::clone(&waiting);
+        let task = tokio::spawn(async move {
+            let mut messages = pubsub.into_on_message();
+            while let Some(message) = messages.next().await {
+                let answer: Envelope<Quote> = serde_json::from_slice(message.get_payload_bytes()).expect("an answer");
+                let waiter = waiters.lock().expect("nobody panics").remove(&*answer.correlation_id);
+                if let Some(waiter) = waiter {
+                    let _ = waiter.send(answer.data);
+                }
+            }
+        });
+        let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+        Self { connection, waiting, next: AtomicU64::new(0), task }
+    }
+
+    async fn request(&self, ask: &Ask) -> Quote {
+        let correlation_id = format!("{:016x}", self.next.fetch_add(1, Ordering::Relaxed));
+        let (sender, receiver) = oneshot::channel();
+        self.waiting.lock().expect("nobody panics").insert(correlation_id.clone(), sender);
+        let envelope = Envelope { correlation_id: correlation_id.into(), reply_to: INBOX.into(), data: ask };
+        let payload = serde_json::to_string(&envelope).expect("a request");
+        let exchange = async {
+            let mut connection = self.connection.clone();
+            let _: u64 = connection.publish(format!("quotes:{}", ask.id), payload).await.expect("published");
+            receiver.await.expect("an answer")
+        };
+        tokio::time::timeout(Duration::from_secs(5), exchange).await.expect("in time")
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

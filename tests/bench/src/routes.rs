@@ -1,0 +1,69 @@
+//! W1 with many routes. The routers do what `routes![…]` generates, with one handler for all routes: a thousand handlers would
+//! only make the compiler work.
+
+use serde::{Deserialize, Serialize};
+use tidings::{
+    Bus, Delivery, Message, Router,
+    __private::{Call, HandlerOptions, Outcome, Route, RouteTable, Segment, Shape, TableStorage, Template, literal_slots, nodes},
+    handler,
+};
+
+use crate::{
+    measure::{Report, TAKEN},
+    order::Order,
+};
+
+/// The order on the channels of the many routes: the first segment is the route's.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("m0:<id: u64>")]
+#[serde(transparent)]
+pub struct Routed(Order);
+
+#[handler]
+async fn take(order: Routed) {
+    TAKEN.add(order.0.checksum());
+}
+
+const ID: Segment = Segment::parameter("id", Shape::Unsigned);
+
+const fn route(template: Template) -> Route {
+    Route::new("take", "Routed", template, HandlerOptions::DEFAULT)
+}
+
+include!(concat!(env!("OUT_DIR"), "/routes.rs"));
+
+pub struct Ten;
+pub struct Thousand;
+
+macro_rules! router {
+    ($router:ident, $routes:ident) => {
+        impl Router for $router {
+            const ROUTES: &'static [Route] = &$routes;
+
+            fn table() -> RouteTable {
+                static TABLE: TableStorage<{ nodes(&$routes) }, { literal_slots(&$routes) }> = TableStorage::build(&$routes);
+                TABLE.table(&$routes)
+            }
+
+            async fn dispatch<'a>(&'a self, _route: usize, delivery: &'a mut Delivery, bus: &'a Bus) -> Outcome {
+                <take as Call<()>>::call(&(), delivery, bus).await
+            }
+        }
+    };
+}
+
+router!(Ten, TEN);
+router!(Thousand, THOUSAND);
+
+pub async fn run(program: &str, url: &str) -> Report {
+    let bus = Bus::connect(url).await.expect("a connection");
+    let service = match program {
+        "routes-10" => bus.serve(Ten).await,
+        "routes-1000" => bus.serve(Thousand).await,
+        other => panic!("no such program: {other}"),
+    };
+    let service = service.expect("a service");
+    let report = TAKEN.drained().await;
+    service.shutdown().await.expect("nothing waits");
+    report
+}
