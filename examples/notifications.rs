@@ -5,7 +5,7 @@
 use std::{env, error::Error};
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Event, Message, Publish, Subscription, router};
+use tidings::{Bus, Event, Message, Publish, PublishError, Subscription, router};
 
 /// For one user: only the programs that listen to `notifications:user:7` receive it.
 #[derive(Message, Serialize, Deserialize)]
@@ -31,18 +31,12 @@ struct Record {
     text: String,
 }
 
-/// What happens in the shop, and what becomes a notification.
+/// What happens in the shop, and becomes a notification.
 #[derive(Message, Serialize, Deserialize)]
 #[channel("parcels:<parcel>")]
 struct ParcelSent {
     parcel: u64,
     customer: u64,
-}
-
-#[derive(Message, Serialize, Deserialize)]
-#[channel("shop:closing")]
-struct ShopCloses {
-    hour: u8,
 }
 
 struct Notifier;
@@ -56,12 +50,16 @@ impl Notifier {
         let record = Record { user: Some(sent.customer), text: text.clone() };
         (Publish::new(Notification { user: sent.customer, text }), Publish::new(record))
     }
+}
 
-    #[handler]
-    async fn closes(&self, closes: ShopCloses) -> (Publish<Announcement>, Publish<Record>) {
-        let text = format!("the shop closes at {}", closes.hour);
-        (Publish::new(Announcement { text: text.clone() }), Publish::new(Record { user: None, text }))
+/// Without a handler, a batch does the same: both messages in one round trip, and a result for each.
+async fn announce(bus: &Bus, text: &str) -> Result<(), PublishError> {
+    let announcement = Announcement { text: text.to_owned() };
+    let record = Record { user: None, text: text.to_owned() };
+    for result in bus.batch().push(&announcement).push(&record).await {
+        result?;
     }
+    Ok(())
 }
 
 #[tokio::main]
@@ -76,7 +74,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     ParcelSent { parcel: 100, customer: 8 }.publish(&bus).await?;
     ParcelSent { parcel: 101, customer: 7 }.publish(&bus).await?;
-    ShopCloses { hour: 20 }.publish(&bus).await?;
+    announce(&bus, "the shop closes at 20").await?;
 
     println!("for Ada      │ {}", next(&mut ada).await?.text);
     println!("for everybody│ {}", next(&mut everybody).await?.text);

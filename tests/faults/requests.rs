@@ -96,7 +96,7 @@ async fn each_request_ends_once_while_connections_are_killed() {
     let [answered, failed, wrong] = [&ends.answered, &ends.failed, &ends.wrong].map(|end| end.load(Ordering::Relaxed));
     assert_eq!(wrong, 0);
     assert_eq!(answered + failed, count);
-    assert!(answered > count / 4, "only {answered} of {count} answered");
+    assert!(answered > count / 2, "only {answered} of {count} answered");
     assert_eq!(asking.stats().pending_requests, 0);
     // The connections are whole again, and late answers reached nobody.
     eventually(SOON, async || Double { n: 1 }.request(&asking).await.is_ok_and(|answer| answer == 2)).await;
