@@ -5,7 +5,7 @@
 use std::{env, error::Error};
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Event, Message, Publish, PublishError, Subscription, router};
+use tidings::{Bus, Event, Message, PublishError, Subscription, router};
 
 /// For one user: only the programs that listen to `notifications:user:7` receive it.
 #[derive(Message, Serialize, Deserialize)]
@@ -43,16 +43,22 @@ struct Notifier;
 
 #[router]
 impl Notifier {
-    /// A handler says what follows from a message. The notification and its record leave together.
     #[handler]
-    async fn sent(&self, sent: ParcelSent) -> (Publish<Notification>, Publish<Record>) {
-        let text = format!("parcel {} is on its way", sent.parcel);
-        let record = Record { user: Some(sent.customer), text: text.clone() };
-        (Publish::new(Notification { user: sent.customer, text }), Publish::new(record))
+    async fn sent(&self, sent: ParcelSent, bus: &Bus) -> Result<(), PublishError> {
+        notify(bus, sent.customer, &format!("parcel {} is on its way", sent.parcel)).await
     }
 }
 
-/// Without a handler, a batch does the same: both messages in one round trip, and a result for each.
+/// The notification and its record leave in one round trip, and each has a result of its own.
+async fn notify(bus: &Bus, user: u64, text: &str) -> Result<(), PublishError> {
+    let notification = Notification { user, text: text.to_owned() };
+    let record = Record { user: Some(user), text: text.to_owned() };
+    for result in bus.batch().push(&notification).push(&record).await {
+        result?;
+    }
+    Ok(())
+}
+
 async fn announce(bus: &Bus, text: &str) -> Result<(), PublishError> {
     let announcement = Announcement { text: text.to_owned() };
     let record = Record { user: None, text: text.to_owned() };
