@@ -131,5 +131,5 @@ async fn requests_that_time_out_or_are_dropped_or_find_nobody_leave_nothing() {
         result.unwrap();
     }
     assert_eq!(bus.stats().pending_requests, 0);
-    Report::new("T20-drops", "drops", usize::try_from(count).unwrap()).messages(count, 0).close();
+    Report::new("T20-drops", "cancellations", usize::try_from(count).unwrap()).messages(count, 0).close();
 }

@@ -111,5 +111,5 @@ async fn whatever_is_dropped_at_a_random_moment_leaves_nothing_on_the_server() {
     assert_eq!(Entry::new(0, 1).publish(&bus).await.unwrap().receivers, Some(1));
     drop((subscription, bus));
     eventually(SOON, async || server.subscriber_connections().await == 0).await;
-    Report::new("T24-drops", "drops", usize::try_from(drops).unwrap()).close();
+    Report::new("T24-drops", "cancellations", usize::try_from(drops).unwrap()).close();
 }
