@@ -1,5 +1,4 @@
 mod server;
-mod speed;
 #[cfg(feature = "tls")]
 mod tls;
 
