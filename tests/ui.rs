@@ -4,7 +4,7 @@
 fn compile_errors() {
     let cases = trybuild::TestCases::new();
     cases.pass("ui/pass/*.rs");
-    for theme in ["message", "param", "handler", "router", "routes", "verbs"] {
+    for theme in ["message", "param", "handler", "router", "routes", "verbs", "request"] {
         cases.compile_fail(format!("ui/{theme}/*.rs"));
     }
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Attribute, Expr, ExprLit, Ident, Lit, LitStr, Meta, Path, Token,
+    Attribute, Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Meta, Path, Token,
     ext::IdentExt as _,
     parse::{Parse, ParseStream, Parser},
     punctuated::Punctuated,
@@ -194,6 +194,17 @@ impl Entry {
             return Some((**expression).clone());
         }
         diagnostics.at(self.span(), format!("`{}` takes an expression: write `{example}`", self.key));
+        None
+    }
+
+    /// The path of an item.
+    pub(crate) fn path(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<Path> {
+        if let Some(Value::Expr(expression)) = &self.value
+            && let Expr::Path(ExprPath { qself: None, path, .. }) = &**expression
+        {
+            return Some(path.clone());
+        }
+        diagnostics.at(self.span(), format!("`{}` takes the path of a type: write `{example}`", self.key));
         None
     }
 

@@ -50,11 +50,15 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[message(name = "order.placed")]` | the name on the wire | the type's name |
 /// | `#[message(version = 2)]` | the version on the wire | 1 |
 /// | `#[message(format = "plain")]` | the format that is sent, `"envelope"` or `"plain"` | what the bus says |
+/// | `#[reply(Quote)]`, `#[reply(Quote, error = QuoteError)]` | a request, answered with a `Quote` | no answer |
 /// | `#[tidings(crate = path)]` | where the runtime is | `::tidings` |
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Bus, Message, PublishError};
+///
 /// #[derive(Message, Serialize, Deserialize)]
 /// #[channel("chat:room:<room: String>")]
 /// enum ChatEvent {
@@ -62,7 +66,10 @@ use syn::{DeriveInput, parse_macro_input};
 ///     Leave { user: String },
 /// }
 ///
-/// ChatEvent::Join { user }.publish_to(ChatEvent::channel("general"), &bus).await?;
+/// async fn join(user: String, bus: &Bus) -> Result<(), PublishError> {
+///     ChatEvent::Join { user }.publish_to(ChatEvent::channel("general"), bus).await?;
+///     Ok(())
+/// }
 /// ```
 #[proc_macro_derive(Message, attributes(channel, message, reply, tidings))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
@@ -84,7 +91,10 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::ChannelParam;
+///
 /// #[derive(ChannelParam, Serialize, Deserialize, Clone, Copy)]
 /// enum Priority {
 ///     High,
@@ -100,8 +110,13 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.
 ///
 /// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`.
-/// A handler returns nothing, `Publish<M>`, or a `Result` of either with any error that can be displayed. Its future is `Send`.
+/// A handler returns nothing, `Publish<M>`, or a `Result` of either with any error that can be displayed; the handler of a request
+/// returns its reply, or a `Result` of it. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
+///
+/// Handlers of a service share one task and are polled in turn: one that waits stalls nobody, one that computes for long or blocks the
+/// thread stalls the others. `spawn` gives each call a task of its own; what blocks the thread belongs into
+/// `tokio::task::spawn_blocking`.
 ///
 /// # Options
 ///
@@ -116,9 +131,17 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Message, State, handler};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64, total_cents: u64 }
+/// # #[derive(Clone)]
+/// # struct Db;
+/// # impl Db { async fn insert(&self, _order: OrderPlaced) -> Result<(), std::fmt::Error> { Ok(()) } }
 /// #[handler(timeout = "30s", filter = order.total_cents > 100_00)]
-/// async fn placed(order: OrderPlaced, State(db): State<Db>) -> Result<(), DbError> {
+/// async fn placed(order: OrderPlaced, State(db): State<Db>) -> Result<(), std::fmt::Error> {
 ///     db.insert(order).await
 /// }
 /// ```
@@ -136,16 +159,31 @@ pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Delivery, Message, Publish, router};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:placed:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:paid:<id>")]
+/// # struct OrderPaid { id: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:shipped:<id>")]
+/// # struct OrderShipped { id: u64 }
+/// struct Shop;
+///
 /// #[router]
 /// impl Shop {
 ///     #[handler]
-///     async fn placed(&self, order: OrderPlaced) -> Result<(), ShopError> {
-///         self.store.insert(order).await
+///     async fn placed(&self, order: OrderPlaced) -> Result<(), std::fmt::Error> {
+///         println!("order {}", order.id);
+///         Ok(())
 ///     }
 ///
 ///     #[handler(concurrency = 16)]
 ///     async fn paid(&self, payment: OrderPaid, delivery: &Delivery) -> Publish<OrderShipped> {
+///         println!("{:?}", delivery.timestamp());
 ///         Publish::new(OrderShipped { id: payment.id })
 ///     }
 /// }
@@ -162,8 +200,22 @@ pub fn router(options: TokenStream, item: TokenStream) -> TokenStream {
 ///
 /// # Examples
 ///
-/// ```ignore
-/// bus.serve(routes![placed, paid].with_state(db)).await?;
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, Service, State, SubscribeError, handler, routes};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[derive(Clone)]
+/// # struct Db;
+/// #[handler]
+/// async fn placed(order: OrderPlaced, State(_db): State<Db>) {
+///     println!("order {}", order.id);
+/// }
+///
+/// async fn serve(bus: &Bus, db: Db) -> Result<Service, SubscribeError> {
+///     bus.serve(routes![placed].with_state(db)).await
+/// }
 /// ```
 #[proc_macro]
 pub fn routes(input: TokenStream) -> TokenStream {

@@ -4,7 +4,7 @@ use std::{fmt, future::IntoFuture, time::Duration};
 
 use crate::{
     bus::{Bus, now},
-    codec::{Codec, Exchange, Json},
+    codec::{Answers, Codec, Exchange},
     delivery::Headers,
     error::AcknowledgeError,
     future::BusFuture,
@@ -93,7 +93,7 @@ impl<'a, M: Message> Acknowledging<'a, M> {
 }
 
 fn note(frame: &Frame, acknowledged: &mut Acknowledged) {
-    match Json::decode::<Answer<(), NoError>>(&ANSWER, frame.payload()) {
+    match Answers::decode::<Answer<(), NoError>>(&ANSWER, frame.payload()) {
         Ok((Answer::Ok(()), _)) => acknowledged.handlers += 1,
         Ok((Answer::Failure(reason), _)) => acknowledged.refusals.push(reason),
         Ok((Answer::Error(never), _)) => match never {},

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::IntoFuture,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{
         Arc,
@@ -14,20 +15,26 @@ use serde::Serialize;
 use tokio::sync::OnceCell;
 
 use crate::{
+    batch::Batch,
     channel::{ChannelWriter, Selector},
-    codec::{Codec, Exchange, Format, Json, Outbound},
+    codec::{Codec, Exchange, Format, Outbound},
     config::{Config, Reconnect},
     delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
-    message::{Message, written},
+    health::{Health, HealthError},
+    message::{AddressedByFields, Message, written},
     outcome::Outgoing,
     publish::Receipt,
     replies::Replies,
     service::Service,
-    subscription::{Selection, Subscription},
-    transport::{AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, inbox::Inbox},
+    subscribing::Subscribing,
+    subscription::Selection,
+    transport::{
+        AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, events::BusEvents,
+        inbox::Inbox, registry::SubscriptionSnapshot,
+    },
 };
 
 /// The cheap-to-clone handle to one transport.
@@ -52,6 +59,12 @@ pub struct Bus {
 pub struct BusStats {
     /// How the bus is connected.
     pub status: Status,
+    /// For how long the status has been what it is.
+    pub status_since: Duration,
+    /// How often the connection for subscriptions was made anew.
+    pub reconnects: u64,
+    /// Every subscription and service of the bus; the channel for answers is not among them.
+    pub subscriptions: Vec<SubscriptionSnapshot>,
     /// Requests and acknowledged publishes that wait for an answer.
     pub pending_requests: usize,
     /// Answers that came when nobody waited for them: late, double, or forged.
@@ -92,9 +105,10 @@ impl Bus {
         BusBuilder { url: url.into(), config: Config::default() }
     }
 
-    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`).
+    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`). Await it, after setting what is to differ from the
+    /// defaults: [`idle_timeout`](Subscribing::idle_timeout), [`overflow`](Subscribing::overflow), [`buffer`](Subscribing::buffer).
     ///
-    /// The subscription is live when the call returns: no message published after that is missed, except in a gap that the
+    /// The subscription is live when it was awaited: no message published after that is missed, except in a gap that the
     /// subscription reports. Every subscription sees each message once, whatever other subscriptions overlap with it.
     /// [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/),
     /// [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/).
@@ -107,11 +121,8 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes.
-    pub fn subscribe<M: Message>(
-        &self,
-        selector: impl Selector<M>,
-    ) -> BusFuture<'static, Result<Subscription<M>, SubscribeError>> {
-        BusFuture::new(Subscription::open(self.clone(), Selection::new(&selector)))
+    pub fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+        Subscribing::new(self.clone(), Selection::new(&selector))
     }
 
     /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
@@ -131,6 +142,23 @@ impl Bus {
         BusFuture::new(Service::start(self.clone(), router))
     }
 
+    /// Starts a batch: messages, also of different types, that are published in one round trip.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
+    }
+
+    /// Publishes messages of one type in one round trip, in order, with a result for each.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
+    pub fn publish_all<'m, M: AddressedByFields>(
+        &self,
+        messages: impl IntoIterator<Item = &'m M>,
+    ) -> BusFuture<'_, Vec<Result<Receipt, PublishError>>> {
+        messages.into_iter().fold(self.batch(), Batch::push).into_future()
+    }
+
     /// How the bus is connected.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -143,10 +171,36 @@ impl Bus {
         let replies = self.shared.replies.get();
         BusStats {
             status: self.status(),
+            status_since: self.shared.transport.events().since().elapsed(),
+            reconnects: self.shared.transport.events().reconnects(),
+            subscriptions: self.shared.transport.snapshots(),
             pending_requests: replies.map_or(0, Replies::pending),
             unexpected_answers: replies.map_or(0, Replies::unexpected),
             reply_channel: replies.map(|replies| replies.channel().to_owned()),
         }
+    }
+
+    /// What happens to the bus from now on: lost and renewed connections, refusals, lag. As a stream.
+    ///
+    /// It is for watching and logging: a subscription tells of its own gaps and losses itself, in order with its messages.
+    #[must_use]
+    pub fn events(&self) -> BusEvents {
+        self.shared.transport.events().subscribe()
+    }
+
+    /// Asks the server how it is, on a connection of its own: round trip, version, role, and what is wrong with its settings.
+    ///
+    /// It costs a connection and four commands: right for a health endpoint that is asked each few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`HealthError`] when the server cannot be reached, or does not answer within the command timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn health(&self) -> Result<Health, HealthError> {
+        self.shared.transport.health().await
     }
 
     pub(crate) fn config(&self) -> &Config {
@@ -168,34 +222,22 @@ impl Bus {
         headers: &Headers,
         exchange: Option<Exchange<'_>>,
     ) -> Result<Outgoing, PublishError> {
-        let chosen = M::FORMAT.unwrap_or(self.shared.config.format);
-        let draft = Draft {
-            channel,
-            template: M::TEMPLATE.text(),
-            // Without the envelope a request could not say where the answer goes.
-            format: if exchange.is_some() { Format::Envelope } else { chosen },
-            name: M::NAME,
-            version: M::VERSION,
-            headers,
-            exchange,
-        };
-        self.encode(draft, written(message))
+        let draft =
+            Draft { channel, template: M::TEMPLATE.text(), name: M::NAME, version: M::VERSION, headers, exchange };
+        self.encode::<M::Codec, _>(draft, written(message))
     }
 
     /// Encodes a value, and checks name and size against the limits.
-    pub(crate) fn encode<T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
-        let Draft { channel, template, format, name, version, headers, exchange } = draft;
+    pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
+        let Draft { channel, template, name, version, headers, exchange } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
-        if format == Format::Plain && !headers.is_empty() {
-            let reason = "a plain message carries no headers; publish it in the envelope".to_owned();
-            return Err(PublishError::Encode { name, reason });
-        }
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
-        let outbound = Outbound { format, name, version, id: &id, timestamp: now(), headers, exchange };
-        Json::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
+        let Config { format, ref source, .. } = self.shared.config;
+        let outbound = Outbound { format, source, name, version, id: &id, timestamp: now(), headers, exchange };
+        C::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
@@ -209,6 +251,39 @@ impl Bus {
             Ok(receivers) => Ok(Receipt { receivers }),
             Err(failure) => Err(failed(template, failure)),
         }
+    }
+
+    /// Sends what could be encoded, in order, and puts the results where the errors leave room.
+    pub(crate) async fn send_all(
+        &self,
+        messages: Vec<Result<Outgoing, PublishError>>,
+    ) -> Vec<Result<Receipt, PublishError>> {
+        let mut templates = Vec::with_capacity(messages.len());
+        let mut sendable = Vec::with_capacity(messages.len());
+        for message in messages {
+            templates.push(message.map(|Outgoing { template, channel, payload }| {
+                sendable.push((channel, payload));
+                template
+            }));
+        }
+        let mut answers = Vec::with_capacity(sendable.len());
+        let mut sendable = sendable.into_iter();
+        while sendable.len() > 0 {
+            let part = sendable.by_ref().take(BATCH_PART).collect();
+            answers.append(&mut self.shared.transport.publish_all(part).await);
+        }
+        let mut answers = answers.into_iter();
+        let mut result =
+            |template: Result<&'static str, PublishError>| match template.map(|template| (template, answers.next())) {
+                Err(error) => Err(error),
+                Ok((_, Some(Ok(receivers)))) => Ok(Receipt { receivers }),
+                Ok((template, Some(Err(failure)))) => Err(failed(template, failure)),
+                Ok((template, None)) => {
+                    let reason = "the transport gave no answer".to_owned();
+                    Err(PublishError::ConnectionLost { template, reason })
+                }
+            };
+        templates.into_iter().map(&mut result).collect()
     }
 
     /// The inbox for answers: subscribed and confirmed before the first request leaves.
@@ -265,12 +340,15 @@ pub(crate) struct Draft<'a> {
     /// With the namespace.
     pub(crate) channel: String,
     pub(crate) template: &'static str,
-    pub(crate) format: Format,
     pub(crate) name: &'static str,
     pub(crate) version: u32,
     pub(crate) headers: &'a Headers,
     pub(crate) exchange: Option<Exchange<'a>>,
 }
+
+/// Messages of a batch that are sent before their answers are awaited: a larger batch is cut into parts, so that neither side holds more
+/// than so many answers.
+const BATCH_PART: usize = 10_000;
 
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;
@@ -293,6 +371,7 @@ fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
         PublishFailure::Refused { channel, reason, rule } => PublishError::Refused { channel, reason, rule },
         PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
         PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
+        PublishFailure::Closed(reason) => PublishError::Closed { template, reason },
         PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },
         PublishFailure::Server(reason) => PublishError::Server { template, reason },
     }
@@ -316,9 +395,16 @@ impl BusBuilder {
         self
     }
 
-    /// How messages are written that do not choose a format themselves. Default: [`Format::Envelope`].
+    /// How messages are written and read that do not choose a codec themselves. Default: [`Format::Envelope`].
     pub fn format(mut self, format: Format) -> Self {
         self.config.format = format;
+        self
+    }
+
+    /// Who publishes, for formats that say so: the `source` of [`CloudEvents`](crate::codec::CloudEvents), a URI reference such as `"/shop"`. Default:
+    /// `"tidings"`.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.config.source = source.into();
         self
     }
 
@@ -331,7 +417,7 @@ impl BusBuilder {
         self
     }
 
-    /// The longest channel name with its namespace, in characters, at least 1. Default: 512.
+    /// The longest channel name with its namespace, in characters, 1 to 16,384. Default: 512.
     pub fn name_limit(mut self, characters: usize) -> Self {
         self.config.name_limit = characters;
         self

@@ -1,6 +1,30 @@
 //! Wire formats: how a message and its metadata become a payload, and come back.
+//!
+//! | codec | a payload is | on receive it also takes |
+//! |--|--|--|
+//! | [`Json`] | the standard envelope as JSON | the message alone |
+//! | [`Plain`] | the message alone as JSON | the standard envelope |
+//! | [`CloudEvents`] | a CloudEvent 1.0 in JSON's structured mode | the standard envelope, the message alone |
+//! | [`RedisToolkit`] | what the Python library `redis-toolkit` 0.4 writes | the standard envelope, the message alone |
+//! | `MessagePack` (feature `messagepack`) | the standard envelope as MessagePack | the message alone as MessagePack |
+//! | `Cbor` (feature `cbor`) | the standard envelope as CBOR | the message alone as CBOR |
+//!
+//! A message chooses its codec with `#[message(codec = CloudEvents)]`, and a codec of your own works the same way. What the other
+//! messages are written in, [`BusBuilder::format`](crate::BusBuilder::format) says.
+//!
+//! Requests and acknowledged publishes need metadata; each codec carries it. Answers always travel in the standard envelope as JSON, so that
+//! whoever asks need not know the format of whoever answers; an answer in one of the other formats of JSON text is understood.
 
+#[cfg(feature = "cbor")]
+mod cbor;
+mod cloud_events;
+mod envelope;
 mod json;
+#[cfg(feature = "messagepack")]
+mod messagepack;
+mod redis_toolkit;
+#[cfg(any(feature = "cbor", feature = "messagepack"))]
+mod scan;
 
 use std::borrow::Cow;
 
@@ -8,25 +32,89 @@ use serde::{Deserialize, Serialize};
 
 use crate::delivery::Headers;
 
-pub use self::json::Json;
+#[cfg(feature = "cbor")]
+pub use self::cbor::Cbor;
+#[cfg(feature = "messagepack")]
+pub use self::messagepack::MessagePack;
+pub use self::{
+    cloud_events::CloudEvents,
+    json::{Json, Plain},
+    redis_toolkit::{RedisToolkit, ToolkitBytes},
+};
 
-/// How a message is written. Every format is understood on receive.
+/// How a bus writes the messages that do not choose a codec themselves, and how it reads them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// The standard envelope, `{"id", "type", "timestamp", "version", "data"}`.
+    /// [`Json`]: the standard envelope, `{"id", "type", "timestamp", "version", "data"}`.
     #[default]
     Envelope,
-    /// The message alone. Id, time, version and headers are not sent.
+    /// [`Plain`]: the message alone. Id, time, version and headers are not sent.
     Plain,
+    /// [`CloudEvents`]: a CloudEvent 1.0 in JSON's structured mode.
+    CloudEvents,
+    /// [`RedisToolkit`]: what the Python library `redis-toolkit` 0.4 writes and reads.
+    RedisToolkit,
+    /// [`MessagePack`]: the standard envelope as MessagePack.
+    #[cfg(feature = "messagepack")]
+    MessagePack,
+    /// [`Cbor`]: the standard envelope as CBOR.
+    #[cfg(feature = "cbor")]
+    Cbor,
 }
 
 /// A wire format: writes a message with its metadata, and reads both back.
 ///
-/// [`Json`] is the default. The functions take no `self`: a codec is chosen by type, so that a message is encoded and decoded
+/// The functions take no `self`: a codec is chosen by type, with `#[message(codec = …)]`, so that a message is encoded and decoded
 /// without a virtual call.
+///
+/// A codec of your own most often wraps one of these, as here:
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{
+///     Message,
+///     codec::{Codec, DecodeError, Expected, Inbound, Json, Outbound},
+/// };
+///
+/// /// JSON behind a mark of four bytes.
+/// struct Marked;
+///
+/// impl Codec for Marked {
+///     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+///         payload.extend_from_slice(b"MARK");
+///         Json::encode(outbound, message, payload)
+///     }
+///
+///     fn decode<'de, T: Deserialize<'de>>(
+///         expected: &Expected,
+///         payload: &'de [u8],
+///     ) -> Result<(T, Inbound<'de>), DecodeError> {
+///         let json = payload.strip_prefix(b"MARK").ok_or_else(|| DecodeError::Invalid("no mark".into()))?;
+///         Json::decode(expected, json)
+///     }
+///
+///     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+///         Json::metadata(expected, payload.strip_prefix(b"MARK")?)
+///     }
+/// }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("orders:<id>")]
+/// #[message(codec = Marked)]
+/// struct OrderPlaced {
+///     id: u64,
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "not a codec",
+    note = "write the path of a type that implements `tidings::Codec`, such as `codec = tidings::codec::CloudEvents`"
+)]
 pub trait Codec: Send + Sync + 'static {
     /// Appends the payload.
+    ///
+    /// A codec that cannot carry the headers or the exchange refuses: to leave them out would lose them silently.
     ///
     /// # Errors
     ///
@@ -42,14 +130,96 @@ pub trait Codec: Send + Sync + 'static {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError>;
+
+    /// The metadata of a message of any type, whatever its value is: a request that cannot be read is still answered.
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>>;
+}
+
+/// Does what the bus's [`Format`] says: the codec of every message that chooses none.
+#[derive(Clone, Copy, Debug)]
+pub struct ByBus;
+
+macro_rules! by_format {
+    ($format:expr, $function:ident $arguments:tt) => {
+        match $format {
+            Format::Envelope => Json::$function $arguments,
+            Format::Plain => Plain::$function $arguments,
+            Format::CloudEvents => CloudEvents::$function $arguments,
+            Format::RedisToolkit => RedisToolkit::$function $arguments,
+            #[cfg(feature = "messagepack")]
+            Format::MessagePack => MessagePack::$function $arguments,
+            #[cfg(feature = "cbor")]
+            Format::Cbor => Cbor::$function $arguments,
+        }
+    };
+}
+
+impl Codec for ByBus {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        by_format!(outbound.format, encode(outbound, message, payload))
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        by_format!(expected.format, decode(expected, payload))
+    }
+
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        by_format!(expected.format, metadata(expected, payload))
+    }
+}
+
+/// The codec of answers: written as the standard envelope, read from any JSON text.
+pub(crate) enum Answers {}
+
+impl Codec for Answers {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Json::encode(outbound, message, payload)
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        match foreign(payload) {
+            Some(Format::CloudEvents) => CloudEvents::decode(expected, payload),
+            Some(_) => RedisToolkit::decode(expected, payload),
+            None => Json::decode(expected, payload),
+        }
+    }
+
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        match foreign(payload) {
+            Some(Format::CloudEvents) => CloudEvents::metadata(expected, payload),
+            Some(_) => RedisToolkit::metadata(expected, payload),
+            None => Json::metadata(expected, payload),
+        }
+    }
+}
+
+/// The format of an answer that does not start as the standard envelope does.
+fn foreign(payload: &[u8]) -> Option<Format> {
+    if payload.starts_with(b"{\"id\":") {
+        return None;
+    }
+    let contains = |member: &[u8]| payload.windows(member.len()).any(|window| window == member);
+    if contains(b"\"__type__\"") {
+        Some(Format::RedisToolkit)
+    } else {
+        contains(b"\"specversion\"").then_some(Format::CloudEvents)
+    }
 }
 
 /// The metadata of a message that is being written.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Outbound<'a> {
-    /// Envelope or message alone.
+    /// What the bus chose. It concerns only the messages that leave the choice to the bus, so a codec of your own passes it over.
     pub format: Format,
+    /// Who publishes, as [`BusBuilder::source`](crate::BusBuilder::source) says.
+    pub source: &'a str,
     /// The wire name.
     pub name: &'static str,
     /// The version.
@@ -84,12 +254,17 @@ pub struct Expected {
     pub name: &'static str,
     /// The newest version.
     pub version: u32,
+    /// What the bus chose. It concerns only the messages that leave the choice to the bus.
+    pub format: Format,
 }
 
 impl Expected {
-    pub(crate) const fn new(name: &'static str, version: u32) -> Self {
-        Self { name, version }
+    pub(crate) const fn new(name: &'static str, version: u32, format: Format) -> Self {
+        Self { name, version, format }
     }
+
+    /// For metadata: every name and version will do.
+    const ANYTHING: Self = Self::new("", u32::MAX, Format::Envelope);
 }
 
 /// The metadata of a message that was read. All of it is absent when the payload was the message alone.
@@ -124,3 +299,6 @@ pub enum DecodeError {
     #[error("an envelope of the newer version {0}")]
     NewerVersion(u64),
 }
+
+#[cfg(test)]
+mod tests;

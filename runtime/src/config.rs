@@ -9,6 +9,7 @@ use crate::{codec::Format, transport::inbox::Bounds};
 pub(crate) struct Config {
     pub(crate) namespace: Option<String>,
     pub(crate) format: Format,
+    pub(crate) source: String,
     pub(crate) payload_limit: usize,
     pub(crate) name_limit: usize,
     pub(crate) username: Option<String>,
@@ -31,6 +32,7 @@ impl Default for Config {
         Self {
             namespace: None,
             format: Format::Envelope,
+            source: "tidings".to_owned(),
             payload_limit: 10 * 1024 * 1024,
             name_limit: 512,
             username: None,
@@ -49,6 +51,8 @@ impl Default for Config {
 
 /// Redis's own limit for one string.
 const PAYLOAD_MAX: usize = 512 * 1024 * 1024;
+/// A subscription's connection takes names of up to 64 KiB, and a character has up to 4 bytes.
+const NAME_MAX: usize = 16 * 1024;
 
 impl Config {
     /// What is wrong with the settings.
@@ -56,8 +60,13 @@ impl Config {
         if !(1..=PAYLOAD_MAX).contains(&self.payload_limit) {
             return Err(format!("`payload_limit` is {}, but must be 1 to {PAYLOAD_MAX} bytes", self.payload_limit));
         }
-        if self.name_limit == 0 {
-            return Err("`name_limit` must be at least 1 character".to_owned());
+        if !(1..=NAME_MAX).contains(&self.name_limit) {
+            return Err(format!("`name_limit` is {}, but must be 1 to {NAME_MAX} characters", self.name_limit));
+        }
+        if self.source.is_empty()
+            || self.source.chars().any(|character| character.is_whitespace() || character.is_control())
+        {
+            return Err("the source is empty or has spaces: write a URI reference such as `/shop`".to_owned());
         }
         for (setting, duration) in [
             ("connect_timeout", self.connect_timeout),

@@ -15,7 +15,7 @@ use serde::{
 use crate::{
     bus::now,
     channel::{Address, ChannelReader},
-    codec::{Codec, DecodeError, Expected, Inbound, Json},
+    codec::{Codec, DecodeError, Expected, Format, Inbound},
     error::{AddressError, Rejection},
     message::{self, Message},
     transport::frame::Frame,
@@ -26,12 +26,18 @@ use crate::{
 /// Id, time and headers come from the envelope; a plain message has none of them. `Debug` leaves the payload out.
 pub struct Delivery {
     frame: Frame,
+    /// What the bus chose.
+    format: Format,
     id: Option<Id>,
     timestamp: Option<u64>,
     headers: Headers,
     /// Only requests have it, so only they pay for it.
     exchange: Option<Box<ReplyTo>>,
+    /// How to read the metadata of a payload that was refused.
+    metadata: Option<Metadata>,
 }
+
+type Metadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbound<'de>>;
 
 /// Where the answer to a request goes.
 #[derive(Debug)]
@@ -55,8 +61,9 @@ impl Delivery {
         &self.frame
     }
 
-    pub(crate) fn new(frame: Frame) -> Self {
-        Self { frame, id: None, timestamp: None, headers: Headers::default(), exchange: None }
+    pub(crate) fn new(frame: Frame, format: Format) -> Self {
+        let headers = Headers::default();
+        Self { frame, format, id: None, timestamp: None, headers, exchange: None, metadata: None }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -106,9 +113,18 @@ impl Delivery {
     /// The reason for which the message is not handled.
     #[doc(hidden)]
     pub fn decode<M: Message>(&mut self) -> Result<M, Rejection> {
+        let decoded = self.try_decode();
+        if decoded.is_err() {
+            self.metadata = Some(M::Codec::metadata);
+        }
+        decoded
+    }
+
+    fn try_decode<M: Message>(&mut self) -> Result<M, Rejection> {
         let payload = self.frame.payload();
+        let expected = Expected::new(M::NAME, M::VERSION, self.format);
         let (read, inbound): (message::Read<M>, Inbound<'_>) =
-            Json::decode(&Expected::new(M::NAME, M::VERSION), payload).map_err(reject::<M>)?;
+            M::Codec::decode(&expected, payload).map_err(reject::<M>)?;
         let message = message::from_read(read);
         let id = inbound.id.map(|id| Id::new(&id, payload));
         let exchange = ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline);
@@ -128,8 +144,9 @@ impl Delivery {
 
     /// Looks for where the answer goes in a payload that could not be decoded.
     pub(crate) fn find_reply_to(&mut self) {
-        if self.exchange.is_none() {
-            self.exchange = Json::metadata(self.frame.payload())
+        if let (None, Some(metadata)) = (&self.exchange, self.metadata) {
+            let expected = Expected::new("", u32::MAX, self.format);
+            self.exchange = metadata(&expected, self.frame.payload())
                 .and_then(|inbound| ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline));
         }
     }
@@ -239,6 +256,17 @@ impl Headers {
     }
 }
 
+impl Headers {
+    /// Takes a received header, if there are not too many already.
+    pub(crate) fn add<E: de::Error>(&mut self, name: String, value: String) -> Result<(), E> {
+        if self.entries.len() == HEADERS_MAX {
+            return Err(E::custom(format_args!("more than {HEADERS_MAX} headers")));
+        }
+        self.set(name, value);
+        Ok(())
+    }
+}
+
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
         let mut headers = Self::default();
@@ -273,15 +301,16 @@ impl<'de> Deserialize<'de> for Headers {
                 Ok(Headers::default())
             }
 
+            fn visit_none<E>(self) -> Result<Headers, E> {
+                Ok(Headers::default())
+            }
+
             fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Headers, A::Error> {
                 let mut headers = Headers::default();
                 while let Some(name) = entries.next_key::<String>()? {
                     // A foreign value that is no text is nobody's header, and no reason to lose the message.
                     if let TextOrOther::Text(value) = entries.next_value()? {
-                        if headers.entries.len() == HEADERS_MAX {
-                            return Err(de::Error::custom(format_args!("more than {HEADERS_MAX} headers")));
-                        }
-                        headers.set(name, value);
+                        headers.add(name, value)?;
                     }
                 }
                 Ok(headers)
@@ -294,7 +323,7 @@ impl<'de> Deserialize<'de> for Headers {
 
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum TextOrOther {
+pub(crate) enum TextOrOther {
     Text(String),
     Other(#[allow(dead_code)] IgnoredAny),
 }

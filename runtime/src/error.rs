@@ -181,7 +181,7 @@ pub enum PublishError {
     /// The server's access rules refuse the channel. Nothing was published.
     #[error("the server refuses to publish on {channel}: {reason}; a rule that allows it: `{rule}`")]
     Refused {
-        /// The channel.
+        /// The channel as the server knows it, with the namespace.
         channel: String,
         /// The server's words.
         reason: String,
@@ -204,6 +204,14 @@ pub enum PublishError {
         /// The channel template.
         template: &'static str,
         /// The reason.
+        reason: String,
+    },
+    /// The reconnect policy's limit was reached, and the bus is closed for good. Nothing was published.
+    #[error("on {template}: the bus is closed: {reason}")]
+    Closed {
+        /// The channel template.
+        template: &'static str,
+        /// Why it was closed.
         reason: String,
     },
     /// There is no connection. Nothing was published.
@@ -252,7 +260,7 @@ pub enum SubscribeError {
     /// The server's access rules refuse the channel.
     #[error("the server refuses a subscription to {channel}: {reason}; a rule that allows it: `{rule}`")]
     Refused {
-        /// The channel or pattern.
+        /// The channel or pattern as the server knows it, with the namespace.
         channel: String,
         /// The server's words.
         reason: String,

@@ -58,7 +58,6 @@ pub trait Router: Send + Sync + Sized + 'static {
 }
 
 /// What an extractor may look at.
-#[doc(hidden)]
 #[derive(Debug)]
 pub struct Context<'a, S> {
     pub(crate) delivery: &'a Delivery,
@@ -68,9 +67,28 @@ pub struct Context<'a, S> {
 
 impl<'a, S> Context<'a, S> {
     /// Called by generated code.
+    #[doc(hidden)]
     #[must_use]
     pub fn new(delivery: &'a Delivery, bus: &'a Bus, state: &'a S) -> Self {
         Self { delivery, bus, state }
+    }
+
+    /// The message's metadata and channel.
+    #[must_use]
+    pub fn delivery(&self) -> &'a Delivery {
+        self.delivery
+    }
+
+    /// The bus on which the router is served.
+    #[must_use]
+    pub fn bus(&self) -> &'a Bus {
+        self.bus
+    }
+
+    /// The router's state; for the methods of a `#[router] impl` the router itself.
+    #[must_use]
+    pub fn state(&self) -> &'a S {
+        self.state
     }
 }
 
@@ -79,6 +97,22 @@ impl<'a, S> Context<'a, S> {
 /// `M` is the handler's message, so that an address of another message does not compile. `S` is the router's state: an extractor
 /// of your own that needs a part of it is implemented for every `S` with `Part: FromState<S>`, because the arguments of a free
 /// handler are checked before its router is known.
+///
+/// # Examples
+///
+/// ```
+/// use tidings::{Context, Extract, ExtractError};
+///
+/// /// Who sent the message, as a header says.
+/// struct Sender(String);
+///
+/// impl<'a, M, S> Extract<'a, M, S> for Sender {
+///     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+///         let sender = context.delivery().headers().get("sender");
+///         sender.map(|name| Self(name.to_owned())).ok_or_else(|| ExtractError::new("the header `sender` is missing"))
+///     }
+/// }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an extractor for handlers of `{M}`",
     label = "cannot be extracted",

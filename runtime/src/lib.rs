@@ -3,17 +3,19 @@
 extern crate self as tidings;
 
 pub mod channel;
+pub mod codec;
 pub mod testing;
 
 mod acknowledge;
+mod batch;
 mod bus;
-mod codec;
 mod config;
 mod delivery;
 mod dispatch;
 mod error;
 mod future;
 mod handler;
+mod health;
 mod message;
 mod outcome;
 mod proof;
@@ -22,11 +24,13 @@ mod replies;
 mod request;
 mod route;
 mod service;
+mod subscribing;
 mod subscription;
 mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
+    batch::Batch,
     bus::{Bus, BusBuilder, BusStats},
     channel::{Address, ChannelParam},
     codec::{Codec, Format, Json},
@@ -34,15 +38,21 @@ pub use self::{
     delivery::{Delivery, Headers},
     error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
     future::BusFuture,
-    handler::{Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
+    health::{Health, HealthError, HealthWarning},
     message::Message,
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
     request::{NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
-    subscription::{Event, Invalid, Received, Subscription, SubscriptionStats},
-    transport::{Gap, GapCause, Status},
+    subscribing::{Overflow, Subscribing},
+    subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
+    transport::{
+        Gap, GapCause, Status,
+        events::{BusEvent, BusEvents},
+        registry::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
+    },
 };
 #[doc(inline)]
 pub use tidings_macros::{ChannelParam, Message, handler, router, routes};
@@ -57,7 +67,7 @@ pub mod __private {
             Shape, Template,
             address::{AddressOf, Parameter, parameter, rest_parameter},
         },
-        codec::Format,
+        codec::{ByBus, Json, Plain},
         delivery::Delivery,
         error::AddressError,
         handler::{

@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::{ChannelReader, ChannelWriter, Params, Selector, Template},
-    codec::Format,
+    codec::Codec,
     error::AddressError,
     publish::Publishing,
 };
@@ -27,9 +27,10 @@ pub trait Message: Sized + Send + Sync + 'static {
     const DESCRIPTION: &'static str;
     /// The channel.
     const TEMPLATE: Template;
-    /// The format that the type chooses; `None` leaves it to the bus.
-    const FORMAT: Option<Format>;
 
+    /// How values become payloads and come back: what `#[message(codec = …)]` names, or else
+    /// [`ByBus`](crate::codec::ByBus), which leaves it to the bus.
+    type Codec: Codec;
     /// The parameters of the channel.
     type Params: Params;
     /// The pattern that `any()` starts with.
@@ -226,7 +227,6 @@ mod tests {
     fn the_template_keeps_names_and_drops_types() {
         assert_eq!(Placed::TEMPLATE.text(), "orders:<region>:<id>:<room>:<path..>");
         assert_eq!((Placed::NAME, Placed::VERSION, Placed::DESCRIPTION), ("Placed", 1, ""));
-        assert_eq!(Placed::FORMAT, None);
         assert_eq!(placed().path.len(), 2);
     }
 }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::{
     bus::{Bus, Draft},
     channel::{Address, ChannelWriter},
-    codec::{Exchange, Format},
+    codec::{Answers, Exchange},
     delivery::{Delivery, Headers},
     error::Rejection,
     message::{AddressedByFields, Message},
@@ -282,13 +282,12 @@ pub(crate) fn answer<R: Serialize, E: Serialize>(answer: &Answer<R, E>, delivery
     let draft = Draft {
         channel: reply_to.channel.clone(),
         template: "replies",
-        format: Format::Envelope,
         name: ANSWER.name,
         version: ANSWER.version,
         headers: &Headers::default(),
         exchange: Some(Exchange { correlation_id: &reply_to.correlation_id, reply_to: None, deadline: None }),
     };
-    match bus.encode(draft, answer) {
+    match bus.encode::<Answers, _>(draft, answer) {
         Ok(outgoing) => Outcome::Publish(vec![outgoing]),
         Err(error) => Outcome::Failed(error.to_string()),
     }

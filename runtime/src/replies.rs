@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     bus::Bus,
-    codec::{Expected, Json},
+    codec::{Answers, Codec, Expected, Format},
     error::SubscribeError,
     transport::{
         Attachment, NameKind,
@@ -36,7 +36,7 @@ pub(crate) enum Answer<R, E> {
 }
 
 /// The wire name of answers.
-pub(crate) const ANSWER: Expected = Expected::new("reply", 1);
+pub(crate) const ANSWER: Expected = Expected::new("reply", 1, Format::Envelope);
 
 /// The inbox of a bus's answers. It lives as long as the bus, on the subscription connection that everything else shares.
 pub(crate) struct Replies {
@@ -125,7 +125,7 @@ impl Waiters {
             Item::Frame(frame) => self.answer(frame),
             // An answer that is too large has no id that could be read; whoever waits for it times out.
             Item::Oversized { .. } => self.note_unexpected(),
-            Item::Gap(_) | Item::Refused(_) => self.connection_lost(),
+            Item::Gap(_) | Item::Refused(_) | Item::Ended(_) => self.connection_lost(),
             Item::Lagged(_) => {}
         }
     }
@@ -171,7 +171,7 @@ impl Waiters {
 }
 
 fn correlation_id(frame: &Frame) -> Option<u64> {
-    let inbound = Json::metadata(frame.payload())?;
+    let inbound = Answers::metadata(&ANSWER, frame.payload())?;
     let id = inbound.correlation_id?;
     (id.len() == 16).then(|| u64::from_str_radix(&id, 16).ok()).flatten()
 }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use crate::{
     bus::{Bus, now},
     channel::{Address, Params},
-    codec::{Codec, Exchange, Json},
+    codec::{Answers, Codec, Exchange},
     delivery::Headers,
     error::RequestError,
     future::BusFuture,
@@ -147,7 +147,7 @@ type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Erro
 
 fn decode<M: Request>(frame: &Frame) -> Output<M> {
     let template = M::TEMPLATE.text();
-    match Json::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
+    match Answers::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
         Ok((Answer::Ok(reply), _)) => Ok(reply),
         Ok((Answer::Error(error), _)) => Err(RequestError::Answered(error)),
         Ok((Answer::Failure(reason), _)) => Err(RequestError::Failed { template, reason }),

@@ -530,32 +530,4 @@ mod tests {
             }
         }
     }
-
-    /// `cargo test --release -p tidings -- --ignored --nocapture finds_quickly`
-    #[test]
-    #[ignore = "a measurement"]
-    fn finds_quickly() {
-        for count in [10_usize, 1_000] {
-            let routes: Vec<Route> = (0..count)
-                .map(|index| {
-                    let word: &'static str = Box::leak(format!("kind{index}").into());
-                    route([literal("orders"), literal(word), parameter(Shape::Unsigned)])
-                })
-                .collect();
-            let routes: &'static [Route] = Box::leak(routes.into());
-            let storage: &'static TableStorage<4096, 8192> = Box::leak(Box::new(TableStorage::build(routes)));
-            let table = storage.table(routes);
-            let channels: Vec<String> =
-                (0..64).map(|index| format!("orders:kind{}:{}", (index * 31) % count, index)).collect();
-            let mut best = f64::INFINITY;
-            for _batch in 0..1_000 {
-                let start = std::time::Instant::now();
-                for channel in channels.iter().cycle().take(6_400) {
-                    std::hint::black_box(table.find(std::hint::black_box(channel.as_bytes())));
-                }
-                best = best.min(start.elapsed().as_nanos() as f64 / 6_400.0);
-            }
-            println!("{count} routes: {best:.1} ns a channel, in the best of 1,000 batches");
-        }
-    }
 }

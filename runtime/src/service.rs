@@ -48,6 +48,12 @@ pub enum ShutdownError {
         /// The deadline.
         deadline: Duration,
     },
+    /// The bus gave up reconnecting, and the service ended with it. What had arrived was finished.
+    #[error("the service ended because the bus is closed: {reason}")]
+    BusClosed {
+        /// Why the bus is closed.
+        reason: String,
+    },
     /// The service's task is gone: its runtime was shut down, or tidings has a defect.
     #[error("the service's task ended early")]
     TaskEnded,
@@ -63,17 +69,19 @@ const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
 impl Service {
     pub(crate) async fn start<R: Router>(bus: Bus, router: R) -> Result<Self, SubscribeError> {
         let mut names: Vec<(String, NameKind)> = Vec::new();
+        let mut templates = Vec::new();
         let mut tokens = Vec::with_capacity(R::ROUTES.len());
         for route in R::ROUTES {
             let (text, pattern) = route.subscription();
             let name = (text, if pattern { NameKind::Pattern } else { NameKind::Channel });
             let token = names.iter().position(|known| *known == name).unwrap_or_else(|| {
                 names.push(name);
+                templates.push(route.template().text());
                 names.len() - 1
             });
             tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
         }
-        let inbox = Arc::new(Inbox::new(HAND_OVER, Overflow::Wait));
+        let inbox = Arc::new(Inbox::new(HAND_OVER, Overflow::Wait).with_templates(templates));
         let attachment = bus.attach(Arc::clone(&inbox), names).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(stats::Counters::new(R::ROUTES));
@@ -88,6 +96,7 @@ impl Service {
     /// # Errors
     ///
     /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::BusClosed`] when the service had ended before, because the bus gave up reconnecting.
     ///
     /// # Cancel safety
     ///
@@ -116,6 +125,7 @@ impl Service {
     /// # Errors
     ///
     /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::BusClosed`] when the bus gave up reconnecting.
     ///
     /// # Cancel safety
     ///

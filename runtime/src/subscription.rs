@@ -9,9 +9,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
+use tokio::time::{Instant, Sleep, sleep_until};
 
 use crate::{
     bus::Bus,
@@ -22,9 +24,10 @@ use crate::{
     delivery::Delivery,
     error::{AddressError, Rejection, SubscribeError},
     message::Message,
+    subscribing::Options,
     transport::{
         Attachment, Gap, NameKind,
-        inbox::{Inbox, Item, Overflow},
+        inbox::{Inbox, Item},
     },
 };
 
@@ -41,7 +44,9 @@ pub struct Subscription<M> {
     taken: VecDeque<Item>,
     selection: String,
     stats: SubscriptionStats,
-    _attachment: Attachment,
+    /// Absent once the subscription has ended by itself.
+    attachment: Option<Attachment>,
+    idle: Option<Idle>,
     /// Keeps the connections open.
     bus: Bus,
     message: PhantomData<fn() -> M>,
@@ -60,6 +65,56 @@ pub enum Event<M> {
     Invalid(Invalid),
     /// After a reconnection the server refused the subscription. It is tried again at each reconnection.
     Refused(SubscribeError),
+    /// The last event: the subscription has ended, and `None` follows.
+    Ended(EndReason),
+}
+
+/// Why a subscription has ended by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EndReason {
+    /// The bus is closed: the server was away for longer than [`Reconnect::give_up_after`](crate::Reconnect::give_up_after) allows.
+    GaveUp {
+        /// What happened, in words.
+        reason: String,
+    },
+    /// Nothing arrived for as long as [`Subscribing::idle_timeout`](crate::Subscribing::idle_timeout) allows, which is this.
+    Idle(Duration),
+}
+
+impl fmt::Display for EndReason {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::GaveUp { reason } => write!(formatter, "the bus gave up: {reason}"),
+            Self::Idle(timeout) => write!(formatter, "nothing arrived for {timeout:?}"),
+        }
+    }
+}
+
+/// Watches for silence.
+struct Idle {
+    timeout: Duration,
+    heard: Instant,
+    timer: Pin<Box<Sleep>>,
+}
+
+impl Idle {
+    fn new(timeout: Duration) -> Self {
+        let heard = Instant::now();
+        Self { timeout, heard, timer: Box::pin(sleep_until(heard + timeout)) }
+    }
+
+    /// Ready when nothing was heard for the timeout. The timer is moved only when it fires, not with each message.
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Duration> {
+        loop {
+            ready!(self.timer.as_mut().poll(context));
+            let due = self.heard + self.timeout;
+            if due <= Instant::now() {
+                return Poll::Ready(self.timeout);
+            }
+            self.timer.as_mut().reset(due);
+        }
+    }
 }
 
 /// A message with its metadata. Dereferences to the message. `Debug` shows the metadata only.
@@ -114,21 +169,26 @@ impl Selection {
 }
 
 impl<M: Message> Subscription<M> {
-    pub(crate) async fn open(bus: Bus, Selection { name: selection, kind }: Selection) -> Result<Self, SubscribeError> {
-        let inbox = Arc::new(Inbox::new(bus.config().subscription_buffer, Overflow::DropOldest));
+    pub(crate) async fn open(
+        bus: Bus,
+        Selection { name: selection, kind }: Selection,
+        options: Options,
+    ) -> Result<Self, SubscribeError> {
+        let inbox = Arc::new(Inbox::new(options.bounds, options.overflow).with_templates(vec![M::TEMPLATE.text()]));
         let attachment = bus.attach(Arc::clone(&inbox), vec![(selection.clone(), kind)]).await?;
         Ok(Self {
             inbox,
             taken: VecDeque::new(),
             selection,
             stats: SubscriptionStats::default(),
-            _attachment: attachment,
+            attachment: Some(attachment),
+            idle: options.idle_timeout.map(Idle::new),
             bus,
             message: PhantomData,
         })
     }
 
-    /// The next event; `None` when the bus has given up reconnecting.
+    /// The next event; `None` after [`Event::Ended`].
     ///
     /// # Cancel safety
     ///
@@ -156,10 +216,31 @@ impl<M: Message> Subscription<M> {
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
-        if self.taken.is_empty() && !ready!(self.inbox.poll_take(context, &mut self.taken, BATCH)) {
-            return Poll::Ready(None);
+        if self.taken.is_empty() {
+            match self.inbox.poll_take(context, &mut self.taken, BATCH) {
+                Poll::Ready(true) => self.heard(),
+                Poll::Ready(false) => return Poll::Ready(None),
+                Poll::Pending => return self.poll_idle(context),
+            }
         }
         Poll::Ready(self.taken.pop_front().map(|item| self.event(item)))
+    }
+
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
+        let Some(idle) = &mut self.idle else { return Poll::Pending };
+        let timeout = ready!(idle.poll(context));
+        self.inbox.close();
+        self.attachment = None;
+        Poll::Ready(Some(Event::Ended(EndReason::Idle(timeout))))
+    }
+
+    fn heard(&mut self) {
+        let traffic = |item: &Item| matches!(item, Item::Frame(_) | Item::Oversized { .. } | Item::Lagged(_));
+        if let Some(idle) = &mut self.idle
+            && self.taken.iter().any(traffic)
+        {
+            idle.heard = Instant::now();
+        }
     }
 
     fn event(&mut self, item: Item) -> Event<M> {
@@ -167,7 +248,7 @@ impl<M: Message> Subscription<M> {
             Item::Frame(frame) => {
                 let fits = str::from_utf8(frame.channel())
                     .is_ok_and(|channel| fits_pattern(&self.selection, channel, has_rest::<M>()));
-                let mut delivery = Delivery::new(frame);
+                let mut delivery = Delivery::new(frame, self.bus.config().format);
                 let decoded = if fits { delivery.decode() } else { Err(mismatch::<M>()) };
                 match decoded {
                     Ok(message) => {
@@ -187,10 +268,11 @@ impl<M: Message> Subscription<M> {
             }
             Item::Lagged(count) => {
                 self.stats.lagged += count;
-                tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped its oldest messages");
+                tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped messages");
                 Event::Lagged(count)
             }
             Item::Refused(error) => Event::Refused(error),
+            Item::Ended(reason) => Event::Ended(EndReason::GaveUp { reason }),
         }
     }
 
@@ -237,6 +319,7 @@ impl<M> fmt::Debug for Event<M> {
             Self::Lagged(count) => formatter.debug_tuple("Lagged").field(count).finish(),
             Self::Invalid(invalid) => formatter.debug_tuple("Invalid").field(invalid).finish(),
             Self::Refused(error) => formatter.debug_tuple("Refused").field(error).finish(),
+            Self::Ended(reason) => formatter.debug_tuple("Ended").field(reason).finish(),
         }
     }
 }

@@ -43,6 +43,9 @@ impl Broker {
     }
 
     /// Publishes bytes as another program would, past every codec and namespace; returns the number of receivers.
+    ///
+    /// It does not wait for a service that does not keep up, as [`Bus`](crate::Bus)'s own functions do; what is published in one go
+    /// waits in the service's buffer.
     pub fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
         self.broker.publish_raw(channel, payload)
     }

@@ -1,5 +1,6 @@
 //! What carries bytes. Nothing above this module knows which transport it is, nothing below knows about messages.
 
+pub(crate) mod events;
 pub(crate) mod frame;
 pub(crate) mod glob;
 pub(crate) mod inbox;
@@ -12,9 +13,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
+    health::{Health, HealthError},
 };
 
-use self::inbox::Inbox;
+use self::{events::Events, inbox::Inbox, registry::SubscriptionSnapshot};
 
 /// A name on the wire to subscribe to: a channel, or a pattern in Redis's glob syntax. The namespace is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +47,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
         payload: Vec<u8>,
     ) -> impl Future<Output = Result<Option<u64>, PublishFailure>> + Send;
 
+    /// Publishes in one round trip, in order; a result for each.
+    fn publish_all(
+        &self,
+        messages: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Vec<Result<Option<u64>, PublishFailure>>> + Send;
+
     /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
     fn attach(
         &self,
@@ -54,6 +62,15 @@ pub(crate) trait Transport: Send + Sync + 'static {
 
     /// How the subscription connection is.
     fn status(&self) -> Status;
+
+    /// What happens to the connections.
+    fn events(&self) -> &Events;
+
+    /// What the subscriptions look like.
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot>;
+
+    /// Asks the server how it is.
+    fn health(&self) -> impl Future<Output = Result<Health, HealthError>> + Send;
 }
 
 /// An inbox's place in a transport. Dropping it unsubscribes what nobody else wants, without blocking.
@@ -93,6 +110,8 @@ pub(crate) enum PublishFailure {
     TimedOut(Duration),
     /// The connection was lost before the answer: the outcome is unknown.
     ConnectionLost(String),
+    /// The transport has given up; nothing was sent.
+    Closed(String),
     /// Nothing was sent.
     NotConnected(String),
     /// The server refused for another reason.
@@ -171,6 +190,13 @@ impl Transport for AnyTransport {
         }
     }
 
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        match self {
+            Self::Memory(memory) => memory.publish_all(messages).await,
+            Self::Redis(redis) => redis.publish_all(messages).await,
+        }
+    }
+
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
         match self {
             Self::Memory(memory) => memory.attach(inbox, names).await,
@@ -182,6 +208,27 @@ impl Transport for AnyTransport {
         match self {
             Self::Memory(memory) => memory.status(),
             Self::Redis(redis) => redis.status(),
+        }
+    }
+
+    fn events(&self) -> &Events {
+        match self {
+            Self::Memory(memory) => memory.events(),
+            Self::Redis(redis) => redis.events(),
+        }
+    }
+
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        match self {
+            Self::Memory(memory) => memory.snapshots(),
+            Self::Redis(redis) => redis.snapshots(),
+        }
+    }
+
+    async fn health(&self) -> Result<Health, HealthError> {
+        match self {
+            Self::Memory(memory) => memory.health().await,
+            Self::Redis(redis) => redis.health().await,
         }
     }
 }

@@ -52,27 +52,57 @@ impl OneAtATime {
 }
 
 /// Keeps a thread busy until it is let go, as a long computation does.
-#[derive(Clone, Default)]
-struct Computing(Arc<(Mutex<bool>, Condvar)>);
+#[derive(Clone)]
+struct Computing {
+    /// A computation starts when the test says so, from its own thread: a worker of tokio that is blocked in the middle of handing
+    /// over what it has read can leave nobody to read on.
+    start: Gate,
+    phase: Arc<(Mutex<Phase>, Condvar)>,
+}
 
-/// Lets the thread go, also when the test fails: its runtime could not end otherwise.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    Idle,
+    Running,
+    Done,
+}
+
+/// Ends the computation, also when the test fails: its runtime could not end otherwise.
 struct Finish(Computing);
 
 impl Computing {
-    fn compute(&self) {
-        let (done, changed) = &*self.0;
-        drop(changed.wait_while(done.lock().unwrap(), |done| !*done).unwrap());
+    fn new() -> Self {
+        Self { start: Gate::closed(), phase: Arc::new((Mutex::new(Phase::Idle), Condvar::new())) }
     }
 
-    fn started(&self) -> Finish {
-        Finish(self.clone())
+    async fn compute(&self) {
+        self.start.pass().await;
+        let (phase, changed) = &*self.phase;
+        let mut phase = phase.lock().unwrap();
+        if *phase == Phase::Idle {
+            *phase = Phase::Running;
+            changed.notify_all();
+        }
+        drop(changed.wait_while(phase, |phase| *phase != Phase::Done).unwrap());
+    }
+
+    /// Returns once a thread computes.
+    fn start(&self) -> Finish {
+        let finish = Finish(self.clone());
+        self.start.admit(1);
+        let (phase, changed) = &*self.phase;
+        let (phase, _) =
+            changed.wait_timeout_while(phase.lock().unwrap(), SOON, |phase| *phase == Phase::Idle).unwrap();
+        assert_eq!(*phase, Phase::Running);
+        drop(phase);
+        finish
     }
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let (done, changed) = &*self.0.0;
-        *done.lock().unwrap() = true;
+        let (phase, changed) = &*self.0.phase;
+        *phase.lock().unwrap() = Phase::Done;
         changed.notify_all();
     }
 }
@@ -89,7 +119,7 @@ impl Busy {
     #[handler(spawn)]
     async fn step(&self, step: Step) {
         self.started.record(step.n);
-        self.computing.compute();
+        self.computing.compute().await;
         self.done.record(step.n);
     }
 
@@ -102,6 +132,7 @@ impl Busy {
 /// Computes in its first call without saying `spawn`, which it should.
 struct Stuck {
     computing: Computing,
+    started: Recorder<()>,
     handled: Recorder<u64>,
 }
 
@@ -110,7 +141,8 @@ impl Stuck {
     #[handler]
     async fn step(&self, step: Step) {
         if step.n == 0 {
-            self.computing.compute();
+            self.started.record(());
+            self.computing.compute().await;
         }
         self.handled.record(step.n);
     }
@@ -238,15 +270,15 @@ on_both! {
 
     async fn a_spawned_handler_that_computes_does_not_stall_the_others(world: World) {
         let bus = world.bus().await;
-        let computing = Computing::default();
+        let computing = Computing::new();
         let (started, done, news) = (Recorder::new(), Recorder::new(), Recorder::new());
         let router =
             Busy { computing: computing.clone(), started: started.clone(), done: done.clone(), news: news.clone() };
         let _service = bus.serve(router).await.unwrap();
-        // One of this runtime's two threads computes until it is told to stop.
-        let finish = computing.started();
         Step { line: 1, n: 1 }.publish(&bus).await.unwrap();
         started.wait_for(1).await;
+        // One of this runtime's two threads computes until it is told to stop.
+        let finish = computing.start();
         for n in 0..50 {
             News { n }.publish(&bus).await.unwrap();
         }
@@ -257,16 +289,18 @@ on_both! {
     }
     async fn a_service_that_is_stuck_loses_nothing_silently_and_stalls_the_others_for_a_moment_only(world: World) {
         let bus = world.bus_with(|builder| builder.subscription_buffer(100_000, 100_000_000)).await;
-        let computing = Computing::default();
-        let stuck = Stuck { computing: computing.clone(), handled: Recorder::new() };
-        let handled = stuck.handled.clone();
+        let computing = Computing::new();
+        let stuck = Stuck { computing: computing.clone(), started: Recorder::new(), handled: Recorder::new() };
+        let (started, handled) = (stuck.started.clone(), stuck.handled.clone());
         let service = bus.serve(stuck).await.unwrap();
         let mut steps = bus.subscribe(Step::any()).await.unwrap();
-        // More than the service's hand-over buffer holds, while its one task computes without `spawn`.
-        let finish = computing.started();
-        let total = 12_000;
         let publisher = world.bus().await;
-        for n in 0..total {
+        Step { line: 1, n: 0 }.publish(&publisher).await.unwrap();
+        started.wait_for(1).await;
+        // More than the service's hand-over buffer holds, while its one task computes without `spawn`.
+        let finish = computing.start();
+        let total = 12_000;
+        for n in 1..total {
             Step { line: 1, n }.publish(&publisher).await.unwrap();
         }
         assert_eq!(messages(&mut steps, total as usize).await.len() as u64, total);

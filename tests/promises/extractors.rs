@@ -3,7 +3,9 @@
 use std::time::SystemTime;
 
 use serde::{Deserialize, Serialize};
-use tidings::{Address, Bus, Delivery, FromState, Headers, Message, State, handler, router, routes};
+use tidings::{
+    Address, Bus, Context, Delivery, Extract, ExtractError, FromState, Headers, Message, State, handler, router, routes,
+};
 use tidings_tests::{Recorder, eventually, on_both};
 
 use crate::support::{News, SOON, handler as stats_of, message};
@@ -75,7 +77,39 @@ async fn news(news: News, State(everything): State<Everything>, delivery: &Deliv
     everything.seen.record(format!("{} on {}", news.n, delivery.channel()));
 }
 
+/// An extractor of the user's own, which fails where its header is missing.
+struct Sender(String);
+
+impl<'a, M, S> Extract<'a, M, S> for Sender {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        let sender = context.delivery().headers().get("sender");
+        sender.map(|name| Self(name.to_owned())).ok_or_else(|| ExtractError::new("the header `sender` is missing"))
+    }
+}
+
+struct Post {
+    seen: Recorder<String>,
+}
+
+#[router]
+impl Post {
+    #[handler]
+    async fn news(&self, news: News, Sender(sender): Sender) {
+        self.seen.record(format!("{} from {sender}", news.n));
+    }
+}
+
 on_both! {
+    async fn an_extractor_of_ones_own_gives_its_value_or_fails_the_delivery(world: World) {
+        let bus = world.bus().await;
+        let seen = Recorder::new();
+        let service = bus.serve(Post { seen: seen.clone() }).await.unwrap();
+        News { n: 1 }.publish(&bus).await.unwrap();
+        News { n: 2 }.publish(&bus).header("sender", "Ada").await.unwrap();
+        assert_eq!(seen.wait_for(1).await, ["2 from Ada"]);
+        eventually(SOON, async || service.stats().handlers[0].failed == 1).await;
+    }
+
     async fn a_method_takes_delivery_address_headers_and_bus(world: World) {
         let bus = world.bus_with(|builder| builder.namespace("test")).await;
         let calls = Recorder::new();

@@ -44,6 +44,10 @@ struct Sale {
     id: u64,
 }
 
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[channel("files:<owner: String>:shared:<path..: Vec<String>>")]
+struct Shared {}
+
 struct Orders {
     seen: Recorder<String>,
 }
@@ -256,5 +260,17 @@ on_both! {
         }
         assert_eq!(message(&mut seven).await.region, "eu");
         assert_eq!((seven.stats().invalid, seven.stats().messages), (1, 1));
+    }
+    async fn a_glob_that_shifts_the_segments_of_a_rest_does_not_misroute(world: World) {
+        let bus = world.bus().await;
+        let mut shared = bus.subscribe(Shared::any()).await.unwrap();
+        // `files:*:shared:*` matches it on the server, and so many segments would fit.
+        world.publish_raw("files:ada:notes:shared:x", "{}").await;
+        world.publish_raw("files:ada:shared:x:y", "{}").await;
+        match event(&mut shared).await {
+            Event::Invalid(invalid) => assert_eq!(invalid.channel, "files:ada:notes:shared:x"),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(received(&mut shared).await.delivery.channel(), "files:ada:shared:x:y");
     }
 }

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings::{Bus, Event, PublishError, Reconnect, Status, SubscribeError, Subscription, router};
-use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tidings::{Bus, Event, PublishError, Status, SubscribeError, Subscription, router};
+use tidings_tests::{Recorder, World, eventually, on_both};
 use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, Step, event, message};
@@ -299,22 +299,4 @@ on_both! {
         steps.unwrap();
         assert_eq!(world.subscriptions("news").await, 0);
     }
-}
-
-/// The memory transport has no reconnect policy: its broker is never further away than a lock.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_bus_that_gives_up_ends_its_subscriptions_and_services() {
-    let server = RedisServer::start().await;
-    let pauses = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(50));
-    let policy = pauses.give_up_after(Duration::from_millis(300));
-    let bus = Bus::builder(server.url()).reconnect(policy).connect().await.unwrap();
-    let mut news = bus.subscribe(News::channel()).await.unwrap();
-    let service = bus.serve(Listener { steps: Recorder::new(), news: Recorder::new() }).await.unwrap();
-    server.kill();
-    assert!(tokio::time::timeout(SOON, news.next()).await.unwrap().is_none());
-    assert!(tokio::time::timeout(SOON, news.next()).await.unwrap().is_none());
-    assert_eq!(bus.status(), Status::Closed);
-    tokio::time::timeout(SOON, service.run_until_ctrl_c()).await.unwrap().unwrap();
-    let error = bus.subscribe(Step::any()).await.unwrap_err();
-    assert!(matches!(error, SubscribeError::NotConnected { .. }), "{error}");
 }

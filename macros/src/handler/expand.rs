@@ -150,7 +150,10 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let kind = quote_spanned!(message_type.span()=> <#message_type as __tidings::Arrives>::Kind);
     let outcome = match &handler.output {
         Some(output) => quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
-        None => quote_spanned!(site=> <() as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
+        None => {
+            let nothing = quote_spanned!(handler.ident.span()=> ());
+            quote_spanned!(site=> <#nothing as __tidings::Returned<#kind>>::settle(#run, delivery, bus))
+        }
     };
     // The future's bounds are checked here: the handler's name is the place to blame.
     let future = quote_spanned! {handler.ident.span()=>

@@ -5,7 +5,7 @@ use syn::{
     parse::ParseStream,
 };
 
-use super::model::{Message, Parameter, Reply, Segment};
+use super::model::{Codec, Message, Parameter, Reply, Segment};
 use crate::{
     attr::{self, Runtime},
     diag::{self, Diagnostics},
@@ -33,7 +33,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
         version: options.version.unwrap_or(1),
         description: attr::documentation(&input.attrs),
-        format: options.format,
+        codec: options.codec,
         template: template::text(&parsed),
         segments,
         reply,
@@ -62,12 +62,12 @@ fn is_not_generic(input: &DeriveInput, diagnostics: &mut Diagnostics) {
 struct Options {
     name: Option<String>,
     version: Option<u32>,
-    format: Option<Ident>,
+    codec: Option<Codec>,
 }
 
 fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
     let mut options = Options::default();
-    for entry in attr::all_entries(&input.attrs, "message", &["name", "version", "format"], diagnostics) {
+    for entry in attr::all_entries(&input.attrs, "message", &["name", "version", "format", "codec"], diagnostics) {
         match entry.key.to_string().as_str() {
             "name" => {
                 options.name =
@@ -77,10 +77,14 @@ fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
                 let version = entry.number((1, u32::MAX.into()), "version = 2", diagnostics);
                 options.version = version.and_then(|version| u32::try_from(version).ok());
             }
-            _ => {
-                options.format =
+            _ if options.codec.is_some() => {
+                diagnostics.at(entry.key.span(), "`format` and `codec` both choose the codec: remove one of the two");
+            }
+            "format" => {
+                options.codec =
                     entry.string("format = \"plain\"", diagnostics).and_then(|name| format(&name, diagnostics))
             }
+            _ => options.codec = entry.path("codec = tidings::codec::CloudEvents", diagnostics).map(Codec::Path),
         }
     }
     options
@@ -98,16 +102,16 @@ fn wire_name(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<String> {
     Some(text)
 }
 
-fn format(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<Ident> {
-    let variant = match name.value().as_str() {
+fn format(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<Codec> {
+    let codec = match name.value().as_str() {
         "plain" => "Plain",
-        "envelope" => "Envelope",
+        "envelope" => "Json",
         other => {
             diagnostics.at(name.span(), format!("there is no format `{other}`: write `\"envelope\"` or `\"plain\"`"));
             return None;
         }
     };
-    Some(Ident::new(variant, proc_macro2::Span::call_site()))
+    Some(Codec::Ours(Ident::new(codec, proc_macro2::Span::call_site())))
 }
 
 /// `#[channel("…")]`, exactly once.

@@ -2,10 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, Meta};
+use syn::{Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, Meta, spanned::Spanned};
 
 use super::{
-    model::{Message, Parameter, Reply, Segment, identifier},
+    model::{Codec, Message, Parameter, Reply, Segment, identifier},
     verbs,
 };
 use crate::{attr::Runtime, template};
@@ -140,9 +140,12 @@ fn facts(message: &Message) -> TokenStream {
             quote!(#constant.segment())
         }
     });
-    let format = match &message.format {
-        Some(variant) => quote!(::core::option::Option::Some(__tidings::Format::#variant)),
-        None => quote!(::core::option::Option::None),
+    let codec = match &message.codec {
+        Some(Codec::Path(path)) => quote_spanned!(path.span()=> type Codec = #path;),
+        Some(Codec::Ours(codec)) => quote!(type Codec = __tidings::#codec;),
+        None => quote!(
+            type Codec = __tidings::ByBus;
+        ),
     };
     let verify = message.segments.iter().map(|segment| match segment {
         Segment::Literal(_) => quote!(__channel.skip()?;),
@@ -166,7 +169,7 @@ fn facts(message: &Message) -> TokenStream {
             const VERSION: ::core::primitive::u32 = #version;
             const DESCRIPTION: &'static ::core::primitive::str = #description;
             const TEMPLATE: __tidings::Template = __tidings::Template::new(#template, &[#(#segments),*]);
-            const FORMAT: ::core::option::Option<__tidings::Format> = #format;
+            #codec
             type Params = #params;
             type Pattern = #pattern;
             type Kind = #kind;
@@ -244,7 +247,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 const VERSION: ::core::primitive::u32 = 1;
                 const DESCRIPTION: &'static ::core::primitive::str = "";
                 const TEMPLATE: __tidings::Template = __tidings::Template::new(#name, &[__tidings::Segment::literal(#name)]);
-                const FORMAT: ::core::option::Option<__tidings::Format> = ::core::option::Option::None;
+                type Codec = __tidings::ByBus;
                 type Params = __tidings::Stub;
                 type Pattern = __Pattern;
                 type Kind = __tidings::Broadcast;

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::format_ident;
-use syn::{Ident, Type, Visibility};
+use syn::{Ident, Path, Type, Visibility};
 
 use crate::attr::Runtime;
 
@@ -14,13 +14,21 @@ pub(crate) struct Message {
     pub(crate) name: String,
     pub(crate) version: u32,
     pub(crate) description: String,
-    /// The variant of `Format` that the type chooses.
-    pub(crate) format: Option<Ident>,
+    /// The codec that the type chooses; otherwise the bus does.
+    pub(crate) codec: Option<Codec>,
     /// The template without types.
     pub(crate) template: String,
     pub(crate) segments: Vec<Segment>,
     /// What `#[reply(…)]` says.
     pub(crate) reply: Option<Reply>,
+}
+
+/// What writes and reads a message.
+pub(crate) enum Codec {
+    /// What `format = "…"` stands for.
+    Ours(Ident),
+    /// What `codec = …` names.
+    Path(Path),
 }
 
 /// The answer to a request.

@@ -21,7 +21,7 @@ pub enum Segment {
     Literal {
         /// The text.
         text: &'static str,
-        /// [`hash_segment`] of the text.
+        /// A hash of the text, the same in constant evaluation and at run time.
         hash: u64,
     },
     /// One segment that a parameter fills.

@@ -4,24 +4,31 @@
 //! (a string), `type` and `data`. Anything else is read as the message alone, so that `redis-cli publish` and other languages
 //! just work. An envelope is read in one pass, `data` in place.
 
-use std::{borrow::Cow, fmt, marker::PhantomData};
+use std::marker::PhantomData;
 
 use serde::{
-    Deserialize, Deserializer, Serialize,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+    Deserialize, Serialize,
+    de::{DeserializeSeed, IgnoredAny},
 };
 
-use crate::codec::{Codec, DecodeError, Expected, Format, Inbound, Outbound};
+use crate::codec::{
+    Codec, DecodeError, Expected, Inbound, Outbound,
+    envelope::{Envelope, Seen},
+};
 
-/// JSON, in the standard envelope or plain.
+/// JSON in the standard envelope. The message alone is understood too.
 #[derive(Clone, Copy, Debug)]
 pub struct Json;
 
+/// JSON, the message alone. The standard envelope is understood too.
+///
+/// A plain message carries no headers: setting one is an error. Requests and acknowledged publishes are sent in the standard envelope, because a
+/// plain message could not say where the answer goes.
+#[derive(Clone, Copy, Debug)]
+pub struct Plain;
+
 impl Codec for Json {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
-        if outbound.format == Format::Plain {
-            return serde_json::to_writer(payload, message).map_err(|error| error.to_string());
-        }
         write_envelope(outbound, message, payload).map_err(|error| error.to_string())
     }
 
@@ -30,32 +37,64 @@ impl Codec for Json {
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
         // One check of the whole payload lets the parser borrow and skip the check of each string.
-        let text = str::from_utf8(payload).map_err(|error| DecodeError::Invalid(error.to_string()))?;
-        if may_be_envelope(payload)
-            && let Some(result) = decode_envelope(expected, text)
-        {
-            return result;
-        }
-        match serde_json::from_str(text) {
-            Ok(message) => Ok((message, Inbound::default())),
-            Err(error) => Err(DecodeError::Invalid(error.to_string())),
-        }
+        decode_text(expected, text(payload)?)
     }
-}
 
-impl Json {
-    /// The metadata of an envelope of any type, whatever its `data` is.
-    pub(crate) fn metadata(payload: &[u8]) -> Option<Inbound<'_>> {
-        let text = str::from_utf8(payload).ok()?;
+    fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         let mut seen = Seen::default();
-        let anything = Expected::new("", u32::MAX);
-        let seed = Envelope { expected: &anything, seen: &mut seen, message: PhantomData::<IgnoredAny> };
-        seed.deserialize(&mut serde_json::Deserializer::from_str(text)).ok()?;
+        let seed = Envelope { expected: &Expected::ANYTHING, seen: &mut seen, message: PhantomData::<IgnoredAny> };
+        seed.deserialize(&mut serde_json::Deserializer::from_str(text(payload).ok()?)).ok()?;
         Some(seen.inbound)
     }
 }
 
-fn write_envelope<T: Serialize>(
+impl Codec for Plain {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        if outbound.exchange.is_some() {
+            return Json::encode(outbound, message, payload);
+        }
+        if !outbound.headers.is_empty() {
+            return Err("a plain message carries no headers; publish it in the envelope".to_owned());
+        }
+        serde_json::to_writer(payload, message).map_err(|error| error.to_string())
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        Json::decode(expected, payload)
+    }
+
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        Json::metadata(expected, payload)
+    }
+}
+
+/// A payload as text.
+pub(super) fn text(payload: &[u8]) -> Result<&str, DecodeError> {
+    str::from_utf8(payload).map_err(|error| DecodeError::Invalid(error.to_string()))
+}
+
+/// Reads the standard envelope, or else the message alone.
+pub(super) fn decode_text<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    text: &'de str,
+) -> Result<(T, Inbound<'de>), DecodeError> {
+    if may_be_envelope(text.as_bytes())
+        && let Some(result) = decode_envelope(expected, text)
+    {
+        return result;
+    }
+    Ok((value(text)?, Inbound::default()))
+}
+
+/// Reads a value.
+pub(super) fn value<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, DecodeError> {
+    serde_json::from_str(text).map_err(|error| DecodeError::Invalid(error.to_string()))
+}
+
+pub(super) fn write_envelope<T: Serialize>(
     outbound: &Outbound<'_>,
     message: &T,
     payload: &mut Vec<u8>,
@@ -128,201 +167,15 @@ fn decode_envelope<'de, T: Deserialize<'de>>(
     }
 }
 
-/// What has been read of an envelope, also when reading ends in an error.
-#[derive(Default)]
-struct Seen<'de> {
-    inbound: Inbound<'de>,
-    has_type: bool,
-    has_data: bool,
-    refusal: Option<DecodeError>,
-}
-
-impl Seen<'_> {
-    fn is_envelope(&self) -> bool {
-        self.inbound.id.is_some() && self.has_type && self.has_data
-    }
-}
-
-/// Reads an envelope whose `data` is a `T`.
-struct Envelope<'s, 'de, T> {
-    expected: &'s Expected,
-    seen: &'s mut Seen<'de>,
-    message: PhantomData<T>,
-}
-
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Envelope<'_, 'de, T> {
-    type Value = Option<T>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
-    type Value = Option<T>;
-
-    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("an envelope")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
-        let mut message = None;
-        while let Some(member) = members.next_key::<Member>()? {
-            match member {
-                Member::Id if self.seen.inbound.id.is_some() => return Err(de::Error::duplicate_field("id")),
-                Member::Id => self.seen.inbound.id = Some(members.next_value::<Text<'de>>()?.0),
-                Member::Type if self.seen.has_type => return Err(de::Error::duplicate_field("type")),
-                Member::Type => {
-                    let found = members.next_value::<Text<'de>>()?.0;
-                    self.seen.has_type = true;
-                    if found != self.expected.name {
-                        self.seen.refusal.get_or_insert(DecodeError::WrongType(shorten(&found)));
-                    }
-                }
-                Member::Timestamp => self.seen.inbound.timestamp = members.next_value::<Timestamp>()?.0,
-                Member::Version => {
-                    let version = members.next_value::<Version>()?.0;
-                    self.seen.inbound.version = version;
-                    if version.is_some_and(|version| version > u64::from(self.expected.version)) {
-                        self.seen.refusal.get_or_insert(DecodeError::NewerVersion(version.unwrap_or_default()));
-                    }
-                }
-                Member::Headers => self.seen.inbound.headers = members.next_value()?,
-                Member::CorrelationId => {
-                    self.seen.inbound.correlation_id = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
-                }
-                Member::ReplyTo => {
-                    self.seen.inbound.reply_to = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
-                }
-                Member::Deadline => self.seen.inbound.deadline = members.next_value::<Timestamp>()?.0,
-                Member::Data if self.seen.has_data => return Err(de::Error::duplicate_field("data")),
-                Member::Data => {
-                    self.seen.has_data = true;
-                    if self.seen.refusal.is_some() {
-                        members.next_value::<IgnoredAny>()?;
-                    } else {
-                        message = Some(members.next_value()?);
-                    }
-                }
-                Member::Other => drop(members.next_value::<IgnoredAny>()?),
-            }
-        }
-        Ok(message)
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
-enum Member {
-    Id,
-    Type,
-    Timestamp,
-    Version,
-    Headers,
-    CorrelationId,
-    ReplyTo,
-    Deadline,
-    Data,
-    #[serde(other)]
-    Other,
-}
-
-#[derive(Deserialize)]
-struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
-
-/// Milliseconds since the epoch, from milliseconds, seconds or RFC 3339; nothing from what is none of them.
-struct Timestamp(Option<u64>);
-
-/// A whole number, perhaps as text (`"1.0"`), as other languages write it.
-struct Version(Option<u64>);
-
-/// Numbers below are seconds: as milliseconds they would lie in 1973.
-const FIRST_MILLISECONDS: f64 = 1e11;
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scalar = Scalar::deserialize(deserializer)?;
-        Ok(Self(match scalar {
-            Scalar::Number(number) if number < 0.0 => None,
-            Scalar::Number(number) if number < FIRST_MILLISECONDS => Some((number * 1000.0) as u64),
-            Scalar::Number(number) => Some(number as u64),
-            Scalar::Text(text) => humantime::parse_rfc3339_weak(&text)
-                .ok()
-                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-                .and_then(|since| u64::try_from(since.as_millis()).ok()),
-            Scalar::Null => None,
-        }))
-    }
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scalar = Scalar::deserialize(deserializer)?;
-        Ok(Self(match scalar {
-            Scalar::Number(number) if number >= 0.0 => Some(number as u64),
-            Scalar::Text(text) => text.split('.').next().and_then(|major| major.parse().ok()),
-            Scalar::Number(_) | Scalar::Null => None,
-        }))
-    }
-}
-
-/// What foreign envelopes put where a number is expected.
-enum Scalar<'de> {
-    Null,
-    Number(f64),
-    Text(Cow<'de, str>),
-}
-
-impl<'de> Deserialize<'de> for Scalar<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScalarVisitor;
-
-        impl<'de> Visitor<'de> for ScalarVisitor {
-            type Value = Scalar<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a number or a text")
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number as f64))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number as f64))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Scalar::Null)
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
-
-fn shorten(name: &str) -> String {
-    name.chars().take(64).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{codec::Exchange, delivery::Headers};
+    use crate::{
+        codec::{Exchange, Format},
+        delivery::Headers,
+    };
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Order {
@@ -330,7 +183,7 @@ mod tests {
         customer: String,
     }
 
-    const EXPECTED: Expected = Expected::new("Order", 2);
+    const EXPECTED: Expected = Expected::new("Order", 2, Format::Envelope);
 
     fn decode(payload: &str) -> Result<(Order, Inbound<'_>), DecodeError> {
         Json::decode(&EXPECTED, payload.as_bytes())
@@ -346,6 +199,7 @@ mod tests {
         let exchange = Exchange { correlation_id: "c-1", reply_to: Some("answers"), deadline: Some(1_700_000_005_123) };
         let outbound = Outbound {
             format: Format::Envelope,
+            source: "test",
             name: "Order",
             version: 2,
             id: "x-1",

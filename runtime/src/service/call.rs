@@ -31,7 +31,7 @@ pub(crate) enum Ended {
 
 /// Runs the handler of a route, publishes what it wants published, and answers a request whose handler cannot.
 pub(crate) async fn call<R: Router>(router: &R, bus: &Bus, route: usize, frame: Frame) -> Ended {
-    let mut delivery = Delivery::new(frame);
+    let mut delivery = Delivery::new(frame, bus.config().format);
     let timeout = R::ROUTES[route].options().timeout;
     let ended = Guarded { call: router.dispatch(route, &mut delivery, bus), timeout, timer: None };
     match ended.await {

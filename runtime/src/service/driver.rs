@@ -64,6 +64,8 @@ struct Intake {
     lanes: Vec<Lanes<Frame>>,
     counters: Arc<Counters>,
     payload_limit: usize,
+    /// Why the bus has given up, once it has.
+    closed: Option<String>,
 }
 
 impl Waiting for Frame {
@@ -84,7 +86,8 @@ impl<R: Router> Driver<R> {
         let bounds = bus.config().handler_buffer;
         let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds)).collect();
         let payload_limit = bus.config().payload_limit;
-        let intake = Intake { table: R::table(), routes: R::ROUTES, tokens, lanes, counters, payload_limit };
+        let intake =
+            Intake { table: R::table(), routes: R::ROUTES, tokens, lanes, counters, payload_limit, closed: None };
         Self { router: Arc::new(router), bus, inbox, attachment, intake }
     }
 
@@ -128,7 +131,8 @@ impl<R: Router> Driver<R> {
         };
         drop(attachment);
         inbox.close();
-        engine.drain(&inbox, deadline, instant).await
+        engine.drain(&inbox, deadline, instant).await?;
+        engine.intake.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
     }
 }
 
@@ -156,6 +160,7 @@ impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C
                     self.start(route, None, frame).await;
                 }
             }
+            Item::Ended(reason) => self.intake.closed = Some(reason),
             other => self.intake.note(&other),
         }
     }
@@ -259,7 +264,7 @@ impl Intake {
     /// Counts and logs what is no frame.
     fn note(&self, item: &Item) {
         match item {
-            Item::Frame(_) => {}
+            Item::Frame(_) | Item::Ended(_) => {}
             Item::Oversized { token, channel, size } => {
                 let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
                     return;

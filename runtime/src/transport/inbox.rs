@@ -5,8 +5,12 @@
 use std::{
     collections::VecDeque,
     fmt,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
+    time::Instant,
 };
 
 use tokio::sync::Notify;
@@ -32,6 +36,8 @@ pub(crate) enum Item {
     Lagged(u64),
     /// The server refused to renew the subscription to a name; it is tried again at the next reconnection.
     Refused(SubscribeError),
+    /// The transport has given up, for this reason: nothing follows.
+    Ended(String),
 }
 
 /// What a full inbox does.
@@ -39,6 +45,10 @@ pub(crate) enum Item {
 pub(crate) enum Overflow {
     /// Drops the oldest messages, and counts them.
     DropOldest,
+    /// Drops what arrives, and counts it.
+    DropNewest,
+    /// Drops nothing: the reader waits for [`Inbox::has_space`] for as long as it takes.
+    Block,
     /// Asks the reader to wait for [`Inbox::has_space`]; takes what it is given all the same. If the reader loses patience, it drops
     /// the oldest until it was empty once.
     Wait,
@@ -58,6 +68,20 @@ pub(crate) struct Inbox {
     state: Mutex<State>,
     space: Notify,
     direct: Option<Direct>,
+    /// The template of each token's messages, where it is known.
+    templates: Vec<&'static str>,
+    /// It started to drop messages, and nobody asked yet.
+    fell_behind: AtomicBool,
+}
+
+/// What has gone through an inbox.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Traffic {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
+    pub(crate) dropped: u64,
+    pub(crate) waiting: usize,
+    pub(crate) last: Option<Instant>,
 }
 
 /// Takes items in the reader's task, instead of a consumer in a task of its own: for what is quick and never waits.
@@ -76,6 +100,9 @@ struct State {
     /// The reader no longer waits, until the inbox was empty once.
     impatient: bool,
     closed: bool,
+    traffic: Traffic,
+    /// It has been told that messages are dropped, until the inbox was empty once.
+    behind: bool,
 }
 
 /// From so many batches on, frames are copied out of their read buffers. 16 buffers of 128 KiB are the 2 MiB that an
@@ -84,7 +111,21 @@ const BATCHES_BEFORE_COPYING: usize = 16;
 
 impl Inbox {
     pub(crate) fn new(bounds: Bounds, overflow: Overflow) -> Self {
-        Self { bounds, overflow, state: Mutex::default(), space: Notify::new(), direct: None }
+        Self {
+            bounds,
+            overflow,
+            state: Mutex::default(),
+            space: Notify::new(),
+            direct: None,
+            templates: Vec::new(),
+            fell_behind: AtomicBool::new(false),
+        }
+    }
+
+    /// Tells the template of the messages of each token.
+    pub(crate) fn with_templates(mut self, templates: Vec<&'static str>) -> Self {
+        self.templates = templates;
+        self
     }
 
     /// An inbox that holds nothing: every item goes to `take` at once, in the reader's task.
@@ -105,18 +146,29 @@ impl Inbox {
             return false;
         }
         state.batches += 1;
+        let (messages, dropped) = (state.traffic.messages, state.traffic.dropped);
         let copy = state.batches > BATCHES_BEFORE_COPYING;
         for mut item in batch.drain(..) {
             if let (Item::Frame(frame), true) = (&mut item, copy) {
                 frame.compact();
             }
-            state.push(item);
+            state.count(&item);
+            match self.overflow {
+                Overflow::DropNewest => state.push_or_drop(item, self.bounds),
+                _ => state.push(item),
+            }
         }
-        let waits = self.overflow == Overflow::Wait && !state.impatient;
-        if !waits {
+        let waits = self.blocks() || self.overflow == Overflow::Wait && !state.impatient;
+        if !waits && self.overflow != Overflow::DropNewest {
             state.drop_oldest(self.bounds);
         }
         let full = waits && state.exceeds(self.bounds);
+        if state.traffic.messages > messages {
+            state.traffic.last = Some(Instant::now());
+        }
+        if state.traffic.dropped > dropped && !std::mem::replace(&mut state.behind, true) {
+            self.fell_behind.store(true, Ordering::Relaxed);
+        }
         let consumer = state.consumer.take();
         drop(state);
         if let Some(consumer) = consumer {
@@ -142,12 +194,40 @@ impl Inbox {
         // A batch that was dropped down to the bounds is no sign of a consumer that has caught up; an empty buffer is.
         if state.messages == 0 {
             state.impatient = false;
+            state.behind = false;
         }
         drop(state);
-        if space && self.overflow == Overflow::Wait {
+        if space && matches!(self.overflow, Overflow::Wait | Overflow::Block) {
             self.space.notify_waiters();
         }
         Poll::Ready(true)
+    }
+
+    /// What has gone through; nothing is known of an inbox that holds nothing.
+    pub(crate) fn traffic(&self) -> Option<Traffic> {
+        let state = self.lock();
+        self.direct.is_none().then(|| Traffic { waiting: state.messages, ..state.traffic })
+    }
+
+    /// The template of a token's messages, where it is known.
+    pub(crate) fn template(&self, token: u32) -> Option<&'static str> {
+        self.templates.get(token as usize).copied()
+    }
+
+    /// Whether it started to drop messages since the last question, and had caught up before.
+    pub(crate) fn fell_behind(&self) -> bool {
+        self.fell_behind.load(Ordering::Relaxed) && self.fell_behind.swap(false, Ordering::Relaxed)
+    }
+
+    /// Whether it drops nothing, however long the reader has to wait.
+    pub(crate) fn blocks(&self) -> bool {
+        self.overflow == Overflow::Block
+    }
+
+    /// Whether the reader has to wait before it may put more in.
+    pub(crate) fn is_blocked(&self) -> bool {
+        let state = self.lock();
+        self.blocks() && !state.closed && state.exceeds(self.bounds)
     }
 
     /// Completes once the inbox is within its bounds again, or closed.
@@ -198,7 +278,7 @@ fn load(item: &Item) -> Option<usize> {
     match item {
         Item::Frame(frame) => Some(frame.size()),
         Item::Oversized { channel, .. } => Some(channel.len()),
-        Item::Gap(_) | Item::Lagged(_) | Item::Refused(_) => None,
+        Item::Gap(_) | Item::Lagged(_) | Item::Refused(_) | Item::Ended(_) => None,
     }
 }
 
@@ -209,6 +289,13 @@ impl fmt::Debug for Inbox {
 }
 
 impl State {
+    fn count(&mut self, item: &Item) {
+        if let Some(bytes) = load(item) {
+            self.traffic.messages += 1;
+            self.traffic.bytes += bytes as u64;
+        }
+    }
+
     fn push(&mut self, item: Item) {
         match (&item, self.items.back_mut()) {
             // Two gaps without a message between them are one.
@@ -226,6 +313,19 @@ impl State {
         self.items.push_back(item);
     }
 
+    /// Puts it in if it fits; the first always does, as a message larger than the bounds must not stop the stream.
+    fn push_or_drop(&mut self, item: Item, bounds: Bounds) {
+        let Some(bytes) = load(&item) else { return self.push(item) };
+        if self.messages == 0 || (self.messages < bounds.messages && self.bytes + bytes <= bounds.bytes) {
+            return self.push(item);
+        }
+        self.traffic.dropped += 1;
+        match self.items.back_mut() {
+            Some(Item::Lagged(count)) => *count += 1,
+            _ => self.items.push_back(Item::Lagged(1)),
+        }
+    }
+
     fn exceeds(&self, bounds: Bounds) -> bool {
         self.messages > bounds.messages || self.bytes > bounds.bytes
     }
@@ -239,6 +339,7 @@ impl State {
                     self.bytes -= bytes;
                     self.messages -= 1;
                     self.lagged += 1;
+                    self.traffic.dropped += 1;
                 }
                 // News stays.
                 None => keep.push(item),
@@ -283,6 +384,27 @@ mod tests {
             Item::Lagged(count) => (messages, lagged + count),
             _ => (messages + 1, lagged),
         })
+    }
+
+    #[test]
+    fn an_inbox_that_drops_the_newest_says_so_at_their_place() {
+        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, Overflow::DropNewest);
+        assert!(!push(&inbox, 5));
+        assert_eq!(take(&inbox, 2), (2, 0));
+        assert!(!push(&inbox, 4));
+        assert_eq!(take(&inbox, 2), (1, 2), "the first loss stands after the third message");
+        assert_eq!(take(&inbox, 10), (2, 2));
+    }
+
+    #[test]
+    fn an_inbox_that_blocks_drops_nothing_and_asks_the_reader_to_wait() {
+        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, Overflow::Block);
+        assert!(!push(&inbox, 3));
+        assert!(push(&inbox, 2) && inbox.is_blocked());
+        inbox.stop_waiting();
+        assert!(push(&inbox, 1), "it never loses patience");
+        assert_eq!(take(&inbox, 100), (6, 0));
+        assert!(!inbox.is_blocked());
     }
 
     #[test]

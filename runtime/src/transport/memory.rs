@@ -5,23 +5,26 @@
 
 use std::{
     collections::HashMap,
-    fmt,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
+    fmt, io,
+    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use tokio::sync::Notify;
+use futures_util::future::join_all;
+use tokio::{sync::Notify, task::JoinSet};
 
 use crate::{
     config::Config,
-    error::SubscribeError,
+    error::{ConnectError, SubscribeError},
+    health::{Health, HealthError},
     transport::{
         Attachment, Detach, GapCause, NameKind, PublishFailure, Status, Transport, Wanted,
+        events::Events,
         frame::Frame,
         glob,
         inbox::{Inbox, Item},
-        registry::{CommandBounds, Confirmation, Registry},
+        registry::{CommandBounds, Confirmation, Registry, SubscriptionSnapshot},
     },
 };
 
@@ -29,6 +32,8 @@ use crate::{
 pub(crate) struct Memory {
     broker: Arc<Broker>,
     connection: Arc<Connection>,
+    /// Ends everything when the server is away for longer than the reconnect policy allows; aborted with the bus.
+    _watch: JoinSet<()>,
 }
 
 /// The server's part.
@@ -61,6 +66,11 @@ struct Connection {
     command_timeout: Duration,
     /// After how long a silent server counts as gone.
     patience: Duration,
+    /// Since when the server is away.
+    away: Mutex<Option<Instant>>,
+    /// Why the reconnect policy has given up.
+    closed: OnceLock<String>,
+    events: Arc<Events>,
 }
 
 /// Brokers that are shared by name, for as long as somebody holds them.
@@ -73,22 +83,38 @@ impl Memory {
     /// Connects to the broker of that name, or to a new one of its own where the name is empty.
     pub(crate) fn connect(name: &str, config: &Config) -> Self {
         let broker = if name.is_empty() { Broker::new() } else { Broker::named(name) };
+        let events = Events::new(Instant::now());
         let connection = Arc::new(Connection {
             broker: Arc::downgrade(&broker),
-            registry: Mutex::new(Registry::new(Confirmation::ByServer)),
+            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             prefix: config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1),
             payload_limit: config.payload_limit,
             command_timeout: config.command_timeout,
-            patience: config.ping_interval + config.ping_deadline,
+            patience: config.ping_interval.saturating_add(config.ping_deadline),
+            away: Mutex::default(),
+            closed: OnceLock::new(),
+            events,
         });
         broker.lock().connections.push(Arc::clone(&connection));
-        Self { broker, connection }
+        let mut watch = JoinSet::new();
+        if let Some(limit) = config.reconnect.give_up_after {
+            watch.spawn(give_up_after(limit, Arc::clone(&broker), Arc::clone(&connection)));
+        }
+        Self { broker, connection, _watch: watch }
     }
 }
 
 impl Transport for Memory {
     async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
         let timeout = self.connection.command_timeout;
+        if let Some(reason) = self.connection.closed.get() {
+            return Err(PublishFailure::Closed(reason.clone()));
+        }
+        let deadline = tokio::time::Instant::now() + timeout;
+        while let Some(inbox) = self.broker.blocked(&channel) {
+            let room = tokio::time::timeout_at(deadline, inbox.has_space());
+            room.await.map_err(|_| PublishFailure::TimedOut(timeout))?;
+        }
         let (receivers, full) = match self.broker.publish(channel, payload) {
             Published::Now { receivers, full } => (receivers, full),
             Published::Refused => return Err(PublishFailure::NotConnected("the memory broker is stopped".to_owned())),
@@ -99,7 +125,7 @@ impl Transport for Memory {
                 };
             }
         };
-        for inbox in full {
+        for inbox in full.into_iter().filter(|inbox| !inbox.blocks()) {
             // A service that is stuck stalls its publishers for a moment only, as it would stall a connection; from then on it
             // loses its oldest messages, and counts them.
             if tokio::time::timeout(PATIENCE, inbox.has_space()).await.is_err() {
@@ -107,6 +133,11 @@ impl Transport for Memory {
             }
         }
         Ok(Some(receivers))
+    }
+
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        // Each is published at its first poll, and these are in order.
+        join_all(messages.into_iter().map(|(channel, payload)| self.publish(channel, payload))).await
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
@@ -132,6 +163,9 @@ impl Transport for Memory {
     }
 
     fn status(&self) -> Status {
+        if self.connection.closed.get().is_some() {
+            return Status::Closed;
+        }
         match self.broker.lock().condition {
             Condition::Up => Status::Connected,
             Condition::Stopped => Status::Reconnecting { cause: stopped() },
@@ -140,6 +174,32 @@ impl Transport for Memory {
             }
             Condition::Frozen { .. } => Status::Connected,
         }
+    }
+
+    fn events(&self) -> &Events {
+        &self.connection.events
+    }
+
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        self.connection.lock().snapshots(Instant::now())
+    }
+
+    async fn health(&self) -> Result<Health, HealthError> {
+        if self.broker.lock().condition == Condition::Stopped {
+            let source = io::Error::new(io::ErrorKind::ConnectionRefused, "the memory broker is stopped");
+            return Err(ConnectError::Unreachable { address: "memory".to_owned(), source }.into());
+        }
+        let timeout = self.connection.command_timeout;
+        tokio::time::timeout(timeout, self.ask()).await.map_err(|_| HealthError::TimedOut { timeout })
+    }
+}
+
+impl Memory {
+    /// The answer of the one server that is always as it should be, once it answers.
+    async fn ask(&self) -> Health {
+        let start = Instant::now();
+        self.broker.leaves_frozen().await;
+        Health::new(start.elapsed(), self.status())
     }
 }
 
@@ -199,6 +259,13 @@ impl Broker {
         }
     }
 
+    /// An inbox that those who publish on the channel have to wait for.
+    fn blocked(&self, channel: &str) -> Option<Arc<Inbox>> {
+        let state = self.lock();
+        let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
+        state.connections.iter().find_map(|connection| connection.lock().blocked(channel, matches))
+    }
+
     /// Publishes past every bus, as another program would.
     pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
         match self.publish(channel.to_owned(), payload.to_owned()) {
@@ -211,12 +278,9 @@ impl Broker {
     pub(crate) fn disconnect(&self) {
         let state = self.lock();
         for connection in &state.connections {
-            let mut registry = connection.lock();
-            registry.connection_lost(
-                &GapCause::Disconnected("the memory broker cut the connection".to_owned()),
-                Instant::now(),
-            );
-            settle(&mut registry);
+            let cause = GapCause::Disconnected("the memory broker cut the connection".to_owned());
+            connection.lost(cause, Instant::now());
+            connection.back();
         }
     }
 
@@ -225,7 +289,7 @@ impl Broker {
         state.condition = Condition::Stopped;
         state.backlog.clear();
         for connection in &state.connections {
-            connection.lock().connection_lost(&stopped(), Instant::now());
+            connection.lost(stopped(), Instant::now());
         }
         drop(state);
         self.changed.notify_waiters();
@@ -236,6 +300,8 @@ impl Broker {
         if state.condition == Condition::Up {
             state.condition = Condition::Frozen { since: Instant::now() };
         }
+        drop(state);
+        self.changed.notify_waiters();
     }
 
     /// Goes on, from stopped or frozen.
@@ -246,7 +312,7 @@ impl Broker {
                 if since.elapsed() > connection.patience {
                     // The client has left its connection, so what follows from the backlog does not reach it.
                     let noticed = since + connection.patience;
-                    connection.lock().connection_lost(&GapCause::Timeout, noticed);
+                    connection.lost(GapCause::Timeout, noticed);
                 }
             }
         }
@@ -255,7 +321,7 @@ impl Broker {
             state.deliver(&channel, &payload);
         }
         for connection in &state.connections {
-            settle(&mut connection.lock());
+            connection.back();
         }
         drop(state);
         self.changed.notify_waiters();
@@ -292,13 +358,19 @@ impl Broker {
     }
 
     async fn leaves_frozen(&self) {
+        self.reaches(|condition| !matches!(condition, Condition::Frozen { .. })).await;
+    }
+
+    /// Waits for a condition, and returns it.
+    async fn reaches(&self, wanted: impl Fn(Condition) -> bool) -> Condition {
         loop {
             let changed = self.changed.notified();
             tokio::pin!(changed);
             // Registered before the check, so that a change between the two is not missed.
             changed.as_mut().enable();
-            if !matches!(self.lock().condition, Condition::Frozen { .. }) {
-                return;
+            let condition = self.lock().condition;
+            if wanted(condition) {
+                return condition;
             }
             changed.await;
         }
@@ -346,6 +418,26 @@ impl Connection {
         ))
     }
 
+    fn lost(&self, cause: GapCause, now: Instant) {
+        self.lock().connection_lost(&cause, now);
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        self.events.disconnected(cause, now);
+    }
+
+    /// The server answers again, and confirms what is wanted.
+    fn back(&self) {
+        let mut registry = self.lock();
+        settle(&mut registry);
+        let active = registry.active();
+        drop(registry);
+        if let Some(since) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let now = Instant::now();
+            let lasted = now.saturating_duration_since(since);
+            self.events.connected(lasted);
+            self.events.resubscribed(active, lasted, now);
+        }
+    }
+
     fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -362,6 +454,26 @@ impl Detach for Connection {
             settle(&mut registry);
         }
     }
+}
+
+/// Closes the connection when the server is away for so long after its loss was noticed.
+async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Connection>) {
+    let is_up = |condition| condition == Condition::Up;
+    loop {
+        let allowed = match broker.reaches(|condition| !is_up(condition)).await {
+            Condition::Frozen { .. } => connection.patience.saturating_add(limit),
+            Condition::Stopped | Condition::Up => limit,
+        };
+        if tokio::time::timeout(allowed, broker.reaches(is_up)).await.is_err() {
+            break;
+        }
+    }
+    let reason = "the server was away for longer than the reconnect policy allows";
+    broker.lock().connections.retain(|other| !Arc::ptr_eq(other, &connection));
+    // The reason first: whoever sees a subscription end must not then read that the bus is reconnecting.
+    let _ = connection.closed.set(reason.to_owned());
+    connection.lock().close_all(reason);
+    connection.events.closed(reason, Instant::now());
 }
 
 /// The server's answers, given at once.

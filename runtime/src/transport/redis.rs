@@ -1,6 +1,7 @@
 //! The transport on a Redis server: one connection for subscriptions, one for commands.
 
 mod address;
+mod admin;
 mod commands;
 mod connection;
 mod pipeline;
@@ -17,24 +18,39 @@ mod tls;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
+    health::{Health, HealthError},
 };
 
 use self::{commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber};
 
-use super::{Attachment, PublishFailure, Status, Transport, Wanted, inbox::Inbox};
+use super::{
+    Attachment, PublishFailure, Status, Transport, Wanted, events::Events, inbox::Inbox, registry::SubscriptionSnapshot,
+};
 
 /// The only handle to the connections: dropping it ends their tasks and every inbox.
-#[derive(Debug)]
 pub(crate) struct Redis {
     /// Boxed: the other transport is small.
     commands: Box<Commands>,
     subscriber: Subscriber,
+    /// For subscriptions that get a connection of their own.
+    connector: Connector,
+    settings: Arc<Settings>,
+    events: Arc<Events>,
+    /// Looks at subscriptions that have a connection of their own.
+    further: Mutex<Vec<Observer>>,
 }
+
+/// What the subscriptions of a connection look like, for as long as it is there.
+type Observer = Box<dyn Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync>;
 
 impl Redis {
     /// Makes both connections, within the connect timeout.
@@ -49,24 +65,70 @@ impl Redis {
     pub(crate) async fn connect(url: &str, config: &Config) -> Result<Self, ConnectError> {
         let connector = Connector::new(url, config)?;
         let settings = Arc::new(Settings::new(config, connector.server().user()));
+        let events = Events::new(Instant::now());
         let (commands, subscriber) = tokio::try_join!(
             Commands::start(connector.clone(), Arc::clone(&settings)),
-            Subscriber::start(connector, settings),
+            Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events)),
         )?;
-        Ok(Self { commands: Box::new(commands), subscriber })
+        let (commands, further) = (Box::new(commands), Mutex::default());
+        Ok(Self { commands, subscriber, connector, settings, events, further })
+    }
+}
+
+impl Redis {
+    fn further(&self) -> MutexGuard<'_, Vec<Observer>> {
+        let mut further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are gone leave with the next look, so that the list is as long as what it shows.
+        further.retain(|look| look().is_some());
+        further
     }
 }
 
 impl Transport for Redis {
     async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
+        if let Some(reason) = self.subscriber.closed() {
+            return Err(PublishFailure::Closed(reason));
+        }
         self.commands.publish(&channel, &payload).await
     }
 
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        self.commands.publish_all(&messages).await
+    }
+
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
-        self.subscriber.attach(inbox, names).await
+        if !inbox.blocks() {
+            return self.subscriber.attach(inbox, names).await;
+        }
+        // It stops reading when it is full, and must not stop anybody else's messages.
+        let events = self.events.further(Instant::now());
+        let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings), events).await;
+        let own = own.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?;
+        self.further().push(Box::new(own.observer()));
+        own.attach_owned(inbox, names).await
     }
 
     fn status(&self) -> Status {
         self.subscriber.status()
+    }
+
+    fn events(&self) -> &Events {
+        &self.events
+    }
+
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        let mut snapshots = self.subscriber.snapshots();
+        snapshots.extend(self.further().iter().filter_map(|look| look()).flatten());
+        snapshots
+    }
+
+    async fn health(&self) -> Result<Health, HealthError> {
+        admin::health(&self.connector, &self.settings, self.status()).await
+    }
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Redis").field("subscriber", &self.subscriber).finish_non_exhaustive()
     }
 }

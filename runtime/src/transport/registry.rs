@@ -8,6 +8,7 @@
 //! together. A transport without a server says [`Confirmation::Immediate`] and never looks at that half.
 
 mod names;
+mod snapshot;
 mod wire;
 
 #[cfg(test)]
@@ -26,6 +27,7 @@ use crate::{
     error::SubscribeError,
     transport::{
         GapCause, Name, NameKind, Wanted,
+        events::{BusEvent, Events},
         inbox::{Inbox, Item},
     },
 };
@@ -35,6 +37,7 @@ use self::{
     wire::Wire,
 };
 
+pub use self::snapshot::{NameSnapshot, SubscriptionSnapshot, SubscriptionState};
 pub(crate) use self::wire::{Command, CommandBounds, Verb};
 
 /// Identifies a name for as long as the registry or the server knows it.
@@ -66,6 +69,8 @@ pub(crate) struct Registry {
     /// Names that the server would not subscribe, and when each is tried again.
     resting: BTreeSet<(Instant, NameId)>,
     closed: Option<String>,
+    /// Told of refusals, and of inboxes that fall behind.
+    events: Option<Arc<Events>>,
 }
 
 /// A name, and who wants it.
@@ -124,7 +129,13 @@ impl Registry {
             unsettled: VecDeque::new(),
             resting: BTreeSet::new(),
             closed: None,
+            events: None,
         }
+    }
+
+    pub(crate) fn telling(mut self, events: Arc<Events>) -> Self {
+        self.events = Some(events);
+        self
     }
 
     /// Adds an inbox. The receiver resolves once every name is confirmed, at once under [`Confirmation::Immediate`]; after a
@@ -204,6 +215,11 @@ impl Registry {
             if member.inbox.push(&mut member.staged) {
                 full.push(Arc::clone(&member.inbox));
             }
+            if let (true, Some(events)) = (member.inbox.fell_behind(), &self.events) {
+                let first = member.names.first().and_then(|&name| self.names.get(name));
+                let channel = first.map_or_else(String::new, |entry| entry.name.text.clone());
+                events.tell(BusEvent::Lagging { channel });
+            }
         }
         full
     }
@@ -213,11 +229,24 @@ impl Registry {
         self.closed.get_or_insert_with(|| reason.to_owned());
         self.flush();
         for member in self.members.iter_mut() {
+            member.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
             member.inbox.close();
             if let Some(waiter) = member.waiter.take() {
                 let _ = waiter.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
             }
         }
+    }
+
+    /// An inbox that takes no more for now, drops nothing, and would get what is published on `channel`.
+    pub(crate) fn blocked(&self, channel: &str, matches: impl Fn(&str) -> bool) -> Option<Arc<Inbox>> {
+        let exact = self.channels.get(channel.as_bytes());
+        let entries = exact.into_iter().chain(self.patterns.ids()).filter_map(|id| self.names.get(id));
+        let wanted = entries.filter(|entry| entry.name.kind == NameKind::Channel || matches(&entry.name.text));
+        let inboxes = wanted.flat_map(|entry| &entry.subscribers).filter_map(|subscriber| {
+            let member = self.members.get(subscriber.member)?;
+            member.inbox.blocks().then_some(&member.inbox)
+        });
+        inboxes.into_iter().find(|inbox| inbox.is_blocked()).map(Arc::clone)
     }
 
     /// Whether nothing is subscribed or about to be.

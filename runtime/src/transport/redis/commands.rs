@@ -10,15 +10,15 @@ use std::{
 };
 
 use tokio::{
-    sync::Mutex as AsyncMutex,
-    time::{Instant, sleep_until, timeout_at},
+    sync::{Mutex as AsyncMutex, oneshot::error::RecvError},
+    time::{Instant, error::Elapsed, sleep_until, timeout_at},
 };
 
 use crate::{error::ConnectError, transport::PublishFailure};
 
 use super::{
     connection::Connector,
-    pipeline::{Answer, Pipeline, Unanswered},
+    pipeline::{Answer, Answered, Pipeline, Unanswered},
     settings::Settings,
 };
 
@@ -71,7 +71,15 @@ impl Commands {
     ///
     /// Dropping it before its first poll sends nothing; later, the message may or may not be published.
     pub(super) async fn publish(&self, channel: &str, payload: &[u8]) -> Result<Option<u64>, PublishFailure> {
-        let deadline = Instant::now() + self.settings.command_timeout;
+        self.publish_until(Instant::now() + self.settings.command_timeout, channel, payload).await
+    }
+
+    async fn publish_until(
+        &self,
+        deadline: Instant,
+        channel: &str,
+        payload: &[u8],
+    ) -> Result<Option<u64>, PublishFailure> {
         loop {
             let live = match self.live() {
                 Some(live) => live,
@@ -81,19 +89,61 @@ impl Commands {
                 },
             };
             let answered = live.pipeline.send([b"PUBLISH", channel.as_bytes(), payload]);
-            return match timeout_at(deadline, answered).await {
-                Ok(Ok(Ok(Answer::Integer(receivers)))) => Ok(live.counts_receivers.then_some(receivers)),
-                Ok(Ok(Ok(Answer::Error(words)))) => Err(self.refused(words, channel)),
+            match timeout_at(deadline, answered).await {
                 // The connection was lost since `live` looked: another one will do.
-                Ok(Ok(Err(Unanswered::NotSent))) => continue,
-                Ok(Ok(Err(Unanswered::Lost(reason)))) => Err(PublishFailure::ConnectionLost(reason)),
-                Ok(Err(_)) => Err(PublishFailure::ConnectionLost("the connection's task has ended".to_owned())),
-                Err(_) => {
-                    // Without this, a server that vanished without a word would cost every later publish its timeout too.
-                    live.pipeline.retire();
-                    Err(PublishFailure::TimedOut(self.settings.command_timeout))
-                }
-            };
+                Ok(Ok(Err(Unanswered::NotSent))) => {}
+                answered => return self.result(&live, channel, answered),
+            }
+        }
+    }
+
+    /// PUBLISH of each message, written together: one round trip. Those whose connection was lost before they were
+    /// sent are published again, one by one. All of it within one command timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// As for [`publish`](Self::publish), for each of them.
+    pub(super) async fn publish_all(&self, messages: &[(String, Vec<u8>)]) -> Vec<Result<Option<u64>, PublishFailure>> {
+        let deadline = Instant::now() + self.settings.command_timeout;
+        let live = match self.live() {
+            Some(live) => live,
+            None => match timeout_at(deadline, self.reconnected()).await {
+                Ok(Ok(live)) => live,
+                _ => return messages.iter().map(|_| Err(PublishFailure::NotConnected(self.reason()))).collect(),
+            },
+        };
+        // All of them are in line before the first answer is awaited.
+        let answered: Vec<_> = messages
+            .iter()
+            .map(|(channel, payload)| live.pipeline.send([b"PUBLISH", channel.as_bytes(), payload]))
+            .collect();
+        let mut results = Vec::with_capacity(messages.len());
+        for ((channel, payload), answered) in messages.iter().zip(answered) {
+            results.push(match timeout_at(deadline, answered).await {
+                Ok(Ok(Err(Unanswered::NotSent))) => self.publish_until(deadline, channel, payload).await,
+                answered => self.result(&live, channel, answered),
+            });
+        }
+        results
+    }
+
+    fn result(
+        &self,
+        live: &Live,
+        channel: &str,
+        answered: Result<Result<Answered, RecvError>, Elapsed>,
+    ) -> Result<Option<u64>, PublishFailure> {
+        match answered {
+            Ok(Ok(Ok(Answer::Integer(receivers)))) => Ok(live.counts_receivers.then_some(receivers)),
+            Ok(Ok(Ok(Answer::Error(words)))) => Err(self.refused(words, channel)),
+            Ok(Ok(Err(Unanswered::NotSent))) => Err(PublishFailure::NotConnected(self.reason())),
+            Ok(Ok(Err(Unanswered::Lost(reason)))) => Err(PublishFailure::ConnectionLost(reason)),
+            Ok(Err(_)) => Err(PublishFailure::ConnectionLost("the connection's task has ended".to_owned())),
+            Err(_) => {
+                // Without this, a server that vanished without a word would cost every later publish its timeout too.
+                live.pipeline.retire();
+                Err(PublishFailure::TimedOut(self.settings.command_timeout))
+            }
         }
     }
 

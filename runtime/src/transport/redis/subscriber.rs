@@ -6,7 +6,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -21,8 +21,9 @@ use crate::{
     error::{ConnectError, SubscribeError},
     transport::{
         Attachment, Detach, GapCause, Status, Wanted,
+        events::Events,
         inbox::Inbox,
-        registry::{Confirmation, Registry},
+        registry::{Confirmation, Registry, SubscriptionSnapshot},
     },
 };
 
@@ -50,16 +51,37 @@ struct Shared {
     registry: Mutex<Registry>,
     status: Mutex<Status>,
     changed: Notify,
+    /// Why the subscriber has ended.
+    closed: OnceLock<String>,
+    events: Arc<Events>,
+}
+
+/// An inbox with a connection of its own. Dropped in this order.
+struct Owned {
+    _attachment: Attachment,
+    _subscriber: Subscriber,
+}
+
+impl Detach for Owned {
+    fn detach(&self, _id: usize) {
+        // Dropping it does.
+    }
 }
 
 impl Subscriber {
     /// Connects, and starts the task.
-    pub(super) async fn start(connector: Connector, settings: Arc<Settings>) -> Result<Self, ConnectError> {
+    pub(super) async fn start(
+        connector: Connector,
+        settings: Arc<Settings>,
+        events: Arc<Events>,
+    ) -> Result<Self, ConnectError> {
         let (stream, _) = connector.open(CLIENT_NAME).await?;
         let shared = Arc::new(Shared {
-            registry: Mutex::new(Registry::new(Confirmation::ByServer)),
+            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
             changed: Notify::new(),
+            closed: OnceLock::new(),
+            events,
         });
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
@@ -90,8 +112,39 @@ impl Subscriber {
         }
     }
 
+    /// Like [`attach`](Self::attach); the attachment owns the connection, and closes it when it is dropped.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub(super) async fn attach_owned(
+        self,
+        inbox: Arc<Inbox>,
+        names: Vec<Wanted>,
+    ) -> Result<Attachment, SubscribeError> {
+        let attachment = self.attach(inbox, names).await?;
+        Ok(Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: self }), 0))
+    }
+
     pub(super) fn status(&self) -> Status {
         self.shared.status().clone()
+    }
+
+    /// What its subscriptions look like.
+    pub(super) fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        self.shared.registry().snapshots(Instant::now())
+    }
+
+    /// The same, for as long as the subscriber is there.
+    pub(super) fn observer(&self) -> impl Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || Some(shared.upgrade()?.registry().snapshots(Instant::now()))
+    }
+
+    /// Why it has given up, if it has.
+    pub(super) fn closed(&self) -> Option<String> {
+        // Read for each publish: no lock where nothing has happened.
+        self.shared.closed.get().cloned()
     }
 }
 
@@ -120,6 +173,7 @@ impl Shared {
     fn close(&self, reason: &str) {
         // The status first: whoever sees a subscription end must not then read that the bus is reconnecting.
         *self.status() = Status::Closed;
+        let _ = self.closed.set(reason.to_owned());
         self.registry().close_all(reason);
     }
 }
@@ -158,13 +212,19 @@ impl Worker {
             tracing::warn!(%cause, "lost the connection for subscriptions");
             backoff.lost(live.settled, since, self.settings.reconnect.first_pause);
             self.shared.registry().connection_lost(&cause, since);
-            *self.shared.status() = Status::Reconnecting { cause };
+            *self.shared.status() = Status::Reconnecting { cause: cause.clone() };
+            self.shared.events.disconnected(cause, since);
             let Some(stream) = self.reconnect(&mut backoff, since).await else {
                 tracing::error!("gave up on the connection for subscriptions");
-                return self.shared.close("the server was away for longer than the reconnect policy allows");
+                let reason = "the server was away for longer than the reconnect policy allows";
+                self.shared.close(reason);
+                return self.shared.events.closed(reason, now());
             };
-            tracing::info!(lasted = ?now().saturating_duration_since(since), "connected for subscriptions again");
+            let lasted = now().saturating_duration_since(since);
+            tracing::info!(?lasted, "connected for subscriptions again");
+            self.shared.events.connected(lasted);
             live = Live::new(&self, stream);
+            live.lost = Some(since);
         }
     }
 
@@ -223,6 +283,8 @@ struct Live {
     pinged: Option<Instant>,
     /// Everything that was wanted at the beginning has been answered.
     settled: bool,
+    /// When the connection before this one was lost.
+    lost: Option<Instant>,
 }
 
 impl Live {
@@ -237,6 +299,7 @@ impl Live {
             heard: now,
             pinged: None,
             settled: false,
+            lost: None,
         }
     }
 
@@ -266,6 +329,7 @@ impl Live {
         let mut registry = self.shared.registry();
         let retry = registry.rested(now());
         self.session.ask(&mut registry, &mut self.wire.outgoing);
+        let active = if self.settled { 0 } else { registry.active() };
         drop(registry);
         if let Some(retry) = retry.filter(|&retry| retry < self.timer.deadline().into_std()) {
             self.timer.as_mut().reset(retry.into());
@@ -273,6 +337,10 @@ impl Live {
         if !self.settled && self.session.is_idle() {
             self.settled = true;
             *self.shared.status() = Status::Connected;
+            if let Some(lost) = self.lost {
+                let now = now();
+                self.shared.events.resubscribed(active, now.saturating_duration_since(lost), now);
+            }
         }
     }
 
@@ -289,9 +357,11 @@ impl Live {
     }
 
     /// Reads nothing until the inboxes have room. Those that have none when patience ends drop their oldest messages, and
-    /// say so, until they are within their bounds again. Commands are still written meanwhile.
+    /// say so, until they are within their bounds again; one with a connection of its own may ask for endless patience. Commands
+    /// are still written meanwhile.
     async fn stall(&mut self, full: Vec<Arc<Inbox>>) -> Result<(), GapCause> {
         let shared = Arc::clone(&self.shared);
+        let patient = full.iter().any(|inbox| inbox.blocks());
         let mut patience = std::pin::pin!(sleep(PATIENCE));
         let mut room = std::pin::pin!(join_all(full.iter().map(|inbox| inbox.has_space())));
         loop {
@@ -300,7 +370,7 @@ impl Live {
             tokio::select! {
                 biased;
                 _ = &mut room => break,
-                () = &mut patience => {
+                () = &mut patience, if !patient => {
                     full.iter().for_each(|inbox| inbox.stop_waiting());
                     break;
                 }

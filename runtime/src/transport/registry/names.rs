@@ -92,6 +92,10 @@ impl<T> Slots<T> {
         self.values.get_mut(index)?.as_mut()
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.values.iter().flatten()
+    }
+
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.values.iter_mut().flatten()
     }

@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use crate::{
     error::SubscribeError,
-    transport::{Gap, GapCause, Name, NameKind, inbox::Item},
+    transport::{Gap, GapCause, Name, NameKind, events::BusEvent, inbox::Item},
 };
 
 use super::{Confirmation, Loss, NameId, Registry, Waiter, stage};
@@ -147,6 +147,10 @@ impl Registry {
                 }
                 None => {}
             }
+        }
+        if let (true, Some(events)) = (report || !failed.is_empty(), &self.events) {
+            let (channel, reason) = (entry.name.text.clone(), error(&entry.name).to_string());
+            events.tell(BusEvent::Refused { channel, reason });
         }
         // Resting before the roll-back, so that a name that nobody is left to want is forgotten by it.
         self.postponed(id, retry);

@@ -88,6 +88,7 @@ impl Server {
     }
 
     /// Adds an encrypted port, with a certificate and key in PEM form, and returns it.
+    #[cfg(feature = "tls")]
     pub(super) fn encrypt(&self, certificate: &str, key: &str, authority: &str, clients: &str) -> u16 {
         let files = [("tls-cert-file", certificate), ("tls-key-file", key), ("tls-ca-cert-file", authority)];
         let mut words = vec!["CONFIG SET".to_owned(), format!("tls-auth-clients {clients}")];

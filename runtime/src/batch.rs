@@ -1,0 +1,98 @@
+//! Many messages in one round trip.
+
+use std::{fmt, future::IntoFuture};
+
+use crate::{
+    bus::Bus,
+    channel::{Params, address::AddressOf},
+    delivery::Headers,
+    error::PublishError,
+    future::BusFuture,
+    message::{AddressedByFields, Message},
+    outcome::Outgoing,
+    publish::Receipt,
+};
+
+/// Messages, also of different types, that are published together when the batch is awaited. [`Bus::batch`] starts one.
+///
+/// They are encoded as they are added and sent in one round trip, in order. Each has a result of its own: one that cannot be
+/// encoded or is refused does not keep the others from being published.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("notifications:user:<user>")]
+/// # struct Notification { user: u64, text: String }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("notifications:all")]
+/// # struct Notified { user: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let personal = Notification { user: 7, text: "your order is on its way".into() };
+/// let results = bus.batch().push(&personal).push(&Notified { user: 7 }).await;
+/// assert!(results.iter().all(Result::is_ok));
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is published until this is awaited"]
+pub struct Batch<'a> {
+    bus: &'a Bus,
+    outgoing: Vec<Result<Outgoing, PublishError>>,
+}
+
+impl<'a> Batch<'a> {
+    pub(crate) fn new(bus: &'a Bus) -> Self {
+        Self { bus, outgoing: Vec::new() }
+    }
+
+    /// Adds a message for the channel that its fields name.
+    pub fn push<M: AddressedByFields>(mut self, message: &M) -> Self {
+        let channel = self.bus.channel(|channel| message.write_channel(channel));
+        self.encode(channel, message);
+        self
+    }
+
+    /// Adds a message for an address.
+    pub fn push_to<M: Message>(mut self, address: impl AddressOf<M>, message: &M) -> Self {
+        let channel = self.bus.channel(|channel| address.as_address().write(channel));
+        self.encode(channel, message);
+        self
+    }
+
+    /// How many messages it holds.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.outgoing.len()
+    }
+
+    /// Whether it holds none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.outgoing.is_empty()
+    }
+
+    fn encode<M: Message>(&mut self, channel: String, message: &M) {
+        self.outgoing.push(self.bus.outgoing(channel, message, &Headers::default(), None));
+    }
+}
+
+impl<'a> IntoFuture for Batch<'a> {
+    /// One result for each message, in the order in which they were added.
+    type Output = Vec<Result<Receipt, PublishError>>;
+    type IntoFuture = BusFuture<'a, Self::Output>;
+
+    /// # Cancel safety
+    ///
+    /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
+    fn into_future(self) -> Self::IntoFuture {
+        BusFuture::new(self.bus.send_all(self.outgoing))
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Batch").field("len", &self.len()).finish_non_exhaustive()
+    }
+}

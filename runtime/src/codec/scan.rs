@@ -1,0 +1,85 @@
+//! A look over a binary payload before it is read: where its one item ends, and that it is not too deep.
+//!
+//! Deserializers call themselves for what is nested, as deep as the bytes want; the scan does not.
+
+/// What the next bytes begin, once its head and its text or number are behind.
+pub(super) enum Head {
+    /// Something that holds nothing.
+    Leaf,
+    /// So many items follow.
+    Items(u64),
+    /// Items follow, up to a break.
+    Open,
+    /// The end of an open item.
+    Break,
+    /// A mark of the item that follows.
+    Mark,
+}
+
+/// The same depth that serde_json allows: far less than a stack holds, more than a message has.
+const DEPTH_MAX: usize = 128;
+
+pub(super) const CUT: &str = "the payload ends within an item";
+pub(super) const NO_ITEM: &str = "a byte that begins no item";
+
+/// Bytes after the first item, which is whole and not too deep.
+pub(super) fn rest_after_item(
+    payload: &[u8],
+    head: impl Fn(&mut Scanner<'_>) -> Result<Head, &'static str>,
+) -> Result<usize, &'static str> {
+    let mut scanner = Scanner { rest: payload };
+    // What is still missing of each item that is open; `None` where a break ends it.
+    let mut open: Vec<Option<u64>> = Vec::new();
+    loop {
+        let begun = match head(&mut scanner)? {
+            Head::Mark => continue,
+            Head::Leaf | Head::Items(0) => None,
+            Head::Break if open.pop() == Some(None) => None,
+            Head::Break => return Err(NO_ITEM),
+            Head::Items(count) => Some(Some(count)),
+            Head::Open => Some(None),
+        };
+        if let Some(missing) = begun {
+            if open.len() == DEPTH_MAX {
+                return Err("nested too deeply");
+            }
+            open.push(missing);
+            continue;
+        }
+        while let Some(Some(missing)) = open.last_mut() {
+            *missing -= 1;
+            if *missing > 0 {
+                break;
+            }
+            open.pop();
+        }
+        if open.is_empty() {
+            return Ok(scanner.rest.len());
+        }
+    }
+}
+
+/// The bytes that were not yet looked at.
+pub(super) struct Scanner<'a> {
+    rest: &'a [u8],
+}
+
+impl Scanner<'_> {
+    pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
+        self.number(1).map(|number| number as u8)
+    }
+
+    /// A number of up to eight bytes.
+    pub(super) fn number(&mut self, bytes: usize) -> Result<u64, &'static str> {
+        let (number, rest) = self.rest.split_at_checked(bytes).ok_or(CUT)?;
+        self.rest = rest;
+        Ok(number.iter().fold(0, |number, &byte| number << 8 | u64::from(byte)))
+    }
+
+    /// Passes over bytes that hold nothing.
+    pub(super) fn leaf(&mut self, bytes: u64) -> Result<Head, &'static str> {
+        let bytes = usize::try_from(bytes).map_err(|_| CUT)?;
+        self.rest = self.rest.get(bytes..).ok_or(CUT)?;
+        Ok(Head::Leaf)
+    }
+}

@@ -1,0 +1,117 @@
+//! How a bus and its server are.
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    error::ConnectError,
+    transport::{GapCause, Status},
+};
+
+/// The answer of [`Bus::health`](crate::Bus::health).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Health {
+    /// How long a PING took there and back. Connecting is not in it.
+    pub round_trip: Duration,
+    /// The server's version, such as `7.2.4`. Absent on memory, and where the server does not tell.
+    pub server_version: Option<String>,
+    /// The server's role: `master` or `replica`. Absent on memory.
+    pub role: Option<String>,
+    /// How the connection for subscriptions is.
+    pub status: Status,
+    /// What should be looked after. Empty when all is well.
+    pub warnings: Vec<HealthWarning>,
+}
+
+impl Health {
+    pub(crate) fn new(round_trip: Duration, status: Status) -> Self {
+        let warnings = match &status {
+            Status::Connected => Vec::new(),
+            Status::Reconnecting { cause } => vec![HealthWarning::Reconnecting { cause: cause.clone() }],
+            Status::Closed => vec![HealthWarning::Closed],
+        };
+        Self { round_trip, server_version: None, role: None, status, warnings }
+    }
+
+    /// Whether nothing needs looking after.
+    #[must_use]
+    pub fn is_well(&self) -> bool {
+        self.warnings.is_empty()
+    }
+}
+
+/// Something that will lose messages or does so already. `Display` says what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum HealthWarning {
+    /// The server closes the connection of each subscriber of a message that the bus may publish.
+    OutputBuffer {
+        /// The server's hard limit for subscribers, in bytes.
+        limit: u64,
+        /// The bus's payload limit, in bytes.
+        payload_limit: usize,
+    },
+    /// The server is a replica: what is published there reaches only its own subscribers.
+    Replica,
+    /// The access rules do not let the bus read what it would check.
+    Unchecked {
+        /// The command.
+        command: &'static str,
+        /// The server's words.
+        reason: String,
+    },
+    /// The connection for subscriptions is being made anew.
+    Reconnecting {
+        /// Why it was lost.
+        cause: GapCause,
+    },
+    /// The bus gave up reconnecting.
+    Closed,
+}
+
+impl fmt::Display for HealthWarning {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OutputBuffer { limit, payload_limit } => write!(
+                formatter,
+                "a message of {limit} bytes makes the server disconnect its subscribers, and the bus allows {payload_limit}: lower \
+                 `payload_limit`, or run `CONFIG SET client-output-buffer-limit \"pubsub {wanted} {soft} 60\"`",
+                wanted = payload_limit.saturating_mul(4),
+                soft = payload_limit.saturating_mul(2),
+            ),
+            Self::Replica => formatter.write_str(
+                "the server is a replica, and what is published there reaches only its own subscribers: connect to the master",
+            ),
+            Self::Unchecked { command, reason } => write!(
+                formatter,
+                "`{command}` is not allowed, so the settings were not checked; allow it, or check them by hand: {reason}"
+            ),
+            Self::Reconnecting { cause } => write!(
+                formatter,
+                "subscriptions receive nothing until the connection is made anew ({cause}): look at the server and the network"
+            ),
+            Self::Closed => formatter.write_str("the bus gave up reconnecting: connect a new one"),
+        }
+    }
+}
+
+/// Why the server's health is not known.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HealthError {
+    /// The server cannot be reached, or refuses.
+    #[error("the server cannot be asked")]
+    Connect(#[from] ConnectError),
+    /// The server did not answer in time.
+    #[error("the server did not answer within {timeout:?}")]
+    TimedOut {
+        /// The command timeout.
+        timeout: Duration,
+    },
+    /// The server answered with an error, or the connection was lost.
+    #[error("the server did not tell: {reason}")]
+    Server {
+        /// What happened.
+        reason: String,
+    },
+}

@@ -1,0 +1,122 @@
+//! A subscription before it is made: what is to differ from the defaults.
+
+use std::{fmt, marker::PhantomData, time::Duration};
+
+use crate::{
+    bus::Bus,
+    error::SubscribeError,
+    future::BusFuture,
+    message::Message,
+    subscription::{Selection, Subscription},
+    transport::inbox::{self, Bounds},
+};
+
+/// A subscription that is made when this is awaited. [`Bus::subscribe`] starts it.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, EndReason, Event, Message, Overflow};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("news")]
+/// # struct News { n: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let mut news = bus
+///     .subscribe(News::channel())
+///     .idle_timeout(Duration::from_millis(20))
+///     .overflow(Overflow::DropNewest)
+///     .buffer(1_000, 1024 * 1024)
+///     .await?;
+/// assert!(matches!(news.next().await, Some(Event::Ended(EndReason::Idle(_)))));
+/// assert!(news.next().await.is_none());
+/// # Ok(()) }
+/// ```
+#[must_use = "nothing is subscribed until this is awaited"]
+pub struct Subscribing<M> {
+    bus: Bus,
+    selection: Selection,
+    options: Options,
+    message: PhantomData<fn() -> M>,
+}
+
+/// What a subscription does when its buffer is full. Every loss shows as [`Event::Lagged`](crate::Event::Lagged), at its place.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Drops the oldest messages: what is read is as new as can be. The default.
+    #[default]
+    DropOldest,
+    /// Drops what arrives: what is read has no hole until the buffer has been worked off.
+    DropNewest,
+    /// Stops reading: tidings drops nothing.
+    ///
+    /// On Redis the subscription gets a connection of its own, so that it stalls nobody else. The server then buffers for it, up to
+    /// its limit for subscribers (`client-output-buffer-limit pubsub`, by default 32 MiB, or 8 MiB for a minute); beyond that it closes
+    /// the connection, and the subscription reports a [`Gap`](crate::Gap). A server that is lost while nothing is read is noticed when
+    /// reading goes on. On memory, those who publish to a full subscription wait, for the command timeout at most, and then fail.
+    BackPressure,
+}
+
+/// What a subscription is made with.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Options {
+    pub(crate) idle_timeout: Option<Duration>,
+    pub(crate) overflow: inbox::Overflow,
+    pub(crate) bounds: Bounds,
+}
+
+/// A year: a point in time must not overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+impl<M: Message> Subscribing<M> {
+    pub(crate) fn new(bus: Bus, selection: Selection) -> Self {
+        let bounds = bus.config().subscription_buffer;
+        let options = Options { idle_timeout: None, overflow: inbox::Overflow::DropOldest, bounds };
+        Self { bus, selection, options, message: PhantomData }
+    }
+
+    /// Ends the subscription when nothing has arrived for so long, 1 ms to a year: with [`Event::Ended`](crate::Event::Ended) and
+    /// [`EndReason::Idle`](crate::EndReason::Idle), unsubscribed. Default: never.
+    ///
+    /// Payloads that are no message count as traffic, and so do dropped messages. An outage is silence like any other.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.options.idle_timeout = Some(timeout.clamp(Duration::from_millis(1), LONGEST));
+        self
+    }
+
+    /// What happens when the buffer is full. Default: [`Overflow::DropOldest`].
+    pub fn overflow(mut self, overflow: Overflow) -> Self {
+        self.options.overflow = match overflow {
+            Overflow::DropOldest => inbox::Overflow::DropOldest,
+            Overflow::DropNewest => inbox::Overflow::DropNewest,
+            Overflow::BackPressure => inbox::Overflow::Block,
+        };
+        self
+    }
+
+    /// The bounds of the buffer: messages and bytes, each at least 1. Default: those of the bus, 16,384 messages and 16 MiB.
+    ///
+    /// One message fits always, however large it is. The buffer may exceed its bounds by one read from the connection, 128 KiB.
+    pub fn buffer(mut self, messages: usize, bytes: usize) -> Self {
+        self.options.bounds = Bounds { messages: messages.max(1), bytes: bytes.max(1) };
+        self
+    }
+}
+
+impl<M: Message> IntoFuture for Subscribing<M> {
+    type Output = Result<Subscription<M>, SubscribeError>;
+    type IntoFuture = BusFuture<'static, Self::Output>;
+
+    fn into_future(self) -> Self::IntoFuture {
+        BusFuture::new(Subscription::open(self.bus, self.selection, self.options))
+    }
+}
+
+impl<M> fmt::Debug for Subscribing<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Subscribing").field("options", &self.options).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,173 @@
+//! What happens to a bus's connections, for whoever wants to watch.
+
+use std::{
+    fmt,
+    pin::Pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_core::Stream;
+use futures_util::stream;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::transport::GapCause;
+
+/// Something that happened to a bus. [`Bus::events`](crate::Bus::events) tells of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BusEvent {
+    /// A connection for subscriptions was lost: the shared one, or the one of a subscription with
+    /// [`Overflow::BackPressure`](crate::Overflow::BackPressure).
+    Disconnected {
+        /// Why.
+        cause: GapCause,
+    },
+    /// The connection was made anew; its subscriptions are not confirmed yet.
+    Connected {
+        /// Since the loss was noticed.
+        lasted: Duration,
+    },
+    /// The server has answered for every subscription of a connection that was made anew.
+    Resubscribed {
+        /// How many channels and patterns are live.
+        names: usize,
+        /// Since the loss was noticed.
+        lasted: Duration,
+    },
+    /// The server refused a channel or pattern.
+    Refused {
+        /// The channel or pattern, with the namespace.
+        channel: String,
+        /// The server's words, and the rule that would allow it.
+        reason: String,
+    },
+    /// A subscription or service is too slow, and its buffer started to drop messages. Told again once it had caught up.
+    Lagging {
+        /// Its first channel or pattern, with the namespace.
+        channel: String,
+    },
+    /// The bus gave up reconnecting. Every subscription and service ends.
+    Closed {
+        /// Why.
+        reason: String,
+    },
+    /// So many events were missed at this point, because this stream was not read.
+    Missed(u64),
+}
+
+/// The events of a bus from the moment of [`Bus::events`](crate::Bus::events) on, as a [`Stream`]. It ends when the bus is dropped.
+///
+/// It holds up to 256 events; whoever reads too slowly loses the oldest and is told with [`BusEvent::Missed`].
+pub struct BusEvents {
+    stream: Pin<Box<dyn Stream<Item = BusEvent> + Send + Sync>>,
+}
+
+/// Far more than a storm of reconnections brings while a program handles one event.
+const CAPACITY: usize = 256;
+
+impl BusEvents {
+    fn new(events: broadcast::Receiver<BusEvent>) -> Self {
+        let stream = stream::unfold(events, async |mut events| {
+            let event = match events.recv().await {
+                Ok(event) => event,
+                Err(RecvError::Lagged(count)) => BusEvent::Missed(count),
+                Err(RecvError::Closed) => return None,
+            };
+            Some((event, events))
+        });
+        Self { stream: Box::pin(stream) }
+    }
+
+    /// The next event; `None` when the bus is gone.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub async fn next(&mut self) -> Option<BusEvent> {
+        std::future::poll_fn(|context| self.stream.as_mut().poll_next(context)).await
+    }
+}
+
+impl Stream for BusEvents {
+    type Item = BusEvent;
+
+    fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<BusEvent>> {
+        self.stream.as_mut().poll_next(context)
+    }
+}
+
+impl fmt::Debug for BusEvents {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("BusEvents").finish_non_exhaustive()
+    }
+}
+
+/// Where a connection tells of itself.
+#[derive(Debug)]
+pub(crate) struct Events {
+    sender: broadcast::Sender<BusEvent>,
+    reconnects: AtomicU64,
+    since: Mutex<Instant>,
+}
+
+impl Events {
+    pub(crate) fn new(now: Instant) -> Arc<Self> {
+        Self::of(broadcast::channel(CAPACITY).0, now)
+    }
+
+    /// For a further connection of the bus: its events go to the same streams, its state is its own.
+    pub(crate) fn further(&self, now: Instant) -> Arc<Self> {
+        Self::of(self.sender.clone(), now)
+    }
+
+    fn of(sender: broadcast::Sender<BusEvent>, now: Instant) -> Arc<Self> {
+        Arc::new(Self { sender, reconnects: AtomicU64::new(0), since: Mutex::new(now) })
+    }
+
+    pub(crate) fn subscribe(&self) -> BusEvents {
+        BusEvents::new(self.sender.subscribe())
+    }
+
+    /// Tells whoever listens; it is no error that nobody does.
+    pub(crate) fn tell(&self, event: BusEvent) {
+        let _ = self.sender.send(event);
+    }
+
+    pub(crate) fn disconnected(&self, cause: GapCause, now: Instant) {
+        self.changed(now);
+        self.tell(BusEvent::Disconnected { cause });
+    }
+
+    pub(crate) fn connected(&self, lasted: Duration) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+        self.tell(BusEvent::Connected { lasted });
+    }
+
+    pub(crate) fn resubscribed(&self, names: usize, lasted: Duration, now: Instant) {
+        self.changed(now);
+        self.tell(BusEvent::Resubscribed { names, lasted });
+    }
+
+    pub(crate) fn closed(&self, reason: &str, now: Instant) {
+        self.changed(now);
+        self.tell(BusEvent::Closed { reason: reason.to_owned() });
+    }
+
+    pub(crate) fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
+    }
+
+    /// Since when the connection is as it is.
+    pub(crate) fn since(&self) -> Instant {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn changed(&self, now: Instant) {
+        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+}

@@ -1,0 +1,109 @@
+//! Rare questions to the server, on a connection that is made for them.
+//!
+//! The commands are the `redis` crate's; the connection is made by our own [`Connector`], which knows about TLS, log-in and timeouts, so that
+//! crate never sees a credential.
+
+use std::collections::HashMap;
+
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection, cmd};
+use tokio::time::{Instant, timeout};
+
+use crate::{
+    health::{Health, HealthError, HealthWarning},
+    transport::Status,
+};
+
+use super::{connection::Connector, settings::Settings};
+
+/// What CLIENT LIST shows.
+const CLIENT_NAME: &str = "tidings-admin";
+
+/// Asks the server how it is, within the command timeout after connecting.
+///
+/// # Cancel safety
+///
+/// Dropping it closes the connection.
+pub(super) async fn health(connector: &Connector, settings: &Settings, status: Status) -> Result<Health, HealthError> {
+    let (stream, hello) = connector.open(CLIENT_NAME).await?;
+    let asked = async {
+        // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
+        let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
+        let connected = MultiplexedConnection::new_with_config(&signed_in, stream, config).await;
+        let (connection, driver) = connected.map_err(failed)?;
+        tokio::select! {
+            health = ask(connection, settings, status, &hello.role) => health,
+            () = driver => Err(HealthError::Server { reason: "the connection was lost".to_owned() }),
+        }
+    };
+    let answered = timeout(settings.command_timeout, asked).await;
+    answered.unwrap_or(Err(HealthError::TimedOut { timeout: settings.command_timeout }))
+}
+
+async fn ask(
+    mut connection: MultiplexedConnection,
+    settings: &Settings,
+    status: Status,
+    role: &str,
+) -> Result<Health, HealthError> {
+    let start = Instant::now();
+    let _: String = cmd("PING").query_async(&mut connection).await.map_err(failed)?;
+    let mut health = Health::new(start.elapsed(), status);
+    health.role = Some(role.to_owned());
+    if role != "master" {
+        health.warnings.push(HealthWarning::Replica);
+    }
+    // <https://redis.io/docs/latest/commands/info/>
+    match cmd("INFO").arg("server").query_async::<String>(&mut connection).await {
+        Ok(info) => health.server_version = version(&info).map(str::to_owned),
+        Err(error) => health.warnings.push(unchecked("INFO server", &error)?),
+    }
+    // <https://redis.io/docs/latest/commands/config-get/>
+    const LIMIT: &str = "client-output-buffer-limit";
+    match cmd("CONFIG").arg("GET").arg(LIMIT).query_async::<HashMap<String, String>>(&mut connection).await {
+        Ok(config) => {
+            let limit = config.get(LIMIT).and_then(|limits| hard_limit_of_subscribers(limits));
+            // Zero is no limit. The message's frame comes on top of its payload, so an equal limit is too low.
+            if let Some(limit) = limit.filter(|&limit| limit > 0 && limit <= settings.payload_limit as u64) {
+                health.warnings.push(HealthWarning::OutputBuffer { limit, payload_limit: settings.payload_limit });
+            }
+        }
+        Err(error) => health.warnings.push(unchecked("CONFIG GET client-output-buffer-limit", &error)?),
+    }
+    Ok(health)
+}
+
+fn version(info: &str) -> Option<&str> {
+    info.lines().find_map(|line| line.strip_prefix("redis_version:"))
+}
+
+/// `normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60`: class, hard limit, soft limit, seconds.
+fn hard_limit_of_subscribers(limits: &str) -> Option<u64> {
+    let mut words = limits.split_whitespace().skip_while(|&word| word != "pubsub");
+    words.nth(1)?.parse().ok()
+}
+
+/// A server that answers with an error can still be healthy; one that is gone cannot.
+fn unchecked(command: &'static str, error: &RedisError) -> Result<HealthWarning, HealthError> {
+    if error.is_io_error() || error.is_connection_dropped() {
+        return Err(HealthError::Server { reason: error.to_string() });
+    }
+    Ok(HealthWarning::Unchecked { command, reason: error.to_string() })
+}
+
+fn failed(error: RedisError) -> HealthError {
+    HealthError::Server { reason: error.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_limit_of_subscribers_and_the_version() {
+        let limits = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
+        assert_eq!(hard_limit_of_subscribers(limits), Some(33_554_432));
+        assert_eq!(hard_limit_of_subscribers("normal 0 0 0"), None);
+        assert_eq!(version("# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n"), Some("7.0.15"));
+    }
+}

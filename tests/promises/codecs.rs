@@ -1,0 +1,243 @@
+//! A codec is chosen for a message or for a bus, carries what requests and acknowledgements need, and refuses bad payloads with a type.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tidings::{
+    Event, Format, Message, PublishError, Rejection, RequestError,
+    codec::{Cbor, CloudEvents, MessagePack, Plain, RedisToolkit, ToolkitBytes},
+    router,
+};
+use tidings_tests::{World, on_both};
+
+use crate::support::{SOON, event, received};
+
+macro_rules! messages_with_codecs {
+    ($($name:ident, $channel:literal, $codec:ident;)*) => {$(
+        #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
+        #[channel($channel)]
+        #[message(name = "reading", codec = $codec)]
+        struct $name {
+            sensor: u32,
+            celsius: f64,
+            note: Option<String>,
+        }
+
+        impl $name {
+            fn new() -> Self {
+                Self { sensor: 4, celsius: 21.5, note: Some("a\n\u{1f980}".into()) }
+            }
+        }
+    )*};
+}
+
+messages_with_codecs! {
+    InPlain, "plain:<sensor>", Plain;
+    InEvents, "events:<sensor>", CloudEvents;
+    InToolkit, "toolkit:<sensor>", RedisToolkit;
+    InMessagePack, "messagepack:<sensor>", MessagePack;
+    InCbor, "cbor:<sensor>", Cbor;
+}
+
+/// Leaves the choice to the bus.
+#[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
+#[channel("notes")]
+struct Note {
+    text: String,
+    raw: ToolkitBytes,
+}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[channel("double:<n>")]
+#[reply(u64, error = String)]
+struct Double {
+    n: u64,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("half:<n>")]
+#[message(codec = Cbor)]
+#[reply(u64, error = String)]
+struct Half {
+    n: u64,
+}
+
+struct Arithmetic;
+
+#[router]
+impl Arithmetic {
+    #[handler]
+    async fn double(&self, request: Double) -> Result<u64, String> {
+        request.n.checked_mul(2).ok_or_else(|| "too large".to_owned())
+    }
+
+    #[handler]
+    async fn half(&self, request: Half) -> Result<u64, String> {
+        if request.n.is_multiple_of(2) { Ok(request.n / 2) } else { Err("odd".to_owned()) }
+    }
+
+    #[handler]
+    async fn note(&self, note: Note) -> Result<(), String> {
+        if note.text.is_empty() { Err("empty".to_owned()) } else { Ok(()) }
+    }
+}
+
+fn note() -> Note {
+    Note { text: "a".into(), raw: ToolkitBytes(vec![0, 200, 7]) }
+}
+
+const FORMATS: [Format; 6] =
+    [Format::Envelope, Format::Plain, Format::CloudEvents, Format::RedisToolkit, Format::MessagePack, Format::Cbor];
+
+/// What is on the wire for a message of each codec, for those that are text.
+async fn texts(world: &World) -> [Value; 3] {
+    let bus = world.bus_with(|builder| builder.source("/lab")).await;
+    let mut plain = bus.subscribe(InPlain::any()).await.unwrap();
+    let mut events = bus.subscribe(InEvents::any()).await.unwrap();
+    let mut toolkit = bus.subscribe(InToolkit::any()).await.unwrap();
+    InPlain::new().publish(&bus).await.unwrap();
+    InEvents::new().publish(&bus).header("traceparent", "00-1").await.unwrap();
+    InToolkit::new().publish(&bus).await.unwrap();
+    let plain = received(&mut plain).await;
+    let event = received(&mut events).await;
+    let toolkit = received(&mut toolkit).await;
+    assert_eq!((&*plain, &*event, &*toolkit), (&InPlain::new(), &InEvents::new(), &InToolkit::new()));
+    assert_eq!(event.delivery.headers().get("traceparent"), Some("00-1"));
+    assert!(event.delivery.id().is_some() && event.delivery.timestamp().is_some());
+    [plain.delivery.payload(), event.delivery.payload(), toolkit.delivery.payload()]
+        .map(|payload| serde_json::from_slice(payload).unwrap())
+}
+
+on_both! {
+    async fn a_message_chooses_its_codec(world: World) {
+        let data = json!({"sensor": 4, "celsius": 21.5, "note": "a\n\u{1f980}"});
+        let [plain, event, toolkit] = texts(&world).await;
+        assert_eq!(plain, data);
+        assert_eq!(toolkit, json!({"__type__": "dict", "__data__": data}));
+        assert_eq!(event["specversion"], "1.0");
+        assert_eq!((&event["type"], &event["source"]), (&"reading".into(), &"/lab".into()));
+        assert_eq!(event["data"], data);
+        // The binary ones choose the same on a bus that says something else.
+        let bus = world.bus_with(|builder| builder.format(Format::Plain)).await;
+        let mut packed = bus.subscribe(InMessagePack::any()).await.unwrap();
+        let mut cbor = bus.subscribe(InCbor::any()).await.unwrap();
+        InMessagePack::new().publish(&bus).header("a", "b").await.unwrap();
+        InCbor::new().publish(&bus).header("a", "b").await.unwrap();
+        let (packed, cbor) = (received(&mut packed).await, received(&mut cbor).await);
+        assert_eq!((packed.delivery.payload()[0], cbor.delivery.payload()[0]), (0x86, 0xa6));
+        assert_eq!((&*packed, &*cbor), (&InMessagePack::new(), &InCbor::new()));
+        for delivery in [packed.delivery, cbor.delivery] {
+            assert_eq!(delivery.headers().get("a"), Some("b"));
+            assert!(delivery.id().is_some() && delivery.timestamp().is_some());
+        }
+    }
+
+    async fn a_bus_chooses_for_all_other_messages(world: World) {
+        for format in FORMATS {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+            note().publish(&bus).await.unwrap();
+            let received = received(&mut notes).await;
+            assert_eq!(*received, note(), "{format:?}");
+            let has_id = !matches!(format, Format::Plain | Format::RedisToolkit);
+            assert_eq!(received.delivery.id().is_some(), has_id, "{format:?}");
+        }
+    }
+
+    async fn a_bus_of_json_text_understands_the_envelope_and_plain_messages(world: World) {
+        for format in [Format::Envelope, Format::Plain, Format::CloudEvents, Format::RedisToolkit] {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+            for other in [Format::Envelope, Format::Plain, format] {
+                let publisher = world.bus_with(|builder| builder.format(other)).await;
+                note().publish(&publisher).await.unwrap();
+                assert_eq!(*received(&mut notes).await, note(), "{other:?} on {format:?}");
+            }
+        }
+    }
+
+    async fn requests_and_acknowledgements_travel_in_every_format(world: World) {
+        for format in FORMATS {
+            let (asking, answering) = (world.bus_with(|builder| builder.format(format)).await, world.bus_with(|builder| builder.format(format)).await);
+            let service = answering.serve(Arithmetic).await.unwrap();
+            assert_eq!(Double { n: 21 }.request(&asking).timeout(SOON).await.unwrap(), 42, "{format:?}");
+            let error = Double { n: u64::MAX }.request(&asking).timeout(SOON).await.unwrap_err();
+            assert!(matches!(&error, RequestError::Answered(reason) if reason == "too large"), "{format:?}: {error}");
+            assert_eq!(Half { n: 8 }.request(&asking).timeout(SOON).await.unwrap(), 4, "{format:?}");
+            let acknowledged = note().publish(&asking).acknowledged_within(SOON).await.unwrap();
+            assert_eq!(acknowledged.handlers, 1, "{format:?}");
+            let empty = Note { text: String::new(), ..note() };
+            assert!(empty.publish(&asking).acknowledged_within(SOON).await.is_err(), "{format:?}");
+            service.shutdown().await.unwrap();
+        }
+    }
+
+    async fn an_unreadable_request_is_answered_in_every_format(world: World) {
+        /// What a newer program would ask.
+        #[derive(Message, Serialize, Deserialize)]
+        #[channel("double:<n>")]
+        #[message(name = "Double", version = 2)]
+        #[reply(u64, error = String)]
+        struct NewerDouble {
+            n: u64,
+        }
+
+        for format in FORMATS {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let service = bus.serve(Arithmetic).await.unwrap();
+            let error = NewerDouble { n: 1 }.request(&bus).timeout(SOON).await.unwrap_err();
+            assert!(matches!(&error, RequestError::Failed { reason, .. } if reason == "newer version"), "{format:?}: {error}");
+            service.shutdown().await.unwrap();
+        }
+    }
+
+    async fn an_expired_request_is_not_handled_in_any_format(world: World) {
+        for format in FORMATS {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let mut requests = bus.subscribe(Double::any()).await.unwrap();
+            let asked = Double { n: 1 }.request(&bus).timeout(Duration::from_millis(50)).await;
+            assert!(matches!(asked, Err(RequestError::TimedOut { .. })), "{format:?}");
+            let deadline = received(&mut requests).await.delivery.deadline();
+            assert!(deadline.is_some_and(|deadline| deadline <= std::time::SystemTime::now()), "{format:?}");
+        }
+    }
+
+    async fn headers_that_a_format_cannot_carry_are_refused(world: World) {
+        let bus = world.bus().await;
+        let error = InPlain::new().publish(&bus).header("a", "b").await.unwrap_err();
+        assert!(matches!(&error, PublishError::Encode { name: "reading", .. }), "{error}");
+        let error = InEvents::new().publish(&bus).header("X-Trace", "b").await.unwrap_err();
+        assert!(matches!(&error, PublishError::Encode { reason, .. } if reason.contains("X-Trace")), "{error}");
+        let mut toolkit = bus.subscribe(InToolkit::any()).await.unwrap();
+        InToolkit::new().publish(&bus).header("X-Trace", "b").await.unwrap();
+        let received = received(&mut toolkit).await;
+        assert_eq!(received.delivery.headers().get("X-Trace"), Some("b"));
+        let wire: Value = serde_json::from_slice(received.delivery.payload()).unwrap();
+        assert_eq!((&wire["__type__"], &wire["__data__"]["data"]["sensor"]), (&"dict".into(), &4.into()));
+    }
+
+    async fn bad_payloads_of_every_format_are_events(world: World) {
+        let deep = |byte: u8| vec![byte; 100_000];
+        let bad: [&[u8]; 12] = [
+            b"", b"{", b"\xff", b"{\"id\":\"x\",\"type\":\"Note\"}", b"{\"__type__\": \"dict\"}", b"{\"specversion\":\"1.0\"}",
+            &[0xc1], &[0xdd, 0xff, 0xff, 0xff, 0xff], &[0x9b, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+            &deep(0x91), &deep(0x81), &deep(b'['),
+        ];
+        for format in FORMATS {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+            for payload in bad {
+                world.publish_raw("notes", payload).await;
+                let found = event(&mut notes).await;
+                let rejection = match found {
+                    Event::Invalid(invalid) => invalid.rejection,
+                    other => panic!("{format:?}: expected an invalid message, not {other:?}"),
+                };
+                assert!(matches!(rejection, Rejection::Undecodable { name: "Note", .. }), "{format:?}: {rejection}");
+            }
+            note().publish(&bus).await.unwrap();
+            assert_eq!(*received(&mut notes).await, note());
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! A bus that gives up ends everything with an error that the program sees.
+
+use std::time::{Duration, Instant};
+
+use tidings::{Bus, EndReason, Event, PublishError, Reconnect, ShutdownError, Status, SubscribeError, router};
+use tidings_tests::{Recorder, World, eventually, on_both};
+
+use crate::support::{News, SOON, Step, event, message};
+
+struct Listener {
+    news: Recorder<u64>,
+}
+
+#[router]
+impl Listener {
+    #[handler]
+    async fn news(&self, news: News) {
+        self.news.record(news.n);
+    }
+}
+
+/// A bus that gives up after 300 ms.
+async fn impatient(world: &World) -> Bus {
+    let pauses = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(50));
+    world.bus_with(|builder| builder.reconnect(pauses.give_up_after(Duration::from_millis(300)))).await
+}
+
+on_both! {
+    async fn every_stream_ends_with_the_reason(world: World) {
+        let bus = impatient(&world).await;
+        let mut news = bus.subscribe(News::channel()).await.unwrap();
+        let mut steps = bus.subscribe(Step::any()).await.unwrap();
+        News { n: 1 }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut news).await.n, 1);
+        world.stop();
+        match event(&mut news).await {
+            Event::Ended(EndReason::GaveUp { reason }) => assert!(reason.contains("away"), "{reason}"),
+            other => panic!("{other:?}"),
+        }
+        assert!(news.next().await.is_none());
+        assert!(news.next().await.is_none());
+        assert_eq!(bus.status(), Status::Closed);
+        assert!(matches!(event(&mut steps).await, Event::Ended(EndReason::GaveUp { .. })));
+        assert!(steps.next().await.is_none());
+    }
+
+    async fn services_end_and_say_so(world: World) {
+        let bus = impatient(&world).await;
+        let news = Recorder::new();
+        let waits = bus.serve(Listener { news: news.clone() }).await.unwrap();
+        let stopped = bus.serve(Listener { news: news.clone() }).await.unwrap();
+        News { n: 1 }.publish(&bus).await.unwrap();
+        news.wait_for(2).await;
+        world.stop();
+        let result = tokio::time::timeout(SOON, waits.run_until_ctrl_c()).await.unwrap();
+        assert!(matches!(&result, Err(ShutdownError::BusClosed { .. })), "{result:?}");
+        let result = tokio::time::timeout(SOON, stopped.shutdown()).await.unwrap();
+        assert!(matches!(&result, Err(ShutdownError::BusClosed { .. })), "{result:?}");
+    }
+
+    async fn a_closed_bus_refuses_at_once_and_stays_closed(world: World) {
+        let bus = impatient(&world).await;
+        world.stop();
+        eventually(SOON, async || bus.status() == Status::Closed).await;
+        for _ in 0..2 {
+            let start = Instant::now();
+            let error = News { n: 1 }.publish(&bus).await.unwrap_err();
+            assert!(matches!(&error, PublishError::Closed { template: "news", .. }) && !error.is_retryable(), "{error}");
+            let error = bus.subscribe(News::channel()).await.unwrap_err();
+            assert!(matches!(error, SubscribeError::NotConnected { .. }), "{error}");
+            assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+            world.start().await;
+        }
+        assert_eq!(bus.status(), Status::Closed);
+    }
+
+    async fn a_server_that_comes_back_in_time_ends_nothing(world: World) {
+        let pauses = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(50));
+        let bus = world.bus_with(|builder| builder.reconnect(pauses.give_up_after(SOON))).await;
+        let mut news = bus.subscribe(News::channel()).await.unwrap();
+        for n in 0..2 {
+            world.stop();
+            world.start().await;
+            assert!(matches!(event(&mut news).await, Event::Gap(_)));
+            eventually(SOON, async || News { n }.publish(&bus).await.is_ok_and(|receipt| receipt.receivers == Some(1))).await;
+            while message(&mut news).await.n != n {}
+        }
+    }
+}

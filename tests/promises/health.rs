@@ -1,0 +1,98 @@
+//! A bus can ask its server how it is, and says what to do about what is wrong.
+
+use std::time::Duration;
+
+use tidings::{Bus, HealthError, HealthWarning, Reconnect, Status};
+use tidings_tests::{RedisServer, eventually, on_both};
+
+use crate::support::SOON;
+
+on_both! {
+    async fn a_healthy_server_has_no_warnings(world: World) {
+        let bus = world.bus().await;
+        let health = bus.health().await.unwrap();
+        assert!(health.is_well(), "{:?}", health.warnings);
+        assert_eq!(health.status, Status::Connected);
+        assert!(health.round_trip < SOON);
+    }
+
+    async fn a_server_that_is_away_is_an_error_in_time(world: World) {
+        let timeout = Duration::from_millis(300);
+        let bus = world.bus_with(|builder| builder.command_timeout(timeout).connect_timeout(timeout)).await;
+        world.stop();
+        let error = bus.health().await.unwrap_err();
+        assert!(matches!(error, HealthError::Connect(_)), "{error}");
+        world.start().await;
+        assert!(bus.health().await.is_ok());
+        world.freeze();
+        let error = tokio::time::timeout(SOON, bus.health()).await.unwrap().unwrap_err();
+        assert!(matches!(error, HealthError::Connect(_) | HealthError::TimedOut { .. }), "{error}");
+        world.thaw();
+    }
+
+    async fn a_bus_that_gave_up_is_warned_of_though_its_server_is_back(world: World) {
+        let pauses = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(50));
+        let limit = Duration::from_millis(100);
+        let bus = world.bus_with(|builder| builder.reconnect(pauses.give_up_after(limit))).await;
+        world.stop();
+        eventually(SOON, async || bus.status() == Status::Closed).await;
+        world.start().await;
+        let health = bus.health().await.unwrap();
+        assert_eq!(health.warnings, [HealthWarning::Closed]);
+        assert!(health.warnings[0].to_string().contains("connect a new one"));
+    }
+}
+
+/// Runs a command on a server.
+async fn run(server: &RedisServer, words: &[&str]) {
+    let mut connection = redis::Client::open(server.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    redis::cmd(words[0]).arg(&words[1..]).exec_async(&mut connection).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_tells_its_version_and_role() {
+    let server = RedisServer::start().await;
+    let bus = Bus::connect(&server.url()).await.unwrap();
+    let health = bus.health().await.unwrap();
+    assert!(
+        health.server_version.as_deref().is_some_and(|version| version.starts_with(char::is_numeric)),
+        "{health:?}"
+    );
+    assert_eq!(health.role.as_deref(), Some("master"));
+    run(&server, &["REPLICAOF", "127.0.0.1", "1"]).await;
+    let health = bus.health().await.unwrap();
+    assert_eq!(health.role.as_deref(), Some("replica"));
+    assert!(health.warnings.contains(&HealthWarning::Replica), "{:?}", health.warnings);
+}
+
+#[tokio::test]
+async fn a_server_that_would_disconnect_the_subscribers_of_a_large_message_is_warned_of() {
+    let server = RedisServer::start().await;
+    run(&server, &["CONFIG", "SET", "client-output-buffer-limit", "pubsub 1mb 1mb 60"]).await;
+    let bus = Bus::connect(&server.url()).await.unwrap();
+    let warnings = bus.health().await.unwrap().warnings;
+    let limit = 1 << 20;
+    assert_eq!(warnings, [HealthWarning::OutputBuffer { limit, payload_limit: 10 << 20 }]);
+    let words = warnings[0].to_string();
+    let command = words.split('`').find(|words| words.starts_with("CONFIG SET")).unwrap();
+    let setting = command.split('"').nth(1).unwrap();
+    run(&server, &["CONFIG", "SET", "client-output-buffer-limit", setting]).await;
+    assert!(bus.health().await.unwrap().is_well(), "the advice helps");
+}
+
+#[tokio::test]
+async fn a_check_that_is_not_allowed_is_a_warning_and_shows_no_password() {
+    let server = RedisServer::start().await;
+    run(&server, &["ACL", "SETUSER", "shop", "on", ">hunter2", "allchannels", "+@pubsub", "+ping", "+hello", "+info"])
+        .await;
+    let bus = Bus::builder(server.url()).credentials("shop", "hunter2").connect().await.unwrap();
+    let health = bus.health().await.unwrap();
+    assert!(health.server_version.is_some());
+    assert!(matches!(&health.warnings[..], [HealthWarning::Unchecked { .. }]), "{:?}", health.warnings);
+    assert!(health.warnings[0].to_string().contains("CONFIG GET"));
+    assert!(!format!("{health:?} {}", health.warnings[0]).contains("hunter2"));
+    run(&server, &["ACL", "SETUSER", "shop", "resetpass", ">other"]).await;
+    let error = bus.health().await.unwrap_err();
+    assert!(matches!(error, HealthError::Connect(_)), "{error}");
+    assert!(!format!("{error:?} {error}").contains("hunter2"));
+}

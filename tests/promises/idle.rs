@@ -1,0 +1,58 @@
+//! A subscription with an idle timeout ends when nothing arrives, and not before.
+
+use std::time::{Duration, Instant};
+
+use tidings::{EndReason, Event};
+use tidings_tests::{eventually, on_both};
+
+use crate::support::{News, SOON, Step, event, message};
+
+on_both! {
+    async fn silence_ends_it_and_unsubscribes(world: World) {
+        let bus = world.bus().await;
+        let mut other = bus.subscribe(Step::any()).await.unwrap();
+        let timeout = Duration::from_millis(150);
+        let start = Instant::now();
+        let mut news = bus.subscribe(News::channel()).idle_timeout(timeout).await.unwrap();
+        match event(&mut news).await {
+            Event::Ended(EndReason::Idle(after)) => assert_eq!(after, timeout),
+            other => panic!("{other:?}"),
+        }
+        assert!(start.elapsed() >= timeout);
+        assert!(news.next().await.is_none());
+        assert!(news.next().await.is_none());
+        eventually(SOON, async || world.subscriptions("news").await == 0).await;
+        Step { line: 1, n: 1 }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut other).await.n, 1);
+    }
+
+    async fn traffic_keeps_it_alive(world: World) {
+        let bus = world.bus().await;
+        let timeout = Duration::from_secs(2);
+        let start = Instant::now();
+        let mut news = bus.subscribe(News::channel()).idle_timeout(timeout).await.unwrap();
+        let mut heard = start;
+        for n in 0..6 {
+            tokio::time::sleep(timeout / 4).await;
+            News { n }.publish(&bus).await.unwrap();
+            assert_eq!(message(&mut news).await.n, n);
+            heard = Instant::now();
+        }
+        assert!(matches!(event(&mut news).await, Event::Ended(EndReason::Idle(_))));
+        assert!(heard.elapsed() >= timeout - Duration::from_millis(50), "{:?}", heard.elapsed());
+    }
+
+    async fn what_has_arrived_is_read_before_the_end(world: World) {
+        let bus = world.bus().await;
+        let timeout = Duration::from_millis(100);
+        let mut news = bus.subscribe(News::channel()).idle_timeout(timeout).await.unwrap();
+        for n in 0..3 {
+            News { n }.publish(&bus).await.unwrap();
+        }
+        tokio::time::sleep(timeout * 2).await;
+        for n in 0..3 {
+            assert_eq!(message(&mut news).await.n, n);
+        }
+        assert!(matches!(event(&mut news).await, Event::Ended(EndReason::Idle(_))));
+    }
+}

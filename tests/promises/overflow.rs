@@ -1,0 +1,120 @@
+//! A full buffer does what was chosen for it, and every loss is counted at its place.
+
+use std::time::Duration;
+
+use tidings::{Bus, Event, Overflow, PublishError, Subscription};
+use tidings_tests::{World, eventually, on_both};
+use tokio::task::JoinSet;
+
+use crate::support::{News, SOON, Step, event, message};
+
+/// How many messages, with which numbers, and how many were dropped before which number.
+async fn read_to(subscription: &mut Subscription<News>, last: u64) -> (Vec<u64>, u64) {
+    let (mut numbers, mut dropped) = (Vec::new(), 0);
+    loop {
+        match event(subscription).await {
+            Event::Message(received) => {
+                numbers.push(received.n);
+                if received.n == last {
+                    return (numbers, dropped);
+                }
+            }
+            Event::Lagged(count) => {
+                dropped += count;
+                numbers.push(u64::MAX);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// Publishes, and waits until a witness on the same connection has seen everything.
+async fn publish_all(bus: &Bus, witness: &mut Subscription<News>, numbers: std::ops::Range<u64>) {
+    for n in numbers {
+        News { n }.publish(bus).await.unwrap();
+        assert_eq!(message(witness).await.n, n);
+    }
+}
+
+on_both! {
+    async fn drop_oldest_keeps_what_is_new(world: World) {
+        let bus = world.bus().await;
+        let mut news = bus.subscribe(News::channel()).buffer(10, 1 << 20).await.unwrap();
+        let mut witness = bus.subscribe(News::channel()).await.unwrap();
+        publish_all(&bus, &mut witness, 0..25).await;
+        let (numbers, dropped) = read_to(&mut news, 24).await;
+        assert_eq!(numbers, [&[u64::MAX][..], &(15..25).collect::<Vec<_>>()].concat());
+        assert_eq!((dropped, news.stats().lagged), (15, 15));
+    }
+
+    async fn drop_newest_keeps_what_is_old_and_tells_of_the_loss_behind_it(world: World) {
+        let bus = world.bus().await;
+        let mut news = bus.subscribe(News::channel()).overflow(Overflow::DropNewest).buffer(10, 1 << 20).await.unwrap();
+        let mut witness = bus.subscribe(News::channel()).await.unwrap();
+        publish_all(&bus, &mut witness, 0..25).await;
+        for n in 0..10 {
+            assert_eq!(message(&mut news).await.n, n);
+        }
+        assert!(matches!(event(&mut news).await, Event::Lagged(15)));
+        publish_all(&bus, &mut witness, 25..26).await;
+        assert_eq!(message(&mut news).await.n, 25);
+        assert_eq!(news.stats().lagged, 15);
+    }
+
+    async fn back_pressure_drops_nothing_and_stalls_nobody_else(world: World) {
+        const COUNT: u64 = 3_000;
+        let bus = world.bus().await;
+        let mut steps = bus.subscribe(Step::any()).await.unwrap();
+        let mut news =
+            bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(10, 1 << 20).await.unwrap();
+        let publishing = world.bus().await;
+        let mut publisher = JoinSet::new();
+        publisher.spawn(async move {
+            for n in 0..COUNT {
+                News { n }.publish(&publishing).await.unwrap();
+            }
+        });
+        for n in 0..100 {
+            Step { line: 1, n }.publish(&bus).await.unwrap();
+            assert_eq!(message(&mut steps).await.n, n);
+        }
+        let (numbers, dropped) = read_to(&mut news, COUNT - 1).await;
+        assert_eq!(dropped, 0);
+        assert!(numbers.into_iter().eq(0..COUNT));
+        publisher.join_all().await;
+    }
+
+    async fn back_pressure_survives_a_lost_connection_and_ends_with_its_subscription(world: World) {
+        let bus = world.bus().await;
+        let mut news = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).await.unwrap();
+        world.disconnect().await;
+        assert!(matches!(event(&mut news).await, Event::Gap(_)));
+        News { n: 1 }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut news).await.n, 1);
+        drop(news);
+        eventually(SOON, async || world.subscriptions("news").await == 0).await;
+        eventually(SOON, async || world.subscriber_connections().await == 0).await;
+    }
+}
+
+/// There is no server in between that could hold what is not read.
+#[tokio::test]
+async fn on_memory_a_publisher_waits_and_then_fails() {
+    let world = World::memory();
+    let timeout = Duration::from_millis(50);
+    let bus = world.bus_with(|builder| builder.command_timeout(timeout)).await;
+    let mut news = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+    for n in 0..3 {
+        News { n }.publish(&bus).await.unwrap();
+    }
+    for _ in 0..2 {
+        let error = News { n: 3 }.publish(&bus).await.unwrap_err();
+        assert!(matches!(error, PublishError::TimedOut { .. }), "{error}");
+    }
+    Step { line: 1, n: 1 }.publish(&bus).await.unwrap();
+    for n in 0..3 {
+        assert_eq!(message(&mut news).await.n, n);
+    }
+    News { n: 4 }.publish(&bus).await.unwrap();
+    assert_eq!(message(&mut news).await.n, 4);
+}
