@@ -176,14 +176,15 @@ impl fmt::Display for GapCause {
 #[derive(Debug)]
 pub(crate) enum AnyTransport {
     Memory(memory::Memory),
-    Redis(redis::Redis),
+    /// Boxed: the other transport is small.
+    Redis(Box<redis::Redis>),
 }
 
 impl AnyTransport {
     pub(crate) async fn connect(url: &str, config: &Config) -> Result<Self, ConnectError> {
         match url.strip_prefix("memory:") {
             Some(broker) => Ok(Self::Memory(memory::Memory::connect(broker, config))),
-            None => redis::Redis::connect(url, config).await.map(Self::Redis),
+            None => redis::Redis::connect(url, config).await.map(|redis| Self::Redis(Box::new(redis))),
         }
     }
 }

@@ -41,8 +41,7 @@ use super::{
 
 /// The only handle to the connections: dropping it ends their tasks and every inbox.
 pub(crate) struct Redis {
-    /// Boxed: the other transport is small.
-    commands: Box<Commands>,
+    commands: Commands,
     subscriber: Subscriber,
     transactions: Transactions,
     /// For subscriptions that get a connection of their own.
@@ -74,7 +73,7 @@ impl Redis {
             Commands::start(connector.clone(), Arc::clone(&settings)),
             Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events)),
         )?;
-        let (commands, further) = (Box::new(commands), Mutex::default());
+        let further = Mutex::default();
         let transactions = Transactions::default();
         Ok(Self { commands, subscriber, transactions, connector, settings, events, further })
     }
