@@ -3,14 +3,18 @@
 use std::{
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
 
 use bytes::BytesMut;
 use tokio::{
-    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::TcpStream,
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
 };
 
 use crate::{config::Config, error::ConnectError};
@@ -24,9 +28,65 @@ use super::{
 /// A connection's bytes, encrypted or not.
 pub(super) type Stream = Box<dyn Duplex>;
 
-pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
+    /// The socket, for writing past the stream. There is none where bytes are encrypted on their way.
+    fn socket(&self) -> Option<Arc<OwnedWriteHalf>> {
+        None
+    }
+}
 
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+#[cfg(test)]
+impl Duplex for tokio::io::DuplexStream {}
+
+/// An unencrypted connection: its socket can be written to from elsewhere too.
+pub(super) struct Plain {
+    read: OwnedReadHalf,
+    write: Arc<OwnedWriteHalf>,
+}
+
+impl From<TcpStream> for Plain {
+    fn from(stream: TcpStream) -> Self {
+        let (read, write) = stream.into_split();
+        Self { read, write: Arc::new(write) }
+    }
+}
+
+impl Duplex for Plain {
+    fn socket(&self) -> Option<Arc<OwnedWriteHalf>> {
+        Some(Arc::clone(&self.write))
+    }
+}
+
+impl AsyncRead for Plain {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.read).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Plain {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        loop {
+            std::task::ready!(self.write.as_ref().as_ref().poll_write_ready(context))?;
+            match self.write.try_write(bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return Poll::Ready(written),
+            }
+        }
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    /// The socket is closed when nobody holds it any more.
+    fn poll_shutdown(self: Pin<&mut Self>, _context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
 
 /// Makes connections to one server, each with a fresh look at its address.
 #[derive(Clone, Debug)]
@@ -74,7 +134,7 @@ impl Connector {
         // Small commands and confirmations must not wait for each other.
         stream.set_nodelay(true).map_err(unreachable)?;
         let mut stream: Stream = match &self.tls {
-            None => Box::new(stream),
+            None => Box::new(Plain::from(stream)),
             Some(tls) => Box::new(tls.wrap(stream).await.map_err(|reason| self.no_tls(reason))?),
         };
         let hello = self.greet(&mut stream, name).await?;

@@ -1,7 +1,8 @@
 //! Commands of many callers on one connection: written together, answered in order.
 //!
 //! A caller encodes its command into the shared buffer by itself, so the order of commands is the order of calls, the payload is
-//! copied once, and it is known of each command whether it can have been sent.
+//! copied once, and it is known of each command whether it can have been sent. When nothing is under way it also writes it by
+//! itself, which saves the way over the task; what comes while answers are due is written together, by the task.
 
 use std::{
     collections::VecDeque,
@@ -13,6 +14,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use tokio::{
+    net::tcp::OwnedWriteHalf,
     sync::{Notify, oneshot},
     task::JoinSet,
 };
@@ -44,6 +46,8 @@ struct Line {
     /// Who awaits an answer, oldest first; the last `unsent_commands` of them cannot get one yet.
     waiting: VecDeque<oneshot::Sender<Answered>>,
     ended: bool,
+    /// Where callers write by themselves. Absent when the connection is encrypted or has ended.
+    socket: Option<Arc<OwnedWriteHalf>>,
 }
 
 pub(super) type Answered = Result<Answer, Unanswered>;
@@ -68,6 +72,7 @@ const LARGEST_KEPT: usize = 1024 * 1024;
 impl Pipeline {
     pub(super) fn start(stream: Stream) -> Self {
         let shared = Arc::new(Shared::default());
+        shared.line().socket = stream.socket();
         let mut task = JoinSet::new();
         task.spawn(drive(stream, Ended(Arc::clone(&shared))));
         Self { shared, _task: task }
@@ -81,10 +86,15 @@ impl Pipeline {
             let _ = answer.send(Err(Unanswered::NotSent));
             return answered;
         }
+        // All that was sent is answered, so the task has nothing left to write.
+        let is_idle = line.waiting.is_empty();
         encode(&mut line.unsent, WORDS, words);
         line.waiting.push_back(answer);
         line.unsent_commands += 1;
         let is_first = line.unsent_commands == 1;
+        if is_idle && line.write() {
+            return answered;
+        }
         drop(line);
         if is_first {
             self.shared.changed.notify_one();
@@ -147,6 +157,23 @@ impl Shared {
         }
         line.unsent_commands = 0;
         line.unsent = BytesMut::new();
+        line.socket = None;
+    }
+}
+
+impl Line {
+    /// Writes as much as the socket takes at once, and tells whether that was all. The task writes the rest, and meets any trouble.
+    fn write(&mut self) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        match socket.try_write(&self.unsent) {
+            Ok(written @ 1..) => {
+                // Even of a part the server may have heard.
+                self.unsent_commands = 0;
+                self.unsent.advance(written);
+                self.unsent.is_empty()
+            }
+            _ => false,
+        }
     }
 }
 

@@ -13,6 +13,8 @@ use tokio_rustls::{
     },
 };
 
+use super::connection::Duplex;
+
 /// Trust and the server's expected name, made once.
 #[derive(Clone)]
 pub(super) struct Tls {
@@ -59,6 +61,8 @@ impl Tls {
         self.connector.connect(self.name.clone(), stream).await.map_err(|error| error.to_string())
     }
 }
+
+impl Duplex for TlsStream<TcpStream> {}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -2,6 +2,8 @@
 
 use tokio::net::TcpStream;
 
+use super::connection::Plain;
+
 #[derive(Clone, Debug)]
 pub(super) enum Tls {}
 
@@ -10,7 +12,7 @@ impl Tls {
         Err("the feature `tls` is off".to_owned())
     }
 
-    pub(super) async fn wrap(&self, _stream: TcpStream) -> Result<TcpStream, String> {
+    pub(super) async fn wrap(&self, _stream: TcpStream) -> Result<Plain, String> {
         match *self {}
     }
 }
