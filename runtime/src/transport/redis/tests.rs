@@ -172,6 +172,7 @@ async fn dropping_the_transport_ends_inboxes_and_connections() {
     let redis = connected(&server).await;
     let mut reader = Reader::attach(&redis, vec![channel("a")]).await.unwrap();
     drop(redis);
+    assert!(matches!(reader.next().await, Some(Item::Ended(_))));
     assert!(reader.next().await.is_none());
     eventually("both connections are closed", || !server.text("CLIENT LIST").contains("name=tidings")).await;
 }
@@ -263,6 +264,7 @@ async fn gives_up_when_it_is_told_to() {
     let redis = Redis::connect(&server.url(), &Config { reconnect, ..config() }).await.unwrap();
     let mut reader = Reader::attach(&redis, vec![channel("a")]).await.unwrap();
     server.kill();
+    assert!(matches!(reader.next().await, Some(Item::Ended(_))));
     assert!(reader.next().await.is_none());
     assert_eq!(redis.status(), Status::Closed);
     let refused = Reader::attach(&redis, vec![channel("a")]).await.err();
