@@ -5,7 +5,7 @@
 use std::{env, error::Error};
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Event, Message, Publish, Subscription, router};
+use tidings::{Bus, Event, Message, PublishError, Subscription, router};
 
 /// For one user: only the programs that listen to `notifications:user:7` receive it.
 #[derive(Message, Serialize, Deserialize)]
@@ -31,7 +31,7 @@ struct Record {
     text: String,
 }
 
-/// What happens in the shop, and what becomes a notification.
+/// What happens in the shop, and becomes a notification.
 #[derive(Message, Serialize, Deserialize)]
 #[channel("parcels:<parcel>")]
 struct ParcelSent {
@@ -39,29 +39,33 @@ struct ParcelSent {
     customer: u64,
 }
 
-#[derive(Message, Serialize, Deserialize)]
-#[channel("shop:closing")]
-struct ShopCloses {
-    hour: u8,
-}
-
 struct Notifier;
 
 #[router]
 impl Notifier {
-    /// A handler says what follows from a message. The notification and its record leave together.
     #[handler]
-    async fn sent(&self, sent: ParcelSent) -> (Publish<Notification>, Publish<Record>) {
-        let text = format!("parcel {} is on its way", sent.parcel);
-        let record = Record { user: Some(sent.customer), text: text.clone() };
-        (Publish::new(Notification { user: sent.customer, text }), Publish::new(record))
+    async fn sent(&self, sent: ParcelSent, bus: &Bus) -> Result<(), PublishError> {
+        notify(bus, sent.customer, &format!("parcel {} is on its way", sent.parcel)).await
     }
+}
 
-    #[handler]
-    async fn closes(&self, closes: ShopCloses) -> (Publish<Announcement>, Publish<Record>) {
-        let text = format!("the shop closes at {}", closes.hour);
-        (Publish::new(Announcement { text: text.clone() }), Publish::new(Record { user: None, text }))
+/// The notification and its record leave in one round trip, and each has a result of its own.
+async fn notify(bus: &Bus, user: u64, text: &str) -> Result<(), PublishError> {
+    let notification = Notification { user, text: text.to_owned() };
+    let record = Record { user: Some(user), text: text.to_owned() };
+    for result in bus.batch().push(&notification).push(&record).await {
+        result?;
     }
+    Ok(())
+}
+
+async fn announce(bus: &Bus, text: &str) -> Result<(), PublishError> {
+    let announcement = Announcement { text: text.to_owned() };
+    let record = Record { user: None, text: text.to_owned() };
+    for result in bus.batch().push(&announcement).push(&record).await {
+        result?;
+    }
+    Ok(())
 }
 
 #[tokio::main]
@@ -76,7 +80,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     ParcelSent { parcel: 100, customer: 8 }.publish(&bus).await?;
     ParcelSent { parcel: 101, customer: 7 }.publish(&bus).await?;
-    ShopCloses { hour: 20 }.publish(&bus).await?;
+    announce(&bus, "the shop closes at 20").await?;
 
     println!("for Ada      │ {}", next(&mut ada).await?.text);
     println!("for everybody│ {}", next(&mut everybody).await?.text);

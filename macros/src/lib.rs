@@ -49,7 +49,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// |--|--|--|
 /// | `#[message(name = "order.placed")]` | the name on the wire | the type's name |
 /// | `#[message(version = 2)]` | the version on the wire | 1 |
-/// | `#[message(format = "plain")]` | the format that is sent, `"envelope"` or `"plain"` | what the bus says |
+/// | `#[message(codec = tidings::codec::CloudEvents)]` | the codec: a type that implements `tidings::Codec` | what the bus says |
+/// | `#[message(format = "plain")]` | short for the codecs `Json` (`"envelope"`) and `Plain` (`"plain"`) | what the bus says |
 /// | `#[reply(Quote)]`, `#[reply(Quote, error = QuoteError)]` | a request, answered with a `Quote` | no answer |
 /// | `#[tidings(crate = path)]` | where the runtime is | `::tidings` |
 ///

@@ -73,6 +73,13 @@ impl<'a> Batch<'a> {
         self.outgoing.is_empty()
     }
 
+    /// Publishes all messages or none (MULTI and EXEC), with one result for the whole batch.
+    ///
+    /// It costs a connection of its own, made with the first atomic batch. Nobody sees a message of somebody else in between.
+    pub fn atomic(self) -> AtomicBatch<'a> {
+        AtomicBatch { batch: self }
+    }
+
     fn encode<M: Message>(&mut self, channel: String, message: &M) {
         self.outgoing.push(self.bus.outgoing(channel, message, &Headers::default(), None));
     }
@@ -88,6 +95,31 @@ impl<'a> IntoFuture for Batch<'a> {
     /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
     fn into_future(self) -> Self::IntoFuture {
         BusFuture::new(self.bus.send_all(self.outgoing))
+    }
+}
+
+/// A batch that is published whole or not at all. [`Batch::atomic`] makes it.
+#[derive(Debug)]
+#[must_use = "nothing is published until this is awaited"]
+pub struct AtomicBatch<'a> {
+    batch: Batch<'a>,
+}
+
+impl<'a> IntoFuture for AtomicBatch<'a> {
+    /// A receipt for each message in order, or the first error: of a message that cannot be encoded, or of the whole batch. After an
+    /// error nothing was published, unless the error says that the outcome is unknown.
+    type Output = Result<Vec<Receipt>, PublishError>;
+    type IntoFuture = BusFuture<'a, Self::Output>;
+
+    /// # Cancel safety
+    ///
+    /// Dropping the future before its first poll publishes nothing; later, all of the messages may be published, or none.
+    fn into_future(self) -> Self::IntoFuture {
+        let Batch { bus, outgoing } = self.batch;
+        BusFuture::new(async move {
+            let outgoing: Result<Vec<Outgoing>, PublishError> = outgoing.into_iter().collect();
+            bus.send_atomically(outgoing?).await
+        })
     }
 }
 

@@ -23,7 +23,7 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
-    health::{Health, HealthError},
+    health::{BusStats, Health, HealthError},
     message::{AddressedByFields, Message, written},
     outcome::Outgoing,
     publish::Receipt,
@@ -33,7 +33,7 @@ use crate::{
     subscription::Selection,
     transport::{
         AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, events::BusEvents,
-        inbox::Inbox, registry::SubscriptionSnapshot,
+        inbox::Inbox,
     },
 };
 
@@ -51,26 +51,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Bus {
     shared: Arc<Shared>,
-}
-
-/// A snapshot of a bus.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct BusStats {
-    /// How the bus is connected.
-    pub status: Status,
-    /// For how long the status has been what it is.
-    pub status_since: Duration,
-    /// How often the connection for subscriptions was made anew.
-    pub reconnects: u64,
-    /// Every subscription and service of the bus; the channel for answers is not among them.
-    pub subscriptions: Vec<SubscriptionSnapshot>,
-    /// Requests and acknowledged publishes that wait for an answer.
-    pub pending_requests: usize,
-    /// Answers that came when nobody waited for them: late, double, or forged.
-    pub unexpected_answers: u64,
-    /// The channel for answers, with the namespace: `tidings:replies:…`. Absent before the first request.
-    pub reply_channel: Option<String>,
 }
 
 struct Shared {
@@ -284,6 +264,18 @@ impl Bus {
                 }
             };
         templates.into_iter().map(&mut result).collect()
+    }
+
+    /// Sends all of them or none.
+    pub(crate) async fn send_atomically(&self, messages: Vec<Outgoing>) -> Result<Vec<Receipt>, PublishError> {
+        let Some(template) = messages.first().map(|first| first.template) else { return Ok(Vec::new()) };
+        let messages = messages.into_iter().map(|Outgoing { channel, payload, .. }| (channel, payload)).collect();
+        match self.shared.transport.publish_atomically(messages).await {
+            Ok(receivers) => {
+                Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
+            }
+            Err(failure) => Err(failed(template, failure)),
+        }
     }
 
     /// The inbox for answers: subscribed and confirmed before the first request leaves.

@@ -4,8 +4,28 @@ use std::{fmt, time::Duration};
 
 use crate::{
     error::ConnectError,
-    transport::{GapCause, Status},
+    transport::{GapCause, Status, registry::SubscriptionSnapshot},
 };
+
+/// A snapshot of a bus, as [`Bus::stats`](crate::Bus::stats) takes it. Nothing is asked of the server.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct BusStats {
+    /// How the bus is connected.
+    pub status: Status,
+    /// For how long the status has been what it is.
+    pub status_since: Duration,
+    /// How often the connection for subscriptions was made anew.
+    pub reconnects: u64,
+    /// Every subscription and service of the bus; the channel for answers is not among them.
+    pub subscriptions: Vec<SubscriptionSnapshot>,
+    /// Requests and acknowledged publishes that wait for an answer.
+    pub pending_requests: usize,
+    /// Answers that came when nobody waited for them: late, double, or forged.
+    pub unexpected_answers: u64,
+    /// The channel for answers, with the namespace: `tidings:replies:…`. Absent before the first request.
+    pub reply_channel: Option<String>,
+}
 
 /// The answer of [`Bus::health`](crate::Bus::health).
 #[derive(Clone, Debug, PartialEq, Eq)]

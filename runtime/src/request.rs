@@ -3,6 +3,7 @@
 use std::{fmt, future::IntoFuture, time::Duration};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::{Instant, timeout_at};
 
 use crate::{
     bus::{Bus, now},
@@ -12,7 +13,7 @@ use crate::{
     error::RequestError,
     future::BusFuture,
     message::{AddressedByFields, Message},
-    replies::{ANSWER, Answer, Arrived},
+    replies::{ANSWER, Answer, Arrived, Replies},
     transport::frame::Frame,
 };
 
@@ -95,6 +96,11 @@ impl<'a, M: Request> Requesting<'a, M> {
         self
     }
 
+    /// Collects the answers of several services: so many at most, at least 1, until the timeout.
+    pub fn collect(self, replies: usize) -> Collecting<'a, M> {
+        Collecting { request: self, wanted: replies.max(1) }
+    }
+
     async fn run(self) -> Result<M::Reply, RequestError<M::Error>> {
         let (template, timeout) = (M::TEMPLATE.text(), self.timeout);
         match tokio::time::timeout(timeout, self.exchange()).await {
@@ -103,25 +109,73 @@ impl<'a, M: Request> Requesting<'a, M> {
         }
     }
 
-    async fn exchange(self) -> Result<M::Reply, RequestError<M::Error>> {
-        let template = M::TEMPLATE.text();
+    async fn exchange(self) -> Output<M> {
         let replies = self.bus.replies().await?;
         let mut waiter = replies.wait_for_one();
+        self.send(replies, &waiter.correlation_id).await?;
+        arrived::<M>(waiter.answer().await)
+    }
+
+    async fn send(self, replies: &Replies, correlation_id: &str) -> Result<(), RequestError<M::Error>> {
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let exchange = Exchange {
-            correlation_id: &waiter.correlation_id,
+            correlation_id,
             reply_to: Some(replies.channel()),
             deadline: Some(now().saturating_add(timeout)),
         };
         let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
-        let receipt = self.bus.send(outgoing).await?;
-        if receipt.receivers == Some(0) {
-            return Err(RequestError::NobodyListens { template });
+        match self.bus.send(outgoing).await?.receivers {
+            Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
+            _ => Ok(()),
         }
-        match waiter.answer().await {
-            Arrived::Answer(frame) => decode::<M>(&frame),
-            Arrived::ConnectionLost => Err(RequestError::ConnectionLost { template }),
+    }
+}
+
+/// A request to several services. [`Requesting::collect`] makes it.
+#[must_use = "nothing is sent until this is awaited"]
+#[derive(Debug)]
+pub struct Collecting<'a, M> {
+    request: Requesting<'a, M>,
+    wanted: usize,
+}
+
+impl<M: Request> Collecting<'_, M> {
+    async fn run(self) -> Result<Vec<Output<M>>, RequestError<M::Error>> {
+        let Self { request, wanted } = self;
+        let deadline = Instant::now() + request.timeout;
+        let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
+        let replies = match timeout_at(deadline, request.bus.replies()).await {
+            Ok(replies) => replies?,
+            Err(_) => return Err(RequestError::TimedOut { template, timeout }),
+        };
+        let mut waiter = replies.wait_for_many();
+        match timeout_at(deadline, request.send(replies, &waiter.correlation_id)).await {
+            Ok(sent) => sent?,
+            Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         }
+        let mut answers = Vec::new();
+        while answers.len() < wanted {
+            match timeout_at(deadline, waiter.next()).await {
+                Ok(Arrived::ConnectionLost) => return Err(RequestError::ConnectionLost { template }),
+                Ok(answer) => answers.push(arrived::<M>(answer)),
+                // The time is up, and that is no error here.
+                Err(_) => break,
+            }
+        }
+        Ok(answers)
+    }
+}
+
+impl<'a, M: Request> IntoFuture for Collecting<'a, M> {
+    /// The answers in the order in which they came, fewer than wanted if the timeout ended the wait.
+    type Output = Result<Vec<Output<M>>, RequestError<M::Error>>;
+    type IntoFuture = BusFuture<'a, Self::Output>;
+
+    /// # Cancel safety
+    ///
+    /// Dropping the future gives up the answers; the request may be handled all the same.
+    fn into_future(self) -> Self::IntoFuture {
+        BusFuture::new(self.run())
     }
 }
 
@@ -144,6 +198,13 @@ impl<M> fmt::Debug for Requesting<'_, M> {
 }
 
 type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Error>>;
+
+fn arrived<M: Request>(arrived: Arrived) -> Output<M> {
+    match arrived {
+        Arrived::Answer(frame) => decode::<M>(&frame),
+        Arrived::ConnectionLost => Err(RequestError::ConnectionLost { template: M::TEMPLATE.text() }),
+    }
+}
 
 fn decode<M: Request>(frame: &Frame) -> Output<M> {
     let template = M::TEMPLATE.text();

@@ -53,6 +53,12 @@ pub(crate) trait Transport: Send + Sync + 'static {
         messages: Vec<(String, Vec<u8>)>,
     ) -> impl Future<Output = Vec<Result<Option<u64>, PublishFailure>>> + Send;
 
+    /// Publishes all of them or none, in order; the number of receivers of each.
+    fn publish_atomically(
+        &self,
+        messages: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Result<Vec<u64>, PublishFailure>> + Send;
+
     /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
     fn attach(
         &self,
@@ -194,6 +200,13 @@ impl Transport for AnyTransport {
         match self {
             Self::Memory(memory) => memory.publish_all(messages).await,
             Self::Redis(redis) => redis.publish_all(messages).await,
+        }
+    }
+
+    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+        match self {
+            Self::Memory(memory) => memory.publish_atomically(messages).await,
+            Self::Redis(redis) => redis.publish_atomically(messages).await,
         }
     }
 

@@ -72,7 +72,7 @@ async fn round_trips(bus: &Bus, count: u64) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_names_come_back_and_never_collide_on_either_transport() {
-    let count = sized(2_000, 100_000);
+    let count = sized(2_000, 50_000);
     let mut channels = Vec::new();
     for world in [World::memory(), World::redis().await] {
         let bus = world.bus_with(|builder| builder.name_limit(16_384)).await;

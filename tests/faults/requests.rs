@@ -21,7 +21,7 @@ use crate::{
 };
 
 #[derive(Message, Serialize, Deserialize)]
-#[channel("doubles")]
+#[channel("doubles:<n>")]
 #[reply(u64)]
 struct Double {
     n: u64,
@@ -34,7 +34,7 @@ struct Doubling;
 
 #[router]
 impl Doubling {
-    /// Every fiftieth answer comes too late.
+    /// Every fiftieth answer comes too late. Each question has its own channel, as one channel is handled in order.
     #[handler(concurrency = 256)]
     async fn double(&self, double: Double) -> Result<u64, NoError> {
         if double.n.is_multiple_of(50) {
@@ -96,7 +96,7 @@ async fn each_request_ends_once_while_connections_are_killed() {
     let [answered, failed, wrong] = [&ends.answered, &ends.failed, &ends.wrong].map(|end| end.load(Ordering::Relaxed));
     assert_eq!(wrong, 0);
     assert_eq!(answered + failed, count);
-    assert!(answered > count / 4, "only {answered} of {count} answered");
+    assert!(answered > count / 2, "only {answered} of {count} answered");
     assert_eq!(asking.stats().pending_requests, 0);
     // The connections are whole again, and late answers reached nobody.
     eventually(SOON, async || Double { n: 1 }.request(&asking).await.is_ok_and(|answer| answer == 2)).await;
@@ -112,7 +112,7 @@ async fn requests_that_time_out_or_are_dropped_or_find_nobody_leave_nothing() {
     let error = Double { n: 1 }.request(&bus).await.unwrap_err();
     assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
     // A subscription that answers nothing.
-    let _silent = bus.subscribe(Double::channel()).await.unwrap();
+    let _silent = bus.subscribe(Double::any()).await.unwrap();
     let count = sized(2_000, 100_000);
     let mut asking = JoinSet::new();
     for n in 0..count {
@@ -131,5 +131,5 @@ async fn requests_that_time_out_or_are_dropped_or_find_nobody_leave_nothing() {
         result.unwrap();
     }
     assert_eq!(bus.stats().pending_requests, 0);
-    Report::new("T20-drops", "drops", usize::try_from(count).unwrap()).messages(count, 0).close();
+    Report::new("T20-drops", "cancellations", usize::try_from(count).unwrap()).messages(count, 0).close();
 }

@@ -59,7 +59,8 @@ async fn a_service_that_is_shut_down_under_load_finishes_what_it_started() {
         load.shutdown().await;
         assert_eq!(started.len(), finished.len());
         published += started.len() as u64;
-        assert_eq!(server.numpat().await, 0);
+        // The server has been told when `shutdown` returns, and does it when it comes to it.
+        eventually(SOON, async || server.numpat().await == 0).await;
     }
     Report::new("T24", "shutdowns", rounds).messages(published, published).close();
 }
@@ -110,5 +111,5 @@ async fn whatever_is_dropped_at_a_random_moment_leaves_nothing_on_the_server() {
     assert_eq!(Entry::new(0, 1).publish(&bus).await.unwrap().receivers, Some(1));
     drop((subscription, bus));
     eventually(SOON, async || server.subscriber_connections().await == 0).await;
-    Report::new("T24-drops", "drops", usize::try_from(drops).unwrap()).close();
+    Report::new("T24-drops", "cancellations", usize::try_from(drops).unwrap()).close();
 }

@@ -18,18 +18,18 @@ impl Peer {
     pub(crate) fn start(port: u16) -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();
         let python = PYTHON.get_or_init(install);
+        let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("peer-{port}.log"));
         let mut child = Command::new(python)
             .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/interop/peer.py"))
             .arg(port.to_string())
-            // Before the program can say how much it logs, the library has logged already.
-            .env("LOGURU_LEVEL", "ERROR")
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            .stderr(fs::File::create(&log).unwrap())
             .spawn()
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.map_while(Result::ok).any(|line| line == "ready");
-        assert!(ready, "tests/interop/peer.py ended before it was ready: {:?}", child.wait());
+        assert!(ready, "tests/interop/peer.py ended before it was ready: {:?}; see {}", child.wait(), log.display());
         Self(child)
     }
 }

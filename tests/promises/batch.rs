@@ -59,10 +59,58 @@ on_both! {
         assert_eq!(messages(&mut news, 1).await, [News { n: 2 }]);
     }
 
+    async fn an_atomic_batch_is_published_whole(world: World) {
+        let bus = world.bus().await;
+        let mut line = bus.subscribe(Step::channel(1)).await.unwrap();
+        let steps: Vec<Step> = (0..100).map(|n| Step { line: 1, n }).collect();
+        for _ in 0..3 {
+            let receipts = steps.iter().fold(bus.batch(), |batch, step| batch.push(step)).atomic().await.unwrap();
+            assert!(receipts.len() == 100 && receipts.iter().all(|receipt| receipt.receivers == Some(1)));
+            assert_eq!(messages(&mut line, 100).await, steps);
+        }
+        assert!(bus.batch().atomic().await.unwrap().is_empty());
+    }
+
+    async fn an_atomic_batch_with_one_bad_element_is_not_published_at_all(world: World) {
+        let bus = world.bus().await;
+        let mut line = bus.subscribe(Step::channel(1)).await.unwrap();
+        let batch = bus.batch().push(&Step { line: 1, n: 1 }).push(&Mood { bad: true });
+        assert!(matches!(batch.atomic().await, Err(PublishError::Encode { .. })));
+        Step { line: 1, n: 2 }.publish(&bus).await.unwrap();
+        assert_eq!(messages(&mut line, 1).await, [Step { line: 1, n: 2 }]);
+    }
+
+    async fn an_atomic_batch_survives_an_outage_of_the_server(world: World) {
+        let bus = world.bus_with(|builder| builder.command_timeout(std::time::Duration::from_secs(2))).await;
+        bus.batch().push(&News { n: 1 }).atomic().await.unwrap();
+        world.stop();
+        let down = bus.batch().push(&News { n: 2 }).atomic().await;
+        assert!(down.as_ref().is_err_and(PublishError::is_retryable), "{down:?}");
+        world.start().await;
+        tidings_tests::eventually(crate::support::SOON, async || {
+            bus.batch().push(&News { n: 3 }).atomic().await.is_ok()
+        })
+        .await;
+    }
+
     async fn a_batch_without_a_server_fails_each_element_in_time(world: World) {
         let bus = world.bus_with(|builder| builder.command_timeout(std::time::Duration::from_millis(300))).await;
         world.stop();
         let results = bus.publish_all(&[News { n: 1 }, News { n: 2 }]).await;
         assert!(results.iter().all(|result| result.as_ref().is_err_and(PublishError::is_retryable)), "{results:?}");
     }
+}
+
+/// What only a server's access rules can show: one refused element refuses all.
+#[tokio::test]
+async fn an_atomic_batch_with_one_refused_element_is_not_published_at_all() {
+    let server = tidings_tests::RedisServer::start().await;
+    let _: () = server.command(&["ACL", "SETUSER", "clerk", "on", ">x", "+@all", "&news", "&moods"]).await;
+    let url = server.url().replace("redis://", "redis://clerk:x@");
+    let clerk = tidings::Bus::connect(&url).await.unwrap();
+    let mut news = clerk.subscribe(News::any()).await.unwrap();
+    let refused = clerk.batch().push(&News { n: 1 }).push(&Step { line: 1, n: 1 }).atomic().await;
+    assert!(matches!(&refused, Err(PublishError::Server { .. })), "{refused:?}");
+    assert_eq!(clerk.batch().push(&News { n: 2 }).atomic().await.unwrap().len(), 1);
+    assert_eq!(messages(&mut news, 1).await, [News { n: 2 }]);
 }

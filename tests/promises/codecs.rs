@@ -240,4 +240,57 @@ on_both! {
             assert_eq!(*received(&mut notes).await, note());
         }
     }
+
+    async fn bad_envelopes_have_typed_outcomes(world: World) {
+        let bus = world.bus().await;
+        let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+        let data = serde_json::to_string(&note()).unwrap();
+        let headers: String = (0..300).map(|n| format!(",\"h{n}\":\"x\"")).collect();
+        let deep = |length: usize| "[".repeat(length) + &"]".repeat(length);
+        let undecodable = [
+            format!(r#"{{"type":"Note","data":{data}}}"#),
+            format!(r#"{{"id":"x","data":{data}}}"#),
+            r#"{"id":"x","type":"Note"}"#.to_owned(),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"id":"y"}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"type":"Note"}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"data":{data}}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"timestamp":1,"timestamp":2}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"correlation_id":"a","correlation_id":"b"}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"headers":{{"h":"x"{headers}}}}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{data},"headers":[]}}"#),
+            format!(r#"{{"id":"x","type":"Note","data":{}}}"#, deep(1_000)),
+            format!(r#"{{"id":7,"type":"Note","data":{data}}}"#),
+        ];
+        for payload in undecodable {
+            world.publish_raw("notes", &payload).await;
+            let Event::Invalid(invalid) = event(&mut notes).await else { panic!("{payload}") };
+            assert!(matches!(invalid.rejection, Rejection::Undecodable { name: "Note", .. }), "{payload:.200}");
+        }
+        // A foreign name is shown without its line breaks, and not at length.
+        let name = format!("a\\u0000\\n{}", "b".repeat(1_000_000));
+        world.publish_raw("notes", format!(r#"{{"id":"x","type":"{name}","data":{data}}}"#)).await;
+        let Event::Invalid(invalid) = event(&mut notes).await else { panic!("a foreign name") };
+        let expected = format!("a\u{fffd}\u{fffd}{}", "b".repeat(61));
+        assert!(matches!(&invalid.rejection, Rejection::WrongType { found, .. } if *found == expected), "{}", invalid.rejection);
+    }
+
+    async fn odd_members_that_mean_nothing_lose_no_message(world: World) {
+        let bus = world.bus().await;
+        let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+        let data = serde_json::to_string(&note()).unwrap();
+        let (long, deep) = ("x".repeat(1_000_000), "[".repeat(100) + &"]".repeat(100));
+        for odd in [
+            format!(r#""own":"{long}""#),
+            format!(r#""own":{deep},"own":{deep}"#),
+            r#""timestamp":"yesterday","version":null,"headers":null"#.to_owned(),
+            r#""headers":{"a\u0000\n":"b\u0000\n","n":7,"o":{"p":[]}}"#.to_owned(),
+            r#""timestamp":-1,"reply_to":null,"correlation_id":null,"deadline":null"#.to_owned(),
+        ] {
+            world.publish_raw("notes", format!(r#"{{"id":"{long}",{odd},"type":"Note","data":{data}}}"#)).await;
+            let received = received(&mut notes).await;
+            assert_eq!((&*received, received.delivery.id()), (&note(), Some(long.as_str())));
+            let has_header = received.delivery.headers().get("a\0\n") == Some("b\0\n");
+            assert_eq!(has_header, odd.contains("u0000"), "{odd:.100}");
+        }
+    }
 }

@@ -66,6 +66,10 @@ on_both! {
             let start = Instant::now();
             let error = News { n: 1 }.publish(&bus).await.unwrap_err();
             assert!(matches!(&error, PublishError::Closed { template: "news", .. }) && !error.is_retryable(), "{error}");
+            for result in bus.publish_all(&[News { n: 1 }, News { n: 2 }]).await {
+                let error = result.unwrap_err();
+                assert!(matches!(error, PublishError::Closed { .. }), "{error}");
+            }
             let error = bus.subscribe(News::channel()).await.unwrap_err();
             assert!(matches!(error, SubscribeError::NotConnected { .. }), "{error}");
             assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());

@@ -118,3 +118,19 @@ async fn on_memory_a_publisher_waits_and_then_fails() {
     News { n: 4 }.publish(&bus).await.unwrap();
     assert_eq!(message(&mut news).await.n, 4);
 }
+
+/// One that has to wait is not overtaken by those behind it.
+#[tokio::test]
+async fn on_memory_a_batch_that_waits_keeps_its_order() {
+    let bus = World::memory().bus().await;
+    let mut news = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+    let batch: Vec<_> = (0..50).map(|n| News { n }).collect();
+    let publishing = bus.publish_all(&batch);
+    let reading = async {
+        for n in 0..50 {
+            assert_eq!(message(&mut news).await.n, n);
+        }
+    };
+    let (results, ()) = tokio::join!(publishing, reading);
+    assert!(results.iter().all(Result::is_ok));
+}

@@ -113,6 +113,20 @@ on_both! {
         assert_eq!(bus.stats().pending_requests, 0);
     }
 
+    async fn the_answers_of_several_services_are_collected_until_a_count_or_the_timeout(world: World) {
+        let bus = world.bus().await;
+        let _one = bus.serve(Prices::new()).await.unwrap();
+        let _two = world.bus().await.serve(Prices::new()).await.unwrap();
+        let quotes = quote("engine").request(&bus).timeout(SOON).collect(2).await.unwrap();
+        let quotes: Vec<Quote> = quotes.into_iter().map(Result::unwrap).collect();
+        assert_eq!(quotes, [Quote { cents: 300 }, Quote { cents: 300 }]);
+        let three = quote("engine").request(&bus).timeout(Duration::from_millis(300)).collect(3).await.unwrap();
+        assert_eq!(three.len(), 2);
+        let mixed = quote("loom").request(&bus).timeout(SOON).collect(1).await.unwrap();
+        assert!(matches!(mixed.as_slice(), [Err(RequestError::Answered(_))]), "{mixed:?}");
+        assert_eq!(bus.stats().pending_requests, 0);
+    }
+
     async fn a_request_that_nobody_hears_fails_at_once(world: World) {
         let bus = world.bus().await;
         let start = Instant::now();

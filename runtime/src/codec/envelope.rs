@@ -15,14 +15,27 @@ pub(super) use crate::delivery::TextOrOther;
 #[derive(Default)]
 pub(super) struct Seen<'de> {
     pub(super) inbound: Inbound<'de>,
-    has_type: bool,
-    has_data: bool,
+    /// One bit for each member that has come.
+    members: u16,
     pub(super) refusal: Option<DecodeError>,
 }
 
 impl Seen<'_> {
     pub(super) fn is_envelope(&self) -> bool {
-        self.inbound.id.is_some() && self.has_type && self.has_data
+        self.inbound.id.is_some() && self.has(Member::Type) && self.has(Member::Data)
+    }
+
+    fn has(&self, member: Member) -> bool {
+        self.members & (1 << member as u16) != 0
+    }
+
+    /// Which of two ids or answers' addresses counts must not depend on the reader, so no member comes twice.
+    fn note<E: de::Error>(&mut self, member: Member) -> Result<(), E> {
+        if self.has(member) && !matches!(member, Member::Other) {
+            return Err(E::custom("a member of the envelope comes twice"));
+        }
+        self.members |= 1 << member as u16;
+        Ok(())
     }
 }
 
@@ -51,13 +64,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let mut message = None;
         while let Some(member) = members.next_key::<Member>()? {
+            self.seen.note(member)?;
             match member {
-                Member::Id if self.seen.inbound.id.is_some() => return Err(de::Error::duplicate_field("id")),
                 Member::Id => self.seen.inbound.id = Some(members.next_value::<Text<'de>>()?.0),
-                Member::Type if self.seen.has_type => return Err(de::Error::duplicate_field("type")),
                 Member::Type => {
                     let found = members.next_value::<Text<'de>>()?.0;
-                    self.seen.has_type = true;
                     if found != self.expected.name {
                         self.seen.refusal.get_or_insert(DecodeError::WrongType(shorten(&found)));
                     }
@@ -78,9 +89,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
                     self.seen.inbound.reply_to = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
                 }
                 Member::Deadline => self.seen.inbound.deadline = members.next_value::<Timestamp>()?.0,
-                Member::Data if self.seen.has_data => return Err(de::Error::duplicate_field("data")),
                 Member::Data => {
-                    self.seen.has_data = true;
                     if self.seen.refusal.is_some() {
                         members.next_value::<IgnoredAny>()?;
                     } else {
@@ -94,7 +103,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
     }
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Copy, Deserialize)]
 #[serde(field_identifier, rename_all = "snake_case")]
 enum Member {
     Id,
@@ -201,8 +210,10 @@ impl<'de> Deserialize<'de> for Scalar<'de> {
     }
 }
 
+/// A foreign name, fit for a log line.
 pub(super) fn shorten(name: &str) -> String {
-    name.chars().take(64).collect()
+    let visible = |character: char| if character.is_control() { char::REPLACEMENT_CHARACTER } else { character };
+    name.chars().take(64).map(visible).collect()
 }
 
 /// An envelope that is being written.

@@ -2,9 +2,10 @@
 //!
 //! Deserializers call themselves for what is nested, as deep as the bytes want; the scan does not.
 
-/// What the next bytes begin, once its head and its text or number are behind.
+/// What the next bytes begin.
+#[cfg_attr(not(feature = "cbor"), expect(dead_code, reason = "MessagePack always says how many items follow"))]
 pub(super) enum Head {
-    /// Something that holds nothing.
+    /// Something that holds nothing, and is behind.
     Leaf,
     /// So many items follow.
     Items(u64),

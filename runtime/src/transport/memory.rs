@@ -3,16 +3,21 @@
 //! Each bus is a connection with a registry of its own, as on Redis: overlapping subscriptions of one bus share it, and the
 //! number of receivers counts connections and patterns, not local subscribers.
 
+mod connection;
+
 use std::{
     collections::HashMap,
     fmt, io,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use tokio::{sync::Notify, task::JoinSet};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{timeout, timeout_at},
+};
 
 use crate::{
     config::Config,
@@ -21,12 +26,13 @@ use crate::{
     transport::{
         Attachment, Detach, GapCause, NameKind, PublishFailure, Status, Transport, Wanted,
         events::Events,
-        frame::Frame,
         glob,
         inbox::{Inbox, Item},
-        registry::{CommandBounds, Confirmation, Registry, SubscriptionSnapshot},
+        registry::SubscriptionSnapshot,
     },
 };
+
+use self::connection::{Connection, settle};
 
 /// One bus's connection to a broker.
 pub(crate) struct Memory {
@@ -57,44 +63,19 @@ enum Condition {
     Frozen { since: Instant },
 }
 
-struct Connection {
-    broker: Weak<Broker>,
-    registry: Mutex<Registry>,
-    /// Bytes of the namespace and its separator at the start of each channel.
-    prefix: usize,
-    payload_limit: usize,
-    command_timeout: Duration,
-    /// After how long a silent server counts as gone.
-    patience: Duration,
-    /// Since when the server is away.
-    away: Mutex<Option<Instant>>,
-    /// Why the reconnect policy has given up.
-    closed: OnceLock<String>,
-    events: Arc<Events>,
-}
-
 /// Brokers that are shared by name, for as long as somebody holds them.
 static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(Mutex::default);
 
 /// How long a publish waits for a service that does not keep up, as the reader of a Redis connection does.
 const PATIENCE: Duration = Duration::from_millis(100);
+/// A year: a point in time must not overflow.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Memory {
     /// Connects to the broker of that name, or to a new one of its own where the name is empty.
     pub(crate) fn connect(name: &str, config: &Config) -> Self {
         let broker = if name.is_empty() { Broker::new() } else { Broker::named(name) };
-        let events = Events::new(Instant::now());
-        let connection = Arc::new(Connection {
-            broker: Arc::downgrade(&broker),
-            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
-            prefix: config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1),
-            payload_limit: config.payload_limit,
-            command_timeout: config.command_timeout,
-            patience: config.ping_interval.saturating_add(config.ping_deadline),
-            away: Mutex::default(),
-            closed: OnceLock::new(),
-            events,
-        });
+        let connection = Arc::new(Connection::new(&broker, config));
         broker.lock().connections.push(Arc::clone(&connection));
         let mut watch = JoinSet::new();
         if let Some(limit) = config.reconnect.give_up_after {
@@ -106,38 +87,23 @@ impl Memory {
 
 impl Transport for Memory {
     async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
-        let timeout = self.connection.command_timeout;
-        if let Some(reason) = self.connection.closed.get() {
-            return Err(PublishFailure::Closed(reason.clone()));
-        }
-        let deadline = tokio::time::Instant::now() + timeout;
-        while let Some(inbox) = self.broker.blocked(&channel) {
-            let room = tokio::time::timeout_at(deadline, inbox.has_space());
-            room.await.map_err(|_| PublishFailure::TimedOut(timeout))?;
-        }
-        let (receivers, full) = match self.broker.publish(channel, payload) {
-            Published::Now { receivers, full } => (receivers, full),
-            Published::Refused => return Err(PublishFailure::NotConnected("the memory broker is stopped".to_owned())),
-            Published::Later => {
-                return match tokio::time::timeout(timeout, self.broker.leaves_frozen()).await {
-                    Ok(()) => Ok(None),
-                    Err(_) => Err(PublishFailure::TimedOut(timeout)),
-                };
-            }
-        };
-        for inbox in full.into_iter().filter(|inbox| !inbox.blocks()) {
-            // A service that is stuck stalls its publishers for a moment only, as it would stall a connection; from then on it
-            // loses its oldest messages, and counts them.
-            if tokio::time::timeout(PATIENCE, inbox.has_space()).await.is_err() {
-                inbox.stop_waiting();
-            }
-        }
-        Ok(Some(receivers))
+        self.publish_until(self.deadline(), channel, payload).await
     }
 
     async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
-        // Each is published at its first poll, and these are in order.
-        join_all(messages.into_iter().map(|(channel, payload)| self.publish(channel, payload))).await
+        // One after the other, since one that has to wait must not be overtaken; all of them within one timeout.
+        let deadline = self.deadline();
+        let mut results = Vec::with_capacity(messages.len());
+        for (channel, payload) in messages {
+            results.push(self.publish_until(deadline, channel, payload).await);
+        }
+        results
+    }
+
+    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+        // The broker fails for all of them or for none: it is up or it is not, and nothing here waits in between.
+        let results = self.publish_all(messages).await;
+        results.into_iter().map(|result| result.map(Option::unwrap_or_default)).collect()
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
@@ -195,6 +161,40 @@ impl Transport for Memory {
 }
 
 impl Memory {
+    fn deadline(&self) -> tokio::time::Instant {
+        tokio::time::Instant::now() + self.connection.command_timeout.min(LONGEST)
+    }
+
+    async fn publish_until(
+        &self,
+        deadline: tokio::time::Instant,
+        channel: String,
+        payload: Vec<u8>,
+    ) -> Result<Option<u64>, PublishFailure> {
+        let late = |_| PublishFailure::TimedOut(self.connection.command_timeout);
+        if let Some(reason) = self.connection.closed.get() {
+            return Err(PublishFailure::Closed(reason.clone()));
+        }
+        while let Some(inbox) = self.broker.blocked(&channel) {
+            timeout_at(deadline, inbox.has_space()).await.map_err(late)?;
+        }
+        let (receivers, full) = match self.broker.publish(channel, payload) {
+            Published::Now { receivers, full } => (receivers, full),
+            Published::Refused => return Err(PublishFailure::NotConnected("the memory broker is stopped".to_owned())),
+            Published::Later => {
+                return timeout_at(deadline, self.broker.leaves_frozen()).await.map(|()| None).map_err(late);
+            }
+        };
+        for inbox in full.into_iter().filter(|inbox| !inbox.blocks()) {
+            // A service that is stuck stalls its publishers for a moment only, as it would stall a connection; from then on it
+            // loses its oldest messages, and counts them.
+            if timeout(PATIENCE, inbox.has_space()).await.is_err() {
+                inbox.stop_waiting();
+            }
+        }
+        Ok(Some(receivers))
+    }
+
     /// The answer of the one server that is always as it should be, once it answers.
     async fn ask(&self) -> Health {
         let start = Instant::now();
@@ -401,61 +401,6 @@ impl State {
     }
 }
 
-impl Connection {
-    fn item(&self, bytes: &Bytes, channel: usize, token: u32) -> Item {
-        let size = bytes.len() - channel;
-        // Every name that this connection wants starts with its namespace, so the channel is at least as long.
-        let local = self.prefix.min(channel);
-        if size > self.payload_limit {
-            return Item::Oversized { token, channel: bytes[local..channel].to_owned(), size };
-        }
-        let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        Item::Frame(Frame::new(
-            bytes.clone(),
-            position(local)..position(channel),
-            position(channel)..position(bytes.len()),
-            token,
-        ))
-    }
-
-    fn lost(&self, cause: GapCause, now: Instant) {
-        self.lock().connection_lost(&cause, now);
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
-        self.events.disconnected(cause, now);
-    }
-
-    /// The server answers again, and confirms what is wanted.
-    fn back(&self) {
-        let mut registry = self.lock();
-        settle(&mut registry);
-        let active = registry.active();
-        drop(registry);
-        if let Some(since) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            let now = Instant::now();
-            let lasted = now.saturating_duration_since(since);
-            self.events.connected(lasted);
-            self.events.resubscribed(active, lasted, now);
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Registry> {
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Detach for Connection {
-    fn detach(&self, id: usize) {
-        let broker = self.broker.upgrade();
-        // The broker's lock comes before the registry's, here as everywhere.
-        let state = broker.as_ref().map(|broker| broker.lock());
-        let mut registry = self.lock();
-        registry.detach(id);
-        if state.is_some_and(|state| state.condition == Condition::Up) {
-            settle(&mut registry);
-        }
-    }
-}
-
 /// Closes the connection when the server is away for so long after its loss was noticed.
 async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Connection>) {
     let is_up = |condition| condition == Condition::Up;
@@ -464,7 +409,7 @@ async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Con
             Condition::Frozen { .. } => connection.patience.saturating_add(limit),
             Condition::Stopped | Condition::Up => limit,
         };
-        if tokio::time::timeout(allowed, broker.reaches(is_up)).await.is_err() {
+        if timeout(allowed, broker.reaches(is_up)).await.is_err() {
             break;
         }
     }
@@ -474,17 +419,6 @@ async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Con
     let _ = connection.closed.set(reason.to_owned());
     connection.lock().close_all(reason);
     connection.events.closed(reason, Instant::now());
-}
-
-/// The server's answers, given at once.
-fn settle(registry: &mut Registry) {
-    let now = Instant::now();
-    while let Some(command) = registry.next_command(CommandBounds { names: usize::MAX, bytes: usize::MAX }) {
-        for id in command.names {
-            registry.confirmed(command.verb, id, now);
-        }
-    }
-    registry.flush();
 }
 
 fn stopped() -> GapCause {

@@ -14,6 +14,7 @@ mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "redis/tls_missing.rs"]
 mod tls;
+mod transactions;
 
 #[cfg(test)]
 mod tests;
@@ -30,7 +31,9 @@ use crate::{
     health::{Health, HealthError},
 };
 
-use self::{commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber};
+use self::{
+    commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber, transactions::Transactions,
+};
 
 use super::{
     Attachment, PublishFailure, Status, Transport, Wanted, events::Events, inbox::Inbox, registry::SubscriptionSnapshot,
@@ -41,6 +44,7 @@ pub(crate) struct Redis {
     /// Boxed: the other transport is small.
     commands: Box<Commands>,
     subscriber: Subscriber,
+    transactions: Transactions,
     /// For subscriptions that get a connection of their own.
     connector: Connector,
     settings: Arc<Settings>,
@@ -71,7 +75,8 @@ impl Redis {
             Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events)),
         )?;
         let (commands, further) = (Box::new(commands), Mutex::default());
-        Ok(Self { commands, subscriber, connector, settings, events, further })
+        let transactions = Transactions::default();
+        Ok(Self { commands, subscriber, transactions, connector, settings, events, further })
     }
 }
 
@@ -93,7 +98,17 @@ impl Transport for Redis {
     }
 
     async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        if let Some(reason) = self.subscriber.closed() {
+            return messages.iter().map(|_| Err(PublishFailure::Closed(reason.clone()))).collect();
+        }
         self.commands.publish_all(&messages).await
+    }
+
+    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+        if let Some(reason) = self.subscriber.closed() {
+            return Err(PublishFailure::Closed(reason));
+        }
+        self.transactions.publish(&self.connector, &self.settings, &messages).await
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {

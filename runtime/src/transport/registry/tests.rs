@@ -285,8 +285,12 @@ fn closing_ends_inboxes_and_attaches() {
     let (_, mut attached) = registry.attach(Arc::clone(&inbox), vec![channel("a", 1)]);
     registry.close_all("gave up");
     assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
-    let ended = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut VecDeque::new(), 1);
-    assert!(matches!(ended, std::task::Poll::Ready(false)));
+    let mut items = VecDeque::new();
+    for open in [true, false] {
+        let taken = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 1);
+        assert!(matches!(taken, std::task::Poll::Ready(more) if more == open));
+    }
+    assert!(matches!(items.pop_back(), Some(Item::Ended(reason)) if reason == "gave up"));
     let (_, mut attached) = registry.attach(inbox, vec![channel("a", 1)]);
     assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
 }

@@ -48,6 +48,8 @@ async fn works_over_tls_and_reconnects() {
     let authority = Authority::new();
     let (server, url) = authority.serve("localhost", 2100, "no");
     let redis = Redis::connect(&url, &authority.trusted()).await.unwrap();
+    let health = redis.health().await.unwrap();
+    assert!(health.is_well() && health.server_version.is_some(), "{health:?}");
     let mut reader = Reader::attach(&redis, vec![channel("a")]).await.unwrap();
     let large = "x".repeat(1_000_000);
     for payload in ["1", &large, "2"] {

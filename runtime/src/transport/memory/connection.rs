@@ -1,0 +1,118 @@
+//! One bus's connection, as the memory broker sees it.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+
+use crate::{
+    config::Config,
+    transport::{
+        Detach, GapCause,
+        events::Events,
+        frame::Frame,
+        inbox::Item,
+        registry::{CommandBounds, Confirmation, Registry},
+    },
+};
+
+use super::{Broker, Condition};
+
+pub(super) struct Connection {
+    pub(super) broker: Weak<Broker>,
+    pub(super) registry: Mutex<Registry>,
+    /// Bytes of the namespace and its separator at the start of each channel.
+    pub(super) prefix: usize,
+    pub(super) payload_limit: usize,
+    pub(super) command_timeout: Duration,
+    /// After how long a silent server counts as gone.
+    pub(super) patience: Duration,
+    /// Since when the server is away.
+    pub(super) away: Mutex<Option<Instant>>,
+    /// Why the reconnect policy has given up.
+    pub(super) closed: OnceLock<String>,
+    pub(super) events: Arc<Events>,
+}
+
+impl Connection {
+    pub(super) fn new(broker: &Arc<Broker>, config: &Config) -> Self {
+        let events = Events::new(Instant::now());
+        Self {
+            broker: Arc::downgrade(broker),
+            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
+            prefix: config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1),
+            payload_limit: config.payload_limit,
+            command_timeout: config.command_timeout,
+            patience: config.ping_interval.saturating_add(config.ping_deadline),
+            away: Mutex::default(),
+            closed: OnceLock::new(),
+            events,
+        }
+    }
+
+    pub(super) fn item(&self, bytes: &Bytes, channel: usize, token: u32) -> Item {
+        let size = bytes.len() - channel;
+        // Every name that this connection wants starts with its namespace, so the channel is at least as long.
+        let local = self.prefix.min(channel);
+        if size > self.payload_limit {
+            return Item::Oversized { token, channel: bytes[local..channel].to_owned(), size };
+        }
+        let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
+        Item::Frame(Frame::new(
+            bytes.clone(),
+            position(local)..position(channel),
+            position(channel)..position(bytes.len()),
+            token,
+        ))
+    }
+
+    pub(super) fn lost(&self, cause: GapCause, now: Instant) {
+        self.lock().connection_lost(&cause, now);
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        self.events.disconnected(cause, now);
+    }
+
+    /// The server answers again, and confirms what is wanted.
+    pub(super) fn back(&self) {
+        let mut registry = self.lock();
+        settle(&mut registry);
+        let active = registry.active();
+        drop(registry);
+        if let Some(since) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            let now = Instant::now();
+            let lasted = now.saturating_duration_since(since);
+            self.events.connected(lasted);
+            self.events.resubscribed(active, lasted, now);
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Registry> {
+        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Detach for Connection {
+    fn detach(&self, id: usize) {
+        let broker = self.broker.upgrade();
+        // The broker's lock comes before the registry's, here as everywhere.
+        let state = broker.as_ref().map(|broker| broker.lock());
+        let mut registry = self.lock();
+        registry.detach(id);
+        if state.is_some_and(|state| state.condition == Condition::Up) {
+            settle(&mut registry);
+        }
+    }
+}
+
+/// The server's answers, given at once.
+pub(super) fn settle(registry: &mut Registry) {
+    let now = Instant::now();
+    while let Some(command) = registry.next_command(CommandBounds { names: usize::MAX, bytes: usize::MAX }) {
+        for id in command.names {
+            registry.confirmed(command.verb, id, now);
+        }
+    }
+    registry.flush();
+}

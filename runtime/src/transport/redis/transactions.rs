@@ -1,0 +1,103 @@
+//! Batches that are published whole or not at all: MULTI and EXEC, on a connection for them alone.
+//!
+//! The commands are the `redis` crate's; as for [`super::admin`] the connection is made by our own [`Connector`]. It is made with the first
+//! atomic batch, and anew after each fault.
+
+use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, aio::MultiplexedConnection, pipe};
+use tokio::{
+    sync::Mutex,
+    task::JoinSet,
+    time::{Instant, timeout_at},
+};
+
+use crate::transport::PublishFailure;
+
+use super::{connection::Connector, settings::Settings};
+
+/// What CLIENT LIST shows.
+const CLIENT_NAME: &str = "tidings-transactions";
+
+#[derive(Default)]
+pub(super) struct Transactions {
+    link: Mutex<Option<Link>>,
+}
+
+#[derive(Clone)]
+struct Link {
+    connection: MultiplexedConnection,
+    /// Drives the connection, and ends with the last clone of it.
+    _driver: std::sync::Arc<JoinSet<()>>,
+}
+
+impl Transactions {
+    /// Publishes all messages or none; the number of receivers of each. All of it within the command timeout.
+    ///
+    /// [MULTI and EXEC](https://redis.io/docs/latest/develop/using-commands/transactions/)
+    ///
+    /// # Cancel safety
+    ///
+    /// Once it was polled, all of the messages may be published, or none.
+    pub(super) async fn publish(
+        &self,
+        connector: &Connector,
+        settings: &Settings,
+        messages: &[(String, Vec<u8>)],
+    ) -> Result<Vec<u64>, PublishFailure> {
+        let deadline = Instant::now() + settings.command_timeout;
+        let connected = timeout_at(deadline, self.link(connector, settings)).await;
+        let late = |_| PublishFailure::NotConnected("no connection within the command timeout".to_owned());
+        let mut link = connected.map_err(late)??;
+        let mut transaction = pipe();
+        transaction.atomic();
+        for (channel, payload) in messages {
+            transaction.cmd("PUBLISH").arg(channel).arg(payload.as_slice());
+        }
+        match timeout_at(deadline, transaction.query_async(&mut link.connection)).await {
+            Ok(Ok(receivers)) => Ok(receivers),
+            Ok(Err(error)) => {
+                let failure = failed(&error);
+                if !matches!(failure, PublishFailure::Server(_)) {
+                    self.link.lock().await.take();
+                }
+                Err(failure)
+            }
+            Err(_) => {
+                self.link.lock().await.take();
+                Err(PublishFailure::TimedOut(settings.command_timeout))
+            }
+        }
+    }
+
+    async fn link(&self, connector: &Connector, settings: &Settings) -> Result<Link, PublishFailure> {
+        let mut link = self.link.lock().await;
+        if let Some(link) = &*link {
+            return Ok(link.clone());
+        }
+        let refused = |error: String| PublishFailure::NotConnected(error);
+        let (stream, hello) = connector.open(CLIENT_NAME).await.map_err(|error| refused(error.to_string()))?;
+        if hello.role != "master" {
+            return Err(refused(format!("the server's role is {}: connect to the master", hello.role)));
+        }
+        // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
+        let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
+        let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
+        let connected = MultiplexedConnection::new_with_config(&signed_in, stream, config).await;
+        let (connection, driver) = connected.map_err(|error| refused(error.to_string()))?;
+        let mut tasks = JoinSet::new();
+        tasks.spawn(driver);
+        let made = Link { connection, _driver: std::sync::Arc::new(tasks) };
+        *link = Some(made.clone());
+        Ok(made)
+    }
+}
+
+/// An error that the server answered means that nothing was published: EXEC was refused. After any other the outcome is unknown.
+fn failed(error: &RedisError) -> PublishFailure {
+    match error.kind() {
+        ErrorKind::Io => PublishFailure::ConnectionLost(error.to_string()),
+        _ if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() => {
+            PublishFailure::ConnectionLost(error.to_string())
+        }
+        _ => PublishFailure::Server(error.to_string()),
+    }
+}
