@@ -8,7 +8,8 @@ fn main() {
     for (name, count) in [("TEN", 10), ("THOUSAND", 1_000)] {
         let _ = writeln!(code, "static {name}: [Route; {count}] = [");
         for number in 0..count {
-            let _ = writeln!(code, "    route(Template::new(\"m{number}:<id>\", &[Segment::literal(\"m{number}\"), ID])),");
+            let _ =
+                writeln!(code, "    route(Template::new(\"m{number}:<id>\", &[Segment::literal(\"m{number}\"), ID])),");
         }
         let _ = writeln!(code, "];");
     }

@@ -30,20 +30,32 @@ pub fn table(divisor: u64) -> String {
     add("routing by hand: `HashMap` of prefixes, 10 routes", by_map(turns, 10, channel));
     add("routing by hand: `HashMap` of prefixes, 1,000 routes", by_map(turns, 1_000, channel));
     let table = crate::routes::Ten::table();
-    add("tidings: table of 10 routes", nanos(turns, |number| {
-        assert!(black_box(table.find(black_box(channel(number, 10)))).is_some());
-    }));
+    add(
+        "tidings: table of 10 routes",
+        nanos(turns, |number| {
+            assert!(black_box(table.find(black_box(channel(number, 10)))).is_some());
+        }),
+    );
     let table = crate::routes::Thousand::table();
-    add("tidings: table of 1,000 routes", nanos(turns, |number| {
-        assert!(black_box(table.find(black_box(channel(number, 1_000)))).is_some());
-    }));
-    add("decoding alone: `serde_json::from_slice`", nanos(turns / 4, |number| {
-        black_box(serde_json::from_slice::<Order>(black_box(payload(number))).expect("an order"));
-    }));
-    add("decoding alone: one UTF-8 check, `serde_json::from_str`", nanos(turns / 4, |number| {
-        let text = str::from_utf8(black_box(payload(number))).expect("text");
-        black_box(serde_json::from_str::<Order>(text).expect("an order"));
-    }));
+    add(
+        "tidings: table of 1,000 routes",
+        nanos(turns, |number| {
+            assert!(black_box(table.find(black_box(channel(number, 1_000)))).is_some());
+        }),
+    );
+    add(
+        "decoding alone: `serde_json::from_slice`",
+        nanos(turns / 4, |number| {
+            black_box(serde_json::from_slice::<Order>(black_box(payload(number))).expect("an order"));
+        }),
+    );
+    add(
+        "decoding alone: one UTF-8 check, `serde_json::from_str`",
+        nanos(turns / 4, |number| {
+            let text = str::from_utf8(black_box(payload(number))).expect("text");
+            black_box(serde_json::from_str::<Order>(text).expect("an order"));
+        }),
+    );
     lines.join("\n")
 }
 

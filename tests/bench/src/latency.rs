@@ -66,8 +66,11 @@ pub async fn run(program: &str, url: &str, messages: u64) -> Report {
             let task = tokio::spawn(async move {
                 let mut messages = pubsub.into_on_message();
                 while let Some(message) = messages.next().await {
-                    let number: u64 =
-                        message.get_channel_name().strip_prefix("ticks:").and_then(|id| id.parse().ok()).expect("a tick");
+                    let number: u64 = message
+                        .get_channel_name()
+                        .strip_prefix("ticks:")
+                        .and_then(|id| id.parse().ok())
+                        .expect("a tick");
                     let tick: Tick = serde_json::from_slice(message.get_payload_bytes()).expect("a tick");
                     assert_eq!(tick.number, number);
                     take(tick).await;

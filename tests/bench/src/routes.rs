@@ -3,9 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{
-    Bus, Delivery, Message, Router,
-    __private::{Call, HandlerOptions, Outcome, Route, RouteTable, Segment, Shape, TableStorage, Template, literal_slots, nodes},
-    handler,
+    __private::{
+        Call, HandlerOptions, Outcome, Route, RouteTable, Segment, Shape, TableStorage, Template, literal_slots, nodes,
+    },
+    Bus, Delivery, Message, Router, handler,
 };
 
 use crate::{
@@ -41,7 +42,8 @@ macro_rules! router {
             const ROUTES: &'static [Route] = &$routes;
 
             fn table() -> RouteTable {
-                static TABLE: TableStorage<{ nodes(&$routes) }, { literal_slots(&$routes) }> = TableStorage::build(&$routes);
+                static TABLE: TableStorage<{ nodes(&$routes) }, { literal_slots(&$routes) }> =
+                    TableStorage::build(&$routes);
                 TABLE.table(&$routes)
             }
 

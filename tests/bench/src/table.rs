@@ -199,7 +199,12 @@ fn heading(server: &Server) {
     let model = information.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or(": unknown");
     println!("- date: {}", first_line("date", "-uI"));
     println!("- machine: {processors} processors, {}", model.trim_start_matches(['\t', ' ', ':']));
-    println!("- redis-server {}, {}, Linux {}", server.version(), first_line("rustc", "--version"), first_line("uname", "-r"));
+    println!(
+        "- redis-server {}, {}, Linux {}",
+        server.version(),
+        first_line("rustc", "--version"),
+        first_line("uname", "-r")
+    );
     let lock = include_str!("../Cargo.lock");
     let version = |name: &str| {
         let mut lines = lock.lines().skip_while(|line| *line != format!("name = \"{name}\""));
@@ -259,8 +264,7 @@ fn run(work: &Work, program: &str, messages: u64, server: &Server, mode: &Mode) 
         }
     };
     let errors = if matches!(mode, Mode::Instructions) { Stdio::piped() } else { Stdio::inherit() };
-    let mut child =
-        command.args(arguments).stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
+    let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut line = lines.next().expect("the program says something").expect("text");
     if line == "ready" {
