@@ -87,9 +87,9 @@ async fn a_garbled_protocol_is_a_gap_and_never_a_wrong_message() {
     report.close();
 }
 
-/// T22: whatever byte is hit, no message comes out that nobody sent.
+/// T22: whatever byte is hit, no message comes out that nobody sent, and none vanishes without a report.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_flipped_bit_anywhere_makes_no_wrong_message() {
+async fn a_flipped_bit_anywhere_is_reported_and_makes_no_wrong_message() {
     let server = RedisServer::start().await;
     let proxy = Proxy::start(server.port()).await;
     let mut random = Random::of("T22-bits");
@@ -102,10 +102,7 @@ async fn a_flipped_bit_anywhere_makes_no_wrong_message() {
         eventually(SOON, async || proxy.damaged() == flip).await;
     }
     let mut report = Report::new("T22-bits", "flips", usize::try_from(flips).unwrap());
-    for mut verdict in ledger.close(&from).await {
-        // A name in a well-formed frame that nobody subscribed to is nobody's message: TCP's checksum is the only witness.
-        assert!(verdict.unreported <= flips, "{verdict:?}");
-        report.undetected(std::mem::take(&mut verdict.unreported));
+    for verdict in ledger.close(&from).await {
         report.add(&verdict);
     }
     report.close();

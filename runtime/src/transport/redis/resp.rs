@@ -44,6 +44,8 @@ pub(super) enum Scanned {
     Reply(Span),
     /// An error: the answer to the oldest command that has none.
     Error(Span),
+    /// A push of a kind that was not asked for begins here.
+    Foreign,
     /// Something that concerns nobody, or a part of it.
     Skipped,
 }
@@ -183,7 +185,7 @@ impl Scanner {
             }
             _ => None,
         };
-        let Some((kind, at)) = kind else { return Ok(self.skipped(start)) };
+        let Some((kind, at)) = kind else { return Ok(self.foreign(start)) };
         let (verb, kind) = match (&buffer[kind], elements) {
             (b"message", 3) => return self.message(buffer, at, NameKind::Channel),
             (b"pmessage", 4) => return self.message(buffer, at, NameKind::Pattern),
@@ -191,7 +193,7 @@ impl Scanner {
             (b"psubscribe", 3) => (Verb::Subscribe, NameKind::Pattern),
             (b"unsubscribe", 3) => (Verb::Unsubscribe, NameKind::Channel),
             (b"punsubscribe", 3) => (Verb::Unsubscribe, NameKind::Pattern),
-            _ => return Ok(self.skipped(start)),
+            _ => return Ok(self.foreign(start)),
         };
         if byte(buffer, at)? != b'$' {
             // UNSUBSCRIBE without names, which is never sent, is confirmed with a null.
@@ -203,6 +205,12 @@ impl Scanner {
             b':' => line(buffer, at + 1).map(|(_, end)| (Scanned::Confirmation { verb, kind, name }, end)),
             _ => Err(ProtocolError::Length.into()),
         }
+    }
+
+    /// Whether it is to be skipped is the caller's decision.
+    fn foreign(&mut self, start: usize) -> (Scanned, usize) {
+        let (_, end) = self.skipped(start);
+        (Scanned::Foreign, end)
     }
 
     /// The value at `start` is skipped from the next call on.

@@ -42,7 +42,7 @@ fn see(buffer: &[u8], scanned: Scanned, seen: &mut Vec<Seen>) {
         Scanned::Confirmation { verb, kind, name } => Seen::Confirmation(verb, kind, copy(name)),
         Scanned::Reply(text) => Seen::Reply(copy(text)),
         Scanned::Error(text) => Seen::Error(copy(text)),
-        Scanned::Skipped => return,
+        Scanned::Foreign | Scanned::Skipped => return,
     });
 }
 
