@@ -5,7 +5,7 @@
 use std::{env, error::Error};
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Event, Message, PublishError, Subscription, router};
+use tidings::{Bus, Event, Message, OwnedMessage, PublishError, Subscription, router};
 
 /// For one user: only the programs that listen to `notifications:user:7` receive it.
 #[derive(Message, Serialize, Deserialize)]
@@ -96,7 +96,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// The next message. A program that lives longer than this one looks at the other events too.
-async fn next<M: Message>(subscription: &mut Subscription<M>) -> Result<M, Box<dyn Error>> {
+async fn next<M: OwnedMessage>(subscription: &mut Subscription<M>) -> Result<M, Box<dyn Error>> {
     match subscription.next().await {
         Some(Event::Message(received)) => Ok(received.message),
         other => Err(format!("no message: {other:?}").into()),

@@ -78,6 +78,13 @@ async fn acknowledged() {
 }
 
 #[tokio::test]
+async fn layers() {
+    let lines =
+        ["thumbnail 7", "no thumbnail 13: the handler ran past its timeout", "no thumbnail 7: the handler failed"];
+    prints("layers", &lines).await;
+}
+
+#[tokio::test]
 async fn notifications() {
     let lines = [
         "for Ada      │ parcel 101 is on its way",

@@ -4,7 +4,7 @@
 fn compile_errors() {
     let cases = trybuild::TestCases::new();
     cases.pass("ui/pass/*.rs");
-    for theme in ["message", "param", "handler", "router", "routes", "verbs", "request"] {
+    for theme in ["message", "param", "handler", "layer", "router", "routes", "verbs", "request", "borrowed"] {
         cases.compile_fail(format!("ui/{theme}/*.rs"));
     }
 }

@@ -128,6 +128,7 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references | every message |
 /// | `fallback` | it takes what no other handler of the router takes | |
 /// | `spawn` | each call is a task of its own: for handlers that compute for long | |
+/// | `layer = ConcurrencyLimitLayer::new(4)` | a layer of `tower` around the handler, with the feature `tower`; the expression is evaluated once, when a service starts | none |
 /// | `crate = path` | where the runtime is, for free functions | `::tidings` |
 ///
 /// # Examples

@@ -9,6 +9,7 @@ use crate::{
     error::AcknowledgeError,
     future::BusFuture,
     message::Message,
+    observe::{self, Observation},
     replies::{ANSWER, Answer, Arrived},
     request::NoError,
     transport::frame::Frame,
@@ -59,13 +60,14 @@ impl<'a, M: Message> Acknowledging<'a, M> {
     /// Collects answers until there are enough of them, or there cannot be enough any more.
     async fn exchange(self, acknowledged: &mut Acknowledged) -> Result<(), AcknowledgeError> {
         let template = M::TEMPLATE.text();
+        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
+        let expires = now().saturating_add(timeout);
         let replies = self.bus.replies().await?;
         let mut waiter = replies.wait_for_many();
-        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let exchange = Exchange {
             correlation_id: &waiter.correlation_id,
             reply_to: Some(replies.channel()),
-            deadline: Some(now().saturating_add(timeout)),
+            deadline: Some(expires),
         };
         let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
         let receivers = self.bus.send(outgoing).await?.receivers;
@@ -109,7 +111,8 @@ impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {
     ///
     /// Dropping the future gives up the acknowledgements; the message may be published and handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        BusFuture::new(self.run())
+        let observation = Observation::acknowledged(self.bus, M::TEMPLATE.text());
+        BusFuture::new(observe::watch(observation, self.run()))
     }
 }
 

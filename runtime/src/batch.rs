@@ -9,6 +9,7 @@ use crate::{
     error::PublishError,
     future::BusFuture,
     message::{AddressedByFields, Message},
+    observe::{self, Observation, Observed},
     outcome::Outgoing,
     publish::Receipt,
 };
@@ -40,11 +41,13 @@ use crate::{
 pub struct Batch<'a> {
     bus: &'a Bus,
     outgoing: Vec<Result<Outgoing, PublishError>>,
+    /// Of the batch as a whole.
+    observation: Option<Box<Observation>>,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(bus: &'a Bus) -> Self {
-        Self { bus, outgoing: Vec::new() }
+        Self { bus, outgoing: Vec::new(), observation: Observation::batch(bus) }
     }
 
     /// Adds a message for the channel that its fields name.
@@ -81,7 +84,12 @@ impl<'a> Batch<'a> {
     }
 
     fn encode<M: Message>(&mut self, channel: String, message: &M) {
-        self.outgoing.push(self.bus.outgoing(channel, message, &Headers::default(), None));
+        let encode = || self.bus.outgoing(channel, message, &Headers::default(), None);
+        let encoded = Observation::scope(self.observation.as_deref(), encode);
+        if encoded.is_err() {
+            self.bus.meters().published(M::TEMPLATE.text(), encoded.label());
+        }
+        self.outgoing.push(encoded);
     }
 }
 
@@ -94,7 +102,9 @@ impl<'a> IntoFuture for Batch<'a> {
     ///
     /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
     fn into_future(self) -> Self::IntoFuture {
-        BusFuture::new(self.bus.send_all(self.outgoing))
+        let Self { bus, outgoing, observation } = self;
+        observation.iter().for_each(|observation| observation.counted(outgoing.len()));
+        BusFuture::new(observe::watch(observation, bus.send_all(outgoing)))
     }
 }
 
@@ -115,11 +125,13 @@ impl<'a> IntoFuture for AtomicBatch<'a> {
     ///
     /// Dropping the future before its first poll publishes nothing; later, all of the messages may be published, or none.
     fn into_future(self) -> Self::IntoFuture {
-        let Batch { bus, outgoing } = self.batch;
-        BusFuture::new(async move {
+        let Batch { bus, outgoing, observation } = self.batch;
+        observation.iter().for_each(|observation| observation.counted(outgoing.len()));
+        let sending = async move {
             let outgoing: Result<Vec<Outgoing>, PublishError> = outgoing.into_iter().collect();
             bus.send_atomically(outgoing?).await
-        })
+        };
+        BusFuture::new(observe::watch(observation, sending))
     }
 }
 

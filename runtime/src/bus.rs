@@ -24,15 +24,17 @@ use crate::{
     future::BusFuture,
     handler::Router,
     health::{BusStats, Health, HealthError},
-    message::{AddressedByFields, Message, written},
+    message::{AddressedByFields, Message, Subscribable, written},
+    observe::{self, Meters, Observation, Observed},
     outcome::Outgoing,
     publish::Receipt,
     replies::Replies,
-    service::Service,
+    serving::Serving,
     subscribing::Subscribing,
     subscription::Selection,
     transport::{
-        AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted, events::BusEvents,
+        AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted,
+        events::{BusEvent, BusEvents},
         inbox::Inbox,
     },
 };
@@ -56,6 +58,7 @@ pub struct Bus {
 struct Shared {
     transport: AnyTransport,
     config: Config,
+    meters: Meters,
     /// The first part of every message's id: random, so that no two buses share it.
     id_prefix: String,
     next_id: AtomicU64,
@@ -101,14 +104,16 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes.
-    pub fn subscribe<M: Message>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+    pub fn subscribe<M: Subscribable>(&self, selector: impl Selector<M>) -> Subscribing<M> {
         Subscribing::new(self.clone(), Selection::new(&selector))
     }
 
-    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them.
+    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them. Await it, after
+    /// setting what is to differ from the defaults: [`overflow`](Serving::overflow), [`buffer`](Serving::buffer), and with the feature
+    /// `tower` `layer`.
     ///
-    /// Returns once the server has confirmed every subscription. The service stops when the returned handle is dropped;
-    /// [`Service::shutdown`] drains it first.
+    /// The service is live when it was awaited: the server has confirmed every subscription. It stops when the handle is dropped;
+    /// [`Service::shutdown`](crate::Service::shutdown) drains it first.
     ///
     /// # Errors
     ///
@@ -118,8 +123,8 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes everything.
-    pub fn serve<R: Router>(&self, router: R) -> BusFuture<'static, Result<Service, SubscribeError>> {
-        BusFuture::new(Service::start(self.clone(), router))
+    pub fn serve<R: Router>(&self, router: R) -> Serving {
+        Serving::new(self.clone(), router)
     }
 
     /// Starts a batch: messages, also of different types, that are published in one round trip.
@@ -132,7 +137,7 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
-    pub fn publish_all<'m, M: AddressedByFields>(
+    pub fn publish_all<'m, M: AddressedByFields + 'm>(
         &self,
         messages: impl IntoIterator<Item = &'m M>,
     ) -> BusFuture<'_, Vec<Result<Receipt, PublishError>>> {
@@ -183,6 +188,20 @@ impl Bus {
         self.shared.transport.health().await
     }
 
+    /// Tells those who watch the bus.
+    pub(crate) fn tell(&self, event: BusEvent) {
+        self.shared.transport.events().tell(event);
+    }
+
+    /// What carries the messages, as spans and metrics name it.
+    pub(crate) fn system(&self) -> &'static str {
+        self.shared.transport.system()
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
     pub(crate) fn config(&self) -> &Config {
         &self.shared.config
     }
@@ -194,7 +213,20 @@ impl Bus {
         channel
     }
 
-    /// Encodes a message for a channel with the namespace.
+    /// Encodes a message for a channel with the namespace, to be published by itself.
+    pub(crate) fn publishing<M: Message>(
+        &self,
+        channel: String,
+        message: &M,
+        headers: &Headers,
+    ) -> Result<Outgoing, PublishError> {
+        match Observation::publish(self, M::TEMPLATE.text()) {
+            None => self.outgoing(channel, message, headers, None),
+            Some(observation) => observation.encode(|| self.outgoing(channel, message, headers, None)),
+        }
+    }
+
+    /// Encodes a message for a channel with the namespace, as a part of something larger.
     pub(crate) fn outgoing<M: Message>(
         &self,
         channel: String,
@@ -217,16 +249,30 @@ impl Bus {
         let id = self.next_id();
         let Config { format, ref source, .. } = self.shared.config;
         let outbound = Outbound { format, source, name, version, id: &id, timestamp: now(), headers, exchange };
-        C::encode(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
+        observe::encode::<C, _>(&outbound, value, &mut payload)
+            .map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
         }
-        Ok(Outgoing { template, channel, payload })
+        observe::encoded(&id, size, exchange.as_ref());
+        Ok(Outgoing { template, channel, payload, observation: None })
     }
 
     pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Receipt, PublishError> {
-        let Outgoing { template, channel, payload } = outgoing;
+        let Outgoing { template, channel, payload, observation } = outgoing;
+        match observation {
+            None => self.deliver(template, channel, payload).await,
+            observation => Box::pin(observe::watch(observation, self.deliver(template, channel, payload))).await,
+        }
+    }
+
+    async fn deliver(
+        &self,
+        template: &'static str,
+        channel: String,
+        payload: Vec<u8>,
+    ) -> Result<Receipt, PublishError> {
         match self.shared.transport.publish(channel, payload).await {
             Ok(receivers) => Ok(Receipt { receivers }),
             Err(failure) => Err(failed(template, failure)),
@@ -241,7 +287,7 @@ impl Bus {
         let mut templates = Vec::with_capacity(messages.len());
         let mut sendable = Vec::with_capacity(messages.len());
         for message in messages {
-            templates.push(message.map(|Outgoing { template, channel, payload }| {
+            templates.push(message.map(|Outgoing { template, channel, payload, .. }| {
                 sendable.push((channel, payload));
                 template
             }));
@@ -253,29 +299,35 @@ impl Bus {
             answers.append(&mut self.shared.transport.publish_all(part).await);
         }
         let mut answers = answers.into_iter();
-        let mut result =
-            |template: Result<&'static str, PublishError>| match template.map(|template| (template, answers.next())) {
-                Err(error) => Err(error),
-                Ok((_, Some(Ok(receivers)))) => Ok(Receipt { receivers }),
-                Ok((template, Some(Err(failure)))) => Err(failed(template, failure)),
-                Ok((template, None)) => {
+        let result = |template: Result<&'static str, PublishError>| {
+            let template = template?;
+            let sent = match answers.next() {
+                Some(Ok(receivers)) => Ok(Receipt { receivers }),
+                Some(Err(failure)) => Err(failed(template, failure)),
+                None => {
                     let reason = "the transport gave no answer".to_owned();
                     Err(PublishError::ConnectionLost { template, reason })
                 }
             };
-        templates.into_iter().map(&mut result).collect()
+            self.meters().published(template, sent.label());
+            sent
+        };
+        templates.into_iter().map(result).collect()
     }
 
     /// Sends all of them or none.
     pub(crate) async fn send_atomically(&self, messages: Vec<Outgoing>) -> Result<Vec<Receipt>, PublishError> {
         let Some(template) = messages.first().map(|first| first.template) else { return Ok(Vec::new()) };
+        let templates: Vec<&'static str> = messages.iter().map(|message| message.template).collect();
         let messages = messages.into_iter().map(|Outgoing { channel, payload, .. }| (channel, payload)).collect();
-        match self.shared.transport.publish_atomically(messages).await {
+        let sent = match self.shared.transport.publish_atomically(messages).await {
             Ok(receivers) => {
                 Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
             }
             Err(failure) => Err(failed(template, failure)),
-        }
+        };
+        templates.into_iter().for_each(|template| self.meters().published(template, sent.label()));
+        sent
     }
 
     /// The inbox for answers: subscribed and confirmed before the first request leaves.
@@ -488,8 +540,14 @@ impl BusBuilder {
         let transport = AnyTransport::connect(&self.url, &self.config).await?;
         let random = RandomState::new().build_hasher().finish();
         let id_prefix = format!("{random:016x}-");
-        let shared =
-            Shared { transport, config: self.config, id_prefix, next_id: AtomicU64::new(1), replies: OnceCell::new() };
+        let shared = Shared {
+            transport,
+            config: self.config,
+            meters: Meters::new(),
+            id_prefix,
+            next_id: AtomicU64::new(1),
+            replies: OnceCell::new(),
+        };
         Ok(Bus { shared: Arc::new(shared) })
     }
 }

@@ -121,6 +121,15 @@ pub trait Codec: Send + Sync + 'static {
     /// The reason why the message cannot be written. What is in `payload` is then of no use.
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String>;
 
+    /// Whether headers that the program did not set may be added: the context of a trace, with the feature `opentelemetry`.
+    ///
+    /// `false` says that there is no place for them, or that a receiver would not expect them. Default: `true`.
+    #[must_use]
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        let _ = outbound;
+        true
+    }
+
     /// Reads a payload in place. Borrowed parts of the result point into `payload`.
     ///
     /// # Errors
@@ -157,6 +166,10 @@ macro_rules! by_format {
 impl Codec for ByBus {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
         by_format!(outbound.format, encode(outbound, message, payload))
+    }
+
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        by_format!(outbound.format, carries_context(outbound))
     }
 
     fn decode<'de, T: Deserialize<'de>>(
@@ -264,8 +277,15 @@ impl Expected {
     }
 
     /// For metadata: every name and version will do.
-    const ANYTHING: Self = Self::new("", u32::MAX, Format::Envelope);
+    const ANYTHING: Self = Self::anything(Format::Envelope);
+
+    pub(crate) const fn anything(format: Format) -> Self {
+        Self::new("", u32::MAX, format)
+    }
 }
+
+/// [`Codec::metadata`].
+pub(crate) type Metadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbound<'de>>;
 
 /// The metadata of a message that was read. All of it is absent when the payload was the message alone.
 #[derive(Clone, Debug, Default)]

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
     de::{self, IgnoredAny, MapAccess, Visitor},
@@ -17,7 +18,8 @@ use crate::{
     channel::{Address, ChannelReader},
     codec::{Codec, DecodeError, Expected, Format, Inbound},
     error::{AddressError, Rejection},
-    message::{self, Message},
+    message::{self, BorrowedMessage, Message, OwnedMessage},
+    route::Route,
     transport::frame::Frame,
 };
 
@@ -28,19 +30,21 @@ pub struct Delivery {
     frame: Frame,
     /// What the bus chose.
     format: Format,
+    read: Read,
+}
+
+/// What the payload said beside the message.
+#[derive(Debug, Default)]
+struct Read {
     id: Option<Id>,
     timestamp: Option<u64>,
     headers: Headers,
     /// Only requests have it, so only they pay for it.
     exchange: Option<Box<ReplyTo>>,
-    /// How to read the metadata of a payload that was refused.
-    metadata: Option<Metadata>,
 }
 
-type Metadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbound<'de>>;
-
 /// Where the answer to a request goes.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct ReplyTo {
     /// With the namespace.
     pub(crate) channel: String,
@@ -62,8 +66,7 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
-        let headers = Headers::default();
-        Self { frame, format, id: None, timestamp: None, headers, exchange: None, metadata: None }
+        Self { frame, format, read: Read::default() }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -76,7 +79,7 @@ impl Delivery {
     /// The id that the publisher gave the message.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        match self.id.as_ref()? {
+        match self.read.id.as_ref()? {
             Id::InPayload(range) => str::from_utf8(&self.frame.payload()[range.clone()]).ok(),
             Id::Owned(id) => Some(id),
         }
@@ -85,13 +88,13 @@ impl Delivery {
     /// When the message was published, by the publisher's clock, to the millisecond.
     #[must_use]
     pub fn timestamp(&self) -> Option<SystemTime> {
-        self.timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        self.read.timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
     }
 
     /// The headers.
     #[must_use]
     pub fn headers(&self) -> &Headers {
-        &self.headers
+        &self.read.headers
     }
 
     /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, so there it is always 1.
@@ -112,55 +115,69 @@ impl Delivery {
     ///
     /// The reason for which the message is not handled.
     #[doc(hidden)]
-    pub fn decode<M: Message>(&mut self) -> Result<M, Rejection> {
-        let decoded = self.try_decode();
-        if decoded.is_err() {
-            self.metadata = Some(M::Codec::metadata);
-        }
-        decoded
+    pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Rejection> {
+        let payload = self.frame.payload();
+        let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
+        let message = message::from_read(read);
+        verify(&message, self.frame.channel())?;
+        self.read.fill(inbound, payload);
+        Ok(message)
     }
 
-    fn try_decode<M: Message>(&mut self) -> Result<M, Rejection> {
-        let payload = self.frame.payload();
-        let expected = Expected::new(M::NAME, M::VERSION, self.format);
-        let (read, inbound): (message::Read<M>, Inbound<'_>) =
-            M::Codec::decode(&expected, payload).map_err(reject::<M>)?;
-        let message = message::from_read(read);
-        let id = inbound.id.map(|id| Id::new(&id, payload));
-        let exchange = ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline);
-        verify(&message, self.frame.channel())
-            .map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })?;
-        self.id = id;
-        self.timestamp = inbound.timestamp;
-        self.headers = inbound.headers;
-        self.exchange = exchange;
+    /// Like [`decode`](Self::decode), for a message that borrows from `payload`, which is this delivery's.
+    pub(crate) fn decode_borrowed<'de, M: BorrowedMessage>(
+        &mut self,
+        payload: &'de Bytes,
+    ) -> Result<M::At<'de>, Rejection> {
+        let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
+        let message = message::from_borrowed::<M>(read);
+        verify(&message, self.frame.channel())?;
+        self.read.fill(inbound, payload);
         Ok(message)
+    }
+
+    /// The payload, for [`decode_borrowed`](Self::decode_borrowed).
+    pub(crate) fn share_payload(&self) -> Bytes {
+        self.frame.share_payload()
+    }
+
+    fn expected<M: Message>(&self) -> Expected {
+        Expected::new(M::NAME, M::VERSION, self.format)
+    }
+
+    /// Another delivery of the same message, whose metadata is read already. This one can still tell where an answer goes.
+    #[cfg(feature = "tower")]
+    pub(crate) fn split(&mut self, route: &Route) -> Self {
+        let mut other = Self::new(self.frame.clone(), self.format);
+        if let Some(inbound) = route.inbound(self.format, self.frame.payload()) {
+            other.read.fill(inbound, self.frame.payload());
+            self.read.exchange.clone_from(&other.read.exchange);
+        }
+        other
     }
 
     /// Where the answer goes, once the request has been decoded.
     pub(crate) fn reply_to(&self) -> Option<&ReplyTo> {
-        self.exchange.as_deref()
+        self.read.exchange.as_deref()
     }
 
     /// Looks for where the answer goes in a payload that could not be decoded.
-    pub(crate) fn find_reply_to(&mut self) {
-        if let (None, Some(metadata)) = (&self.exchange, self.metadata) {
-            let expected = Expected::new("", u32::MAX, self.format);
-            self.exchange = metadata(&expected, self.frame.payload())
-                .and_then(|inbound| ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline));
-        }
+    pub(crate) fn find_reply_to(&mut self, route: &Route) {
+        self.read.exchange = route
+            .inbound(self.format, self.frame.payload())
+            .and_then(|inbound| ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline));
     }
 
     /// Whether the requester has stopped waiting, if both clocks agree.
     pub(crate) fn is_expired(&self) -> bool {
-        let deadline = self.exchange.as_ref().and_then(|exchange| exchange.deadline);
+        let deadline = self.read.exchange.as_ref().and_then(|exchange| exchange.deadline);
         deadline.is_some_and(|deadline| deadline < now())
     }
 
     /// When the requester stops waiting, by its clock.
     #[must_use]
     pub fn deadline(&self) -> Option<SystemTime> {
-        let deadline = self.exchange.as_ref()?.deadline?;
+        let deadline = self.read.exchange.as_ref()?.deadline?;
         UNIX_EPOCH.checked_add(Duration::from_millis(deadline))
     }
 
@@ -192,11 +209,23 @@ fn reject<M: Message>(error: DecodeError) -> Rejection {
     }
 }
 
-fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), AddressError> {
-    let channel = str::from_utf8(channel).map_err(|_| AddressError::Mismatch)?;
-    let mut reader = ChannelReader::new(channel);
-    message.verify(&mut reader)?;
-    reader.finish()
+fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Rejection> {
+    let agrees = || {
+        let channel = str::from_utf8(channel).map_err(|_| AddressError::Mismatch)?;
+        let mut reader = ChannelReader::new(channel);
+        message.verify(&mut reader)?;
+        reader.finish()
+    };
+    agrees().map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })
+}
+
+impl Read {
+    fn fill(&mut self, inbound: Inbound<'_>, payload: &[u8]) {
+        self.id = inbound.id.map(|id| Id::new(&id, payload));
+        self.timestamp = inbound.timestamp;
+        self.headers = inbound.headers;
+        self.exchange = ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline);
+    }
 }
 
 impl ReplyTo {

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::transport::inbox::Bounds;
+use crate::{subscribing::Overflow, transport::inbox::Bounds};
 
 /// What waits in a lane.
 pub(crate) trait Waiting {
@@ -18,6 +18,7 @@ pub(crate) trait Waiting {
 pub(crate) struct Lanes<T> {
     concurrency: usize,
     bounds: Bounds,
+    overflow: Overflow,
     running: usize,
     /// Lanes that exist: those that run, and those with something waiting.
     by_channel: HashMap<Box<[u8]>, usize>,
@@ -30,6 +31,8 @@ pub(crate) struct Lanes<T> {
     next_sequence: u64,
     messages: usize,
     bytes: usize,
+    /// It has dropped messages since nothing waited.
+    behind: bool,
 }
 
 #[derive(Debug)]
@@ -44,10 +47,11 @@ struct Lane<T> {
 pub(crate) struct LaneId(usize);
 
 impl<T: Waiting> Lanes<T> {
-    pub(crate) fn new(concurrency: usize, bounds: Bounds) -> Self {
+    pub(crate) fn new(concurrency: usize, bounds: Bounds, overflow: Overflow) -> Self {
         Self {
             concurrency,
             bounds,
+            overflow,
             running: 0,
             by_channel: HashMap::new(),
             lanes: Vec::new(),
@@ -57,6 +61,7 @@ impl<T: Waiting> Lanes<T> {
             next_sequence: 0,
             messages: 0,
             bytes: 0,
+            behind: false,
         }
     }
 
@@ -73,8 +78,11 @@ impl<T: Waiting> Lanes<T> {
         LaneId(lane)
     }
 
-    /// Lets a message wait; returns how many older ones were dropped for it.
+    /// Lets a message wait; returns how many were dropped for it, or because of it.
     pub(crate) fn wait(&mut self, channel: &[u8], item: T) -> u64 {
+        if self.overflow == Overflow::DropNewest && !self.fits(item.size()) {
+            return 1;
+        }
         let lane = self.by_channel.get(channel).copied().unwrap_or_else(|| {
             let lane = self.open(channel);
             self.ready.push_back(lane);
@@ -87,7 +95,18 @@ impl<T: Waiting> Lanes<T> {
         self.lane(lane).waiting.push_back((sequence, item));
         self.arrivals.push_back((sequence, lane));
         self.forget_stale();
-        self.drop_oldest()
+        if self.overflow == Overflow::DropOldest { self.drop_oldest() } else { 0 }
+    }
+
+    /// Whether nothing more must come: only where nothing is dropped.
+    pub(crate) fn is_full(&self) -> bool {
+        self.overflow == Overflow::BackPressure
+            && (self.messages >= self.bounds.messages || self.bytes >= self.bounds.bytes)
+    }
+
+    /// Notes that messages were dropped; `true` for the first time since nothing waited.
+    pub(crate) fn falls_behind(&mut self) -> bool {
+        !std::mem::replace(&mut self.behind, true)
     }
 
     /// Notes that a lane's message is done, and returns the next message that runs in its place.
@@ -105,12 +124,18 @@ impl<T: Waiting> Lanes<T> {
         self.running += 1;
         self.messages -= 1;
         self.bytes -= item.size();
+        self.behind &= self.messages > 0;
         Some((LaneId(next), item))
     }
 
     /// How many messages wait.
     pub(crate) fn waiting(&self) -> usize {
         self.messages
+    }
+
+    /// The first always does: a message larger than the bound must not stop the handler.
+    fn fits(&self, size: usize) -> bool {
+        self.messages == 0 || (self.messages < self.bounds.messages && self.bytes + size <= self.bounds.bytes)
     }
 
     fn drop_oldest(&mut self) -> u64 {
@@ -197,7 +222,11 @@ mod tests {
     }
 
     fn lanes(concurrency: usize, messages: usize) -> Lanes<u32> {
-        Lanes::new(concurrency, Bounds { messages, bytes: usize::MAX })
+        lanes_with(concurrency, messages, Overflow::DropOldest)
+    }
+
+    fn lanes_with(concurrency: usize, messages: usize, overflow: Overflow) -> Lanes<u32> {
+        Lanes::new(concurrency, Bounds { messages, bytes: usize::MAX }, overflow)
     }
 
     #[test]
@@ -248,6 +277,35 @@ mod tests {
         assert_eq!(lanes.waiting(), 0);
     }
 
+    #[test]
+    fn the_newest_are_dropped_where_that_was_chosen() {
+        let mut lanes = lanes_with(1, 2, Overflow::DropNewest);
+        let mut running = Some(lanes.started(b"a"));
+        let dropped: u64 = (1..=5).map(|n| lanes.wait(b"a", n)).sum();
+        assert_eq!((dropped, lanes.is_full()), (3, false));
+        assert!(lanes.falls_behind() && !lanes.falls_behind());
+        let mut ran = Vec::new();
+        while let Some((next, item)) = running.and_then(|running| lanes.finished(running)) {
+            ran.push(item);
+            running = Some(next);
+        }
+        assert_eq!(ran, [1, 2]);
+        assert!(lanes.falls_behind(), "it had caught up");
+    }
+
+    #[test]
+    fn with_back_pressure_nothing_is_dropped_and_whoever_asks_is_told() {
+        let mut lanes = lanes_with(1, 2, Overflow::BackPressure);
+        let running = lanes.started(b"a");
+        assert_eq!((lanes.wait(b"a", 1), lanes.is_full()), (0, false));
+        assert_eq!((lanes.wait(b"a", 2), lanes.is_full()), (0, true));
+        assert_eq!((lanes.wait(b"b", 3), lanes.waiting()), (0, 3));
+        let (running, _) = lanes.finished(running).unwrap();
+        assert!(lanes.is_full());
+        lanes.finished(running).unwrap();
+        assert!(!lanes.is_full());
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
         Arrive(u8),
@@ -262,8 +320,11 @@ mod tests {
     proptest! {
         /// Nothing is lost but what is counted, nothing overtakes within a channel, and the limits hold.
         #[test]
-        fn every_message_runs_or_is_counted(steps in steps(), concurrency in 1usize..4, bound in 1usize..6) {
-            let mut lanes = lanes(concurrency, bound);
+        fn every_message_runs_or_is_counted(
+            steps in steps(), concurrency in 1usize..4, bound in 1usize..6, newest in any::<bool>(),
+        ) {
+            let overflow = if newest { Overflow::DropNewest } else { Overflow::DropOldest };
+            let mut lanes = lanes_with(concurrency, bound, overflow);
             let mut running: Vec<(LaneId, u8)> = Vec::new();
             let mut channel_of = HashMap::new();
             let mut last_of: HashMap<u8, u32> = HashMap::new();

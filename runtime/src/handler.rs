@@ -2,12 +2,15 @@
 
 use std::{convert::Infallible, fmt, time::Duration};
 
+use bytes::Bytes;
+
 use crate::{
     bus::Bus,
     channel::{Address, Segment, Template},
+    codec::{Codec, Metadata},
     delivery::Delivery,
-    error::Rejection,
-    message::Message,
+    error::{AddressError, Rejection},
+    message::{BorrowedMessage, Message, OwnedMessage},
     outcome::Outcome,
     route::{Route, TableStorage},
 };
@@ -227,6 +230,7 @@ impl<T> FromState<AnyState> for T {
 pub struct Incoming<M> {
     template: Template,
     decode: fn(&mut Delivery) -> Result<M, Rejection>,
+    metadata: Metadata,
 }
 
 /// `Message`, without a list of every other message of the program in its error.
@@ -244,16 +248,70 @@ pub trait Arrives: Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<M: Message> Arrives for M {
+impl<M: OwnedMessage> Arrives for M {
     type Kind = M::Kind;
 
-    const INCOMING: Incoming<Self> = Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M> };
+    const INCOMING: Incoming<Self> =
+        Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M>, metadata: <M::Codec as Codec>::metadata };
+}
+
+/// The message of a handler that borrows from the payload, such as `OrderView<'_>`, as the generated code uses it: [`Incoming`], but for the
+/// lifetime of one call.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct IncomingBorrowed {
+    template: Template,
+    metadata: Metadata,
+}
+
+/// `BorrowedMessage`, without a list of every other message of the program in its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no message that borrows from its payload",
+    label = "does not borrow from its payload",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on a type with one lifetime"
+)]
+pub trait ArrivesBorrowed: Sized {
+    /// What the handler's return value means.
+    type Kind;
+    /// The message, for the lifetime of one call.
+    type At<'de>;
+
+    const INCOMING: IncomingBorrowed;
+
+    /// Like [`Incoming::decode`]. `payload` is the delivery's.
+    fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<Self::At<'de>, Outcome>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: BorrowedMessage> ArrivesBorrowed for M {
+    type Kind = M::Kind;
+    type At<'de> = M::At<'de>;
+
+    const INCOMING: IncomingBorrowed =
+        IncomingBorrowed { template: M::TEMPLATE, metadata: <M::Codec as Codec>::metadata };
+
+    fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<M::At<'de>, Outcome> {
+        unless_expired(delivery.decode_borrowed::<M>(payload), delivery)
+    }
 }
 
 impl<M> Incoming<M> {
+    /// For a handler that leaves the lifetime of its message out, which is an error already.
+    #[must_use]
+    pub const fn without_lifetime(template: Template) -> Self {
+        let decode = |_: &mut Delivery| Err(Rejection::Address { template: "", source: AddressError::Mismatch });
+        Self { template, decode, metadata: |_, _| None }
+    }
+
     #[must_use]
     pub const fn template(&self) -> Template {
         self.template
+    }
+
+    #[must_use]
+    pub const fn metadata(&self) -> Metadata {
+        self.metadata
     }
 
     /// The message.
@@ -262,9 +320,31 @@ impl<M> Incoming<M> {
     ///
     /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
-        let message = (self.decode)(delivery).map_err(Outcome::Rejected)?;
-        if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
+        unless_expired((self.decode)(delivery), delivery)
     }
+}
+
+impl IncomingBorrowed {
+    #[must_use]
+    pub const fn template(&self) -> Template {
+        self.template
+    }
+
+    #[must_use]
+    pub const fn metadata(&self) -> Metadata {
+        self.metadata
+    }
+
+    /// What the message borrows from: it lives as long as the call.
+    #[must_use]
+    pub fn payload(&self, delivery: &Delivery) -> Bytes {
+        delivery.share_payload()
+    }
+}
+
+fn unless_expired<M>(decoded: Result<M, Rejection>, delivery: &Delivery) -> Result<M, Outcome> {
+    let message = decoded.map_err(Outcome::Rejected)?;
+    if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
 }
 
 /// The route of a handler whose macro has failed, so that no second error follows from the first.

@@ -1,9 +1,54 @@
 //! Typed messaging on Redis: the channel is part of the message's type, and the compiler proves the routes.
+//!
+//! ```
+//! use serde::{Deserialize, Serialize};
+//! use tidings::{Bus, Message, router};
+//!
+//! #[derive(Message, Serialize, Deserialize)]
+//! #[channel("orders:<id>")]
+//! struct OrderPlaced {
+//!     id: u64,
+//!     customer: String,
+//! }
+//!
+//! struct Shop;
+//!
+//! #[router]
+//! impl Shop {
+//!     #[handler]
+//!     async fn placed(&self, order: OrderPlaced) {
+//!         println!("{} placed order {}", order.customer, order.id);
+//!     }
+//! }
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let bus = Bus::connect("memory:").await?; // or "redis://127.0.0.1:6379"
+//! let service = bus.serve(Shop).await?; // every subscription is confirmed
+//! OrderPlaced { id: 42, customer: "Ada".into() }.publish(&bus).await?; // on `orders:42`
+//! service.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | to | see |
+//! |--|--|
+//! | write messages and handlers | the macros [`Message`](macro@Message), [`handler`](macro@handler), [`router`](macro@router), [`routes`] |
+//! | publish, subscribe, serve | [`Bus`], [`Publishing`], [`Subscribing`], [`Serving`] |
+//! | ask and be answered | [`Requesting`], [`Acknowledging`] |
+//! | send many at once | [`Batch`] |
+//! | choose a wire format | [`codec`] |
+//! | see what goes on | [`Bus::events`], [`Bus::stats`], [`Bus::health`], [`observe`] |
+//! | test a service without a server | [`testing`] |
+//!
+//! Delivery is at most once, in order for each publisher and channel; what may have been missed is always reported. Features: `tls`, `uuid`,
+//! `messagepack`, `cbor`, `tower`, `opentelemetry`, `metrics`; none is on by default.
 
 extern crate self as tidings;
 
 pub mod channel;
 pub mod codec;
+pub mod observe;
 pub mod testing;
 
 mod acknowledge;
@@ -16,6 +61,11 @@ mod error;
 mod future;
 mod handler;
 mod health;
+#[cfg(feature = "tower")]
+pub mod layer;
+#[cfg(not(feature = "tower"))]
+#[path = "layer_missing.rs"]
+mod layer;
 mod message;
 mod outcome;
 mod proof;
@@ -24,6 +74,7 @@ mod replies;
 mod request;
 mod route;
 mod service;
+mod serving;
 mod subscribing;
 mod subscription;
 mod transport;
@@ -40,12 +91,13 @@ pub use self::{
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     health::{BusStats, Health, HealthError, HealthWarning},
-    message::Message,
+    message::{BorrowedMessage, Message, OwnedMessage},
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
     request::{Collecting, NoError, Request, Requesting},
     route::Route,
     service::{HandlerStats, Service, ServiceStats, ShutdownError},
+    serving::Serving,
     subscribing::{Overflow, Subscribing},
     subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{
@@ -71,10 +123,13 @@ pub mod __private {
         delivery::Delivery,
         error::AddressError,
         handler::{
-            AnyState, Arrives, Call, Context, Extract, Handler, HandlerOptions, Incoming, Router, StubRouter,
-            not_extracted, stub_route,
+            AnyState, Arrives, ArrivesBorrowed, Call, Context, Extract, Handler, HandlerOptions, Incoming,
+            IncomingBorrowed, Router, StubRouter, not_extracted, stub_route,
         },
-        message::{AddressedByFields, CompleteChannel, Message, Serde, Stub},
+        layer::handler_layer,
+        message::{
+            AddressedByFields, BorrowedMessage, CompleteChannel, Message, OwnedMessage, Serde, SerdeBorrowed, Stub,
+        },
         outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned},
         proof::prove,
         publish::Publishing,

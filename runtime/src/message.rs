@@ -1,6 +1,6 @@
 //! The trait that `#[derive(Message)]` implements.
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     channel::{ChannelReader, ChannelWriter, Params, Selector, Template},
@@ -18,7 +18,7 @@ use crate::{
     label = "not a message",
     note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
 )]
-pub trait Message: Sized + Send + Sync + 'static {
+pub trait Message: Sized + Send + Sync {
     /// The name on the wire, the type's name unless `#[message(name = "…")]` says otherwise.
     const NAME: &'static str;
     /// The version on the wire. A receiver refuses versions newer than its own and takes older ones.
@@ -40,28 +40,85 @@ pub trait Message: Sized + Send + Sync + 'static {
     #[doc(hidden)]
     type Kind;
 
-    /// How values are written and read: [`Serde`].
+    /// How values are written: [`Serde`].
     ///
     /// A supertrait would ask for `Serialize` again at each use of a message that lacks it; this asks once, in the derive.
     #[doc(hidden)]
-    type Payload: Writable<Self> + Readable<Self>;
+    type Writer: Writable<Self>;
 
     /// Checks the parameters in a channel that matched the template: those that are fields equal them, the others are values.
     #[doc(hidden)]
     fn verify(&self, channel: &mut ChannelReader<'_>) -> Result<(), AddressError>;
 }
 
+/// A message that owns its fields. Subscriptions yield these; handlers take them, and [borrowed ones](BorrowedMessage) too.
+///
+/// `#[derive(Message)]` implements it for each type without a lifetime.
+// The words are those of `Arrives`: a handler's argument that is no message fails both, and gives one error.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "not a message",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait OwnedMessage: Message + 'static {
+    /// How values are read: [`Serde`].
+    #[doc(hidden)]
+    type Reader: Readable<Self>;
+}
+
+/// `OwnedMessage`, with an error for messages that borrow.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` borrows from its payload, and a subscription yields messages that own their fields",
+    label = "borrows from its payload",
+    note = "take it in a `#[handler]`, or subscribe to a message of the same channel and name with owned fields"
+)]
+pub trait Subscribable: OwnedMessage {}
+
+#[diagnostic::do_not_recommend]
+impl<M: OwnedMessage> Subscribable for M {}
+
+/// A message that borrows from the payload it is read from, such as `OrderView<'_>` with a `&str` or a `Cow<str>` as a field: nothing is
+/// copied that need not be. Handlers take it.
+///
+/// `#[derive(Message)]` implements it for each type with one lifetime. Serde borrows `&str` and `&[u8]` by itself and other fields where
+/// `#[serde(borrow)]` says so. A text with an escape, such as `\n`, cannot be borrowed from JSON: a `&str` refuses it, and the message is
+/// rejected; a `Cow<str>` with `#[serde(borrow)]` borrows where it can and copies where it must.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no message that borrows from its payload",
+    label = "does not borrow from its payload",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on a type with one lifetime"
+)]
+pub trait BorrowedMessage: Message {
+    /// The message with another lifetime.
+    #[doc(hidden)]
+    type At<'de>: Message;
+
+    /// How values are read: [`SerdeBorrowed`].
+    #[doc(hidden)]
+    type Reader<'de>: ReadableFrom<'de, Self::At<'de>>;
+}
+
 /// The payload of a message, for the codec.
-pub(crate) fn written<M: Message>(message: &M) -> &<M::Payload as Writable<M>>::Written {
-    M::Payload::written(message)
+pub(crate) fn written<M: Message>(message: &M) -> &<M::Writer as Writable<M>>::Written {
+    M::Writer::written(message)
 }
 
 /// What the codec reads for a message: the message itself, known to implement `Deserialize`.
-pub(crate) type Read<M> = <<M as Message>::Payload as Readable<M>>::Read;
+pub(crate) type Read<M> = <<M as OwnedMessage>::Reader as Readable<M>>::Read;
+
+/// What the codec reads for a message that borrows.
+pub(crate) type ReadFrom<'de, M> =
+    <<M as BorrowedMessage>::Reader<'de> as ReadableFrom<'de, <M as BorrowedMessage>::At<'de>>>::Read;
 
 /// The message that was read.
-pub(crate) fn from_read<M: Message>(read: Read<M>) -> M {
-    M::Payload::from_read(read)
+pub(crate) fn from_read<M: OwnedMessage>(read: Read<M>) -> M {
+    M::Reader::from_read(read)
+}
+
+/// The message that was read, and borrows.
+pub(crate) fn from_borrowed<'de, M: BorrowedMessage>(read: ReadFrom<'de, M>) -> M::At<'de> {
+    M::Reader::<'de>::from_read(read)
 }
 
 /// Messages are written and read with serde's traits.
@@ -106,6 +163,33 @@ pub trait Readable<M> {
 
 #[diagnostic::do_not_recommend]
 impl<M: DeserializeOwned> Readable<M> for Serde {
+    type Read = M;
+
+    fn from_read(read: M) -> M {
+        read
+    }
+}
+
+/// Messages that borrow from their payload are read with serde's trait.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum SerdeBorrowed {}
+
+/// `M: Deserialize<'de>`, in words of our own.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the message `{M}` cannot be read: it does not implement `serde::Deserialize`",
+    label = "does not implement `Deserialize`",
+    note = "write `#[derive(serde::Deserialize)]` on `{M}`, and `#[serde(borrow)]` on each field that borrows and is no reference"
+)]
+pub trait ReadableFrom<'de, M> {
+    type Read: Deserialize<'de>;
+
+    fn from_read(read: Self::Read) -> M;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'de, M: Deserialize<'de>> ReadableFrom<'de, M> for SerdeBorrowed {
     type Read = M;
 
     fn from_read(read: M) -> M {

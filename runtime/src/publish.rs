@@ -82,7 +82,7 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     /// Dropping the future after the first poll does not call the message back.
     fn into_future(self) -> PublishFuture<'a> {
         let Self { bus, message, headers, channel } = self;
-        match bus.outgoing(channel, message, &headers, None) {
+        match bus.publishing(channel, message, &headers) {
             Ok(outgoing) => PublishFuture { inner: Box::pin(bus.send(outgoing)) },
             Err(error) => PublishFuture { inner: Box::pin(ready(Err(error))) },
         }

@@ -13,6 +13,7 @@ use crate::{
     error::RequestError,
     future::BusFuture,
     message::{AddressedByFields, Message},
+    observe::{self, Observation},
     replies::{ANSWER, Answer, Arrived, Replies},
     transport::frame::Frame,
 };
@@ -110,19 +111,21 @@ impl<'a, M: Request> Requesting<'a, M> {
     }
 
     async fn exchange(self) -> Output<M> {
+        let expires = self.expires();
         let replies = self.bus.replies().await?;
         let mut waiter = replies.wait_for_one();
-        self.send(replies, &waiter.correlation_id).await?;
+        self.send(replies, &waiter.correlation_id, expires).await?;
         arrived::<M>(waiter.answer().await)
     }
 
-    async fn send(self, replies: &Replies, correlation_id: &str) -> Result<(), RequestError<M::Error>> {
-        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let exchange = Exchange {
-            correlation_id,
-            reply_to: Some(replies.channel()),
-            deadline: Some(now().saturating_add(timeout)),
-        };
+    /// When the requester stops waiting, counted from now: asked before anything is waited for, or the deadline that travels would be
+    /// later than the requester's own.
+    fn expires(&self) -> u64 {
+        now().saturating_add(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    async fn send(self, replies: &Replies, correlation_id: &str, expires: u64) -> Result<(), RequestError<M::Error>> {
+        let exchange = Exchange { correlation_id, reply_to: Some(replies.channel()), deadline: Some(expires) };
         let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
         match self.bus.send(outgoing).await?.receivers {
             Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
@@ -142,14 +145,14 @@ pub struct Collecting<'a, M> {
 impl<M: Request> Collecting<'_, M> {
     async fn run(self) -> Result<Vec<Output<M>>, RequestError<M::Error>> {
         let Self { request, wanted } = self;
-        let deadline = Instant::now() + request.timeout;
+        let (deadline, expires) = (Instant::now() + request.timeout, request.expires());
         let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
         let replies = match timeout_at(deadline, request.bus.replies()).await {
             Ok(replies) => replies?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         };
         let mut waiter = replies.wait_for_many();
-        match timeout_at(deadline, request.send(replies, &waiter.correlation_id)).await {
+        match timeout_at(deadline, request.send(replies, &waiter.correlation_id, expires)).await {
             Ok(sent) => sent?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         }
@@ -175,7 +178,8 @@ impl<'a, M: Request> IntoFuture for Collecting<'a, M> {
     ///
     /// Dropping the future gives up the answers; the request may be handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        BusFuture::new(self.run())
+        let observation = Observation::request(self.request.bus, M::TEMPLATE.text());
+        BusFuture::new(observe::watch(observation, self.run()))
     }
 }
 
@@ -187,7 +191,8 @@ impl<'a, M: Request> IntoFuture for Requesting<'a, M> {
     ///
     /// Dropping the future gives up the answer; the request may be handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        BusFuture::new(self.run())
+        let observation = Observation::request(self.bus, M::TEMPLATE.text());
+        BusFuture::new(observe::watch(observation, self.run()))
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     channel::{Segment, Shape, Template, encoding::EMPTY_REST, shape::bytes_equal, template::hash_segment},
+    codec::{Expected, Format, Inbound, Metadata},
     handler::HandlerOptions,
+    layer::HandlerLayer,
 };
 
 /// One handler, as its router knows it.
@@ -12,6 +14,10 @@ pub struct Route {
     message: &'static str,
     template: Template,
     options: HandlerOptions,
+    /// Reads the metadata of a payload of the handler's message, whatever its value is.
+    metadata: Option<Metadata>,
+    /// Makes the layer around the handler.
+    layer: Option<fn() -> HandlerLayer>,
 }
 
 impl Route {
@@ -23,7 +29,19 @@ impl Route {
         template: Template,
         options: HandlerOptions,
     ) -> Self {
-        Self { handler, message, template, options }
+        Self { handler, message, template, options, metadata: None, layer: None }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn metadata(mut self, metadata: Metadata) -> Self {
+        self.metadata = Some(metadata);
+        self
+    }
+
+    /// The metadata of a payload, read apart from the message.
+    pub(crate) fn inbound<'de>(&self, format: Format, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        self.metadata?(&Expected::anything(format), payload)
     }
 
     /// The handler's name.
@@ -48,6 +66,18 @@ impl Route {
     #[must_use]
     pub const fn options(&self) -> &HandlerOptions {
         &self.options
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn layered(mut self, layer: fn() -> HandlerLayer) -> Self {
+        self.layer = Some(layer);
+        self
+    }
+
+    #[cfg(feature = "tower")]
+    pub(crate) fn layer(&self) -> Option<fn() -> HandlerLayer> {
+        self.layer
     }
 
     /// The name to subscribe to, and whether it is a pattern.

@@ -4,7 +4,7 @@ mod call;
 mod driver;
 mod stats;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
@@ -12,16 +12,19 @@ use crate::{
     bus::Bus,
     error::SubscribeError,
     handler::Router,
+    serving::Options,
+    subscribing::Overflow as Policy,
     transport::{
         NameKind,
         inbox::{Bounds, Inbox, Overflow},
     },
 };
 
+pub(crate) use self::call::Ended;
 use self::driver::{Driver, Phase};
 pub use self::stats::{HandlerStats, ServiceStats};
 
-/// A router that is being served on a bus. [`Bus::serve`] starts it.
+/// A router that is being served on a bus. [`Bus::serve`] makes it.
 ///
 /// The messages of one channel are handled in the order in which one publisher sent them; different channels are handled
 /// concurrently, up to each handler's limit. A handler's error, panic or timeout is logged and counted, and ends nothing.
@@ -67,7 +70,7 @@ const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
 
 impl Service {
-    pub(crate) async fn start<R: Router>(bus: Bus, router: R) -> Result<Self, SubscribeError> {
+    pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: Options) -> Result<Self, SubscribeError> {
         let mut names: Vec<(String, NameKind)> = Vec::new();
         let mut templates = Vec::new();
         let mut tokens = Vec::with_capacity(R::ROUTES.len());
@@ -81,11 +84,12 @@ impl Service {
             });
             tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
         }
-        let inbox = Arc::new(Inbox::new(HAND_OVER, Overflow::Wait).with_templates(templates));
+        let overflow = if options.overflow == Policy::BackPressure { Overflow::Block } else { Overflow::Wait };
+        let inbox = Arc::new(Inbox::new(HAND_OVER, overflow).with_templates(templates));
         let attachment = bus.attach(Arc::clone(&inbox), names).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(stats::Counters::new(R::ROUTES));
-        let driver = Driver::new(router, bus, inbox, attachment, tokens, Arc::clone(&counters));
+        let driver = Driver::new(router, options, bus, inbox, attachment, tokens, Arc::clone(&counters));
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run(phases));
         Ok(Self { driver: tasks, phase, counters })
@@ -119,8 +123,11 @@ impl Service {
         self.join().await
     }
 
-    /// Serves until Ctrl-C (SIGINT) arrives, then shuts down as [`shutdown`](Self::shutdown) does. Also ends when the bus gives up
+    /// Serves until the program is told to stop, then shuts down as [`shutdown`](Self::shutdown) does. Also ends when the bus gives up
     /// reconnecting.
+    ///
+    /// On Unix that is SIGTERM, which orchestrators send, or Ctrl-C (SIGINT); elsewhere it is Ctrl-C. Signals are taken from the first poll
+    /// on, and for the rest of the program's life: a second one does not cut the shutdown short.
     ///
     /// # Errors
     ///
@@ -130,16 +137,37 @@ impl Service {
     /// # Cancel safety
     ///
     /// Dropping the future stops the service at once, as dropping the service does.
-    pub async fn run_until_ctrl_c(mut self) -> Result<(), ShutdownError> {
-        tokio::select! {
-            result = self.driver.join_next() => return ended(result),
-            signal = tokio::signal::ctrl_c() => {
-                if let Err(error) = signal {
-                    tracing::error!(%error, "cannot listen for Ctrl-C; the service stops");
-                }
-            }
-        }
-        self.shutdown().await
+    pub async fn run_until_stopped(self) -> Result<(), ShutdownError> {
+        self.run_until(stop_signal(), SHUTDOWN_DEADLINE).await
+    }
+
+    /// Like [`run_until_stopped`](Self::run_until_stopped), with a deadline of its own for the shutdown: somewhat less than what the
+    /// orchestrator grants before it kills the program, so that a missed deadline is still reported.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`run_until_stopped`](Self::run_until_stopped).
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the service at once, as dropping the service does.
+    pub async fn run_until_stopped_within(self, deadline: Duration) -> Result<(), ShutdownError> {
+        self.run_until(stop_signal(), deadline).await
+    }
+
+    /// Serves until Ctrl-C (SIGINT) arrives, then shuts down as [`shutdown`](Self::shutdown) does. Also ends when the bus gives up
+    /// reconnecting. A program that an orchestrator runs wants [`run_until_stopped`](Self::run_until_stopped).
+    ///
+    /// # Errors
+    ///
+    /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::BusClosed`] when the bus gave up reconnecting.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops the service at once, as dropping the service does.
+    pub async fn run_until_ctrl_c(self) -> Result<(), ShutdownError> {
+        self.run_until(tokio::signal::ctrl_c(), SHUTDOWN_DEADLINE).await
     }
 
     /// What the service has done so far.
@@ -148,9 +176,42 @@ impl Service {
         self.counters.snapshot()
     }
 
+    async fn run_until(
+        mut self,
+        signal: impl Future<Output = io::Result<()>>,
+        deadline: Duration,
+    ) -> Result<(), ShutdownError> {
+        tokio::select! {
+            result = self.driver.join_next() => return ended(result),
+            signal = signal => {
+                if let Err(error) = signal {
+                    tracing::error!(%error, "cannot listen for the signal to stop; the service stops");
+                }
+            }
+        }
+        self.shutdown_within(deadline).await
+    }
+
     async fn join(&mut self) -> Result<(), ShutdownError> {
         ended(self.driver.join_next().await)
     }
+}
+
+/// Completes with the first SIGTERM or SIGINT after its first poll.
+#[cfg(unix)]
+async fn stop_signal() -> io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        result = tokio::signal::ctrl_c() => result,
+        _ = terminate.recv() => Ok(()),
+    }
+}
+
+#[cfg(not(unix))]
+async fn stop_signal() -> io::Result<()> {
+    tokio::signal::ctrl_c().await
 }
 
 fn ended(result: Option<Result<Result<(), ShutdownError>, tokio::task::JoinError>>) -> Result<(), ShutdownError> {

@@ -6,7 +6,7 @@ use crate::{
     bus::Bus,
     error::SubscribeError,
     future::BusFuture,
-    message::Message,
+    message::OwnedMessage,
     subscription::{Selection, Subscription},
     transport::inbox::{self, Bounds},
 };
@@ -42,7 +42,10 @@ pub struct Subscribing<M> {
     message: PhantomData<fn() -> M>,
 }
 
-/// What a subscription does when its buffer is full. Every loss shows as [`Event::Lagged`](crate::Event::Lagged), at its place.
+/// What a subscription or a service does when a buffer is full.
+///
+/// Every loss of a subscription shows as [`Event::Lagged`](crate::Event::Lagged), at its place; those of a service are counted for
+/// each handler, in [`HandlerStats::dropped`](crate::HandlerStats).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {
@@ -53,7 +56,7 @@ pub enum Overflow {
     DropNewest,
     /// Stops reading: tidings drops nothing.
     ///
-    /// On Redis the subscription gets a connection of its own, so that it stalls nobody else. The server then buffers for it, up to
+    /// On Redis the subscription or service gets a connection of its own, so that it stalls nobody else. The server then buffers for it, up to
     /// its limit for subscribers (`client-output-buffer-limit pubsub`, by default 32 MiB, or 8 MiB for a minute); beyond that it closes
     /// the connection, and the subscription reports a [`Gap`](crate::Gap). A server that is lost while nothing is read is noticed when
     /// reading goes on; the connection is made anew by the bus's policy, apart from the shared one. On memory, those who publish to a full subscription wait, for the command timeout at most, and then fail.
@@ -71,7 +74,7 @@ pub(crate) struct Options {
 /// A year: a point in time must not overflow.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
-impl<M: Message> Subscribing<M> {
+impl<M: OwnedMessage> Subscribing<M> {
     pub(crate) fn new(bus: Bus, selection: Selection) -> Self {
         let bounds = bus.config().subscription_buffer;
         let options = Options { idle_timeout: None, overflow: inbox::Overflow::DropOldest, bounds };
@@ -106,7 +109,7 @@ impl<M: Message> Subscribing<M> {
     }
 }
 
-impl<M: Message> IntoFuture for Subscribing<M> {
+impl<M: OwnedMessage> IntoFuture for Subscribing<M> {
     type Output = Result<Subscription<M>, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;
 

@@ -23,7 +23,8 @@ use crate::{
     },
     delivery::Delivery,
     error::{AddressError, Rejection, SubscribeError},
-    message::Message,
+    message::{Message, OwnedMessage},
+    observe::{Counted, names},
     subscribing::Options,
     transport::{
         Attachment, Gap, NameKind,
@@ -44,6 +45,7 @@ pub struct Subscription<M> {
     taken: VecDeque<Item>,
     selection: String,
     stats: SubscriptionStats,
+    counted: Counts,
     /// Absent once the subscription has ended by itself.
     attachment: Option<Attachment>,
     idle: Option<Idle>,
@@ -151,6 +153,26 @@ pub struct SubscriptionStats {
     pub gaps: u64,
 }
 
+/// The same, for a recorder of metrics: summed over all subscriptions of the template.
+struct Counts {
+    messages: Counted,
+    invalid: Counted,
+    lagged: Counted,
+    gaps: Counted,
+}
+
+impl Counts {
+    fn new(template: &'static str) -> Self {
+        let template = ("template", template);
+        Self {
+            messages: Counted::new(names::RECEIVED, &[template, ("outcome", "ok")]),
+            invalid: Counted::new(names::RECEIVED, &[template, ("outcome", "invalid")]),
+            lagged: Counted::new(names::LAGGED, &[names::BY_SUBSCRIPTION, template]),
+            gaps: Counted::new(names::GAPS, &[names::BY_SUBSCRIPTION, template]),
+        }
+    }
+}
+
 /// Messages taken out of the inbox with one lock: enough to make the lock's cost invisible.
 const BATCH: usize = 256;
 
@@ -168,7 +190,7 @@ impl Selection {
     }
 }
 
-impl<M: Message> Subscription<M> {
+impl<M: OwnedMessage> Subscription<M> {
     pub(crate) async fn open(
         bus: Bus,
         Selection { name: selection, kind }: Selection,
@@ -181,6 +203,7 @@ impl<M: Message> Subscription<M> {
             taken: VecDeque::new(),
             selection,
             stats: SubscriptionStats::default(),
+            counted: Counts::new(M::TEMPLATE.text()),
             attachment: Some(attachment),
             idle: options.idle_timeout.map(Idle::new),
             bus,
@@ -253,6 +276,7 @@ impl<M: Message> Subscription<M> {
                 match decoded {
                     Ok(message) => {
                         self.stats.messages += 1;
+                        self.counted.messages.add(1);
                         Event::Message(Received { message, delivery })
                     }
                     Err(rejection) => self.invalid(delivery.frame().channel(), delivery.payload(), rejection),
@@ -264,10 +288,12 @@ impl<M: Message> Subscription<M> {
             }
             Item::Gap(gap) => {
                 self.stats.gaps += 1;
+                self.counted.gaps.add(1);
                 Event::Gap(gap)
             }
             Item::Lagged(count) => {
                 self.stats.lagged += count;
+                self.counted.lagged.add(count);
                 tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped messages");
                 Event::Lagged(count)
             }
@@ -278,6 +304,7 @@ impl<M: Message> Subscription<M> {
 
     fn invalid(&mut self, channel: &[u8], payload: &[u8], rejection: Rejection) -> Event<M> {
         self.stats.invalid += 1;
+        self.counted.invalid.add(1);
         tracing::warn!(template = M::TEMPLATE.text(), reason = rejection.kind(), "received no message of the type");
         Event::Invalid(Invalid {
             channel: String::from_utf8_lossy(channel).into_owned(),
@@ -295,7 +322,7 @@ fn mismatch<M: Message>() -> Rejection {
     Rejection::Address { template: M::TEMPLATE.text(), source: AddressError::Mismatch }
 }
 
-impl<M: Message> Stream for Subscription<M> {
+impl<M: OwnedMessage> Stream for Subscription<M> {
     type Item = Event<M>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
@@ -305,7 +332,7 @@ impl<M: Message> Stream for Subscription<M> {
 
 impl<M> Unpin for Subscription<M> {}
 
-impl<M: Message> fmt::Debug for Subscription<M> {
+impl<M: OwnedMessage> fmt::Debug for Subscription<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Subscription").field("selection", &self.selection).finish_non_exhaustive()
     }

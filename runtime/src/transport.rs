@@ -187,6 +187,14 @@ impl AnyTransport {
             None => redis::Redis::connect(url, config).await.map(|redis| Self::Redis(Box::new(redis))),
         }
     }
+
+    /// Its name among messaging systems.
+    pub(crate) fn system(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::Redis(_) => "redis",
+        }
+    }
 }
 
 impl Transport for AnyTransport {

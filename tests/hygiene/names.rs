@@ -52,6 +52,16 @@ pub struct r#struct {
 }
 
 #[derive(Message, Serialize, Deserialize)]
+#[channel("views:<type>")]
+pub struct r#fn<'a> {
+    r#type: u64,
+    #[serde(borrow)]
+    payload: &'a ::core::primitive::str,
+    #[serde(borrow)]
+    delivery: &'a ::core::primitive::str,
+}
+
+#[derive(Message, Serialize, Deserialize)]
 #[channel("rooms:<room: Room>:<bus: u8>:<address: u8>:<value: u8>")]
 enum Event {
     None,
@@ -87,6 +97,11 @@ impl Shop {
     ) -> ::core::result::Result<(), Text> {
         let _ = (r#type, state, delivery);
         ::core::result::Result::Ok(())
+    }
+
+    #[handler(filter = payload.is_empty())]
+    async fn r#fn(&self, r#fn { payload, .. }: r#fn<'_>, delivery: Address<r#fn<'_>>) {
+        let _ = (payload, delivery.r#type);
     }
 
     #[handler]

@@ -7,7 +7,7 @@ use std::{fmt::Debug, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tidings::{Bus, Event, Format, Message, Publishing, RequestError, Subscription, codec::ToolkitBytes};
+use tidings::{Bus, Event, Format, Message, OwnedMessage, Publishing, RequestError, Subscription, codec::ToolkitBytes};
 use tidings_tests::RedisServer;
 
 use crate::peer::Peer;
@@ -93,7 +93,7 @@ async fn world() -> (RedisServer, Peer, Bus) {
     (server, peer, bus)
 }
 
-async fn next<M: Message + Debug>(subscription: &mut Subscription<M>) -> M {
+async fn next<M: OwnedMessage + Debug>(subscription: &mut Subscription<M>) -> M {
     match tokio::time::timeout(SOON, subscription.next()).await {
         Ok(Some(Event::Message(received))) => received.message,
         other => panic!("on {}: expected a message, not {other:?}", subscription.selection()),

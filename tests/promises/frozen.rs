@@ -119,6 +119,24 @@ on_both! {
         assert_eq!(news.stats().gaps, 0);
     }
 
+    async fn what_a_server_does_late_reaches_nobody_who_has_given_it_up(world: World) {
+        let (impatient, patient) = (impatient(&world).await, world.bus().await);
+        let mut news = impatient.subscribe(News::channel()).await.unwrap();
+        world.freeze();
+        let first = News { n: 1 };
+        let mut publish = pin!(first.publish(&patient).into_future());
+        let polled = std::future::poll_fn(|context| Poll::Ready(publish.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+        eventually(SOON, async || impatient.status() != Status::Connected).await;
+        world.thaw();
+        publish.await.unwrap();
+        eventually(SOON, async || impatient.status() == Status::Connected).await;
+        let gap = event(&mut news).await;
+        assert!(matches!(&gap, Event::Gap(gap) if gap.cause == GapCause::Timeout), "{gap:?}");
+        eventually(SOON, async || News { n: 2 }.publish(&patient).await.unwrap().receivers == Some(1)).await;
+        assert_eq!(message(&mut news).await.n, 2);
+    }
+
     async fn a_silent_server_that_answers_is_kept(world: World) {
         let interval = Duration::from_millis(20);
         let bus = world.bus_with(|builder| builder.ping(interval, SOON)).await;

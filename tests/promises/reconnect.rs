@@ -131,7 +131,7 @@ fn assert_complete(seen: &[Seen], certain: &[bool]) {
     }
 }
 
-async fn gap<M: tidings::Message + std::fmt::Debug>(subscription: &mut Subscription<M>) {
+async fn gap<M: tidings::OwnedMessage + std::fmt::Debug>(subscription: &mut Subscription<M>) {
     match event(subscription).await {
         Event::Gap(gap) => assert!(!gap.cause.to_string().is_empty()),
         other => panic!("expected a gap, not {other:?}"),

@@ -238,39 +238,47 @@ on_both! {
 }
 
 /// The name of the test below as the test program knows it, and the variable that tells it that it is the child.
-const CHILD: &str = "shutdown::ctrl_c_drains_and_ends_the_program";
-const IS_CHILD: &str = "TIDINGS_CTRL_C_CHILD";
+const CHILD: &str = "shutdown::a_signal_drains_and_ends_the_program";
+const WAITS_FOR: &str = "TIDINGS_SIGNAL_CHILD";
 
 /// A signal is for a whole process, so the service runs in one of its own: this test program, once more.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ctrl_c_drains_and_ends_the_program() {
-    if env::var_os(IS_CHILD).is_some() {
-        return serve_until_ctrl_c().await;
+async fn a_signal_drains_and_ends_the_program() {
+    if let Ok(waits_for) = env::var(WAITS_FOR) {
+        return serve_until(&waits_for).await;
     }
-    let mut child = tokio::process::Command::from(Command::new(env::current_exe().unwrap()))
-        .args([CHILD, "--exact", "--nocapture"])
-        .env(IS_CHILD, "1")
-        .stdout(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut line = async || tokio::time::timeout(SOON, lines.next_line()).await.unwrap().unwrap().unwrap();
-    while !line().await.ends_with("serving") {}
-    let sent = Command::new("kill").args(["-INT", &child.id().unwrap().to_string()]).status().unwrap();
-    assert!(sent.success());
-    while line().await != "drained 4" {}
-    assert!(tokio::time::timeout(SOON, child.wait()).await.unwrap().unwrap().success());
+    for (waits_for, signal) in [("ctrl-c", "-INT"), ("stop", "-INT"), ("stop", "-TERM")] {
+        let mut child = tokio::process::Command::from(Command::new(env::current_exe().unwrap()))
+            .args([CHILD, "--exact", "--nocapture"])
+            .env(WAITS_FOR, waits_for)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = async || tokio::time::timeout(SOON, lines.next_line()).await.unwrap().unwrap().unwrap();
+        while !line().await.ends_with("serving") {}
+        let sent = Command::new("kill").args([signal, &child.id().unwrap().to_string()]).status().unwrap();
+        assert!(sent.success());
+        while line().await != "drained 4" {}
+        assert!(tokio::time::timeout(SOON, child.wait()).await.unwrap().unwrap().success());
+    }
 }
 
-async fn serve_until_ctrl_c() {
+async fn serve_until(waits_for: &str) {
     let world = World::memory();
     let bus = world.bus().await;
     let gate = Gate::closed();
     let (worker, _, done, news) = worker(&gate);
     let service = bus.serve(worker).await.unwrap();
     arrived(&bus, 4, &news).await;
-    let mut running = pin!(service.run_until_ctrl_c());
+    let running = async {
+        match waits_for {
+            "ctrl-c" => service.run_until_ctrl_c().await,
+            _ => service.run_until_stopped().await,
+        }
+    };
+    let mut running = pin!(running);
     // The first poll listens for the signal.
     let polled = std::future::poll_fn(|context| Poll::Ready(running.as_mut().poll(context))).await;
     assert!(polled.is_pending());

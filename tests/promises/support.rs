@@ -11,7 +11,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Event, HandlerStats, Message, Received, Service, Subscription};
+use tidings::{Event, HandlerStats, Message, OwnedMessage, Received, Service, Subscription};
 use tokio::sync::Semaphore;
 
 /// A deadline for what takes milliseconds on an idle machine.
@@ -34,7 +34,7 @@ pub(crate) struct News {
 
 /// The next event, which must come soon.
 #[track_caller]
-pub(crate) fn event<M: Message>(subscription: &mut Subscription<M>) -> impl Future<Output = Event<M>> {
+pub(crate) fn event<M: OwnedMessage>(subscription: &mut Subscription<M>) -> impl Future<Output = Event<M>> {
     let caller = Location::caller();
     async move {
         match tokio::time::timeout(SOON, subscription.next()).await {
@@ -47,7 +47,7 @@ pub(crate) fn event<M: Message>(subscription: &mut Subscription<M>) -> impl Futu
 
 /// The next event, which must be a message.
 #[track_caller]
-pub(crate) fn received<M: Message + fmt::Debug>(
+pub(crate) fn received<M: OwnedMessage + fmt::Debug>(
     subscription: &mut Subscription<M>,
 ) -> impl Future<Output = Received<M>> {
     let caller = Location::caller();
@@ -62,13 +62,13 @@ pub(crate) fn received<M: Message + fmt::Debug>(
 
 /// The next message.
 #[track_caller]
-pub(crate) fn message<M: Message + fmt::Debug>(subscription: &mut Subscription<M>) -> impl Future<Output = M> {
+pub(crate) fn message<M: OwnedMessage + fmt::Debug>(subscription: &mut Subscription<M>) -> impl Future<Output = M> {
     let received = received(subscription);
     async move { received.await.message }
 }
 
 /// The next events, which must be so many messages.
-pub(crate) async fn messages<M: Message + fmt::Debug>(subscription: &mut Subscription<M>, count: usize) -> Vec<M> {
+pub(crate) async fn messages<M: OwnedMessage + fmt::Debug>(subscription: &mut Subscription<M>, count: usize) -> Vec<M> {
     let mut messages = Vec::with_capacity(count);
     for _ in 0..count {
         messages.push(message(subscription).await);

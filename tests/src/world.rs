@@ -8,6 +8,8 @@ use crate::RedisServer;
 
 /// How long a test on one transport may take. Nothing a test waits for takes half of it; a test that reaches it hangs.
 const DEADLINE: Duration = Duration::from_secs(60);
+/// The same in the long form of the fault suite, which `TIDINGS_FAULTS=long` asks for.
+const LONG_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
 /// A transport of a test's own, and the means to disturb and to question it.
 #[derive(Debug)]
@@ -42,6 +44,15 @@ impl World {
         }
     }
 
+    /// The transport's name, for reports: `memory` or `redis`.
+    #[must_use]
+    pub fn transport(&self) -> &'static str {
+        match &self.place {
+            Place::Memory(_) => "memory",
+            Place::Redis(_) => "redis",
+        }
+    }
+
     /// A new bus that reconnects quickly: for the first time after at most 10 ms, never after more than 200 ms.
     pub async fn bus(&self) -> Bus {
         self.bus_with(|builder| builder).await
@@ -70,6 +81,14 @@ impl World {
                 server.kill_subscribers().await;
             }
         }
+    }
+
+    /// Cuts every connection, those for commands too.
+    pub async fn disconnect_everything(&self) {
+        if let Place::Redis(server) = &self.place {
+            let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        }
+        self.disconnect().await;
     }
 
     /// Takes the server away, as `kill -9` does.
@@ -129,7 +148,8 @@ impl World {
     }
 }
 
-/// Makes of each test body two tests, `name::memory` and `name::redis`, which fail if they take longer than a minute.
+/// Makes of each test body two tests, `name::memory` and `name::redis`, which fail if they take longer than a minute
+/// (20 minutes in the long form of the fault suite).
 ///
 /// ```
 /// tidings_tests::on_both! {
@@ -165,8 +185,10 @@ macro_rules! on_both {
 #[doc(hidden)]
 pub async fn run(test: impl Future<Output = ()>) {
     // On the heap: the future of a long test is large, and unoptimised code copies it about.
-    let test = tokio::time::timeout(DEADLINE, Box::pin(test));
-    assert!(test.await.is_ok(), "the test did not end within {DEADLINE:?}: something hangs");
+    let is_long = std::env::var("TIDINGS_FAULTS").is_ok_and(|form| form == "long");
+    let deadline = if is_long { LONG_DEADLINE } else { DEADLINE };
+    let test = tokio::time::timeout(deadline, Box::pin(test));
+    assert!(test.await.is_ok(), "the test did not end within {deadline:?}: something hangs");
 }
 
 #[cfg(test)]

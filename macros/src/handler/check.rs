@@ -15,8 +15,8 @@ use crate::{
     diag::Diagnostics,
 };
 
-const OPTIONS: [&str; 5] = ["concurrency", "timeout", "filter", "fallback", "spawn"];
-const OPTIONS_AND_CRATE: [&str; 6] = ["concurrency", "timeout", "filter", "fallback", "spawn", "crate"];
+const OPTIONS: [&str; 6] = ["concurrency", "timeout", "filter", "fallback", "spawn", "layer"];
+const OPTIONS_AND_CRATE: [&str; 7] = ["concurrency", "timeout", "filter", "fallback", "spawn", "layer", "crate"];
 
 /// A handler on its own.
 pub(super) fn free_handler(
@@ -177,6 +177,7 @@ fn handler_options(
             "filter" => options.filter = entry.expression("filter = order.total > 100", diagnostics),
             "fallback" => options.fallback = entry.flag(diagnostics),
             "spawn" => options.spawn = entry.flag(diagnostics),
+            "layer" => options.layer = entry.expression("layer = ConcurrencyLimitLayer::new(4)", diagnostics),
             _ => runtime.set(&entry, diagnostics),
         }
     }
@@ -222,6 +223,7 @@ fn signature(
         ident: signature.ident.clone(),
         pattern: borrowed(&message.pat),
         message: (*message.ty).clone(),
+        borrows: message.ty.to_token_stream().to_string().contains('\''),
         arguments: arguments.iter().map(|argument| (*argument.ty).clone()).collect(),
         output: output(&signature.output),
         has_receiver: signature.receiver().is_some(),

@@ -33,6 +33,7 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     let import = runtime.import();
     let constant = format_ident!("__MESSAGE");
     let facts = facts(handler, ident, &constant);
+    let message = with_lifetime(message.to_token_stream(), "'__a");
     let bounds = arguments.iter().map(|ty| {
         let ty = with_lifetime(ty.to_token_stream(), "'__a");
         quote!(for<'__a> #ty: __tidings::Extract<'__a, #message, __S>,)
@@ -64,7 +65,7 @@ fn argument_checks(handler: &Handler) -> TokenStream {
     if handler.arguments.is_empty() {
         return TokenStream::new();
     }
-    let message = &handler.message;
+    let message = with_lifetime(handler.message.to_token_stream(), "'_");
     let extracts = handler.arguments.iter().map(|ty| {
         let ty = with_lifetime(ty.to_token_stream(), "'_");
         quote_spanned!(Span::mixed_site()=> let _ = <#ty as __tidings::Extract<'_, #message, __tidings::AnyState>>::extract(context);)
@@ -78,12 +79,14 @@ fn argument_checks(handler: &Handler) -> TokenStream {
 //
 //     impl __tidings::Handler for marker {
 //         const ROUTE: __tidings::Route = __tidings::Route::new(
-//             "placed", "OrderPlaced", __MESSAGE.template(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
+//             "placed", "OrderPlaced", __MESSAGE.template(), __tidings::HandlerOptions::DEFAULT.concurrency(16))
+//             .metadata(__MESSAGE.metadata())
+//             .layered(|| __tidings::handler_layer(ConcurrencyLimitLayer::new(4)));
 //     }
 fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
-    let Handler { ident, message, options, .. } = handler;
+    let Handler { ident, options, .. } = handler;
     let name = ident.unraw().to_string();
-    let message_name = last_name(message);
+    let message_name = last_name(&handler.message);
     let concurrency = options.concurrency.map(|limit| {
         let limit = Literal::u64_unsuffixed(limit);
         quote!(.concurrency(#limit))
@@ -91,10 +94,14 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
     let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
     let fallback = options.fallback.then(|| quote!(.fallback()));
     // This and `kind` below are one and the same error if the argument is no message, so it shows once.
-    let incoming = quote_spanned!(message.span()=> <#message as __tidings::Arrives>::INCOMING);
+    let (message, arrives) = arriving(handler);
+    let incoming = quote_spanned!(handler.message.span()=> <#message as #arrives>::INCOMING);
+    let incoming_type =
+        if handler.borrows { quote!(__tidings::IncomingBorrowed) } else { quote!(__tidings::Incoming<#message>) };
     let spawn = options.spawn.then(|| quote!(.spawn()));
+    let layer = options.layer.as_ref().map(|layer| quote!(.layered(|| __tidings::handler_layer(#layer))));
     quote! {
-        const #constant: __tidings::Incoming<#message> = #incoming;
+        const #constant: #incoming_type = #incoming;
         #[automatically_derived]
         impl __tidings::Handler for #marker {
             const ROUTE: __tidings::Route = __tidings::Route::new(
@@ -102,7 +109,7 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
                 #message_name,
                 #constant.template(),
                 __tidings::HandlerOptions::DEFAULT #concurrency #timeout #fallback #spawn,
-            );
+            ).metadata(#constant.metadata()) #layer;
         }
     }
 }
@@ -132,6 +139,8 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let site = Span::mixed_site();
     let filter = filter(handler);
     let message_type = &handler.message;
+    let decode = decode(handler, constant);
+    let inferred = with_lifetime(message_type.to_token_stream(), "'_");
     let names: Vec<Ident> =
         (0..handler.arguments.len()).map(|index| Ident::new(&format!("argument{index}"), site)).collect();
     let context = (!names.is_empty())
@@ -139,7 +148,7 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let extracts = names.iter().zip(&handler.arguments).map(|(name, ty)| {
         let ty = with_lifetime(ty.to_token_stream(), "'_");
         quote_spanned! {site=>
-            let #name = match <#ty as __tidings::Extract<'_, #message_type, #state>>::extract(&context) {
+            let #name = match <#ty as __tidings::Extract<'_, #inferred, #state>>::extract(&context) {
                 ::core::result::Result::Ok(argument) => argument,
                 ::core::result::Result::Err(error) => return __tidings::not_extracted(&error),
             };
@@ -147,7 +156,8 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     });
     let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
-    let kind = quote_spanned!(message_type.span()=> <#message_type as __tidings::Arrives>::Kind);
+    let (message, arrives) = arriving(handler);
+    let kind = quote_spanned!(message_type.span()=> <#message as #arrives>::Kind);
     let outcome = match &handler.output {
         Some(output) => quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
         None => {
@@ -166,16 +176,60 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
             bus: &'a __tidings::Bus,
         ) -> #future {
             async move {
-                let message = match #constant.decode(delivery) {
-                    ::core::result::Result::Ok(message) => message,
-                    ::core::result::Result::Err(outcome) => return outcome,
-                };
+                #decode
                 #filter
                 #context
                 #(#extracts)*
                 #outcome
             }
         }
+    }
+}
+
+/// The message's type and what it is asked to be, where no call gives it a lifetime.
+fn arriving(handler: &Handler) -> (TokenStream, TokenStream) {
+    if !handler.borrows {
+        return (handler.message.to_token_stream(), quote!(__tidings::Arrives));
+    }
+    let message = with_lifetime(handler.message.to_token_stream(), "'static");
+    let span = handler.message.span();
+    (at_one_place(message, span), quote_spanned!(span=> __tidings::ArrivesBorrowed))
+}
+
+/// Errors about the same type at the same place show once.
+fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
+    let moved = tokens.into_iter().map(|mut token| {
+        token.set_span(span);
+        token
+    });
+    moved.collect()
+}
+
+// Output for a message that borrows, `OrderView<'_>`:
+//
+//     let payload = __MESSAGE.payload(delivery);
+//     let message = match <OrderView<'static> as __tidings::ArrivesBorrowed>::decode(delivery, &payload) {
+//         Ok(message) => message,
+//         Err(outcome) => return outcome,
+//     };
+fn decode(handler: &Handler, constant: &Ident) -> TokenStream {
+    // The message's type is the place to blame for what is wrong with it.
+    let site = Span::mixed_site().located_at(handler.message.span());
+    let (message, arrives) = arriving(handler);
+    let (payload, decoded) = if handler.borrows {
+        (
+            Some(quote_spanned!(site=> let payload = #constant.payload(delivery);)),
+            quote_spanned!(site=> <#message as #arrives>::decode(delivery, &payload)),
+        )
+    } else {
+        (None, quote_spanned!(site=> #constant.decode(delivery)))
+    };
+    quote_spanned! {site=>
+        #payload
+        let message = match #decoded {
+            ::core::result::Result::Ok(message) => message,
+            ::core::result::Result::Err(outcome) => return outcome,
+        };
     }
 }
 

@@ -11,6 +11,8 @@ pub(crate) struct Handler {
     /// The message's pattern, as references can bind it.
     pub(crate) pattern: TokenStream,
     pub(crate) message: Type,
+    /// Whether the message borrows from its payload: its type has a lifetime, as in `OrderView<'_>`.
+    pub(crate) borrows: bool,
     /// The types behind the message.
     pub(crate) arguments: Vec<Type>,
     /// What it returns, where that can be written down.
@@ -27,6 +29,7 @@ pub(crate) struct Options {
     pub(crate) filter: Option<Expr>,
     pub(crate) fallback: bool,
     pub(crate) spawn: bool,
+    pub(crate) layer: Option<Expr>,
 }
 
 pub(crate) struct Router {

@@ -1,8 +1,10 @@
 //! The rules of `#[derive(Message)]`, one function each.
 
+use proc_macro2::TokenStream;
+use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt,
-    parse::ParseStream,
+    Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, Ident, Lifetime, Lit, LitStr, Meta, Token, Type,
+    ext::IdentExt, parse::ParseStream,
 };
 
 use super::model::{Codec, Message, Parameter, Reply, Segment};
@@ -15,7 +17,7 @@ use crate::{
 /// The message, or `None` when its channel cannot be known. The diagnostics say whether it may be expanded.
 pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut Diagnostics) -> Option<Message> {
     is_struct_or_enum(input, diagnostics);
-    is_not_generic(input, diagnostics);
+    let lifetime = lifetime(input, diagnostics);
     let options = options(input, diagnostics);
     let reply = reply(input, diagnostics);
     let literal = channel(input, diagnostics)?;
@@ -30,6 +32,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         runtime,
         visibility: input.vis.clone(),
         ident: input.ident.clone(),
+        lifetime,
         name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
         version: options.version.unwrap_or(1),
         description: attr::documentation(&input.attrs),
@@ -46,16 +49,23 @@ fn is_struct_or_enum(input: &DeriveInput, diagnostics: &mut Diagnostics) {
     }
 }
 
-fn is_not_generic(input: &DeriveInput, diagnostics: &mut Diagnostics) {
-    if !input.generics.params.is_empty() {
+/// The lifetime of a message that borrows from its payload: all that can be generic about a message.
+fn lifetime(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Lifetime> {
+    let ident = &input.ident;
+    let mut lifetimes = input.generics.lifetimes();
+    let first = lifetimes.next();
+    if input.generics.type_params().next().is_some() || input.generics.const_params().next().is_some() {
         diagnostics.over(
             &input.generics,
-            format!(
-                "a message cannot be generic, because its wire name stands for one type: write `{}` with owned, concrete types",
-                input.ident
-            ),
+            format!("a message cannot be generic, because its wire name stands for one type: write `{ident}` with concrete types"),
+        );
+    } else if lifetimes.next().is_some() {
+        diagnostics.over(
+            &input.generics,
+            format!("a message borrows from one payload: write `{ident}<'a>` with one lifetime for all its fields"),
         );
     }
+    first.map(|parameter| parameter.lifetime.clone())
 }
 
 #[derive(Default)]
@@ -226,7 +236,21 @@ fn resolve(
             return None;
         }
     };
+    owns_its_value(&parameter.name, &ty, field, diagnostics)?;
     Some(Segment::Parameter(Box::new(Parameter::new(&parameter.name, ty, parameter.rest, field.is_some()))))
+}
+
+/// An address outlives the payload, so its parameters cannot borrow from it.
+fn owns_its_value(name: &str, ty: &Type, field: Option<&Field>, diagnostics: &mut Diagnostics) -> Option<()> {
+    let borrows = |tokens: TokenStream| tokens.to_string().contains(['&', '\'']);
+    if field.is_none() || !borrows(ty.to_token_stream()) {
+        return Some(());
+    }
+    diagnostics.over(
+        ty,
+        format!("`{name}` is a parameter of the channel, and an address owns its parameters: write an owned type, such as `String`"),
+    );
+    None
 }
 
 fn parameter_type(

@@ -27,6 +27,7 @@ use crate::{attr::Runtime, template};
 //         pub struct __OrderPlacedPattern { id: Option<u64> }
 //         impl __OrderPlacedPattern { pub fn id(mut self, id: impl __tidings::IntoParam<u64>) -> Self { … } }
 //         impl __tidings::Selector<OrderPlaced> for __OrderPlacedPattern { fn write … }
+//         impl __tidings::OwnedMessage for OrderPlaced { … }
 //         impl __tidings::Message for OrderPlaced { … }
 //         impl __tidings::AddressedByFields for OrderPlaced { … }
 //         impl OrderPlaced { pub fn channel … pub fn any … pub fn address … pub fn publish … pub fn publish_to … }
@@ -102,7 +103,8 @@ fn params(message: &Message) -> TokenStream {
 
 fn pattern(message: &Message) -> TokenStream {
     let pattern = message.pattern();
-    let Message { visibility, ident: message_type, .. } = message;
+    let Message { visibility, ident, .. } = message;
+    let generics = message.generics();
     let fields = message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: ::core::option::Option<#ty>,));
     let methods = message.parameters().map(|Parameter { ident, ty, name, .. }| {
         let documentation = format!("Only channels with this `{name}`.");
@@ -123,7 +125,7 @@ fn pattern(message: &Message) -> TokenStream {
         #visibility struct #pattern { #(#fields)* }
         impl #pattern { #(#methods)* }
         #[automatically_derived]
-        impl __tidings::Selector<#message_type> for #pattern {
+        impl #generics __tidings::Selector<#ident #generics> for #pattern {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
@@ -158,13 +160,16 @@ fn facts(message: &Message) -> TokenStream {
             }
         }
     });
-    let payload = payload(ident);
+    let writer = writer(ident);
+    let reading = reading(message);
     let kind = kind(message);
-    let request = message.reply.as_ref().map(|reply| request(ident, reply));
+    let request = message.reply.as_ref().map(|reply| request(message, reply));
+    let generics = message.generics();
     quote! {
         #request
+        #reading
         #[automatically_derived]
-        impl __tidings::Message for #ident {
+        impl #generics __tidings::Message for #ident #generics {
             const NAME: &'static ::core::primitive::str = #name;
             const VERSION: ::core::primitive::u32 = #version;
             const DESCRIPTION: &'static ::core::primitive::str = #description;
@@ -173,7 +178,7 @@ fn facts(message: &Message) -> TokenStream {
             type Params = #params;
             type Pattern = #pattern;
             type Kind = #kind;
-            #payload
+            #writer
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                 #(#verify)*
                 ::core::result::Result::Ok(())
@@ -182,9 +187,44 @@ fn facts(message: &Message) -> TokenStream {
     }
 }
 
-/// Here the compiler asks for `Serialize` and `Deserialize`, so the type's name is the place to blame.
-fn payload(ident: &Ident) -> TokenStream {
-    quote_spanned!(ident.span()=> type Payload = __tidings::Serde;)
+/// Here the compiler asks for `Serialize`, so the type's name is the place to blame.
+fn writer(ident: &Ident) -> TokenStream {
+    quote_spanned!(ident.span()=> type Writer = __tidings::Serde;)
+}
+
+// Output, for `OrderPlaced` and for `OrderView<'a>`:
+//
+//     impl __tidings::OwnedMessage for OrderPlaced { type Reader = __tidings::Serde; }
+//     impl<'a> __tidings::BorrowedMessage for OrderView<'a> {
+//         type At<'__de> = OrderView<'__de>;
+//         type Reader<'__de> = __tidings::SerdeBorrowed;
+//     }
+//     impl<'a> __tidings::Arrives for OrderView<'a> { … }      // a handler of `OrderView` without `<'_>` is one error, not two
+/// Here the compiler asks for `Deserialize`.
+fn reading(message: &Message) -> TokenStream {
+    let ident = &message.ident;
+    let Some(generics) = message.generics() else {
+        let reader = quote_spanned!(ident.span()=> type Reader = __tidings::Serde;);
+        return quote! {
+            #[automatically_derived]
+            impl __tidings::OwnedMessage for #ident { #reader }
+        };
+    };
+    let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
+    let kind = kind(message);
+    quote! {
+        #[automatically_derived]
+        impl #generics __tidings::BorrowedMessage for #ident #generics {
+            type At<'__de> = #ident<'__de>;
+            #reader
+        }
+        #[automatically_derived]
+        impl #generics __tidings::Arrives for #ident #generics {
+            type Kind = #kind;
+            const INCOMING: __tidings::Incoming<Self> =
+                __tidings::Incoming::without_lifetime(<Self as __tidings::Message>::TEMPLATE);
+        }
+    }
 }
 
 /// What a handler's return value means.
@@ -196,11 +236,13 @@ fn kind(message: &Message) -> TokenStream {
     }
 }
 
-fn request(ident: &Ident, Reply { ty, error }: &Reply) -> TokenStream {
+fn request(message: &Message, Reply { ty, error }: &Reply) -> TokenStream {
+    let Message { ident, .. } = message;
+    let generics = message.generics();
     let error = error.as_ref().map_or_else(|| quote!(__tidings::NoError), |error| quote!(#error));
     quote! {
         #[automatically_derived]
-        impl __tidings::Request for #ident {
+        impl #generics __tidings::Request for #ident #generics {
             type Reply = #ty;
             type Error = #error;
         }
@@ -209,13 +251,14 @@ fn request(ident: &Ident, Reply { ty, error }: &Reply) -> TokenStream {
 
 fn addressed_by_fields(message: &Message) -> TokenStream {
     let Message { ident, .. } = message;
+    let generics = message.generics();
     let write = message.write_steps(
         |text| quote!(__channel.literal(#text);),
         |Parameter { ident, constant, .. }| quote!(#constant.write(&self.#ident, __channel);),
     );
     quote! {
         #[automatically_derived]
-        impl __tidings::AddressedByFields for #ident {
+        impl #generics __tidings::AddressedByFields for #ident #generics {
             fn write_channel(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
@@ -223,6 +266,7 @@ fn addressed_by_fields(message: &Message) -> TokenStream {
 
 // After an error the type is still a message with the same verbs, so that no second error follows from the first.
 pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
+    // A borrowing one would need its lifetimes in every item, for errors that come with owned types more often.
     if !input.generics.params.is_empty() || matches!(input.data, Data::Union(_)) {
         return TokenStream::new();
     }
@@ -232,7 +276,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
     let parameters = guessed_parameters(input);
     let arguments = parameters.iter().map(|name| quote!(#name: impl ::core::marker::Sized));
     let methods = parameters.iter().map(|name| quote!(#visibility fn #name<T>(self, _: T) -> Self { self }));
-    let payload = payload(ident);
+    let (writer, reader) = (writer(ident), quote_spanned!(ident.span()=> type Reader = __tidings::Serde;));
     quote! {
         #[allow(warnings)]
         const _: () = {
@@ -251,11 +295,12 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 type Params = __tidings::Stub;
                 type Pattern = __Pattern;
                 type Kind = __tidings::Broadcast;
-                #payload
+                #writer
                 fn verify(&self, _: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                     ::core::result::Result::Ok(())
                 }
             }
+            impl __tidings::OwnedMessage for #ident { #reader }
             impl __tidings::AddressedByFields for #ident {
                 fn write_channel(&self, _: &mut __tidings::ChannelWriter<'_>) {}
             }

@@ -1,8 +1,8 @@
 //! A message that has passed every check.
 
 use proc_macro2::{Span, TokenStream};
-use quote::format_ident;
-use syn::{Ident, Path, Type, Visibility};
+use quote::{format_ident, quote};
+use syn::{Ident, Lifetime, Path, Type, Visibility};
 
 use crate::attr::Runtime;
 
@@ -10,6 +10,8 @@ pub(crate) struct Message {
     pub(crate) runtime: Runtime,
     pub(crate) visibility: Visibility,
     pub(crate) ident: Ident,
+    /// The lifetime of a message that borrows from its payload.
+    pub(crate) lifetime: Option<Lifetime>,
     /// The name on the wire.
     pub(crate) name: String,
     pub(crate) version: u32,
@@ -61,6 +63,11 @@ impl Message {
             Segment::Parameter(parameter) => Some(&**parameter),
             Segment::Literal(_) => None,
         })
+    }
+
+    /// `<'a>`, where the message borrows: both of the type and of an `impl` for it.
+    pub(crate) fn generics(&self) -> Option<TokenStream> {
+        self.lifetime.as_ref().map(|lifetime| quote!(<#lifetime>))
     }
 
     /// The hidden type that holds the parameters of an address.

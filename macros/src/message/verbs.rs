@@ -59,9 +59,10 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
     let verb = Verb::of(message);
     let Verb { names: [_, name_to], builder, documentation: [_, documentation_to], .. } = &verb;
     let by_fields = by_fields(message, &verb);
+    let generics = message.generics();
     quote! {
         #[automatically_derived]
-        impl #ident {
+        impl #generics #ident #generics {
             #[doc = #channel_documentation]
             #[must_use]
             #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> {
@@ -75,11 +76,11 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
             }
 
             #[doc = #documentation_to]
-            #visibility fn #name_to<'a>(
-                &'a self,
+            #visibility fn #name_to<'__bus>(
+                &'__bus self,
                 address: impl __tidings::AddressOf<Self>,
-                bus: &'a __tidings::Bus,
-            ) -> __tidings::#builder<'a, Self> {
+                bus: &'__bus __tidings::Bus,
+            ) -> __tidings::#builder<'__bus, Self> {
                 __tidings::#builder::to(self, __tidings::AddressOf::as_address(&address), bus)
             }
 
@@ -104,7 +105,7 @@ fn by_fields(message: &Message, verb: &Verb) -> TokenStream {
             }
 
             #[doc = #documentation]
-            #visibility fn #name<'a>(&'a self, bus: &'a __tidings::Bus) -> __tidings::#builder<'a, Self> {
+            #visibility fn #name<'__bus>(&'__bus self, bus: &'__bus __tidings::Bus) -> __tidings::#builder<'__bus, Self> {
                 __tidings::#builder::by_fields(self, bus)
             }
         };
@@ -112,9 +113,9 @@ fn by_fields(message: &Message, verb: &Verb) -> TokenStream {
     quote! {
         // The lifetime keeps the bound from being checked before somebody calls the function.
         #[doc(hidden)]
-        #visibility fn #name<'a>(&'a self, _bus: &'a __tidings::Bus) -> __tidings::#builder<'a, Self>
+        #visibility fn #name<'__bus>(&'__bus self, _bus: &'__bus __tidings::Bus) -> __tidings::#builder<'__bus, Self>
         where
-            (): __tidings::#complete<'a, Self>,
+            (): __tidings::#complete<'__bus, Self>,
         {
             __tidings::#complete::incomplete(())
         }

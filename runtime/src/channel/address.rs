@@ -200,16 +200,13 @@ impl<'a> ChannelReader<'a> {
 
     fn next(&mut self) -> Result<&'a str, AddressError> {
         let rest = self.rest.ok_or(AddressError::Mismatch)?;
-        match rest.split_once(':') {
-            Some((segment, tail)) => {
-                self.rest = Some(tail);
-                Ok(segment)
-            }
-            None => {
-                self.rest = None;
-                Ok(rest)
-            }
-        }
+        // Segments are short: a loop over the bytes is faster than `split_once`, which prepares a search.
+        let Some(end) = rest.bytes().position(|byte| byte == b':') else {
+            self.rest = None;
+            return Ok(rest);
+        };
+        self.rest = Some(&rest[end + 1..]);
+        Ok(&rest[..end])
     }
 
     /// One literal segment.

@@ -188,6 +188,10 @@ macro_rules! integer_params {
                 }
                 text.parse().map_err(|_| InvalidParam)
             }
+
+            fn is_written_as(&self, text: &str) -> bool {
+                itoa::Buffer::new().format(*self) == text
+            }
         }
     )*};
 }

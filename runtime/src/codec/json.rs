@@ -59,6 +59,11 @@ impl Codec for Plain {
         serde_json::to_writer(payload, message).map_err(|error| error.to_string())
     }
 
+    /// A plain message has a place for headers only where it travels in the envelope.
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        outbound.exchange.is_some()
+    }
+
     fn decode<'de, T: Deserialize<'de>>(
         expected: &Expected,
         payload: &'de [u8],

@@ -38,6 +38,11 @@ impl Codec for RedisToolkit {
         Ok(())
     }
 
+    /// Not where the message is sent alone: other programs expect it so.
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        outbound.exchange.is_some() || !outbound.headers.is_empty()
+    }
+
     fn decode<'de, T: Deserialize<'de>>(
         expected: &Expected,
         payload: &'de [u8],

@@ -15,6 +15,8 @@ use crate::{
     delivery::Delivery,
     dispatch::LaneId,
     handler::Router,
+    layer::Layers,
+    observe::{self, Observation},
     outcome::{Outcome, Outgoing, answer},
     replies::Answer,
     request::NoError,
@@ -29,18 +31,32 @@ pub(crate) enum Ended {
     TimedOut,
 }
 
-/// Runs the handler of a route, publishes what it wants published, and answers a request whose handler cannot.
-pub(crate) async fn call<R: Router>(router: &R, bus: &Bus, route: usize, frame: Frame) -> Ended {
+/// Runs the handler of a route, within its span, publishes what it wants published, and answers a request whose handler cannot.
+pub(crate) async fn call<R: Router>(router: &R, layers: &Layers, bus: &Bus, route: usize, frame: Frame) -> Ended {
     let mut delivery = Delivery::new(frame, bus.config().format);
+    match Observation::process(bus, &R::ROUTES[route], &delivery) {
+        None => handle(router, layers, bus, route, &mut delivery).await,
+        // Boxed, as what is seldom there must not make every call's future larger.
+        observation => Box::pin(observe::watch(observation, handle(router, layers, bus, route, &mut delivery))).await,
+    }
+}
+
+async fn handle<R: Router>(router: &R, layers: &Layers, bus: &Bus, route: usize, delivery: &mut Delivery) -> Ended {
     let timeout = R::ROUTES[route].options().timeout;
-    let ended = Guarded { call: router.dispatch(route, &mut delivery, bus), timeout, timer: None };
-    match ended.await {
+    let ended = match layers.around(route) {
+        None => Guarded::new(router.dispatch(route, &mut *delivery, bus), timeout).await,
+        Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), timeout).await,
+    };
+    match ended {
         // Boxed, both: every call's future is moved into its slot, and would have to be as large as these.
         Ended::Returned(Outcome::Publish(outgoing)) => Ended::Returned(Box::pin(publish(bus, outgoing)).await),
         ended => {
             if let Some(reason) = failure(&ended) {
                 let reason = reason.to_owned();
-                Box::pin(excuse(&mut delivery, bus, reason)).await;
+                if let Ended::Returned(Outcome::Rejected(_)) = ended {
+                    delivery.find_reply_to(&R::ROUTES[route]);
+                }
+                Box::pin(excuse(delivery, bus, reason)).await;
             }
             ended
         }
@@ -70,8 +86,7 @@ fn failure(ended: &Ended) -> Option<&str> {
 }
 
 /// Tells whoever asked that there will be no answer. Nobody is told of a message that is no request.
-async fn excuse(delivery: &mut Delivery, bus: &Bus, reason: String) {
-    delivery.find_reply_to();
+async fn excuse(delivery: &Delivery, bus: &Bus, reason: String) {
     let answer: Outcome = answer::<(), NoError>(&Answer::Failure(reason), delivery, bus);
     if let Outcome::Publish(outgoing) = answer {
         // It is an excuse already: the requester's timeout says the rest.
@@ -89,14 +104,26 @@ pin_project! {
     }
 }
 
-impl<F: Future<Output = Outcome>> Future for Guarded<F> {
+impl From<Outcome> for Ended {
+    fn from(outcome: Outcome) -> Self {
+        Self::Returned(outcome)
+    }
+}
+
+impl<F> Guarded<F> {
+    fn new(call: F, timeout: Option<Duration>) -> Self {
+        Self { call, timeout, timer: None }
+    }
+}
+
+impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
     type Output = Ended;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let guarded = self.project();
         // The future is dropped after a panic and never polled again, so nobody sees a broken state of it.
         match catch_unwind(AssertUnwindSafe(|| guarded.call.poll(context))) {
-            Ok(Poll::Ready(outcome)) => return Poll::Ready(Ended::Returned(outcome)),
+            Ok(Poll::Ready(outcome)) => return Poll::Ready(outcome.into()),
             Ok(Poll::Pending) => {}
             Err(_) => return Poll::Ready(Ended::Panicked),
         }

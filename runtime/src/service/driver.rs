@@ -6,7 +6,7 @@ use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
     sync::Arc,
-    task::Poll,
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -22,6 +22,7 @@ use crate::{
     dispatch::{LaneId, Lanes, Waiting},
     error::Rejection,
     handler::Router,
+    layer::Layers,
     outcome::Outcome,
     route::{Route, RouteTable},
     service::{
@@ -29,8 +30,10 @@ use crate::{
         call::{Ended, Finished, Running, Slots, call, poll_call},
         stats::Counters,
     },
+    serving::Options,
     transport::{
         Attachment,
+        events::BusEvent,
         frame::Frame,
         inbox::{Inbox, Item},
     },
@@ -49,6 +52,7 @@ const BATCH: usize = 256;
 
 pub(crate) struct Driver<R> {
     router: Arc<R>,
+    layers: Arc<Layers>,
     bus: Bus,
     inbox: Arc<Inbox>,
     attachment: Attachment,
@@ -64,6 +68,11 @@ struct Intake {
     lanes: Vec<Lanes<Frame>>,
     counters: Arc<Counters>,
     payload_limit: usize,
+    /// Where it is told that a handler falls behind.
+    bus: Bus,
+    /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
+    /// meanwhile, so there is one at most.
+    full: Option<usize>,
     /// Why the bus has given up, once it has.
     closed: Option<String>,
 }
@@ -77,28 +86,40 @@ impl Waiting for Frame {
 impl<R: Router> Driver<R> {
     pub(crate) fn new(
         router: R,
+        options: Options,
         bus: Bus,
         inbox: Arc<Inbox>,
         attachment: Attachment,
         tokens: Vec<u32>,
         counters: Arc<Counters>,
     ) -> Self {
-        let bounds = bus.config().handler_buffer;
-        let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds)).collect();
+        let Options { overflow, bounds, layers } = options;
+        let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds, overflow)).collect();
         let payload_limit = bus.config().payload_limit;
-        let intake =
-            Intake { table: R::table(), routes: R::ROUTES, tokens, lanes, counters, payload_limit, closed: None };
-        Self { router: Arc::new(router), bus, inbox, attachment, intake }
+        let intake = Intake {
+            table: R::table(),
+            routes: R::ROUTES,
+            tokens,
+            lanes,
+            counters,
+            payload_limit,
+            bus: bus.clone(),
+            full: None,
+            closed: None,
+        };
+        let router = Arc::new(router);
+        let layers = Arc::new(Layers::new(&router, layers));
+        Self { router, layers, bus, inbox, attachment, intake }
     }
 
     pub(crate) async fn run(self, mut phases: watch::Receiver<Phase>) -> Result<(), ShutdownError> {
-        let Self { router, bus, inbox, attachment, intake } = self;
+        let Self { router, layers, bus, inbox, attachment, intake } = self;
         let mut engine = Engine {
             intake,
-            make: |route, frame| call(&*router, &bus, route, frame),
+            make: |route, frame| call(&*router, &layers, &bus, route, frame),
             slots: Slots::new(),
             running: FuturesUnordered::new(),
-            spawned: Spawned::new(Arc::clone(&router), bus.clone()),
+            spawned: Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone()),
             channel: Vec::new(),
         };
         let mut items = VecDeque::new();
@@ -106,8 +127,8 @@ impl<R: Router> Driver<R> {
             tokio::select! {
                 // Running calls first: what ends makes room for what waits.
                 biased;
-                Some(finished) = engine.running.next() => engine.finished(finished).await,
-                Some(result) = engine.spawned.next() => engine.spawned_ended(result).await,
+                Some(finished) = engine.running.next() => at_once(|context| engine.finished(finished, context)).await,
+                Some(result) = engine.spawned.next() => at_once(|context| engine.spawned_ended(result, context)).await,
                 phase = phases.changed() => {
                     if phase.is_err() {
                         // The handle is gone, and this task is about to be aborted.
@@ -117,13 +138,11 @@ impl<R: Router> Driver<R> {
                         break (deadline, Instant::now() + deadline);
                     }
                 }
-                open = take(&inbox, &mut items) => {
+                open = take(&inbox, &mut items), if !engine.intake.is_full() => {
                     if !open {
                         break (SHUTDOWN_DEADLINE, Instant::now() + SHUTDOWN_DEADLINE);
                     }
-                    for item in items.drain(..) {
-                        engine.item(item).await;
-                    }
+                    at_once(|context| engine.items(&mut items, context)).await;
                     // A full inbox must not keep the other tasks of this thread from running.
                     tokio::task::consume_budget().await;
                 }
@@ -131,14 +150,20 @@ impl<R: Router> Driver<R> {
         };
         drop(attachment);
         inbox.close();
-        engine.drain(&inbox, deadline, instant).await?;
+        engine.drain(&inbox, items, deadline, instant).await?;
         engine.intake.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
     }
 }
 
-/// Moves items out of the inbox; `false` when it is closed and empty.
+/// Moves items out of the inbox, unless there are some left; `false` when it is closed and everything empty.
 async fn take(inbox: &Inbox, items: &mut VecDeque<Item>) -> bool {
-    poll_fn(|context| inbox.poll_take(context, items, BATCH)).await
+    poll_fn(|context| if items.is_empty() { inbox.poll_take(context, items, BATCH) } else { Poll::Ready(true) }).await
+}
+
+/// Does something with the task's context. It never waits: one future a batch, where each message would otherwise make several.
+async fn at_once<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+    let mut work = Some(work);
+    poll_fn(|context| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(context)))).await
 }
 
 /// Calls handlers, and keeps those that wait.
@@ -153,11 +178,20 @@ struct Engine<R, C, F> {
 }
 
 impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C, F> {
-    async fn item(&mut self, item: Item) {
+    /// Works on items until a handler is full whose messages must not be dropped.
+    fn items(&mut self, items: &mut VecDeque<Item>, context: &mut Context<'_>) {
+        while !self.intake.is_full()
+            && let Some(item) = items.pop_front()
+        {
+            self.item(item, context);
+        }
+    }
+
+    fn item(&mut self, item: Item, context: &mut Context<'_>) {
         match item {
             Item::Frame(frame) => {
                 if let Some((route, frame)) = self.intake.admit(frame) {
-                    self.start(route, None, frame).await;
+                    self.start(route, None, frame, context);
                 }
             }
             Item::Ended(reason) => self.intake.closed = Some(reason),
@@ -166,7 +200,7 @@ impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C
     }
 
     /// Starts a frame, and whatever may run in its place when it completes at once.
-    async fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame) {
+    fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
         let options = self.intake.routes[route].options();
         loop {
             self.channel.clear();
@@ -176,7 +210,7 @@ impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C
                 return self.spawned.start(route, lane, frame);
             }
             let mut slot = self.slots.fill((self.make)(route, frame));
-            let Poll::Ready(ended) = poll_fn(|context| Poll::Ready(poll_call(&mut slot, context))).await else {
+            let Poll::Ready(ended) = poll_call(&mut slot, context) else {
                 let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
                 return self.running.push(Running::new(slot, route, lane));
             };
@@ -187,43 +221,47 @@ impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C
         }
     }
 
-    async fn finished(&mut self, finished: Finished<F>) {
+    fn finished(&mut self, finished: Finished<F>, context: &mut Context<'_>) {
         let Finished { slot, route, lane, ended } = finished;
         self.slots.give_back(slot);
         self.intake.settle(route, ended);
-        self.next(route, lane).await;
+        self.next(route, lane, context);
     }
 
-    async fn spawned_ended(&mut self, (route, lane, ended): (usize, LaneId, Ended)) {
+    fn spawned_ended(&mut self, (route, lane, ended): (usize, LaneId, Ended), context: &mut Context<'_>) {
         self.intake.settle(route, ended);
-        self.next(route, lane).await;
+        self.next(route, lane, context);
     }
 
-    async fn next(&mut self, route: usize, lane: LaneId) {
+    fn next(&mut self, route: usize, lane: LaneId, context: &mut Context<'_>) {
         if let Some((lane, frame)) = self.intake.lanes[route].finished(lane) {
-            self.start(route, Some(lane), frame).await;
+            self.start(route, Some(lane), frame, context);
         }
     }
 
     /// Works off what has arrived, until the deadline.
-    async fn drain(&mut self, inbox: &Inbox, deadline: Duration, instant: Instant) -> Result<(), ShutdownError> {
-        let mut items = VecDeque::new();
+    async fn drain(
+        &mut self,
+        inbox: &Inbox,
+        mut items: VecDeque<Item>,
+        deadline: Duration,
+        instant: Instant,
+    ) -> Result<(), ShutdownError> {
         let mut arriving = true;
         while arriving || !self.running.is_empty() || !self.spawned.is_empty() {
             tokio::select! {
                 biased;
                 () = sleep_until(instant) => {
-                    let abandoned = self.running.len() + self.spawned.len() + self.intake.waiting();
+                    let handed_over = items.len() + inbox.traffic().map_or(0, |traffic| traffic.waiting);
+                    let abandoned = self.running.len() + self.spawned.len() + self.intake.waiting() + handed_over;
                     tracing::warn!(abandoned, ?deadline, "a service did not finish in time");
                     return Err(ShutdownError::DeadlineMissed { abandoned, deadline });
                 }
-                Some(finished) = self.running.next() => self.finished(finished).await,
-                Some(result) = self.spawned.next() => self.spawned_ended(result).await,
-                open = take(inbox, &mut items), if arriving => {
+                Some(finished) = self.running.next() => at_once(|context| self.finished(finished, context)).await,
+                Some(result) = self.spawned.next() => at_once(|context| self.spawned_ended(result, context)).await,
+                open = take(inbox, &mut items), if arriving && !self.intake.is_full() => {
                     arriving = open;
-                    for item in items.drain(..) {
-                        self.item(item).await;
-                    }
+                    at_once(|context| self.items(&mut items, context)).await;
                 }
             }
         }
@@ -248,17 +286,34 @@ impl Intake {
         }
         frame.compact();
         let channel = frame.channel().to_owned();
-        let dropped = self.lanes[route].wait(&channel, frame);
+        let lanes = &mut self.lanes[route];
+        let dropped = lanes.wait(&channel, frame);
+        if lanes.is_full() {
+            self.full = Some(route);
+        }
         if dropped > 0 {
             self.counters.handler(route).dropped.add(dropped);
-            tracing::warn!(
-                handler = self.routes[route].handler(),
-                template = self.routes[route].template().text(),
-                dropped,
-                "too many messages wait for a handler; the oldest were dropped"
-            );
+            if lanes.falls_behind() {
+                self.lags(route);
+            }
         }
         None
+    }
+
+    /// Told once until the handler has caught up: what is too much already must not become more.
+    fn lags(&self, route: usize) {
+        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
+        tracing::warn!(
+            handler,
+            template,
+            "too many messages wait for a handler; it drops messages until it has caught up"
+        );
+        self.bus.tell(BusEvent::Lagging { channel: template.to_owned() });
+    }
+
+    /// Whether no item may be taken.
+    fn is_full(&self) -> bool {
+        self.full.is_some_and(|route| self.lanes[route].is_full())
     }
 
     /// Counts and logs what is no frame.
@@ -323,6 +378,7 @@ impl Intake {
 /// Calls that are tasks of their own, because their handlers compute for long.
 struct Spawned<R> {
     router: Arc<R>,
+    layers: Arc<Layers>,
     bus: Bus,
     /// Aborts the tasks when the driver is dropped.
     tasks: JoinSet<Ended>,
@@ -330,13 +386,13 @@ struct Spawned<R> {
 }
 
 impl<R: Router> Spawned<R> {
-    fn new(router: Arc<R>, bus: Bus) -> Self {
-        Self { router, bus, tasks: JoinSet::new(), calls: HashMap::new() }
+    fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
+        Self { router, layers, bus, tasks: JoinSet::new(), calls: HashMap::new() }
     }
 
     fn start(&mut self, route: usize, lane: LaneId, frame: Frame) {
-        let (router, bus) = (Arc::clone(&self.router), self.bus.clone());
-        let task = self.tasks.spawn(async move { call(&*router, &bus, route, frame).await });
+        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
+        let task = self.tasks.spawn(async move { call(&*router, &layers, &bus, route, frame).await });
         self.calls.insert(task.id(), (route, lane));
     }
 

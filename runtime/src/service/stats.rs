@@ -2,7 +2,11 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::{channel::Template, route::Route};
+use crate::{
+    channel::Template,
+    observe::{Counted, names},
+    route::Route,
+};
 
 /// What a service has done so far.
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ pub(crate) struct Counters {
     pub(crate) lagged: Counter,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct HandlerCounters {
     pub(crate) handled: Counter,
     pub(crate) failed: Counter,
@@ -65,17 +69,44 @@ pub(crate) struct HandlerCounters {
     pub(crate) dropped: Counter,
 }
 
-/// A number that only grows. Readers may see it a moment late.
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+/// A number that only grows, here and in the metrics. Readers may see it a moment late.
+#[derive(Debug)]
+pub(crate) struct Counter {
+    value: AtomicU64,
+    counted: Counted,
+}
 
 impl Counter {
+    fn new(name: &'static str, labels: &[(&'static str, &'static str)]) -> Self {
+        Self { value: AtomicU64::new(0), counted: Counted::new(name, labels) }
+    }
+
     pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        self.value.fetch_add(count, Ordering::Relaxed);
+        self.counted.add(count);
     }
 
     fn value(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.value.load(Ordering::Relaxed)
+    }
+}
+
+impl HandlerCounters {
+    fn new(route: &Route) -> Self {
+        let counter = |outcome| {
+            let labels = [("handler", route.handler()), ("template", route.template().text()), ("outcome", outcome)];
+            Counter::new(names::HANDLED, &labels)
+        };
+        Self {
+            handled: counter("handled"),
+            failed: counter("failed"),
+            panicked: counter("panicked"),
+            timed_out: counter("timed_out"),
+            rejected: counter("rejected"),
+            filtered: counter("filtered"),
+            expired: counter("expired"),
+            dropped: counter("dropped"),
+        }
     }
 }
 
@@ -83,10 +114,10 @@ impl Counters {
     pub(crate) fn new(routes: &'static [Route]) -> Self {
         Self {
             routes,
-            handlers: routes.iter().map(|_| HandlerCounters::default()).collect(),
-            unmatched: Counter::default(),
-            gaps: Counter::default(),
-            lagged: Counter::default(),
+            handlers: routes.iter().map(HandlerCounters::new).collect(),
+            unmatched: Counter::new(names::UNMATCHED, &[]),
+            gaps: Counter::new(names::GAPS, &[names::BY_SERVICE]),
+            lagged: Counter::new(names::LAGGED, &[names::BY_SERVICE]),
         }
     }
 

@@ -15,7 +15,10 @@ use futures_core::Stream;
 use futures_util::stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::transport::GapCause;
+use crate::{
+    observe::{Connection, Counted, names},
+    transport::GapCause,
+};
 
 /// Something that happened to a bus. [`Bus::events`](crate::Bus::events) tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,9 +49,9 @@ pub enum BusEvent {
         /// The server's words, and the rule that would allow it.
         reason: String,
     },
-    /// A subscription or service is too slow, and its buffer started to drop messages. Told again once it had caught up.
+    /// A subscription or a handler of a service is too slow, and its buffer started to drop messages. Told again once it had caught up.
     Lagging {
-        /// Its first channel or pattern, with the namespace.
+        /// The first channel or pattern of the subscription, with the namespace; of a handler, the template of its channel.
         channel: String,
     },
     /// The bus gave up reconnecting. Every subscription and service ends.
@@ -113,6 +116,8 @@ pub(crate) struct Events {
     sender: broadcast::Sender<BusEvent>,
     reconnects: AtomicU64,
     since: Mutex<Instant>,
+    connection: Connection,
+    renewed: Counted,
 }
 
 impl Events {
@@ -126,7 +131,13 @@ impl Events {
     }
 
     fn of(sender: broadcast::Sender<BusEvent>, now: Instant) -> Arc<Self> {
-        Arc::new(Self { sender, reconnects: AtomicU64::new(0), since: Mutex::new(now) })
+        Arc::new(Self {
+            sender,
+            reconnects: AtomicU64::new(0),
+            since: Mutex::new(now),
+            connection: Connection::new(),
+            renewed: Counted::new(names::RECONNECTS, &[]),
+        })
     }
 
     pub(crate) fn subscribe(&self) -> BusEvents {
@@ -140,11 +151,14 @@ impl Events {
 
     pub(crate) fn disconnected(&self, cause: GapCause, now: Instant) {
         self.changed(now);
+        self.connection.went_down();
         self.tell(BusEvent::Disconnected { cause });
     }
 
     pub(crate) fn connected(&self, lasted: Duration) {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
+        self.renewed.add(1);
+        self.connection.went_up();
         self.tell(BusEvent::Connected { lasted });
     }
 
@@ -155,6 +169,7 @@ impl Events {
 
     pub(crate) fn closed(&self, reason: &str, now: Instant) {
         self.changed(now);
+        self.connection.went_down();
         self.tell(BusEvent::Closed { reason: reason.to_owned() });
     }
 

@@ -29,6 +29,11 @@ impl Frame {
         &self.bytes[self.payload.start as usize..self.payload.end as usize]
     }
 
+    /// The payload, shared.
+    pub(crate) fn share_payload(&self) -> Bytes {
+        self.bytes.slice(self.payload.start as usize..self.payload.end as usize)
+    }
+
     /// Says which of an inbox's names delivered the frame.
     pub(crate) fn token(&self) -> u32 {
         self.token

@@ -253,7 +253,7 @@ impl Broker {
                 Published::Later
             }
             Condition::Up => {
-                let (receivers, full) = state.deliver(&channel, &payload);
+                let (receivers, full) = deliver(&state.connections, &channel, &payload);
                 Published::Now { receivers, full }
             }
         }
@@ -307,18 +307,20 @@ impl Broker {
     /// Goes on, from stopped or frozen.
     pub(crate) fn start(&self) {
         let mut state = self.lock();
+        // A client that has left its connection gets nothing of the backlog.
+        let mut present = state.connections.clone();
         if let Condition::Frozen { since } = state.condition {
-            for connection in &state.connections {
-                if since.elapsed() > connection.patience {
-                    // The client has left its connection, so what follows from the backlog does not reach it.
-                    let noticed = since + connection.patience;
-                    connection.lost(GapCause::Timeout, noticed);
+            present.retain(|connection| {
+                let left = since.elapsed() > connection.patience;
+                if left {
+                    connection.lost(GapCause::Timeout, since + connection.patience);
                 }
-            }
+                !left
+            });
         }
         state.condition = Condition::Up;
         for (channel, payload) in std::mem::take(&mut state.backlog) {
-            state.deliver(&channel, &payload);
+            deliver(&present, &channel, &payload);
         }
         for connection in &state.connections {
             connection.back();
@@ -381,24 +383,21 @@ impl Broker {
     }
 }
 
-impl State {
-    /// Delivers to everyone under one lock, so that all see one order.
-    fn deliver(&self, channel: &str, payload: &[u8]) -> (u64, Vec<Arc<Inbox>>) {
-        let mut bytes = Vec::with_capacity(channel.len() + payload.len());
-        bytes.extend_from_slice(channel.as_bytes());
-        bytes.extend_from_slice(payload);
-        let bytes = Bytes::from(bytes);
-        let (mut receivers, mut full) = (0, Vec::new());
-        for connection in &self.connections {
-            let mut registry = connection.lock();
-            let item = |token| connection.item(&bytes, channel.len(), token);
-            receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
-            receivers +=
-                registry.deliver_matching(|pattern| glob::matches(pattern.as_bytes(), channel.as_bytes()), item);
-            full.append(&mut registry.flush());
-        }
-        (receivers, full)
+/// Delivers to each of the connections, under the broker's lock, so that all see one order.
+fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u64, Vec<Arc<Inbox>>) {
+    let mut bytes = Vec::with_capacity(channel.len() + payload.len());
+    bytes.extend_from_slice(channel.as_bytes());
+    bytes.extend_from_slice(payload);
+    let bytes = Bytes::from(bytes);
+    let (mut receivers, mut full) = (0, Vec::new());
+    for connection in connections {
+        let mut registry = connection.lock();
+        let item = |token| connection.item(&bytes, channel.len(), token);
+        receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
+        receivers += registry.deliver_matching(|pattern| glob::matches(pattern.as_bytes(), channel.as_bytes()), item);
+        full.append(&mut registry.flush());
     }
+    (receivers, full)
 }
 
 /// Closes the connection when the server is away for so long after its loss was noticed.

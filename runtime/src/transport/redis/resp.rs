@@ -65,7 +65,7 @@ pub(super) enum ProtocolError {
     Depth,
     #[error("an aggregate has more than {ELEMENT_LIMIT} elements")]
     Elements,
-    #[error("a pattern's name is longer than {NAME_LIMIT} bytes")]
+    #[error("the name of a subscription is longer than {NAME_LIMIT} bytes")]
     Name,
     #[error("an answer of type `{}` to a command that has no such answer", *.0 as char)]
     UnexpectedReply(u8),
@@ -131,7 +131,7 @@ impl Scanner {
                 self.skip = None;
             }
             // A header that is cut off stays in the buffer; it is scanned again with every read, but it is short.
-            self.needed = if end == start { buffer.len() - start + 1 } else { 1 };
+            self.needed = if end == start && !done { buffer.len() - start + 1 } else { 1 };
             return Ok((end > start || done).then_some((Scanned::Skipped, end)));
         }
         match self.value(buffer, start) {
@@ -200,6 +200,10 @@ impl Scanner {
             return Ok(self.skipped(start));
         }
         let (length, at) = length(buffer, at + 1)?;
+        // No name that was asked for is so long.
+        if length > NAME_LIMIT {
+            return Err(ProtocolError::Name.into());
+        }
         let (name, at) = blob(buffer, at, length)?;
         match byte(buffer, at)? {
             b':' => line(buffer, at + 1).map(|(_, end)| (Scanned::Confirmation { verb, kind, name }, end)),

@@ -1,3 +1,5 @@
+mod fuzz;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -135,6 +137,7 @@ fn refuses_what_no_server_sends() {
         (b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1\r\nabc", ProtocolError::Terminator),
         (b">4\r\n$8\r\npmessage\r\n$65537\r\n", ProtocolError::Name),
         (b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n+1\r\n", ProtocolError::Length),
+        (b">3\r\n$9\r\nsubscribe\r\n$65537\r\n", ProtocolError::Name),
         (b">2\r\n$5\r\nother\r\n$-2\r\n", ProtocolError::Length),
         (b">2\r\n$5\r\nother\r\n*2000000\r\n", ProtocolError::Elements),
         (b"|2000000\r\n", ProtocolError::Elements),
@@ -174,6 +177,11 @@ fn a_large_payload_is_not_scanned_with_every_read() {
     let header = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$1000000\r\n";
     assert_eq!(scanner.next(header, 0), Ok(None));
     assert_eq!(scanner.needed(), header.len() + 1_000_002);
+}
+
+#[test]
+fn empty_attributes_delay_nothing() {
+    assert_eq!(one(b"|0\r\n+PONG\r\n"), Ok(vec![Seen::Reply(b"PONG".to_vec())]));
 }
 
 #[test]

@@ -2,10 +2,9 @@ use serde::{Deserialize, Serialize};
 use tidings::Message;
 
 #[derive(Message, Serialize, Deserialize)]
-#[channel("orders:<id>")]
-struct OrderPlaced<'a> {
-    id: u64,
-    note: &'a str,
+#[channel("orders:<customer>")]
+struct OrderView<'a> {
+    customer: &'a str,
 }
 
 fn main() {}
