@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Event, Message, PublishError, Subscription};
+use tidings::{Bus, Event, GapCause, Message, PublishError, Subscription};
 use tidings_tests::{Recorder, eventually};
 use tokio::task::JoinSet;
 
@@ -56,7 +56,7 @@ enum Published {
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
     Entry { publisher: u64, n: u64, genuine: bool },
-    Gap(Duration),
+    Gap { lasted: Duration, timeout: bool },
     Lagged(u64),
     Invalid,
 }
@@ -76,6 +76,8 @@ pub(crate) struct Verdict {
     /// Not what was published, or not in its order.
     pub(crate) wrong: u64,
     pub(crate) gaps: Vec<Duration>,
+    /// How many of the gaps are because the server was silent.
+    pub(crate) timeouts: usize,
 }
 
 /// Publishers that number their messages, and consumers that write down what they see.
@@ -158,7 +160,7 @@ impl Ledger {
 }
 
 fn gaps_in(journal: &[Seen]) -> usize {
-    journal.iter().filter(|seen| matches!(seen, Seen::Gap(_))).count()
+    journal.iter().filter(|seen| matches!(seen, Seen::Gap { .. })).count()
 }
 
 async fn publish(
@@ -199,7 +201,10 @@ async fn write_down(mut subscription: Subscription<Entry>, journal: Recorder<See
                 let (publisher, n, genuine) = (entry.publisher, entry.n, entry.is_genuine());
                 journal.record(Seen::Entry { publisher, n, genuine });
             }
-            Some(Event::Gap(gap)) => journal.record(Seen::Gap(gap.lasted)),
+            Some(Event::Gap(gap)) => {
+                let timeout = gap.cause == GapCause::Timeout;
+                journal.record(Seen::Gap { lasted: gap.lasted, timeout });
+            }
             Some(Event::Lagged(count)) => journal.record(Seen::Lagged(count)),
             Some(Event::Invalid(_)) => journal.record(Seen::Invalid),
             Some(_) => {}
@@ -227,7 +232,10 @@ fn judge(journal: &[Seen], results: &HashMap<u64, Vec<Published>>, only: Option<
     let mut verdict = Verdict::default();
     for seen in journal {
         match *seen {
-            Seen::Gap(lasted) => verdict.gaps.push(lasted),
+            Seen::Gap { lasted, timeout } => {
+                verdict.gaps.push(lasted);
+                verdict.timeouts += usize::from(timeout);
+            }
             Seen::Lagged(count) => verdict.lagged += count,
             Seen::Invalid => verdict.lagged += 1,
             Seen::Entry { publisher, n, genuine } => {
@@ -290,7 +298,7 @@ mod tests {
     #[test]
     fn the_checker_finds_what_is_wrong() {
         use Published::{Certain, Failed, Unknown};
-        let gap = || Seen::Gap(Duration::ZERO);
+        let gap = || Seen::Gap { lasted: Duration::ZERO, timeout: false };
         assert_eq!(verdict(&[entry(0), entry(1)], &[Certain, Certain]), (0, 0, 0, 0));
         assert_eq!(verdict(&[entry(0), entry(2)], &[Certain, Unknown, Certain]), (0, 0, 0, 0));
         assert_eq!(verdict(&[entry(0), entry(2)], &[Certain, Certain, Certain]), (1, 0, 0, 0));

@@ -4,6 +4,7 @@
 //! |--|--|
 //! | `ledger` | numbers what is published, writes down what arrives, and computes what is lost, double, unreported or wrong |
 //! | `proxy` | a TCP proxy in this process that delays, cuts, resets, truncates, garbles and goes silent |
+//! | `child` | this program once more, in a process of its own |
 //! | `seed` | the random numbers of a run, printed, and set by `TIDINGS_SEED` |
 //! | `report` | one line for each scenario, which the long form adds up |
 //!
@@ -13,6 +14,7 @@
 
 mod access;
 mod buffers;
+mod child;
 mod ledger;
 mod names;
 mod outages;

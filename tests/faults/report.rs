@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use tidings_tests::World;
+
 use crate::{ledger::Verdict, seed::seed};
 
 /// What a scenario has come to.
 pub(crate) struct Report {
-    scenario: &'static str,
+    scenario: String,
     fault: &'static str,
     faults: usize,
     verdict: Verdict,
@@ -14,8 +16,13 @@ pub(crate) struct Report {
 }
 
 impl Report {
-    pub(crate) fn new(scenario: &'static str, fault: &'static str, faults: usize) -> Self {
-        Self { scenario, fault, faults, verdict: Verdict::default(), recoveries: Vec::new() }
+    pub(crate) fn new(scenario: impl Into<String>, fault: &'static str, faults: usize) -> Self {
+        Self { scenario: scenario.into(), fault, faults, verdict: Verdict::default(), recoveries: Vec::new() }
+    }
+
+    /// A scenario that runs on both transports.
+    pub(crate) fn on(world: &World, scenario: &str, fault: &'static str, faults: usize) -> Self {
+        Self::new(format!("{scenario}/{}", world.transport()), fault, faults)
     }
 
     /// Adds a journal's verdict, and the lengths of its gaps.
@@ -46,13 +53,16 @@ impl Report {
         self.recoveries.push(after);
     }
 
+    /// What 99 of 100 recoveries took at most.
+    pub(crate) fn p99(&self) -> Duration {
+        let mut recoveries = self.recoveries.clone();
+        recoveries.sort_unstable();
+        percentile(&recoveries, 99)
+    }
+
     /// Prints the line, and panics if anything was lost in silence, came twice, or was wrong.
     pub(crate) fn close(mut self) {
         self.recoveries.sort_unstable();
-        let percentile = |percent: usize| match self.recoveries.len() {
-            0 => Duration::ZERO,
-            count => self.recoveries[(count - 1) * percent / 100],
-        };
         let Verdict { published, received, missed_in_gaps, lagged, unreported, duplicates, wrong, .. } = &self.verdict;
         println!(
             "report {} seed={} {}={} published={published} received={received} missed_in_gaps={missed_in_gaps} lagged={lagged} \
@@ -61,9 +71,16 @@ impl Report {
             seed(),
             self.fault,
             self.faults,
-            percentile(50).as_secs_f64() * 1_000.0,
-            percentile(99).as_secs_f64() * 1_000.0,
+            percentile(&self.recoveries, 50).as_secs_f64() * 1_000.0,
+            percentile(&self.recoveries, 99).as_secs_f64() * 1_000.0,
         );
         assert_eq!((*unreported, *duplicates, *wrong), (0, 0, 0), "seed {}", seed());
+    }
+}
+
+fn percentile(sorted: &[Duration], percent: usize) -> Duration {
+    match sorted.len() {
+        0 => Duration::ZERO,
+        count => sorted[(count - 1) * percent / 100],
     }
 }

@@ -1,21 +1,26 @@
 //! T20: every request ends exactly once, with its own answer or an error, whatever happens to the connections.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Message, NoError, RequestError, router};
-use tidings_tests::{RedisServer, eventually};
+use tidings::{
+    Bus, Delivery, Message, NoError, RequestError,
+    codec::{Codec, DecodeError, Expected, Inbound, Json, Outbound},
+    router,
+};
+use tidings_tests::{eventually, on_both};
 use tokio::task::JoinSet;
 
 use crate::{
     ledger::SOON,
-    outages::{bus, bus_with},
+    outages::SLACK,
     report::Report,
     seed::{Random, sized},
 };
@@ -27,30 +32,62 @@ struct Double {
     n: u64,
 }
 
+/// How long a request waits.
+const PATIENCE: Duration = Duration::from_millis(300);
+/// When an answer comes that is too late.
+const LATE: Duration = Duration::from_millis(400);
 /// How long an asker rests after a failure.
-const FAILED: Duration = Duration::from_millis(20);
+const FAILED: Duration = Duration::from_millis(10);
+/// Every so many answers one is late.
+const PUNCTUAL: u64 = 400;
 
-struct Doubling;
+/// Answers. Two of them answer everything twice.
+struct Doubling {
+    /// Correlation ids, and when they were seen.
+    seen: Arc<Mutex<VecDeque<(Instant, String)>>>,
+}
 
 #[router]
 impl Doubling {
-    /// Every fiftieth answer comes too late. Each question has its own channel, as one channel is handled in order.
+    /// Each question has its own channel, as one channel is handled in order.
     #[handler(concurrency = 256)]
-    async fn double(&self, double: Double) -> Result<u64, NoError> {
-        if double.n.is_multiple_of(50) {
-            tokio::time::sleep(Duration::from_millis(600)).await;
+    async fn double(&self, double: Double, delivery: &Delivery) -> Result<u64, NoError> {
+        if let Some(id) = correlation_id(delivery.payload()) {
+            let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+            seen.push_back((Instant::now(), id));
+            seen.truncate(10_000);
+        }
+        if double.n.is_multiple_of(PUNCTUAL) {
+            tokio::time::sleep(LATE).await;
         }
         Ok(double.n * 2)
     }
+}
+
+fn correlation_id(payload: &[u8]) -> Option<String> {
+    let envelope: serde_json::Value = serde_json::from_slice(payload).ok()?;
+    Some(envelope.get("correlation_id")?.as_str()?.to_owned())
 }
 
 /// How the requests of a scenario ended.
 #[derive(Default)]
 struct Ends {
     next: AtomicU64,
-    answered: AtomicU64,
-    failed: AtomicU64,
+    by_kind: Mutex<BTreeMap<&'static str, u64>>,
     wrong: AtomicU64,
+    longest: Mutex<Duration>,
+}
+
+impl Ends {
+    fn count(&self, kind: &'static str, took: Duration) {
+        *self.by_kind.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+        let mut longest = self.longest.lock().unwrap_or_else(PoisonError::into_inner);
+        *longest = took.max(*longest);
+    }
+
+    fn kinds(&self) -> BTreeMap<&'static str, u64> {
+        self.by_kind.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
 }
 
 async fn ask(bus: Bus, count: u64, ends: Arc<Ends>) {
@@ -59,77 +96,162 @@ async fn ask(bus: Bus, count: u64, ends: Arc<Ends>) {
         if n >= count {
             return;
         }
-        let end = match (Double { n }).request(&bus).timeout(Duration::from_millis(400)).await {
-            Ok(answer) if answer == 2 * n => &ends.answered,
-            Ok(_) | Err(RequestError::InvalidAnswer { .. }) => &ends.wrong,
-            Err(_) => {
-                // What fails at once would otherwise use up all questions before the connections are back.
-                tokio::time::sleep(FAILED).await;
-                &ends.failed
+        let start = Instant::now();
+        let kind = match (Double { n }).request(&bus).timeout(PATIENCE).await {
+            Ok(answer) if answer == 2 * n => "answered",
+            Ok(_) | Err(RequestError::InvalidAnswer { .. } | RequestError::Failed { .. }) => {
+                ends.wrong.fetch_add(1, Ordering::Relaxed);
+                "wrong"
             }
+            Err(RequestError::TimedOut { .. }) => "timed_out",
+            Err(RequestError::ConnectionLost { .. }) => "lost",
+            Err(RequestError::NobodyListens { .. }) => "nobody",
+            Err(_) => "unsent",
         };
-        end.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_request_ends_once_while_connections_are_killed() {
-    let server = RedisServer::start().await;
-    let (asking, answering) = (bus(server.url()).await, bus(server.url()).await);
-    let service = answering.serve(Doubling).await.unwrap();
-    let mut random = Random::of("T20");
-    let (count, kills) = sized((5_000, 10), (100_000, 50));
-    let (ends, mut askers) = (Arc::new(Ends::default()), JoinSet::new());
-    for _ in 0..64 {
-        askers.spawn(ask(asking.clone(), count, Arc::clone(&ends)));
-    }
-    for kill in 0..kills {
-        random.pause(50..200).await;
-        if kill % 2 == 0 {
-            server.kill_subscribers().await;
-        } else {
-            let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+        ends.count(kind, start.elapsed());
+        if kind != "answered" {
+            // What fails at once would otherwise use up all questions before the connections are back.
+            tokio::time::sleep(FAILED).await;
         }
     }
-    let ended = async { while askers.join_next().await.transpose().unwrap().is_some() {} };
-    tokio::time::timeout(2 * SOON, ended).await.unwrap();
-    let [answered, failed, wrong] = [&ends.answered, &ends.failed, &ends.wrong].map(|end| end.load(Ordering::Relaxed));
-    assert_eq!(wrong, 0);
-    assert_eq!(answered + failed, count);
-    assert!(answered > count / 2, "only {answered} of {count} answered");
-    assert_eq!(asking.stats().pending_requests, 0);
-    // The connections are whole again, and late answers reached nobody.
-    eventually(SOON, async || Double { n: 1 }.request(&asking).await.is_ok_and(|answer| answer == 2)).await;
-    service.shutdown().await.unwrap();
-    Report::new("T20", "kills", kills).messages(count, answered).close();
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn requests_that_time_out_or_are_dropped_or_find_nobody_leave_nothing() {
-    let server = RedisServer::start().await;
-    let bus = bus_with(server.url(), |builder| builder).await;
-    let mut random = Random::of("T20-drops");
-    let error = Double { n: 1 }.request(&bus).await.unwrap_err();
-    assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
-    // A subscription that answers nothing.
-    let _silent = bus.subscribe(Double::any()).await.unwrap();
-    let count = sized(2_000, 100_000);
-    let mut asking = JoinSet::new();
-    for n in 0..count {
-        let (bus, patience) = (bus.clone(), Duration::from_micros(random.within(1..20_000)));
-        let question = Double { n };
-        asking.spawn(async move {
-            if n.is_multiple_of(2) {
-                let error = question.request(&bus).timeout(patience).await.unwrap_err();
-                assert!(matches!(error, RequestError::TimedOut { .. } | RequestError::Publish(_)), "{error}");
-            } else {
-                let _ = tokio::time::timeout(patience, question.request(&bus).into_future()).await;
+/// Bytes as they are, onto somebody's channel for answers.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("tidings:replies:<inbox: String>")]
+#[message(codec = Raw)]
+struct Forged(String);
+
+struct Raw;
+
+impl Codec for Raw {
+    fn encode<T: Serialize>(_: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        let text = serde_json::to_value(message).map_err(|error| error.to_string())?;
+        payload.extend_from_slice(text.as_str().unwrap_or_default().as_bytes());
+        Ok(())
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        Json::decode(expected, payload)
+    }
+
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        Json::metadata(expected, payload)
+    }
+}
+
+/// Sends what was never asked for: answers to finished requests, with wrong numbers, answers to requests that never were, and rubbish.
+async fn forge(bus: Bus, asking: Bus, seen: Arc<Mutex<VecDeque<(Instant, String)>>>, forged: Arc<AtomicU64>) {
+    let mut random = Random::of("T20-forged");
+    let answer = |id: &str| {
+        format!(
+            r#"{{"id":"x","type":"reply","timestamp":1,"version":1,"correlation_id":"{id}","data":{{"ok":18446744073709551615}}}}"#
+        )
+    };
+    loop {
+        random.pause(0..3).await;
+        let Some(channel) = asking.stats().reply_channel else { continue };
+        let inbox = channel.rsplit(':').next().unwrap_or_default();
+        let finished = || {
+            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_over = seen.front().is_some_and(|(at, _)| at.elapsed() > PATIENCE + SLACK);
+            is_over.then(|| seen.pop_front()).flatten()
+        };
+        let bytes = match random.within(0..6) {
+            0 => answer(&format!("{:016x}", random.next())),
+            1 => answer("0000000000000000")[..random.within(1..100) as usize].to_owned(),
+            2 => answer("+00000000000000f"),
+            3 => "null".to_owned(),
+            _ => match finished() {
+                Some((_, id)) => answer(&id),
+                None => answer(&format!("{:x}", random.next())),
+            },
+        };
+        if Forged(bytes).publish_to(Forged::channel(inbox), &bus).await.is_ok() {
+            forged.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+on_both! {
+    /// 64 requests in flight. Connections are killed, answers come late, twice and from forgers, and for some time nobody answers.
+    async fn each_request_ends_once_whatever_comes_in_between(world: World) {
+        let (asking, answering, doubling, forging) =
+            (world.bus().await, world.bus().await, world.bus().await, world.bus().await);
+        let seen: Arc<Mutex<VecDeque<_>>> = Arc::default();
+        let router = || Doubling { seen: Arc::clone(&seen) };
+        let mut service = answering.serve(router()).await.unwrap();
+        let mut random = Random::of("T20");
+        let (count, kills) = sized((100_000, 50), (1_000_000, 500));
+        let (ends, mut askers) = (Arc::new(Ends::default()), JoinSet::new());
+        for _ in 0..64 {
+            askers.spawn(ask(asking.clone(), count, Arc::clone(&ends)));
+        }
+        let (forged, mut forgers) = (Arc::new(AtomicU64::new(0)), JoinSet::new());
+        forgers.spawn(forge(forging, asking.clone(), Arc::clone(&seen), Arc::clone(&forged)));
+        let mut twice = None;
+        for kill in 1..=kills {
+            random.pause(50..250).await;
+            if kill % 10 == 0 {
+                // For a moment nobody answers, and then for a while two do.
+                service.shutdown().await.unwrap();
+                random.pause(10..40).await;
+                service = answering.serve(router()).await.unwrap();
+                twice = if kill % 20 == 0 { Some(doubling.serve(router()).await.unwrap()) } else { None };
             }
-        });
+            world.disconnect_everything().await;
+            let live = async || asking.stats().pending_requests <= 64;
+            eventually(SOON, live).await;
+        }
+        let ended = async { while askers.join_next().await.transpose().unwrap().is_some() {} };
+        tokio::time::timeout(20 * SOON, ended).await.unwrap();
+        let kinds = ends.kinds();
+        assert_eq!(ends.wrong.load(Ordering::Relaxed), 0, "{kinds:?}");
+        assert_eq!(kinds.values().sum::<u64>(), count, "{kinds:?}");
+        let answered = kinds["answered"];
+        assert!(answered > count / 2 && kinds.contains_key("nobody") && kinds.contains_key("timed_out"), "{kinds:?}");
+        let longest = *ends.longest.lock().unwrap();
+        assert!(longest < PATIENCE + SLACK, "a request took {longest:?}");
+        let stats = asking.stats();
+        assert_eq!(stats.pending_requests, 0);
+        let forged = forged.load(Ordering::Relaxed);
+        assert!(forged > 100 && stats.unexpected_answers > 100, "{forged} forged, {} unexpected", stats.unexpected_answers);
+        println!("T20/{}: {kinds:?}, {forged} forged, {} unexpected, longest {longest:?}", world.transport(), stats.unexpected_answers);
+        // The connections are whole again, and late answers reached nobody.
+        eventually(SOON, async || Double { n: 1 }.request(&asking).await.is_ok_and(|answer| answer == 2)).await;
+        drop(twice);
+        service.shutdown().await.unwrap();
+        Report::on(&world, "T20", "kills", kills).messages(count, answered).close();
     }
-    while let Some(result) = asking.join_next().await {
-        result.unwrap();
+
+    async fn requests_that_time_out_or_are_dropped_or_find_nobody_leave_nothing(world: World) {
+        let bus = world.bus().await;
+        let mut random = Random::of("T20-drops");
+        let error = Double { n: 1 }.request(&bus).await.unwrap_err();
+        assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
+        // A subscription that answers nothing.
+        let _silent = bus.subscribe(Double::any()).await.unwrap();
+        let count = sized(2_000, 100_000);
+        let mut asking = JoinSet::new();
+        for n in 0..count {
+            let (bus, patience) = (bus.clone(), Duration::from_micros(random.within(1..20_000)));
+            let question = Double { n };
+            asking.spawn(async move {
+                if n.is_multiple_of(2) {
+                    let error = question.request(&bus).timeout(patience).await.unwrap_err();
+                    assert!(matches!(error, RequestError::TimedOut { .. } | RequestError::Publish(_)), "{error}");
+                } else {
+                    let _ = tokio::time::timeout(patience, question.request(&bus).into_future()).await;
+                }
+            });
+        }
+        while let Some(result) = asking.join_next().await {
+            result.unwrap();
+        }
+        assert_eq!(bus.stats().pending_requests, 0);
+        Report::on(&world, "T20-drops", "cancellations", usize::try_from(count).unwrap()).messages(count, 0).close();
     }
-    assert_eq!(bus.stats().pending_requests, 0);
-    Report::new("T20-drops", "cancellations", usize::try_from(count).unwrap()).messages(count, 0).close();
 }
