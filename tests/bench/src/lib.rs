@@ -8,14 +8,17 @@
 mod dispatch;
 mod latency;
 pub mod measure;
+mod memory;
 mod order;
+mod peers;
 mod publish;
 mod request;
 mod routes;
-mod ruststream;
 mod server;
 mod subscribe;
+mod subscriptions;
 mod table;
+mod work;
 
 use order::Form;
 
@@ -40,8 +43,12 @@ fn child(work: &str, program: &str, url: &str, messages: &str, form: &str) {
         let task = tokio::spawn(async move {
             match work.as_str() {
                 "subscribe" => subscribe::run(&program, &url, messages, form).await,
+                "routes" => routes::run(&program, &url, messages).await,
+                "subscriptions" => subscriptions::run(&program, &url, messages).await,
+                "memory" => memory::run(&program, &url, messages).await,
                 "publish" => publish::run(&program, &url, messages, form, 1).await,
                 "publish64" => publish::run(&program, &url, messages, form, 64).await,
+                "batches" => publish::run_in_batches(&program, &url, messages, form).await,
                 "request" => request::run(&program, &url, messages, 1).await,
                 "request64" => request::run(&program, &url, messages, 64).await,
                 "latency" => latency::run(&program, &url, messages).await,

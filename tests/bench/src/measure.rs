@@ -3,7 +3,7 @@
 use std::{
     sync::{
         OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -17,6 +17,8 @@ use tokio::sync::Notify;
 
 /// Counted by the allocator of the program `counting`; elsewhere it stays 0.
 pub static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+/// What is allocated and not freed, as the program `counting` sees it.
+pub static LIVE_BYTES: AtomicI64 = AtomicI64::new(0);
 
 /// What one run of one program came to.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -30,6 +32,8 @@ pub struct Report {
     pub peak_kib: u64,
     pub growth_kib: u64,
     pub allocations: u64,
+    /// Growth of what is allocated and not freed, where that is measured.
+    pub live_bytes: i64,
     /// Median, where single messages are timed.
     pub median_micros: f64,
     /// The 99th percentile, where single messages are timed.
@@ -49,7 +53,7 @@ impl Begun {
         Self {
             at: Instant::now(),
             cpu: cpu_seconds(),
-            resident_kib: memory("VmRSS:"),
+            resident_kib: resident_kib(),
             allocations: ALLOCATIONS.load(Ordering::Relaxed),
         }
     }
@@ -71,6 +75,10 @@ impl Begun {
 fn cpu_seconds() -> f64 {
     let usage = getrusage(UsageWho::RUSAGE_SELF).expect("Linux tells a process its own usage");
     (usage.user_time().num_microseconds() + usage.system_time().num_microseconds()) as f64 / 1e6
+}
+
+pub fn resident_kib() -> u64 {
+    memory("VmRSS:")
 }
 
 fn memory(field: &str) -> u64 {

@@ -10,7 +10,8 @@ pub const CHANNELS: u64 = 100;
 /// Ids have three digits, so that all payloads are of one length.
 const FIRST: u64 = 100;
 
-#[derive(Clone, Debug, Message, Serialize, Deserialize, ruststream::Outgoing)]
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
+#[cfg_attr(feature = "peers", derive(ruststream::Outgoing))]
 #[channel("orders:<id>")]
 pub struct Order {
     pub id: u64,

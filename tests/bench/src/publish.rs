@@ -2,13 +2,7 @@
 
 use std::{future::Future, sync::Arc};
 
-use fred::{
-    clients::Client as FredClient,
-    interfaces::{ClientLike, PubsubInterface},
-    types::{Builder, config::Config},
-};
 use redis::AsyncCommands;
-use rustis::commands::PubSubCommands;
 use tidings::{Bus, Format};
 
 use crate::{
@@ -43,38 +37,46 @@ pub async fn run(program: &str, url: &str, messages: u64, form: Form, tasks: u64
             })
             .await
         }
-        "fred" => {
-            let builder = Builder::from_config(Config::from_url(url).expect("an address"));
-            let client: FredClient = builder.build().expect("a client");
-            client.init().await.expect("a connection");
-            spread(messages, tasks, move |number| {
-                let client = client.clone();
-                async move {
-                    let order = Order::new(number);
-                    let payload = form.encode(&order, number);
-                    let _: u64 = client.publish(channel(&order), payload).await.expect("published");
-                }
-            })
-            .await
-        }
-        "rustis" => {
-            let client = rustis::client::Client::connect(url).await.expect("a connection");
-            spread(messages, tasks, move |number| {
-                let client = client.clone();
-                async move {
-                    let order = Order::new(number);
-                    let payload = form.encode(&order, number);
-                    client.publish(channel(&order), payload).await.expect("published");
-                }
-            })
-            .await
-        }
-        "ruststream" => crate::ruststream::publish(url, messages, tasks).await,
-        other => panic!("no such program: {other}"),
+        other => crate::peers::publish(other, url, messages, form, tasks).await,
     }
 }
 
-fn channel(order: &Order) -> String {
+/// Publishes `messages`, [`BATCH`] in each round trip.
+pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form) -> Report {
+    match program {
+        "tidings" => {
+            let format = if form == Form::Plain { Format::Plain } else { Format::Envelope };
+            let bus = Bus::builder(url).format(format).connect().await.expect("a connection");
+            let begun = Begun::now();
+            for numbers in batches(messages) {
+                let mut batch = bus.batch();
+                for number in numbers {
+                    batch = batch.push(&Order::new(number));
+                }
+                assert!(batch.await.iter().all(Result::is_ok));
+            }
+            begun.report(messages)
+        }
+        "redis" => {
+            let client = redis::Client::open(url).expect("an address");
+            let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+            let begun = Begun::now();
+            for numbers in batches(messages) {
+                let mut pipe = redis::pipe();
+                for number in numbers {
+                    let order = Order::new(number);
+                    let payload = form.encode(&order, number);
+                    pipe.publish(channel(&order), payload);
+                }
+                let _: Vec<u64> = pipe.query_async(&mut connection).await.expect("published");
+            }
+            begun.report(messages)
+        }
+        other => crate::peers::publish_in_batches(other, url, messages, form).await,
+    }
+}
+
+pub fn channel(order: &Order) -> String {
     format!("orders:{}", order.id)
 }
 
@@ -97,4 +99,12 @@ pub async fn spread<F: Future<Output = ()> + Send>(
     }
     set.join_all().await;
     begun.report(messages)
+}
+
+/// How many messages share a round trip.
+const BATCH: u64 = 1_000;
+
+/// The numbers of the messages of each batch.
+pub fn batches(messages: u64) -> impl Iterator<Item = std::ops::Range<u64>> + Send {
+    (0..messages).step_by(BATCH as usize).map(move |first| first..messages.min(first + BATCH))
 }

@@ -23,20 +23,20 @@ use crate::{
 #[derive(Message, Serialize, Deserialize)]
 #[channel("quotes:<id>")]
 #[reply(Quote)]
-struct Ask {
+pub struct Ask {
     id: u64,
     customer: String,
     text: String,
 }
 
 #[derive(Serialize, Deserialize)]
-struct Quote {
+pub struct Quote {
     id: u64,
     cents: u64,
 }
 
 impl Ask {
-    fn new(number: u64) -> Self {
+    pub fn new(number: u64) -> Self {
         Self { id: 100 + number % 100, customer: "Ada Lovelace".to_owned(), text: "x".repeat(130) }
     }
 }
@@ -144,7 +144,7 @@ async fn serve(url: &str) -> tokio::task::JoinHandle<()> {
     })
 }
 
-struct Client {
+pub struct Client {
     connection: MultiplexedConnection,
     waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Quote>>>>,
     next: AtomicU64,
@@ -154,7 +154,7 @@ struct Client {
 const INBOX: &str = "replies:0123456789abcdef";
 
 impl Client {
-    async fn connect(url: &str) -> Self {
+    pub async fn connect(url: &str) -> Self {
         let client = redis::Client::open(url).expect("an address");
         let mut pubsub = client.get_async_pubsub().await.expect("a connection");
         pubsub.subscribe(INBOX).await.expect("a subscription");
@@ -174,7 +174,16 @@ impl Client {
         Self { connection, waiting, next: AtomicU64::new(0), task }
     }
 
+    /// How many requests wait for their answer.
+    pub fn pending(&self) -> usize {
+        self.waiting.lock().expect("nobody panics").len()
+    }
+
     async fn request(&self, ask: &Ask) -> Quote {
+        self.request_within(ask, Duration::from_secs(5)).await
+    }
+
+    pub async fn request_within(&self, ask: &Ask, limit: Duration) -> Quote {
         let correlation_id = format!("{:016x}", self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().expect("nobody panics").insert(correlation_id.clone(), sender);
@@ -185,7 +194,7 @@ impl Client {
             let _: u64 = connection.publish(format!("quotes:{}", ask.id), payload).await.expect("published");
             receiver.await.expect("an answer")
         };
-        tokio::time::timeout(Duration::from_secs(5), exchange).await.expect("in time")
+        tokio::time::timeout(limit, exchange).await.expect("in time")
     }
 }
 

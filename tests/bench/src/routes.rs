@@ -34,7 +34,9 @@ const fn route(template: Template) -> Route {
 include!(concat!(env!("OUT_DIR"), "/routes.rs"));
 
 pub struct Ten;
+pub struct Hundred;
 pub struct Thousand;
+pub struct TenThousand;
 
 macro_rules! router {
     ($router:ident, $routes:ident) => {
@@ -55,13 +57,19 @@ macro_rules! router {
 }
 
 router!(Ten, TEN);
+router!(Hundred, HUNDRED);
 router!(Thousand, THOUSAND);
+router!(TenThousand, TEN_THOUSAND);
 
-pub async fn run(program: &str, url: &str) -> Report {
+/// The program is the number of routes.
+pub async fn run(program: &str, url: &str, messages: u64) -> Report {
+    TAKEN.expect(messages);
     let bus = Bus::connect(url).await.expect("a connection");
     let service = match program {
-        "routes-10" => bus.serve(Ten).await,
-        "routes-1000" => bus.serve(Thousand).await,
+        "10" => bus.serve(Ten).await,
+        "100" => bus.serve(Hundred).await,
+        "1000" => bus.serve(Thousand).await,
+        "10000" => bus.serve(TenThousand).await,
         other => panic!("no such program: {other}"),
     };
     let service = service.expect("a service");

@@ -8,6 +8,32 @@ use std::{
 
 use crate::order::{CHANNELS, Form, Order};
 
+/// The names under which a burst is published.
+#[derive(Clone, Copy)]
+pub enum Burst {
+    Orders,
+    /// The first segments of so many routes.
+    Prefixes(u64),
+    PrefixesOfProgram,
+    /// So many names.
+    Names(u64),
+    NamesOfProgram,
+}
+
+impl Burst {
+    /// The names that suit the program: what is before the number, what comes after it, and how many numbers there are.
+    pub fn names(self, program: &str) -> (&'static str, &'static str, u64) {
+        let size = || program.rsplit('-').next().and_then(|size| size.parse().ok()).expect("a program with a size");
+        match self {
+            Self::Orders => ("", "orders:", 1),
+            Self::Prefixes(count) => ("m", ":", count),
+            Self::PrefixesOfProgram => ("m", ":", size()),
+            Self::Names(count) => ("names:", "", count),
+            Self::NamesOfProgram => ("names:", "", size()),
+        }
+    }
+}
+
 pub struct Server {
     child: Child,
     pub url: String,
@@ -36,17 +62,18 @@ impl Server {
     }
 
     /// Lets the server publish by itself and at once, so that no publisher's time is in the way.
-    pub fn burst(&self, messages: u64, form: Form, prefixes: u64) {
+    pub fn burst(&self, messages: u64, form: Form, (before, after, count): (&str, &str, u64)) {
         let mut command = redis::cmd("EVAL");
         command.arg(
-            "local n, p = tonumber(ARGV[1]), tonumber(ARGV[2]) \
+            "local n, before, after, count = tonumber(ARGV[1]), ARGV[2], ARGV[3], tonumber(ARGV[4]) \
              for i = 0, n - 1 do \
-               local name = 'orders:' \
-               if p > 0 then name = 'm' .. (i % p) .. ':' end \
-               redis.call('PUBLISH', name .. (100 + i % 100), ARGV[3 + i % 100]) \
+               local name = after \
+               if before ~= '' then name = before .. (i % count) .. after end \
+               if after ~= '' then name = name .. (100 + i % 100) end \
+               redis.call('PUBLISH', name, ARGV[5 + i % 100]) \
              end",
         );
-        command.arg(0).arg(messages).arg(prefixes);
+        command.arg(0).arg(messages).arg(before).arg(after).arg(count);
         for number in 0..CHANNELS {
             command.arg(form.encode(&Order::new(number), number));
         }

@@ -7,144 +7,19 @@ use std::{
 
 use crate::{
     measure::Report,
-    order::{Form, Order},
+    memory,
+    order::Order,
+    peers,
     server::Server,
+    work::{self, Work, name},
 };
-
-/// One kind of work, and who does it. The first program is the measure of the others.
-struct Work {
-    title: &'static str,
-    child: &'static str,
-    form: Form,
-    messages: u64,
-    programs: &'static [&'static str],
-    /// How many prefixes the server's burst goes to; 0 is `orders:`.
-    prefixes: u64,
-    columns: &'static [Column],
-}
-
-#[derive(Clone, Copy)]
-enum Column {
-    Rate,
-    Cpu,
-    Median,
-    Tail,
-    Lost,
-    Growth,
-    Peak,
-}
-
-const ALL: &[&str] = &["redis", "tidings", "fred", "rustis", "ruststream"];
-const BOTH: &[&str] = &["redis", "tidings"];
-const DRAINED: &[Column] = &[Column::Cpu, Column::Rate, Column::Lost, Column::Growth, Column::Peak];
-const SENT: &[Column] = &[Column::Rate, Column::Cpu, Column::Peak];
-
-const WORKS: &[Work] = &[
-    Work {
-        title: "W1 subscribe, plain messages",
-        child: "subscribe",
-        form: Form::Plain,
-        messages: 300_000,
-        programs: ALL,
-        prefixes: 0,
-        columns: DRAINED,
-    },
-    Work {
-        title: "W1 subscribe, in the envelope",
-        child: "subscribe",
-        form: Form::Envelope,
-        messages: 300_000,
-        programs: &["redis", "tidings", "fred", "rustis"],
-        prefixes: 0,
-        columns: DRAINED,
-    },
-    Work {
-        title: "W1 burst, default settings, plain messages",
-        child: "subscribe",
-        form: Form::Plain,
-        messages: 300_000,
-        programs: &["redis", "tidings", "fred-default", "rustis", "ruststream-default"],
-        prefixes: 0,
-        columns: &[Column::Lost, Column::Growth],
-    },
-    Work {
-        title: "W1 with 1,000 routes beside 10",
-        child: "subscribe",
-        form: Form::Plain,
-        messages: 100_000,
-        programs: &["routes-10", "routes-1000"],
-        prefixes: 10,
-        columns: &[Column::Cpu, Column::Rate, Column::Lost, Column::Peak],
-    },
-    Work {
-        title: "W2 publish one at a time, plain messages",
-        child: "publish",
-        form: Form::Plain,
-        messages: 20_000,
-        programs: ALL,
-        prefixes: 0,
-        columns: SENT,
-    },
-    Work {
-        title: "W2 publish one at a time, in the envelope",
-        child: "publish",
-        form: Form::Envelope,
-        messages: 20_000,
-        programs: BOTH,
-        prefixes: 0,
-        columns: SENT,
-    },
-    Work {
-        title: "W2 publish 64 at once, plain messages",
-        child: "publish64",
-        form: Form::Plain,
-        messages: 200_000,
-        programs: ALL,
-        prefixes: 0,
-        columns: SENT,
-    },
-    Work {
-        title: "W2 publish 64 at once, in the envelope",
-        child: "publish64",
-        form: Form::Envelope,
-        messages: 200_000,
-        programs: BOTH,
-        prefixes: 0,
-        columns: SENT,
-    },
-    Work {
-        title: "W3 request and reply, one at a time",
-        child: "request",
-        form: Form::Envelope,
-        messages: 5_000,
-        programs: BOTH,
-        prefixes: 0,
-        columns: &[Column::Median, Column::Tail, Column::Rate, Column::Cpu],
-    },
-    Work {
-        title: "W3 request and reply, 64 at once",
-        child: "request64",
-        form: Form::Envelope,
-        messages: 100_000,
-        programs: BOTH,
-        prefixes: 0,
-        columns: &[Column::Rate, Column::Cpu, Column::Peak],
-    },
-    Work {
-        title: "W4 latency at 1,000 messages a second",
-        child: "latency",
-        form: Form::Plain,
-        messages: 3_000,
-        programs: BOTH,
-        prefixes: 0,
-        columns: &[Column::Median, Column::Tail, Column::Cpu],
-    },
-];
 
 pub struct Options {
     rounds: usize,
     /// Every count is divided by this.
     divisor: u64,
+    /// How many routes, subscriptions, services and requests there are, where it is shown that it does not matter.
+    sizes: &'static [u64],
     instructions: bool,
     only: Option<String>,
 }
@@ -159,7 +34,8 @@ impl Options {
         let rounds = after("--rounds").and_then(|rounds| rounds.parse().ok());
         Self {
             rounds: rounds.unwrap_or(if short { 1 } else { 5 }),
-            divisor: if short { 20 } else { 1 },
+            divisor: if short { 100 } else { 1 },
+            sizes: if short { &[10, 100] } else { &[10, 1_000, 10_000] },
             instructions: words.contains(&"--instructions"),
             only: after("--only"),
         }
@@ -174,18 +50,23 @@ pub fn print(words: &[&str]) {
     let options = Options::parse(words);
     let server = Server::start();
     heading(&server);
-    for work in WORKS.iter().filter(|work| options.wants(work.title)) {
+    let (programs, growth) = (work::programs(), work::growth(options.sizes));
+    for work in programs.iter().chain(&growth).filter(|work| options.wants(&work.title)) {
         measure(work, &options, &server);
     }
     if options.wants("W5") {
         println!("\n### W5 dispatch in process\n");
         println!("{}", crate::dispatch::table(options.divisor));
     }
-    if options.wants("allocations") {
-        costs("Allocations a message", &options, &server, Mode::Allocations);
+    if options.wants("Memory") {
+        memory(&options, &server);
+    }
+    if options.wants("Allocations") {
+        costs("Allocations a message", &programs, &options, &server, &Mode::Allocations);
     }
     if options.instructions {
-        costs("Instructions a message, under callgrind", &options, &server, Mode::Instructions);
+        costs("Instructions a message, under callgrind", &programs, &options, &server, &Mode::Instructions);
+        growing_costs(&growth, &options, &server);
     }
 }
 
@@ -217,29 +98,19 @@ fn heading(server: &Server) {
 
 fn measure(work: &Work, options: &Options, server: &Server) {
     let messages = work.messages / options.divisor;
-    let mut reports: Vec<Vec<Report>> = vec![Vec::new(); work.programs.len()];
+    let programs: Vec<&String> = work.programs.iter().filter(|program| peers::can_run(program)).collect();
+    let mut reports: Vec<Vec<Report>> = vec![Vec::new(); programs.len()];
     for _ in 0..options.rounds {
-        for (program, reports) in work.programs.iter().zip(&mut reports) {
+        for (program, reports) in programs.iter().zip(&mut reports) {
             reports.push(run(work, program, messages, server, &Mode::Timed).0);
         }
     }
     println!("\n### {} ({messages} messages, {} rounds)\n", work.title, options.rounds);
     let titles: Vec<&str> = work.columns.iter().map(|column| column.title()).collect();
     println!("| program | {} |\n|--|{}", titles.join(" | "), "--|".repeat(titles.len()));
-    for (program, own) in work.programs.iter().zip(&reports) {
+    for (program, own) in programs.iter().zip(&reports) {
         let cells = work.columns.iter().map(|column| column.cell(own, &reports[0], messages));
-        println!("| {} | {} |", name(program), cells.collect::<Vec<_>>().join(" | "));
-    }
-}
-
-fn name(program: &str) -> &str {
-    match program {
-        "redis" => "by hand, on `redis`",
-        "fred-default" => "fred",
-        "ruststream-default" => "ruststream",
-        "routes-10" => "tidings, 10 routes",
-        "routes-1000" => "tidings, 1,000 routes",
-        other => other,
+        println!("| {} | {} |", name(work, program), cells.collect::<Vec<_>>().join(" | "));
     }
 }
 
@@ -259,7 +130,8 @@ fn run(work: &Work, program: &str, messages: u64, server: &Server, mode: &Mode) 
         Mode::Allocations => Command::new(own.with_file_name("counting")),
         Mode::Instructions => {
             let mut command = Command::new("valgrind");
-            command.args(["--tool=callgrind", "--callgrind-out-file=/dev/null"]).arg(own);
+            // The threads take turns fairly, or one of them starves and batches come out otherwise than they do in earnest.
+            command.args(["--tool=callgrind", "--fair-sched=yes", "--callgrind-out-file=/dev/null"]).arg(own);
             command
         }
     };
@@ -268,7 +140,7 @@ fn run(work: &Work, program: &str, messages: u64, server: &Server, mode: &Mode) 
     let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
     let mut line = lines.next().expect("the program says something").expect("text");
     if line == "ready" {
-        server.burst(messages, work.form, work.prefixes);
+        server.burst(messages, work.form, work.burst.names(program));
         line = lines.next().expect("the program reports").expect("text");
     }
     let output = child.wait_with_output().expect("the program ends");
@@ -283,77 +155,63 @@ fn run(work: &Work, program: &str, messages: u64, server: &Server, mode: &Mode) 
 /// Nothing was lost on the way, or it is known how much.
 fn check(work: &Work, program: &str, messages: u64, report: &Report, published: u64) {
     match work.child {
-        "subscribe" if report.messages == messages => {
+        "subscribe" | "routes" | "subscriptions" if report.messages == messages => {
             assert_eq!(report.checksum, Order::checksum_of(messages), "{program} took other messages");
         }
-        "publish" | "publish64" => assert_eq!(published, messages, "{program} published another number"),
+        "publish" | "publish64" | "batches" => assert_eq!(published, messages, "{program} published another number"),
         _ => {}
     }
 }
 
-impl Column {
-    fn title(self) -> &'static str {
-        match self {
-            Self::Rate => "thousand a second",
-            Self::Cpu => "CPU, µs a message",
-            Self::Median => "p50, µs",
-            Self::Tail => "p99, µs",
-            Self::Lost => "lost",
-            Self::Growth => "growth, MiB",
-            Self::Peak => "peak, MiB",
-        }
-    }
+/// What a message costs, as the difference of a long and a short run: the start does not count.
+fn cost(work: &Work, program: &str, (short, long): (u64, u64), server: &Server, mode: &Mode) -> f64 {
+    let count = |messages| {
+        let (report, instructions) = run(work, program, messages, server, mode);
+        if instructions > 0 { instructions } else { report.allocations }
+    };
+    count(long).saturating_sub(count(short)) as f64 / (long - short) as f64
+}
 
-    fn value(self, report: &Report, messages: u64) -> f64 {
-        let count = report.messages.max(1) as f64;
-        match self {
-            Self::Rate => count / report.seconds / 1e3,
-            Self::Cpu => report.cpu_seconds * 1e6 / count,
-            Self::Median => report.median_micros,
-            Self::Tail => report.p99_micros,
-            Self::Lost => messages.saturating_sub(report.messages) as f64 * 100.0 / messages as f64,
-            Self::Growth => report.growth_kib as f64 / 1024.0,
-            Self::Peak => report.peak_kib as f64 / 1024.0,
-        }
+impl Options {
+    /// How long the two runs are.
+    fn lengths(&self) -> (u64, u64) {
+        if self.divisor == 1 { (10_000, 30_000) } else { (1_000, 3_000) }
     }
+}
 
-    /// Median, minimum and maximum, and the ratio to the first program.
-    fn cell(self, own: &[Report], first: &[Report], messages: u64) -> String {
-        let values = |reports: &[Report]| {
-            let mut values: Vec<f64> = reports.iter().map(|report| self.value(report, messages)).collect();
-            values.sort_by(f64::total_cmp);
-            values
-        };
-        let (own, first) = (values(own), values(first));
-        let (median, least, most) = (own[own.len() / 2], own[0], own[own.len() - 1]);
-        match self {
-            Self::Lost => format!("{median:.1} % ({least:.1}–{most:.1})"),
-            Self::Growth | Self::Peak => format!("{median:.1}"),
-            _ => {
-                let ratio = median / first[first.len() / 2];
-                let digits = if median < 10.0 { 2 } else { 1 };
-                format!("{median:.digits$} ({least:.digits$}–{most:.digits$}), **{ratio:.2}**")
-            }
+fn costs(title: &str, works: &[Work], options: &Options, server: &Server, mode: &Mode) {
+    println!("\n### {title}\n\n| work | by hand, on `redis` | tidings | ratio |\n|--|--|--|--|");
+    // The burst is W1 once more, and the latency is mostly waiting.
+    for work in works.iter().filter(|work| work.child != "latency" && !work.title.contains("burst")) {
+        let cost = |program| cost(work, program, options.lengths(), server, mode);
+        let (by_hand, ours) = (cost("redis"), cost("tidings"));
+        println!("| {} | {by_hand:.1} | {ours:.1} | {:.2} |", work.title, ours / by_hand);
+    }
+}
+
+fn growing_costs(works: &[Work], options: &Options, server: &Server) {
+    println!("\n### Instructions a message while something grows, under callgrind\n");
+    println!("| work | program | instructions | ratio to the first |\n|--|--|--|--|");
+    for work in works {
+        let mut first = None;
+        for program in &work.programs {
+            let cost = cost(work, program, options.lengths(), server, &Mode::Instructions);
+            let ratio = cost / *first.get_or_insert(cost);
+            println!("| {} | {} | {cost:.0} | {ratio:.2} |", work.title, name(work, program));
         }
     }
 }
 
-/// What a message costs, as the difference of a long and a short run: the start does not count.
-fn costs(title: &str, options: &Options, server: &Server, mode: Mode) {
-    println!("\n### {title}\n\n| work | by hand, on `redis` | tidings | ratio |\n|--|--|--|--|");
-    let (short, long) = if options.divisor == 1 { (10_000, 30_000) } else { (1_000, 3_000) };
-    for work in WORKS.iter().filter(|work| work.programs.starts_with(BOTH) && !work.title.contains("burst")) {
-        if work.child == "latency" {
-            continue;
+fn memory(options: &Options, server: &Server) {
+    println!("\n### Memory of each\n");
+    println!("| what | how many | allocated, bytes each | resident, bytes each |\n|--|--|--|--|");
+    for (what, program) in memory::PROGRAMS {
+        for size in options.sizes {
+            let work = Work::of_memory();
+            let (report, _) = run(&work, program, *size, server, &Mode::Allocations);
+            // What is resident grows by pages, which says nothing of a few.
+            let resident = if *size < 1_000 { "–".to_owned() } else { (report.growth_kib * 1024 / size).to_string() };
+            println!("| {what} | {size} | {} | {resident} |", report.live_bytes / *size as i64);
         }
-        let cost = |program: &str| {
-            let count = |messages| {
-                let (report, instructions) = run(work, program, messages, server, &mode);
-                if instructions > 0 { instructions } else { report.allocations }
-            };
-            count(long).saturating_sub(count(short)) as f64 / (long - short) as f64
-        };
-        let (by_hand, ours) = (cost("redis"), cost("tidings"));
-        println!("| {} | {by_hand:.1} | {ours:.1} | {:.2} |", work.title, ours / by_hand);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     sync::atomic::Ordering,
 };
 
-use tidings_bench::measure::ALLOCATIONS;
+use tidings_bench::measure::{ALLOCATIONS, LIVE_BYTES};
 
 struct Counting;
 
@@ -13,18 +13,29 @@ struct Counting;
 // shipped; the shipped crates forbid unsafe code.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        count(layout.size());
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+        forget(layout.size());
+        count(size);
         unsafe { System.realloc(memory, layout, size) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        forget(layout.size());
         unsafe { System.dealloc(memory, layout) }
     }
+}
+
+fn count(size: usize) {
+    ALLOCATIONS.fetch_add(1, Ordering::Relaxed);
+    LIVE_BYTES.fetch_add(size as i64, Ordering::Relaxed);
+}
+
+fn forget(size: usize) {
+    LIVE_BYTES.fetch_sub(size as i64, Ordering::Relaxed);
 }
 
 #[global_allocator]

@@ -1,0 +1,62 @@
+//! The other clients. They weigh more than everything else together, so the feature `peers` brings them in.
+
+#[cfg(feature = "peers")]
+mod fred;
+#[cfg(feature = "peers")]
+mod rustis;
+#[cfg(feature = "peers")]
+mod ruststream;
+
+use crate::{measure::Report, order::Form};
+
+/// Whether this build can run the program.
+pub fn can_run(program: &str) -> bool {
+    let is_peer = ["fred", "rustis", "ruststream"].iter().any(|peer| program.starts_with(peer));
+    cfg!(feature = "peers") || !is_peer
+}
+
+#[cfg(feature = "peers")]
+pub async fn subscribe(program: &str, url: &str, messages: u64, form: Form) -> Report {
+    match program {
+        "fred" => fred::subscribe(url, form, Some(messages)).await,
+        "fred-default" => fred::subscribe(url, form, None).await,
+        "rustis" => rustis::subscribe(url, form).await,
+        "ruststream" => ruststream::subscribe(url, true).await,
+        "ruststream-default" => ruststream::subscribe(url, false).await,
+        other => panic!("no such program: {other}"),
+    }
+}
+
+#[cfg(feature = "peers")]
+pub async fn publish(program: &str, url: &str, messages: u64, form: Form, tasks: u64) -> Report {
+    match program {
+        "fred" => fred::publish(url, messages, form, tasks).await,
+        "rustis" => rustis::publish(url, messages, form, tasks).await,
+        "ruststream" => ruststream::publish(url, messages, tasks).await,
+        other => panic!("no such program: {other}"),
+    }
+}
+
+#[cfg(feature = "peers")]
+pub async fn publish_in_batches(program: &str, url: &str, messages: u64, form: Form) -> Report {
+    match program {
+        "fred" => fred::publish_in_batches(url, messages, form).await,
+        "rustis" => rustis::publish_in_batches(url, messages, form).await,
+        other => panic!("no such program: {other}"),
+    }
+}
+
+#[cfg(not(feature = "peers"))]
+pub async fn subscribe(program: &str, _url: &str, _messages: u64, _form: Form) -> Report {
+    panic!("no such program: {program}")
+}
+
+#[cfg(not(feature = "peers"))]
+pub async fn publish(program: &str, _url: &str, _messages: u64, _form: Form, _tasks: u64) -> Report {
+    panic!("no such program: {program}")
+}
+
+#[cfg(not(feature = "peers"))]
+pub async fn publish_in_batches(program: &str, _url: &str, _messages: u64, _form: Form) -> Report {
+    panic!("no such program: {program}")
+}
