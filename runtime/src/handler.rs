@@ -395,7 +395,7 @@ pub struct HandlerOptions {
     pub timeout: Option<Duration>,
     /// Whether the handler takes what no other handler of the router takes.
     pub fallback: bool,
-    /// Whether each call is a task of its own: for handlers that compute for long.
+    /// Whether each call is a task of its own: for handlers that compute for long or block the thread.
     pub spawn: bool,
 }
 

@@ -1,6 +1,11 @@
 //! A handler that waits stalls nobody, limits hold and are reached, and what does not fit is dropped oldest first and counted.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::{Arc, Condvar, Mutex},
+    thread,
+};
 
 use tidings::{Event, router};
 use tidings_tests::{Recorder, eventually, on_both};
@@ -51,17 +56,13 @@ impl OneAtATime {
     }
 }
 
-/// Keeps a thread busy until it is let go, as a long computation does.
-#[derive(Clone)]
-struct Computing {
-    /// A computation starts when the test says so, from its own thread: a worker of tokio that is blocked in the middle of handing
-    /// over what it has read can leave nobody to read on.
-    start: Gate,
-    phase: Arc<(Mutex<Phase>, Condvar)>,
-}
+/// Keeps a thread busy until it is let go, as a long computation does. Clones are the same computation.
+#[derive(Clone, Default)]
+struct Computing(Arc<(Mutex<Phase>, Condvar)>);
 
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Phase {
+    #[default]
     Idle,
     Running,
     Done,
@@ -71,13 +72,8 @@ enum Phase {
 struct Finish(Computing);
 
 impl Computing {
-    fn new() -> Self {
-        Self { start: Gate::closed(), phase: Arc::new((Mutex::new(Phase::Idle), Condvar::new())) }
-    }
-
-    async fn compute(&self) {
-        self.start.pass().await;
-        let (phase, changed) = &*self.phase;
+    fn compute(&self) {
+        let (phase, changed) = &*self.0;
         let mut phase = phase.lock().unwrap();
         if *phase == Phase::Idle {
             *phase = Phase::Running;
@@ -86,22 +82,23 @@ impl Computing {
         drop(changed.wait_while(phase, |phase| *phase != Phase::Done).unwrap());
     }
 
+    /// The computation ends when this is dropped.
+    fn until_dropped(&self) -> Finish {
+        Finish(self.clone())
+    }
+
     /// Returns once a thread computes.
-    fn start(&self) -> Finish {
-        let finish = Finish(self.clone());
-        self.start.admit(1);
-        let (phase, changed) = &*self.phase;
+    fn wait_for_start(&self) {
+        let (phase, changed) = &*self.0;
         let (phase, _) =
             changed.wait_timeout_while(phase.lock().unwrap(), SOON, |phase| *phase == Phase::Idle).unwrap();
         assert_eq!(*phase, Phase::Running);
-        drop(phase);
-        finish
     }
 }
 
 impl Drop for Finish {
     fn drop(&mut self) {
-        let (phase, changed) = &*self.0.phase;
+        let (phase, changed) = &*self.0.0;
         *phase.lock().unwrap() = Phase::Done;
         changed.notify_all();
     }
@@ -109,7 +106,6 @@ impl Drop for Finish {
 
 struct Busy {
     computing: Computing,
-    started: Recorder<u64>,
     done: Recorder<u64>,
     news: Recorder<u64>,
 }
@@ -118,8 +114,7 @@ struct Busy {
 impl Busy {
     #[handler(spawn)]
     async fn step(&self, step: Step) {
-        self.started.record(step.n);
-        self.computing.compute().await;
+        self.computing.compute();
         self.done.record(step.n);
     }
 
@@ -131,9 +126,27 @@ impl Busy {
 
 /// Computes in its first call without saying `spawn`, which it should.
 struct Stuck {
+    start: Gate,
+    waits: Recorder<()>,
     computing: Computing,
-    started: Recorder<()>,
     handled: Recorder<u64>,
+}
+
+impl Stuck {
+    /// Waits for the test to let it go on, and says so once it truly waits. A task that goes on and blocks in the same turn in which its
+    /// thread has read from the network can leave nobody to read on, as tokio wakes no other thread for a single task.
+    async fn at_the_gate(&self) {
+        let mut pass = pin!(self.start.pass());
+        let mut said = false;
+        poll_fn(|context| {
+            let passed = pass.as_mut().poll(context);
+            if passed.is_pending() && !std::mem::replace(&mut said, true) {
+                self.waits.record(());
+            }
+            passed
+        })
+        .await;
+    }
 }
 
 #[router]
@@ -141,8 +154,8 @@ impl Stuck {
     #[handler]
     async fn step(&self, step: Step) {
         if step.n == 0 {
-            self.started.record(());
-            self.computing.compute().await;
+            self.at_the_gate().await;
+            self.computing.compute();
         }
         self.handled.record(step.n);
     }
@@ -270,15 +283,15 @@ on_both! {
 
     async fn a_spawned_handler_that_computes_does_not_stall_the_others(world: World) {
         let bus = world.bus().await;
-        let computing = Computing::new();
-        let (started, done, news) = (Recorder::new(), Recorder::new(), Recorder::new());
-        let router =
-            Busy { computing: computing.clone(), started: started.clone(), done: done.clone(), news: news.clone() };
+        let computing = Computing::default();
+        let finish = computing.until_dropped();
+        let (done, news) = (Recorder::new(), Recorder::new());
+        let router = Busy { computing: computing.clone(), done: done.clone(), news: news.clone() };
         let _service = bus.serve(router).await.unwrap();
-        Step { line: 1, n: 1 }.publish(&bus).await.unwrap();
-        started.wait_for(1).await;
-        // One of this runtime's two threads computes until it is told to stop.
-        let finish = computing.start();
+        // From another program, so that nothing but the message wakes this runtime's two threads: the one that reads it is the one that
+        // computes, and the other must take over the reading.
+        by_another_program(async || world.publish_raw("line:1", r#"{"line":1,"n":1}"#).await);
+        computing.wait_for_start();
         for n in 0..50 {
             News { n }.publish(&bus).await.unwrap();
         }
@@ -287,18 +300,26 @@ on_both! {
         drop(finish);
         done.wait_for(1).await;
     }
+
     async fn a_service_that_is_stuck_loses_nothing_silently_and_stalls_the_others_for_a_moment_only(world: World) {
         let bus = world.bus_with(|builder| builder.subscription_buffer(100_000, 100_000_000)).await;
-        let computing = Computing::new();
-        let stuck = Stuck { computing: computing.clone(), started: Recorder::new(), handled: Recorder::new() };
-        let (started, handled) = (stuck.started.clone(), stuck.handled.clone());
+        let (start, computing) = (Gate::closed(), Computing::default());
+        let finish = computing.until_dropped();
+        let (waits, handled) = (Recorder::new(), Recorder::new());
+        let stuck = Stuck {
+            start: start.clone(),
+            waits: waits.clone(),
+            computing: computing.clone(),
+            handled: handled.clone(),
+        };
         let service = bus.serve(stuck).await.unwrap();
         let mut steps = bus.subscribe(Step::any()).await.unwrap();
         let publisher = world.bus().await;
         Step { line: 1, n: 0 }.publish(&publisher).await.unwrap();
-        started.wait_for(1).await;
+        waits.wait_for(1).await;
+        start.open();
         // More than the service's hand-over buffer holds, while its one task computes without `spawn`.
-        let finish = computing.start();
+        computing.wait_for_start();
         let total = 12_000;
         for n in 1..total {
             Step { line: 1, n }.publish(&publisher).await.unwrap();
@@ -310,4 +331,10 @@ on_both! {
         assert!(service.stats().lagged > 0);
         assert!(handled.all().is_sorted());
     }
+}
+
+/// Runs on a runtime and a thread of its own, to the end.
+fn by_another_program<T: Send>(work: impl AsyncFnOnce() -> T + Send) -> T {
+    let run = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(work());
+    thread::scope(|scope| scope.spawn(run).join().unwrap())
 }

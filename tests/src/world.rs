@@ -1,6 +1,6 @@
 //! What a promise test runs on: memory or Redis behind one interface.
 
-use std::time::Duration;
+use std::{process, sync::mpsc, thread, time::Duration};
 
 use tidings::{Bus, BusBuilder, Reconnect, testing::Broker};
 
@@ -187,8 +187,28 @@ pub async fn run(test: impl Future<Output = ()>) {
     // On the heap: the future of a long test is large, and unoptimised code copies it about.
     let is_long = std::env::var("TIDINGS_FAULTS").is_ok_and(|form| form == "long");
     let deadline = if is_long { LONG_DEADLINE } else { DEADLINE };
+    let _watchdog = Watchdog::start(deadline + DEADLINE);
     let test = tokio::time::timeout(deadline, Box::pin(test));
     assert!(test.await.is_ok(), "the test did not end within {deadline:?}: something hangs");
+}
+
+/// Ends the test program when a test hangs in such a way that not even its runtime's timers run. Dropped, it does nothing.
+struct Watchdog {
+    _alive: mpsc::Sender<()>,
+}
+
+impl Watchdog {
+    fn start(deadline: Duration) -> Self {
+        let (alive, test) = mpsc::channel();
+        let name = thread::current().name().unwrap_or("a test").to_owned();
+        thread::spawn(move || {
+            if test.recv_timeout(deadline) == Err(mpsc::RecvTimeoutError::Timeout) {
+                eprintln!("{name} did not end within {deadline:?}, and its runtime stands still");
+                process::exit(101);
+            }
+        });
+        Self { _alive: alive }
+    }
 }
 
 #[cfg(test)]

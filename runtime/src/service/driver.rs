@@ -5,6 +5,7 @@
 use std::{
     collections::{HashMap, VecDeque},
     future::poll_fn,
+    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -12,8 +13,9 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
+    runtime::{Handle, RuntimeFlavor},
     sync::watch,
-    task::{Id, JoinError, JoinSet},
+    task::{Id, JoinError, JoinSet, block_in_place},
     time::{Instant, sleep_until},
 };
 
@@ -392,7 +394,7 @@ impl<R: Router> Spawned<R> {
 
     fn start(&mut self, route: usize, lane: LaneId, frame: Frame) {
         let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        let task = self.tasks.spawn(async move { call(&*router, &layers, &bus, route, frame).await });
+        let task = self.tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, frame).await }));
         self.calls.insert(task.id(), (route, lane));
     }
 
@@ -412,4 +414,17 @@ impl<R: Router> Spawned<R> {
     fn is_empty(&self) -> bool {
         self.tasks.is_empty()
     }
+}
+
+/// A future that may keep its thread for as long as it likes: the other tasks of the thread, and the polling of the network that may be its
+/// turn, go on elsewhere meanwhile. Being a task of its own is not enough for that: tokio wakes no other thread for a single task, and
+/// what a task has woken last, or what has yielded, runs on no other thread. A runtime of one thread has nowhere else to go on.
+async fn may_block<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let has_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    poll_fn(|context| {
+        let mut poll = || future.as_mut().poll(context);
+        if has_threads { block_in_place(poll) } else { poll() }
+    })
+    .await
 }

@@ -5,8 +5,10 @@
 
 use std::{
     fmt,
+    future::poll_fn,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    task::Poll,
     time::{Duration, Instant},
 };
 
@@ -38,6 +40,8 @@ const CLIENT_NAME: &str = "tidings-sub";
 /// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a loaded machine's
 /// scheduler, short against the command timeout, and against the 60 seconds after which Redis drops a reader that lags.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// So many bytes at once are a burst, of which more is to come. After fewer the socket is empty, and the task waits anyway.
+const BURST: usize = 32 * 1024;
 
 /// The owner of the task. Dropping it stops the task and ends every inbox.
 pub(super) struct Subscriber {
@@ -347,12 +351,14 @@ impl Live {
     async fn receive(&mut self) -> Result<(), GapCause> {
         self.heard = now();
         self.pinged = None;
+        let read = self.wire.incoming.len();
         let full = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard)?;
         if !full.is_empty() {
             return self.stall(full).await;
         }
-        // Consumers first, on this thread: what was read is still in its processor's cache, and the next read may well find nothing.
-        tokio::task::yield_now().await;
+        if read >= BURST {
+            give_way().await;
+        }
         Ok(())
     }
 
@@ -399,6 +405,20 @@ impl Live {
         self.timer.as_mut().reset(next.into());
         Ok(())
     }
+}
+
+/// Lets the consumers run first, on this thread: what was read is still in its processor's cache. Unlike tokio's `yield_now` it leaves the
+/// task where another thread can take it, as a consumer may block this one.
+async fn give_way() {
+    let mut gave_way = false;
+    poll_fn(|context| {
+        if std::mem::replace(&mut gave_way, true) {
+            return Poll::Ready(());
+        }
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn now() -> Instant {
