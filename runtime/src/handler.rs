@@ -343,7 +343,7 @@ impl IncomingBorrowed {
 }
 
 fn unless_expired<M>(decoded: Result<M, Rejection>, delivery: &Delivery) -> Result<M, Outcome> {
-    let message = decoded.map_err(Outcome::Rejected)?;
+    let message = decoded.map_err(|rejection| Outcome::Rejected(Box::new(rejection)))?;
     if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
 }
 

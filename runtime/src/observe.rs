@@ -108,7 +108,11 @@ macro_rules! sending {
 
 impl Observation {
     /// Publishes one message.
+    #[inline]
     pub(crate) fn publish(bus: &Bus, template: &'static str) -> Option<Box<Self>> {
+        if !may_observe(bus) {
+            return None;
+        }
         Self::of(bus.meters().publish(template), Self::publishing(bus, template))
     }
 
@@ -161,7 +165,13 @@ impl Observation {
     }
 
     /// Handles one message: a part of the trace that its headers name.
+    #[inline]
     pub(crate) fn process(bus: &Bus, route: &Route, delivery: &Delivery) -> Option<Box<Self>> {
+        // This is all that most programs pay for each message.
+        if may_observe(bus) { Self::processing(bus, route, delivery) } else { None }
+    }
+
+    fn processing(bus: &Bus, route: &Route, delivery: &Delivery) -> Option<Box<Self>> {
         let template = route.template().text();
         let span = tracing::debug_span!(
             target: TARGET,
@@ -242,6 +252,12 @@ impl Observation {
             self.span.record("otel.status_code", "ERROR");
         }
     }
+}
+
+/// Whether somebody may observe what the bus does.
+#[inline]
+fn may_observe(bus: &Bus) -> bool {
+    tracing::level_enabled!(Level::DEBUG) || bus.meters().are_on()
 }
 
 /// Tells the span of a publish or request what its message has become.

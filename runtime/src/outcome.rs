@@ -34,7 +34,7 @@ pub enum Outcome {
     Refused(String),
     /// The message never reached the handler.
     #[doc(hidden)]
-    Rejected(Rejection),
+    Rejected(Box<Rejection>),
     /// The handler's filter did not want it.
     #[doc(hidden)]
     Filtered,

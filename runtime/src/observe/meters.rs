@@ -52,6 +52,11 @@ impl Meters {
         Self { operations: recorded.then(RwLock::default) }
     }
 
+    /// Whether anybody records.
+    pub(crate) fn are_on(&self) -> bool {
+        self.operations.is_some()
+    }
+
     pub(crate) fn publish(&self, template: &'static str) -> Option<Timer> {
         self.start((Kind::Publish, "", template))
     }

@@ -20,7 +20,6 @@ use crate::{
     outcome::{Outcome, Outgoing, answer},
     replies::Answer,
     request::NoError,
-    transport::frame::Frame,
 };
 
 /// How a call ended.
@@ -32,35 +31,63 @@ pub(crate) enum Ended {
 }
 
 /// Runs the handler of a route, within its span, publishes what it wants published, and answers a request whose handler cannot.
-pub(crate) async fn call<R: Router>(router: &R, layers: &Layers, bus: &Bus, route: usize, frame: Frame) -> Ended {
-    let mut delivery = Delivery::new(frame, bus.config().format);
-    match Observation::process(bus, &R::ROUTES[route], &delivery) {
-        None => handle(router, layers, bus, route, &mut delivery).await,
-        // Boxed, as what is seldom there must not make every call's future larger.
-        observation => Box::pin(observe::watch(observation, handle(router, layers, bus, route, &mut delivery))).await,
+///
+/// The arguments of an `async fn` are kept twice in its future, and this one is moved into its slot for every message: hence blocks, here
+/// and below.
+#[expect(clippy::manual_async_fn, reason = "its future would be larger")]
+pub(crate) fn call<R: Router>(
+    router: &R,
+    layers: &Layers,
+    bus: &Bus,
+    route: usize,
+    mut delivery: Delivery,
+) -> impl Future<Output = Ended> {
+    async move {
+        match Observation::process(bus, &R::ROUTES[route], &delivery) {
+            None => handle(router, layers, bus, route, &mut delivery).await,
+            // Boxed, as what is seldom there must not make every call's future larger.
+            observation => {
+                Box::pin(observe::watch(observation, handle(router, layers, bus, route, &mut delivery))).await
+            }
+        }
     }
 }
 
-async fn handle<R: Router>(router: &R, layers: &Layers, bus: &Bus, route: usize, delivery: &mut Delivery) -> Ended {
-    let timeout = R::ROUTES[route].options().timeout;
-    let ended = match layers.around(route) {
-        None => Guarded::new(router.dispatch(route, &mut *delivery, bus), timeout).await,
-        Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), timeout).await,
-    };
-    match ended {
-        // Boxed, both: every call's future is moved into its slot, and would have to be as large as these.
-        Ended::Returned(Outcome::Publish(outgoing)) => Ended::Returned(Box::pin(publish(bus, outgoing)).await),
-        ended => {
-            if let Some(reason) = failure(&ended) {
-                let reason = reason.to_owned();
-                if let Ended::Returned(Outcome::Rejected(_)) = ended {
-                    delivery.find_reply_to(&R::ROUTES[route]);
-                }
-                Box::pin(excuse(delivery, bus, reason)).await;
-            }
-            ended
+#[expect(clippy::manual_async_fn, reason = "its future would be larger")]
+fn handle<'a, R: Router>(
+    router: &'a R,
+    layers: &'a Layers,
+    bus: &'a Bus,
+    route: usize,
+    delivery: &'a mut Delivery,
+) -> impl Future<Output = Ended> {
+    async move {
+        let timeout = R::ROUTES[route].options().timeout;
+        let ended = match layers.around(route) {
+            None => Guarded::new(router.dispatch(route, &mut *delivery, bus), timeout).await,
+            Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), timeout).await,
+        };
+        match ended {
+            Ended::Returned(Outcome::Done) => ended,
+            // Boxed, as the observed call.
+            ended => Box::pin(settle::<R>(ended, bus, route, delivery)).await,
         }
     }
+}
+
+/// Does what the outcome asks for.
+async fn settle<R: Router>(ended: Ended, bus: &Bus, route: usize, delivery: &mut Delivery) -> Ended {
+    if let Ended::Returned(Outcome::Publish(outgoing)) = ended {
+        return Ended::Returned(publish(bus, outgoing).await);
+    }
+    if let Some(reason) = failure(&ended) {
+        let reason = reason.to_owned();
+        if let Ended::Returned(Outcome::Rejected(_)) = ended {
+            delivery.find_reply_to(&R::ROUTES[route]);
+        }
+        excuse(delivery, bus, reason).await;
+    }
+    ended
 }
 
 async fn publish(bus: &Bus, outgoing: Vec<Outgoing>) -> Outcome {
@@ -133,10 +160,10 @@ impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
     }
 }
 
-/// Memory for the future of one call, used again for the next.
-pub(crate) type Slot<F> = Pin<Box<Option<F>>>;
+/// The future of one call. Once it has completed nothing is left in it, and its memory is used for another.
+pub(crate) type Slot<F> = Pin<Box<F>>;
 
-/// Slots that are free. A call that completes at once borrows one for the moment, so it costs no allocation.
+/// Slots whose calls have completed. A call that completes at once borrows one for the moment, so it costs no allocation.
 #[derive(Debug)]
 pub(crate) struct Slots<F> {
     free: Vec<Slot<F>>,
@@ -147,14 +174,14 @@ impl<F> Slots<F> {
         Self { free: Vec::new() }
     }
 
+    #[inline]
     pub(crate) fn fill(&mut self, future: F) -> Slot<F> {
-        let mut slot = self.free.pop().unwrap_or_else(|| Box::pin(None));
-        slot.set(Some(future));
+        let Some(mut slot) = self.free.pop() else { return Box::pin(future) };
+        slot.set(future);
         slot
     }
 
-    pub(crate) fn give_back(&mut self, mut slot: Slot<F>) {
-        slot.set(None);
+    pub(crate) fn give_back(&mut self, slot: Slot<F>) {
         // More slots than this were only needed in a burst; their memory goes back.
         if self.free.len() < 64 {
             self.free.push(slot);
@@ -188,7 +215,7 @@ impl<F: Future<Output = Ended>> Future for Running<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished<F>> {
         let Some(mut slot) = self.slot.take() else { return Poll::Pending };
-        match poll_call(&mut slot, context) {
+        match slot.as_mut().poll(context) {
             Poll::Ready(ended) => Poll::Ready(Finished { slot, route: self.route, lane: self.lane, ended }),
             Poll::Pending => {
                 self.slot = Some(slot);
@@ -196,10 +223,4 @@ impl<F: Future<Output = Ended>> Future for Running<F> {
             }
         }
     }
-}
-
-/// Polls the call in a slot.
-pub(crate) fn poll_call<F: Future<Output = Ended>>(slot: &mut Slot<F>, context: &mut Context<'_>) -> Poll<Ended> {
-    // A slot is empty only before it is filled and after it is given back.
-    slot.as_mut().as_pin_mut().map_or(Poll::Pending, |future| future.poll(context))
 }

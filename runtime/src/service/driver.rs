@@ -21,6 +21,8 @@ use tokio::{
 
 use crate::{
     bus::Bus,
+    codec::Format,
+    delivery::Delivery,
     dispatch::{LaneId, Lanes, Waiting},
     error::Rejection,
     handler::Router,
@@ -29,7 +31,7 @@ use crate::{
     route::{Route, RouteTable},
     service::{
         SHUTDOWN_DEADLINE, ShutdownError,
-        call::{Ended, Finished, Running, Slots, call, poll_call},
+        call::{Ended, Finished, Running, Slots, call},
         stats::Counters,
     },
     serving::Options,
@@ -70,6 +72,7 @@ struct Intake {
     lanes: Vec<Lanes<Frame>>,
     counters: Arc<Counters>,
     payload_limit: usize,
+    format: Format,
     /// Where it is told that a handler falls behind.
     bus: Bus,
     /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
@@ -97,7 +100,7 @@ impl<R: Router> Driver<R> {
     ) -> Self {
         let Options { overflow, bounds, layers } = options;
         let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds, overflow)).collect();
-        let payload_limit = bus.config().payload_limit;
+        let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);
         let intake = Intake {
             table: R::table(),
             routes: R::ROUTES,
@@ -105,6 +108,7 @@ impl<R: Router> Driver<R> {
             lanes,
             counters,
             payload_limit,
+            format,
             bus: bus.clone(),
             full: None,
             closed: None,
@@ -118,7 +122,7 @@ impl<R: Router> Driver<R> {
         let Self { router, layers, bus, inbox, attachment, intake } = self;
         let mut engine = Engine {
             intake,
-            make: |route, frame| call(&*router, &layers, &bus, route, frame),
+            make: |route, delivery| call(&*router, &layers, &bus, route, delivery),
             slots: Slots::new(),
             running: FuturesUnordered::new(),
             spawned: Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone()),
@@ -179,7 +183,7 @@ struct Engine<R, C, F> {
     channel: Vec<u8>,
 }
 
-impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C, F> {
+impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Ended>> Engine<R, C, F> {
     /// Works on items until a handler is full whose messages must not be dropped.
     fn items(&mut self, items: &mut VecDeque<Item>, context: &mut Context<'_>) {
         while !self.intake.is_full()
@@ -207,12 +211,13 @@ impl<R: Router, C: Fn(usize, Frame) -> F, F: Future<Output = Ended>> Engine<R, C
         loop {
             self.channel.clear();
             self.channel.extend_from_slice(frame.channel());
+            let delivery = Delivery::new(frame, self.intake.format);
             if options.spawn {
                 let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
-                return self.spawned.start(route, lane, frame);
+                return self.spawned.start(route, lane, delivery);
             }
-            let mut slot = self.slots.fill((self.make)(route, frame));
-            let Poll::Ready(ended) = poll_call(&mut slot, context) else {
+            let mut slot = self.slots.fill((self.make)(route, delivery));
+            let Poll::Ready(ended) = slot.as_mut().poll(context) else {
                 let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
                 return self.running.push(Running::new(slot, route, lane));
             };
@@ -326,10 +331,8 @@ impl Intake {
                 let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
                     return;
                 };
-                self.settle(
-                    route,
-                    Ended::Returned(Outcome::Rejected(Rejection::TooLarge { size: *size, limit: self.payload_limit })),
-                );
+                let rejection = Rejection::TooLarge { size: *size, limit: self.payload_limit };
+                self.settle(route, Ended::Returned(Outcome::Rejected(Box::new(rejection))));
             }
             Item::Gap(gap) => {
                 self.counters.gaps.add(1);
@@ -392,9 +395,9 @@ impl<R: Router> Spawned<R> {
         Self { router, layers, bus, tasks: JoinSet::new(), calls: HashMap::new() }
     }
 
-    fn start(&mut self, route: usize, lane: LaneId, frame: Frame) {
+    fn start(&mut self, route: usize, lane: LaneId, delivery: Delivery) {
         let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        let task = self.tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, frame).await }));
+        let task = self.tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, delivery).await }));
         self.calls.insert(task.id(), (route, lane));
     }
 
