@@ -10,8 +10,8 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex as AsyncMutex, oneshot::error::RecvError},
-    time::{Instant, error::Elapsed, sleep_until, timeout_at},
+    sync::Mutex as AsyncMutex,
+    time::{Instant, sleep_until, timeout_at},
 };
 
 use crate::{error::ConnectError, transport::PublishFailure};
@@ -89,9 +89,10 @@ impl Commands {
                 },
             };
             let answered = live.pipeline.send([b"PUBLISH", channel.as_bytes(), payload]);
-            match timeout_at(deadline, answered).await {
+            let lost = |_| Err(Unanswered::Lost("the connection's task has ended".to_owned()));
+            match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {
                 // The connection was lost since `live` looked: another one will do.
-                Ok(Ok(Err(Unanswered::NotSent))) => {}
+                Some(Err(Unanswered::NotSent)) => {}
                 answered => return self.result(&live, channel, answered),
             }
         }
@@ -112,34 +113,26 @@ impl Commands {
                 _ => return messages.iter().map(|_| Err(PublishFailure::NotConnected(self.reason()))).collect(),
             },
         };
-        // All of them are in line before the first answer is awaited.
-        let answered: Vec<_> = messages
-            .iter()
-            .map(|(channel, payload)| live.pipeline.send([b"PUBLISH", channel.as_bytes(), payload]))
-            .collect();
+        let commands = messages.iter().map(|(channel, payload)| [b"PUBLISH", channel.as_bytes(), payload]);
+        let mut answers = live.pipeline.send_all(commands).until(deadline).await.into_iter();
         let mut results = Vec::with_capacity(messages.len());
-        for ((channel, payload), answered) in messages.iter().zip(answered) {
-            results.push(match timeout_at(deadline, answered).await {
-                Ok(Ok(Err(Unanswered::NotSent))) => self.publish_until(deadline, channel, payload).await,
-                answered => self.result(&live, channel, answered),
+        for (channel, payload) in messages {
+            results.push(match answers.next() {
+                Some(Err(Unanswered::NotSent)) => self.publish_until(deadline, channel, payload).await,
+                answer => self.result(&live, channel, answer),
             });
         }
         results
     }
 
-    fn result(
-        &self,
-        live: &Live,
-        channel: &str,
-        answered: Result<Result<Answered, RecvError>, Elapsed>,
-    ) -> Result<Option<u64>, PublishFailure> {
+    /// What an answer means; there is none when the time is over.
+    fn result(&self, live: &Live, channel: &str, answered: Option<Answered>) -> Result<Option<u64>, PublishFailure> {
         match answered {
-            Ok(Ok(Ok(Answer::Integer(receivers)))) => Ok(live.counts_receivers.then_some(receivers)),
-            Ok(Ok(Ok(Answer::Error(words)))) => Err(self.refused(words, channel)),
-            Ok(Ok(Err(Unanswered::NotSent))) => Err(PublishFailure::NotConnected(self.reason())),
-            Ok(Ok(Err(Unanswered::Lost(reason)))) => Err(PublishFailure::ConnectionLost(reason)),
-            Ok(Err(_)) => Err(PublishFailure::ConnectionLost("the connection's task has ended".to_owned())),
-            Err(_) => {
+            Some(Ok(Answer::Integer(receivers))) => Ok(live.counts_receivers.then_some(receivers)),
+            Some(Ok(Answer::Error(words))) => Err(self.refused(words, channel)),
+            Some(Err(Unanswered::NotSent)) => Err(PublishFailure::NotConnected(self.reason())),
+            Some(Err(Unanswered::Lost(reason))) => Err(PublishFailure::ConnectionLost(reason)),
+            None => {
                 // Without this, a server that vanished without a word would cost every later publish its timeout too.
                 live.pipeline.retire();
                 Err(PublishFailure::TimedOut(self.settings.command_timeout))

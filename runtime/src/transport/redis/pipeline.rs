@@ -17,6 +17,7 @@ use tokio::{
     net::tcp::OwnedWriteHalf,
     sync::{Notify, oneshot},
     task::JoinSet,
+    time::{Instant, timeout_at},
 };
 
 use super::{
@@ -43,13 +44,41 @@ struct Line {
     /// Commands that the task has not taken yet.
     unsent: BytesMut,
     unsent_commands: usize,
+    /// Commands without an answer; the last `unsent_commands` of them cannot get one yet.
+    commands: usize,
     /// The task last took several commands at once.
     crowded: bool,
-    /// Who awaits an answer, oldest first; the last `unsent_commands` of them cannot get one yet.
-    waiting: VecDeque<oneshot::Sender<Answered>>,
+    /// Who awaits an answer, oldest first.
+    waiting: VecDeque<Waiting>,
     ended: bool,
     /// Where callers write by themselves. Absent when the connection is encrypted or has ended.
     socket: Option<Arc<OwnedWriteHalf>>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Writer {
+    Caller,
+    /// It has to be woken.
+    Task,
+    /// It has been woken, and has not taken yet what is in line.
+    TaskAlready,
+}
+
+/// Who awaits an answer.
+enum Waiting {
+    /// To one command.
+    One(oneshot::Sender<Answered>),
+    /// To several.
+    All { missing: usize, answers: Answers, complete: oneshot::Sender<()> },
+}
+
+/// The answers to several commands, in order, as far as they have come.
+type Answers = Arc<Mutex<Vec<Answered>>>;
+
+/// Waits for the answers to several commands.
+pub(super) struct AllAnswers {
+    answers: Answers,
+    complete: oneshot::Receiver<()>,
 }
 
 pub(super) type Answered = Result<Answer, Unanswered>;
@@ -70,6 +99,8 @@ pub(super) enum Unanswered {
 
 /// A buffer that a large command has made larger is not kept.
 const LARGEST_KEPT: usize = 1024 * 1024;
+/// So much of a batch is written before the rest is encoded, that the server begins meanwhile.
+const FIRST_PART: usize = 64 * 1024;
 
 impl Pipeline {
     pub(super) fn start(stream: Stream) -> Self {
@@ -88,21 +119,46 @@ impl Pipeline {
             let _ = answer.send(Err(Unanswered::NotSent));
             return answered;
         }
-        // All that was sent is answered, so the task has nothing left to write. Where several callers come at once it still writes for
-        // all of them: one write of sixty commands costs less than one of the first and one of the others.
-        let is_idle = line.waiting.is_empty() && !line.crowded;
-        encode(&mut line.unsent, WORDS, words);
-        line.waiting.push_back(answer);
-        line.unsent_commands += 1;
-        let is_first = line.unsent_commands == 1;
-        if is_idle && line.write() {
-            return answered;
+        let writer = line.writer();
+        line.waiting.push_back(Waiting::One(answer));
+        line.add(words);
+        self.write(line, writer);
+        answered
+    }
+
+    /// Puts several commands in line, next to each other.
+    pub(super) fn send_all<'a, const WORDS: usize>(
+        &self,
+        commands: impl ExactSizeIterator<Item = [&'a [u8]; WORDS]>,
+    ) -> AllAnswers {
+        let (complete, completed) = oneshot::channel();
+        let missing = commands.len();
+        let answers = Answers::new(Mutex::new(Vec::with_capacity(missing)));
+        let all = AllAnswers { answers: Arc::clone(&answers), complete: completed };
+        let waiting = Waiting::All { missing, answers, complete };
+        let mut line = self.shared.line();
+        if line.ended || missing == 0 {
+            waiting.fail(&mut 0, "");
+            return all;
+        }
+        let mut writer = line.writer();
+        line.waiting.push_back(waiting);
+        for words in commands {
+            line.add(words);
+            if writer == Writer::Caller && line.unsent.len() >= FIRST_PART && !line.write() {
+                writer = Writer::Task;
+            }
+        }
+        self.write(line, writer);
+        all
+    }
+
+    fn write(&self, mut line: MutexGuard<'_, Line>, writer: Writer) {
+        if writer == Writer::TaskAlready || writer == Writer::Caller && line.write() {
+            return;
         }
         drop(line);
-        if is_first {
-            self.shared.changed.notify_one();
-        }
-        answered
+        self.shared.changed.notify_one();
     }
 
     /// Nobody is to use the connection any more; those who wait for an answer go on waiting.
@@ -117,8 +173,7 @@ impl Pipeline {
 
 impl Shared {
     fn line(&self) -> MutexGuard<'_, Line> {
-        // No code that can panic runs under the lock.
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.line)
     }
 
     /// Moves commands from the line to the socket's buffer.
@@ -141,12 +196,12 @@ impl Shared {
     /// Hands the answers to those who wait. Returns whether there was somebody for each.
     fn answer(&self, answers: &mut Vec<Answer>) -> bool {
         let mut line = self.line();
-        let awaited = line.waiting.len() - line.unsent_commands;
+        let awaited = line.commands - line.unsent_commands;
         let all = answers.len() <= awaited;
         for answer in answers.drain(..).take(awaited) {
-            if let Some(waiting) = line.waiting.pop_front() {
-                // Whoever stopped waiting does not want to know.
-                let _ = waiting.send(Ok(answer));
+            line.commands -= 1;
+            if let Some(waiting) = line.waiting.pop_front().and_then(|waiting| waiting.take(answer)) {
+                line.waiting.push_front(waiting);
             }
         }
         all
@@ -156,18 +211,32 @@ impl Shared {
         self.retired.store(true, Ordering::Release);
         let mut line = self.line();
         line.ended = true;
-        let sent = line.waiting.len() - line.unsent_commands;
-        for (index, waiting) in line.waiting.drain(..).enumerate() {
-            let sent = index < sent;
-            let _ = waiting.send(Err(if sent { Unanswered::Lost(reason.to_owned()) } else { Unanswered::NotSent }));
-        }
-        line.unsent_commands = 0;
+        let mut sent = line.commands - line.unsent_commands;
+        line.waiting.drain(..).for_each(|waiting| waiting.fail(&mut sent, reason));
+        (line.commands, line.unsent_commands) = (0, 0);
         line.unsent = BytesMut::new();
         line.socket = None;
     }
 }
 
 impl Line {
+    /// Who writes what is put in line next.
+    fn writer(&self) -> Writer {
+        match self.unsent_commands {
+            // All that was sent is answered, so the task has nothing left to write. Where several callers come at once it still writes
+            // for all of them: one write of sixty commands costs less than one of the first and one of the others.
+            0 if self.commands == 0 && !self.crowded => Writer::Caller,
+            0 => Writer::Task,
+            _ => Writer::TaskAlready,
+        }
+    }
+
+    fn add<const WORDS: usize>(&mut self, words: [&[u8]; WORDS]) {
+        encode(&mut self.unsent, WORDS, words);
+        self.commands += 1;
+        self.unsent_commands += 1;
+    }
+
     /// Writes as much as the socket takes at once, and tells whether that was all. The task writes the rest, and meets any trouble.
     fn write(&mut self) -> bool {
         let Some(socket) = &self.socket else { return false };
@@ -181,6 +250,61 @@ impl Line {
             _ => false,
         }
     }
+}
+
+impl Waiting {
+    /// Takes an answer, and gives itself back while it waits for more.
+    fn take(self, answer: Answer) -> Option<Self> {
+        match self {
+            // Whoever stopped waiting does not want to know.
+            Self::One(waiting) => {
+                let _ = waiting.send(Ok(answer));
+                None
+            }
+            Self::All { missing, answers, complete } => {
+                lock(&answers).push(Ok(answer));
+                if missing > 1 {
+                    return Some(Self::All { missing: missing - 1, answers, complete });
+                }
+                let _ = complete.send(());
+                None
+            }
+        }
+    }
+
+    /// There will be no answer. `sent` counts down the commands of which the server may have heard.
+    fn fail(self, sent: &mut usize, reason: &str) {
+        let mut unanswered = || match sent.checked_sub(1) {
+            Some(others) => {
+                *sent = others;
+                Unanswered::Lost(reason.to_owned())
+            }
+            None => Unanswered::NotSent,
+        };
+        match self {
+            Self::One(waiting) => {
+                let _ = waiting.send(Err(unanswered()));
+            }
+            Self::All { missing, answers, complete } => {
+                lock(&answers).extend((0..missing).map(|_| Err(unanswered())));
+                let _ = complete.send(());
+            }
+        }
+    }
+}
+
+impl AllAnswers {
+    /// The answers, in the order of the commands. Those that have not come by the deadline are missing at the end.
+    pub(super) async fn until(self, deadline: Instant) -> Vec<Answered> {
+        // An error says that the task has gone without a word, which it does not.
+        let _ = timeout_at(deadline, self.complete).await;
+        std::mem::take(&mut *lock(&self.answers))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answers everybody when the task ends, whatever ended it.
@@ -237,6 +361,8 @@ fn scan(incoming: &mut BytesMut, answers: &mut Vec<Answer>) -> Result<(), String
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     use super::*;
@@ -271,6 +397,47 @@ mod tests {
         assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent | Unanswered::Lost(_))));
         assert!(!pipeline.is_usable());
         assert!(matches!(pipeline.send([b"PING"]).await.unwrap(), Err(Unanswered::NotSent)));
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    #[tokio::test]
+    async fn several_commands_get_their_answers_in_order_among_those_of_others() {
+        let (near, mut far) = duplex(1 << 16);
+        let pipeline = Pipeline::start(Box::new(near));
+        let before = pipeline.send([b"PING"]);
+        let all = pipeline.send_all([[b"PING".as_slice()]; 3].into_iter());
+        let after = pipeline.send([b"PING"]);
+        far.read_exact(&mut [0; 5 * 14]).await.unwrap();
+        far.write_all(b":1\r\n:2\r\n-ERR no\r\n:4\r\n:5\r\n").await.unwrap();
+        let all = format!("{:?}", all.until(soon()).await);
+        assert_eq!(all, r#"[Ok(Integer(2)), Ok(Error("ERR no")), Ok(Integer(4))]"#);
+        assert!(matches!(before.await.unwrap(), Ok(Answer::Integer(1))));
+        assert!(matches!(after.await.unwrap(), Ok(Answer::Integer(5))));
+        assert!(pipeline.send_all(std::iter::empty::<[&[u8]; 1]>()).until(soon()).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_several_commands_those_that_were_answered_are_known_when_the_connection_is_lost_or_late() {
+        let (near, mut far) = duplex(1 << 16);
+        let pipeline = Pipeline::start(Box::new(near));
+        let all = pipeline.send_all([[b"PING".as_slice()]; 3].into_iter());
+        let late = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter());
+        far.read_exact(&mut [0; 5 * 14]).await.unwrap();
+        far.write_all(b":1\r\n:2\r\n:3\r\n:4\r\n").await.unwrap();
+        assert_eq!(format!("{:?}", all.until(soon()).await), "[Ok(Integer(1)), Ok(Integer(2)), Ok(Integer(3))]");
+        let late = format!("{:?}", late.until(Instant::now() + Duration::from_millis(100)).await);
+        assert_eq!(late, "[Ok(Integer(4))]");
+        let lost = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter());
+        far.read_exact(&mut [0; 2 * 14]).await.unwrap();
+        far.write_all(b":5\r\n:6\r\n").await.unwrap();
+        drop(far);
+        let lost = lost.until(soon()).await;
+        assert!(matches!(lost[..], [Ok(Answer::Integer(6)), Err(Unanswered::Lost(_))]), "{lost:?}");
+        let unsent = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter()).until(soon()).await;
+        assert!(matches!(unsent[..], [Err(Unanswered::NotSent), Err(Unanswered::NotSent)]), "{unsent:?}");
     }
 
     #[tokio::test]
