@@ -99,8 +99,8 @@ pub(super) enum Unanswered {
 
 /// A buffer that a large command has made larger is not kept.
 const LARGEST_KEPT: usize = 1024 * 1024;
-/// So much of a batch is written before the rest is encoded, that the server begins meanwhile.
-const FIRST_PART: usize = 64 * 1024;
+/// A batch is written in parts of about this size, so that the server begins while the rest is encoded.
+const PART: usize = 64 * 1024;
 
 impl Pipeline {
     pub(super) fn start(stream: Stream) -> Self {
@@ -145,7 +145,7 @@ impl Pipeline {
         line.waiting.push_back(waiting);
         for words in commands {
             line.add(words);
-            if writer == Writer::Caller && line.unsent.len() >= FIRST_PART && !line.write() {
+            if writer == Writer::Caller && line.unsent.len() >= PART && !line.write() {
                 writer = Writer::Task;
             }
         }
