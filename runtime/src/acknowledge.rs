@@ -3,15 +3,19 @@
 use std::{fmt, future::IntoFuture, time::Duration};
 
 use crate::{
-    bus::{Bus, now},
-    codec::{Answers, Codec, Exchange},
-    delivery::Headers,
+    bus::Bus,
+    codec::{
+        answers::{ANSWER, Answer, Answers},
+        contract::{Codec, Exchange},
+        headers::Headers,
+    },
     error::AcknowledgeError,
     future::BusFuture,
     message::Message,
     observe::{self, Observation},
-    replies::{ANSWER, Answer, Arrived},
+    replies::Arrived,
     request::NoError,
+    time::unix_millis,
     transport::frame::Frame,
 };
 
@@ -53,7 +57,10 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         let mut acknowledged = Acknowledged { handlers: 0, refusals: Vec::new() };
         match tokio::time::timeout(timeout, self.exchange(&mut acknowledged)).await {
             Ok(result) => result.map(|()| acknowledged),
-            Err(_) => Err(AcknowledgeError::TimedOut { template, timeout, acknowledged }),
+            Err(_) => {
+                let Acknowledged { handlers, refusals } = acknowledged;
+                Err(AcknowledgeError::TimedOut { template, timeout, handlers, refusals })
+            }
         }
     }
 
@@ -61,7 +68,7 @@ impl<'a, M: Message> Acknowledging<'a, M> {
     async fn exchange(self, acknowledged: &mut Acknowledged) -> Result<(), AcknowledgeError> {
         let template = M::TEMPLATE.text();
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let expires = now().saturating_add(timeout);
+        let expires = unix_millis().saturating_add(timeout);
         let replies = self.bus.replies().await?;
         let mut waiter = replies.wait_for_many();
         let exchange = Exchange {

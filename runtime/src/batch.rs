@@ -4,12 +4,12 @@ use std::{fmt, future::IntoFuture};
 
 use crate::{
     bus::Bus,
-    channel::{Params, address::AddressOf},
-    delivery::Headers,
+    channel::parameter::Params,
+    codec::headers::Headers,
     error::PublishError,
     future::BusFuture,
-    message::{AddressedByFields, Message},
-    observe::{self, Observation, Observed},
+    message::{AddressedByFields, Message, address::AddressOf},
+    observe::{self, Observation, outcome::Observed},
     outcome::Outgoing,
     publish::Receipt,
 };

@@ -8,7 +8,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -16,22 +16,25 @@ use tokio::sync::OnceCell;
 
 use crate::{
     batch::Batch,
-    channel::{ChannelWriter, Selector},
-    codec::{Codec, Exchange, Format, Outbound},
+    channel::{selector::Selector, text::ChannelWriter},
+    codec::{
+        contract::{Codec, Exchange, Format, Outbound},
+        headers::Headers,
+    },
     config::{Config, Reconnect},
-    delivery::Headers,
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
     health::{BusStats, Health, HealthError},
     message::{AddressedByFields, Message, Subscribable, written},
-    observe::{self, Meters, Observation, Observed},
+    observe::{self, Observation, meters::Meters, outcome::Observed, trace_context},
     outcome::Outgoing,
     publish::Receipt,
     replies::Replies,
     serving::Serving,
     subscribing::Subscribing,
     subscription::Selection,
+    time::unix_millis,
     transport::{
         AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted,
         events::{BusEvent, BusEvents},
@@ -248,8 +251,8 @@ impl Bus {
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
         let id = self.next_id();
         let Config { format, ref source, .. } = self.shared.config;
-        let outbound = Outbound { format, source, name, version, id: &id, timestamp: now(), headers, exchange };
-        observe::encode::<C, _>(&outbound, value, &mut payload)
+        let outbound = Outbound { format, source, name, version, id: &id, timestamp: unix_millis(), headers, exchange };
+        trace_context::encode::<C, _>(&outbound, value, &mut payload)
             .map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
@@ -402,12 +405,6 @@ impl fmt::Debug for Bus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Bus").field("status", &self.status()).finish_non_exhaustive()
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(crate) fn now() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn failed(template: &'static str, failure: PublishFailure) -> PublishError {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{codec::Format, transport::inbox::Bounds};
+use crate::codec::contract::Format;
 
 /// The settings of a bus, as the builder collects them. `Debug` shows no credentials.
 #[derive(Clone)]
@@ -135,4 +135,32 @@ impl Reconnect {
         self.give_up_after = Some(limit);
         self
     }
+}
+
+/// The bounds of a buffer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bounds {
+    pub(crate) messages: usize,
+    pub(crate) bytes: usize,
+}
+
+/// What a subscription or a service does when a buffer is full.
+///
+/// Every loss of a subscription shows as [`Event::Lagged`](crate::Event::Lagged), at its place; those of a service are counted for
+/// each handler, in [`HandlerStats::dropped`](crate::HandlerStats).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Overflow {
+    /// Drops the oldest messages: what is read is as new as can be. The default.
+    #[default]
+    DropOldest,
+    /// Drops what arrives: what is read has no hole until the buffer has been worked off.
+    DropNewest,
+    /// Stops reading: tidings drops nothing.
+    ///
+    /// On Redis the subscription or service gets a connection of its own, so that it stalls nobody else. The server then buffers for it, up to
+    /// its limit for subscribers (`client-output-buffer-limit pubsub`, by default 32 MiB, or 8 MiB for a minute); beyond that it closes
+    /// the connection, and the subscription reports a [`Gap`](crate::Gap). A server that is lost while nothing is read is noticed when
+    /// reading goes on; the connection is made anew by the bus's policy, apart from the shared one. On memory, those who publish to a full subscription wait, for the command timeout at most, and then fail.
+    BackPressure,
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::{subscribing::Overflow, transport::inbox::Bounds};
+use crate::config::{Bounds, Overflow};
 
 /// What waits in a lane.
 pub(crate) trait Waiting {

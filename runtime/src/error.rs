@@ -2,8 +2,6 @@
 
 use std::{io, time::Duration};
 
-use crate::acknowledge::Acknowledged;
-
 /// A channel that is no address of the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -353,14 +351,16 @@ pub enum AcknowledgeError {
         refusals: Vec<String>,
     },
     /// Too few answers came in time: others may or may not have handled the message.
-    #[error("on {template}: {} handled and {} refused within {timeout:?}, fewer than asked for", acknowledged.handlers, acknowledged.refusals.len())]
+    #[error("on {template}: {handlers} handled and {} refused within {timeout:?}, fewer than asked for", refusals.len())]
     TimedOut {
         /// The channel template.
         template: &'static str,
         /// The timeout.
         timeout: Duration,
-        /// Who had answered by then.
-        acknowledged: Acknowledged,
+        /// How many handlers had handled the message by then.
+        handlers: usize,
+        /// Why others did not, in their handlers' words, in the order in which they said so.
+        refusals: Vec<String>,
     },
     /// The connection was lost while waiting: the message may or may not have been handled.
     #[error("on {template}: the connection was lost while waiting; the message may or may not have been handled")]
@@ -374,4 +374,27 @@ pub enum AcknowledgeError {
     /// The inbox for answers could not be subscribed.
     #[error("no inbox for the answers")]
     Subscribe(#[from] SubscribeError),
+}
+
+/// The service did not finish its work in time.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ShutdownError {
+    /// The deadline passed; what was still running or waiting was dropped.
+    #[error("{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped")]
+    DeadlineMissed {
+        /// Messages that were running or waiting.
+        abandoned: usize,
+        /// The deadline.
+        deadline: Duration,
+    },
+    /// The bus gave up reconnecting, and the service ended with it. What had arrived was finished.
+    #[error("the service ended because the bus is closed: {reason}")]
+    BusClosed {
+        /// Why the bus is closed.
+        reason: String,
+    },
+    /// The service's task is gone: its runtime was shut down, or tidings has a defect.
+    #[error("the service's task ended early")]
+    TaskEnded,
 }

@@ -6,11 +6,11 @@ use bytes::Bytes;
 
 use crate::{
     bus::Bus,
-    channel::{Address, Segment, Template},
-    codec::{Codec, Metadata},
+    channel::template::{Segment, Template},
+    codec::contract::{Codec, Metadata},
     delivery::Delivery,
     error::{AddressError, Rejection},
-    message::{BorrowedMessage, Message, OwnedMessage},
+    message::{BorrowedMessage, Message, OwnedMessage, address::Address},
     outcome::Outcome,
     route::{Route, TableStorage},
 };
@@ -156,7 +156,7 @@ impl<'a, M, S> Extract<'a, M, S> for &'a Delivery {
     }
 }
 
-impl<'a, M, S> Extract<'a, M, S> for &'a crate::delivery::Headers {
+impl<'a, M, S> Extract<'a, M, S> for &'a crate::codec::headers::Headers {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
         Ok(context.delivery.headers())
     }

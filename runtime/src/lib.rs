@@ -77,28 +77,32 @@ mod service;
 mod serving;
 mod subscribing;
 mod subscription;
+mod time;
 mod transport;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
     batch::{AtomicBatch, Batch},
     bus::{Bus, BusBuilder},
-    channel::{Address, ChannelParam},
-    codec::{Codec, Format, Json},
-    config::Reconnect,
-    delivery::{Delivery, Headers},
-    error::{AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, SubscribeError},
+    channel::ChannelParam,
+    codec::{Codec, Format, Json, headers::Headers},
+    config::{Overflow, Reconnect},
+    delivery::Delivery,
+    error::{
+        AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, ShutdownError,
+        SubscribeError,
+    },
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
     health::{BusStats, Health, HealthError, HealthWarning},
-    message::{BorrowedMessage, Message, OwnedMessage},
+    message::{BorrowedMessage, Message, OwnedMessage, address::Address},
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
     request::{Collecting, NoError, Request, Requesting},
     route::Route,
-    service::{HandlerStats, Service, ServiceStats, ShutdownError},
+    service::{HandlerStats, Service, ServiceStats},
     serving::Serving,
-    subscribing::{Overflow, Subscribing},
+    subscribing::Subscribing,
     subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{
         Gap, GapCause, Status,
@@ -115,9 +119,9 @@ pub mod __private {
     pub use crate::{
         bus::Bus,
         channel::{
-            Address, ChannelParam, ChannelReader, ChannelWriter, IntoParam, InvalidParam, Params, Segment, Selector,
-            Shape, Template,
-            address::{AddressOf, Parameter, parameter, rest_parameter},
+            ChannelParam, ChannelReader, ChannelWriter, IntoParam, InvalidParam, Params, Segment, Selector, Shape,
+            Template,
+            parameter::{Parameter, parameter, rest_parameter},
         },
         codec::{ByBus, Json, Plain},
         delivery::Delivery,
@@ -129,6 +133,7 @@ pub mod __private {
         layer::handler_layer,
         message::{
             AddressedByFields, BorrowedMessage, CompleteChannel, Message, OwnedMessage, Serde, SerdeBorrowed, Stub,
+            address::{Address, AddressOf},
         },
         outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned},
         proof::prove,

@@ -1,10 +1,17 @@
 //! The trait that `#[derive(Message)]` implements.
 
+pub(crate) mod address;
+
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
-    channel::{ChannelReader, ChannelWriter, Params, Selector, Template},
-    codec::Codec,
+    channel::{
+        parameter::Params,
+        selector::Selector,
+        template::Template,
+        text::{ChannelReader, ChannelWriter},
+    },
+    codec::contract::Codec,
     error::AddressError,
     publish::Publishing,
 };
@@ -236,11 +243,9 @@ impl Params for Stub {
 mod tests {
     use serde::Deserialize;
 
+    use crate::{ChannelParam, Message, channel::selector::write_selector, message::address::Address};
+
     use super::*;
-    use crate::{
-        ChannelParam, Message,
-        channel::{Address, address::write_selector},
-    };
 
     #[derive(ChannelParam, Clone, Copy, Serialize, Deserialize)]
     enum Region {

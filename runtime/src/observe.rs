@@ -50,11 +50,11 @@
 //! the published messages, the messages of a batch have no duration, and what is dropped before it ended is not counted.
 
 #[cfg_attr(not(feature = "metrics"), path = "observe/no_meters.rs")]
-mod meters;
+pub(crate) mod meters;
 pub(crate) mod names;
-mod outcome;
+pub(crate) mod outcome;
 #[cfg_attr(not(feature = "opentelemetry"), path = "observe/no_trace_context.rs")]
-mod trace_context;
+pub(crate) mod trace_context;
 
 use std::{
     pin::Pin,
@@ -64,13 +64,14 @@ use std::{
 use pin_project_lite::pin_project;
 use tracing::{Level, Span, field};
 
-use crate::{bus::Bus, codec::Exchange, delivery::Delivery, error::PublishError, outcome::Outgoing, route::Route};
-
-use self::meters::Timer;
-pub(crate) use self::{
-    meters::{Connection, Counted, Meters},
-    outcome::{Label, Observed},
-    trace_context::encode,
+use crate::{
+    bus::Bus,
+    codec::contract::Exchange,
+    delivery::Delivery,
+    error::PublishError,
+    observe::{meters::Timer, outcome::Observed},
+    outcome::Outgoing,
+    route::Route,
 };
 
 /// One operation that somebody observes. Kept in a box, because mostly it is absent.

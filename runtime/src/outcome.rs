@@ -6,13 +6,16 @@ use serde::Serialize;
 
 use crate::{
     bus::{Bus, Draft},
-    channel::{Address, ChannelWriter},
-    codec::{Answers, Exchange},
-    delivery::{Delivery, Headers},
+    channel::text::ChannelWriter,
+    codec::{
+        answers::{ANSWER, Answer, Answers},
+        contract::Exchange,
+        headers::Headers,
+    },
+    delivery::Delivery,
     error::Rejection,
-    message::{AddressedByFields, Message},
+    message::{AddressedByFields, Message, address::Address},
     observe::Observation,
-    replies::{ANSWER, Answer},
     request::NoError,
 };
 

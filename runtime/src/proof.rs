@@ -4,7 +4,10 @@
 //! conflict lands on the second of the two handlers, and all conflicts show at once.
 
 use crate::{
-    channel::{Segment, Shape, shape::bytes_equal},
+    channel::{
+        shape::{Shape, bytes_equal},
+        template::Segment,
+    },
     route::Route,
 };
 
@@ -232,8 +235,10 @@ impl Text {
 
 #[cfg(test)]
 mod tests {
+
+    use crate::{channel::template::Template, handler::HandlerOptions};
+
     use super::*;
-    use crate::{channel::Template, handler::HandlerOptions};
 
     const NEW: Route = route("new", "New", &[Segment::literal("orders"), Segment::literal("new")]);
     const BY_ID: Route =

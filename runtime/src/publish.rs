@@ -11,10 +11,10 @@ use std::{
 use crate::{
     acknowledge::Acknowledging,
     bus::Bus,
-    channel::{Address, Params},
-    delivery::Headers,
+    channel::parameter::Params,
+    codec::headers::Headers,
     error::PublishError,
-    message::{AddressedByFields, Message},
+    message::{AddressedByFields, Message, address::Address},
 };
 
 /// A publish that is sent when it is awaited.

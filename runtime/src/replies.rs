@@ -9,12 +9,11 @@ use std::{
     },
 };
 
-use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     bus::Bus,
-    codec::{Answers, Codec, Expected, Format},
+    codec::answers::correlation_id,
     error::SubscribeError,
     transport::{
         Attachment, NameKind,
@@ -22,21 +21,6 @@ use crate::{
         inbox::{Inbox, Item},
     },
 };
-
-/// The `data` of an answer on the wire.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Answer<R, E> {
-    /// The reply, or that the message was handled.
-    Ok(R),
-    /// The handler's typed error.
-    Error(E),
-    /// Anything else that went wrong.
-    Failure(String),
-}
-
-/// The wire name of answers.
-pub(crate) const ANSWER: Expected = Expected::new("reply", 1, Format::Envelope);
 
 /// The inbox of a bus's answers. It lives as long as the bus, on the subscription connection that everything else shares.
 pub(crate) struct Replies {
@@ -131,7 +115,7 @@ impl Waiters {
     }
 
     fn answer(&self, mut frame: Frame) {
-        let Some(id) = correlation_id(&frame) else { return self.note_unexpected() };
+        let Some(id) = correlation_id(frame.payload()) else { return self.note_unexpected() };
         // The waiter may hold the answer for long, and shall not hold the whole read buffer.
         frame.compact();
         let mut by_id = self.lock();
@@ -168,12 +152,6 @@ impl Waiters {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn correlation_id(frame: &Frame) -> Option<u64> {
-    let inbound = Answers::metadata(&ANSWER, frame.payload())?;
-    let id = inbound.correlation_id?;
-    (id.len() == 16).then(|| u64::from_str_radix(&id, 16).ok()).flatten()
 }
 
 /// Somebody who waits for answers. Dropping it forgets the wait.

@@ -6,15 +6,19 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    bus::{Bus, now},
-    channel::{Address, Params},
-    codec::{Answers, Codec, Exchange},
-    delivery::Headers,
+    bus::Bus,
+    channel::parameter::Params,
+    codec::{
+        answers::{ANSWER, Answer, Answers},
+        contract::{Codec, Exchange},
+        headers::Headers,
+    },
     error::RequestError,
     future::BusFuture,
-    message::{AddressedByFields, Message},
+    message::{AddressedByFields, Message, address::Address},
     observe::{self, Observation},
-    replies::{ANSWER, Answer, Arrived, Replies},
+    replies::{Arrived, Replies},
+    time::unix_millis,
     transport::frame::Frame,
 };
 
@@ -121,7 +125,7 @@ impl<'a, M: Request> Requesting<'a, M> {
     /// When the requester stops waiting, counted from now: asked before anything is waited for, or the deadline that travels would be
     /// later than the requester's own.
     fn expires(&self) -> u64 {
-        now().saturating_add(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX))
+        unix_millis().saturating_add(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX))
     }
 
     async fn send(self, replies: &Replies, correlation_id: &str, expires: u64) -> Result<(), RequestError<M::Error>> {

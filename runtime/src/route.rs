@@ -1,8 +1,12 @@
 //! The routes of a router: a trie over segments, built in constant evaluation and searched without allocation.
 
 use crate::{
-    channel::{Segment, Shape, Template, encoding::EMPTY_REST, shape::bytes_equal, template::hash_segment},
-    codec::{Expected, Format, Inbound, Metadata},
+    channel::{
+        encoding::EMPTY_REST,
+        shape::{Shape, bytes_equal},
+        template::{Segment, Template, hash_segment},
+    },
+    codec::contract::{Expected, Format, Inbound, Metadata},
     handler::HandlerOptions,
     layer::HandlerLayer,
 };

@@ -1,8 +1,8 @@
 //! A router that is being served.
 
-mod call;
-mod driver;
-mod stats;
+pub(crate) mod call;
+pub(crate) mod driver;
+pub(crate) mod stats;
 
 use std::{fmt, io, sync::Arc, time::Duration};
 
@@ -10,18 +10,17 @@ use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     bus::Bus,
-    error::SubscribeError,
+    config::{Bounds, Overflow},
+    error::{ShutdownError, SubscribeError},
     handler::Router,
+    service::driver::{Driver, Phase},
     serving::Options,
-    subscribing::Overflow as Policy,
     transport::{
         NameKind,
-        inbox::{Bounds, Inbox, Overflow},
+        inbox::{Inbox, WhenFull},
     },
 };
 
-pub(crate) use self::call::Ended;
-use self::driver::{Driver, Phase};
 pub use self::stats::{HandlerStats, ServiceStats};
 
 /// A router that is being served on a bus. [`Bus::serve`] makes it.
@@ -37,29 +36,6 @@ pub struct Service {
     driver: JoinSet<Result<(), ShutdownError>>,
     phase: watch::Sender<Phase>,
     counters: Arc<stats::Counters>,
-}
-
-/// The service did not finish its work in time.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum ShutdownError {
-    /// The deadline passed; what was still running or waiting was dropped.
-    #[error("{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped")]
-    DeadlineMissed {
-        /// Messages that were running or waiting.
-        abandoned: usize,
-        /// The deadline.
-        deadline: Duration,
-    },
-    /// The bus gave up reconnecting, and the service ended with it. What had arrived was finished.
-    #[error("the service ended because the bus is closed: {reason}")]
-    BusClosed {
-        /// Why the bus is closed.
-        reason: String,
-    },
-    /// The service's task is gone: its runtime was shut down, or tidings has a defect.
-    #[error("the service's task ended early")]
-    TaskEnded,
 }
 
 /// How long [`Service::shutdown`] waits: what orchestrators grant a process by default before they kill it.
@@ -84,8 +60,8 @@ impl Service {
             });
             tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
         }
-        let overflow = if options.overflow == Policy::BackPressure { Overflow::Block } else { Overflow::Wait };
-        let inbox = Arc::new(Inbox::new(HAND_OVER, overflow).with_templates(templates));
+        let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
+        let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let attachment = bus.attach(Arc::clone(&inbox), names).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(stats::Counters::new(R::ROUTES));

@@ -3,8 +3,13 @@
 use std::fmt;
 
 use crate::{
-    bus::Bus, error::SubscribeError, future::BusFuture, handler::Router, layer::HandlerLayer, service::Service,
-    subscribing::Overflow, transport::inbox::Bounds,
+    bus::Bus,
+    config::{Bounds, Overflow},
+    error::SubscribeError,
+    future::BusFuture,
+    handler::Router,
+    layer::HandlerLayer,
+    service::Service,
 };
 
 /// A service that starts when this is awaited. [`Bus::serve`] makes it.

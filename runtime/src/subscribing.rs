@@ -4,11 +4,13 @@ use std::{fmt, marker::PhantomData, time::Duration};
 
 use crate::{
     bus::Bus,
+    config::{Bounds, Overflow},
     error::SubscribeError,
     future::BusFuture,
     message::OwnedMessage,
     subscription::{Selection, Subscription},
-    transport::inbox::{self, Bounds},
+    time::LONGEST,
+    transport::inbox::WhenFull,
 };
 
 /// A subscription that is made when this is awaited. [`Bus::subscribe`] starts it.
@@ -42,42 +44,18 @@ pub struct Subscribing<M> {
     message: PhantomData<fn() -> M>,
 }
 
-/// What a subscription or a service does when a buffer is full.
-///
-/// Every loss of a subscription shows as [`Event::Lagged`](crate::Event::Lagged), at its place; those of a service are counted for
-/// each handler, in [`HandlerStats::dropped`](crate::HandlerStats).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Overflow {
-    /// Drops the oldest messages: what is read is as new as can be. The default.
-    #[default]
-    DropOldest,
-    /// Drops what arrives: what is read has no hole until the buffer has been worked off.
-    DropNewest,
-    /// Stops reading: tidings drops nothing.
-    ///
-    /// On Redis the subscription or service gets a connection of its own, so that it stalls nobody else. The server then buffers for it, up to
-    /// its limit for subscribers (`client-output-buffer-limit pubsub`, by default 32 MiB, or 8 MiB for a minute); beyond that it closes
-    /// the connection, and the subscription reports a [`Gap`](crate::Gap). A server that is lost while nothing is read is noticed when
-    /// reading goes on; the connection is made anew by the bus's policy, apart from the shared one. On memory, those who publish to a full subscription wait, for the command timeout at most, and then fail.
-    BackPressure,
-}
-
 /// What a subscription is made with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Options {
     pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) overflow: inbox::Overflow,
+    pub(crate) overflow: WhenFull,
     pub(crate) bounds: Bounds,
 }
-
-/// A year: a point in time must not overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl<M: OwnedMessage> Subscribing<M> {
     pub(crate) fn new(bus: Bus, selection: Selection) -> Self {
         let bounds = bus.config().subscription_buffer;
-        let options = Options { idle_timeout: None, overflow: inbox::Overflow::DropOldest, bounds };
+        let options = Options { idle_timeout: None, overflow: WhenFull::DropOldest, bounds };
         Self { bus, selection, options, message: PhantomData }
     }
 
@@ -93,9 +71,9 @@ impl<M: OwnedMessage> Subscribing<M> {
     /// What happens when the buffer is full. Default: [`Overflow::DropOldest`].
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.options.overflow = match overflow {
-            Overflow::DropOldest => inbox::Overflow::DropOldest,
-            Overflow::DropNewest => inbox::Overflow::DropNewest,
-            Overflow::BackPressure => inbox::Overflow::Block,
+            Overflow::DropOldest => WhenFull::DropOldest,
+            Overflow::DropNewest => WhenFull::DropNewest,
+            Overflow::BackPressure => WhenFull::Block,
         };
         self
     }

@@ -18,13 +18,14 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::{
     bus::Bus,
     channel::{
-        Segment, Selector,
-        address::{fits_pattern, write_selector},
+        selector::{Selector, write_selector},
+        template::Segment,
+        text::fits_pattern,
     },
     delivery::Delivery,
     error::{AddressError, Rejection, SubscribeError},
     message::{Message, OwnedMessage},
-    observe::{Counted, names},
+    observe::{meters::Counted, names},
     subscribing::Options,
     transport::{
         Attachment, Gap, NameKind,

@@ -14,9 +14,8 @@ use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
     health::{Health, HealthError},
+    transport::{events::Events, inbox::Inbox, registry::snapshot::SubscriptionSnapshot},
 };
-
-use self::{events::Events, inbox::Inbox, registry::SubscriptionSnapshot};
 
 /// A name on the wire to subscribe to: a channel, or a pattern in Redis's glob syntax. The namespace is part of it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

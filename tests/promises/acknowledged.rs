@@ -67,7 +67,7 @@ on_both! {
         assert_eq!(acknowledged.handlers, 2);
         let three = price("engine").publish(&bus).acknowledged_within(Duration::from_millis(200)).at_least(3).await;
         match three {
-            Err(AcknowledgeError::TimedOut { acknowledged, .. }) => assert_eq!(acknowledged.handlers, 2),
+            Err(AcknowledgeError::TimedOut { handlers, .. }) => assert_eq!(handlers, 2),
             other => panic!("{other:?}"),
         }
     }
@@ -90,7 +90,7 @@ on_both! {
         let _service = bus.serve(shelf().0).await.unwrap();
         let unwanted = price("unwanted").publish(&bus).acknowledged_within(Duration::from_millis(200)).await;
         match unwanted {
-            Err(AcknowledgeError::TimedOut { acknowledged, .. }) => assert!(acknowledged.refusals.is_empty()),
+            Err(AcknowledgeError::TimedOut { refusals, .. }) => assert!(refusals.is_empty()),
             other => panic!("{other:?}"),
         }
         assert_eq!(bus.stats().pending_requests, 0);

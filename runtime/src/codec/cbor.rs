@@ -9,7 +9,7 @@ use serde::{
 };
 
 use crate::codec::{
-    Codec, DecodeError, Expected, Inbound, Outbound,
+    contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{Envelope, Seen, Written},
     scan::{CUT, Head, NO_ITEM, Scanner, rest_after_item},
 };

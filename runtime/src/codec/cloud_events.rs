@@ -14,13 +14,11 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-use crate::{
-    codec::{
-        Codec, DecodeError, Expected, Inbound, Outbound,
-        envelope::{Text, TextOrOther, Timestamp, Version, shorten},
-        json::{Json, decode_text, text, value},
-    },
-    delivery::Headers,
+use crate::codec::{
+    contract::{Codec, DecodeError, Expected, Inbound, Outbound},
+    envelope::{Text, Timestamp, Version, shorten},
+    headers::{Headers, TextOrOther},
+    json::{Json, decode_text, text, value},
 };
 
 /// [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md) in JSON's structured mode.

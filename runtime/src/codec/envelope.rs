@@ -8,8 +8,7 @@ use serde::{
     de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 
-use crate::codec::{DecodeError, Expected, Inbound};
-pub(super) use crate::delivery::TextOrOther;
+use crate::codec::contract::{DecodeError, Expected, Inbound};
 
 /// What has been read of an envelope, also when reading ends in an error.
 #[derive(Default)]
@@ -225,8 +224,8 @@ pub(super) struct Written<'a, T> {
     name: &'static str,
     timestamp: u64,
     version: u32,
-    #[serde(skip_serializing_if = "crate::delivery::Headers::is_empty")]
-    headers: &'a crate::delivery::Headers,
+    #[serde(skip_serializing_if = "crate::codec::headers::Headers::is_empty")]
+    headers: &'a crate::codec::headers::Headers,
     #[serde(skip_serializing_if = "Option::is_none")]
     correlation_id: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -238,7 +237,7 @@ pub(super) struct Written<'a, T> {
 
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 impl<'a, T> Written<'a, T> {
-    pub(super) fn new(outbound: &super::Outbound<'a>, data: &'a T) -> Self {
+    pub(super) fn new(outbound: &crate::codec::contract::Outbound<'a>, data: &'a T) -> Self {
         Self {
             id: outbound.id,
             name: outbound.name,

@@ -12,7 +12,7 @@ use serde::{
 };
 
 use crate::codec::{
-    Codec, DecodeError, Expected, Inbound, Outbound,
+    contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{Envelope, Seen},
 };
 
@@ -176,11 +176,12 @@ fn decode_envelope<'de, T: Deserialize<'de>>(
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
-    use crate::{
-        codec::{Exchange, Format},
-        delivery::Headers,
+    use crate::codec::{
+        contract::{Exchange, Format},
+        headers::Headers,
     };
+
+    use super::*;
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Order {

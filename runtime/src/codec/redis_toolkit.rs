@@ -11,7 +11,7 @@ use serde::{
 use serde_json::value::RawValue;
 
 use crate::codec::{
-    Codec, DecodeError, Expected, Inbound, Outbound,
+    contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::Text,
     json::{Json, decode_text, text, value, write_envelope},
 };

@@ -1,6 +1,9 @@
 //! What every codec promises, asked of each of them.
 
 use proptest::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::codec::{answers::Answers, headers::Headers};
 
 use super::*;
 

@@ -14,7 +14,10 @@ use std::{
 
 use metrics::{Counter, Gauge, Histogram, IntoF64, Unit, counter, gauge, histogram};
 
-use crate::observe::{Label, names, outcome::OK};
+use crate::observe::{
+    names,
+    outcome::{Label, OK},
+};
 
 /// The metrics of a bus.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! What stands in for metrics without the feature `metrics`: nothing, at no cost.
 
-use crate::observe::Label;
+use crate::observe::outcome::Label;
 
 #[derive(Debug)]
 pub(crate) struct Meters;

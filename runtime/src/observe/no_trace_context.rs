@@ -3,9 +3,9 @@
 use serde::Serialize;
 use tracing::Span;
 
-use crate::{
-    codec::{Codec, Outbound},
-    delivery::Headers,
+use crate::codec::{
+    contract::{Codec, Outbound},
+    headers::Headers,
 };
 
 pub(crate) fn encode<C: Codec, T: Serialize>(

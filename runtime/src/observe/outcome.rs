@@ -3,7 +3,7 @@
 use crate::{
     error::{AcknowledgeError, PublishError, RequestError, SubscribeError},
     outcome::Outcome,
-    service::Ended,
+    service::call::Ended,
 };
 
 /// A word of a small set: it says nothing of the message.

@@ -10,9 +10,9 @@ use serde::Serialize;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::{
-    codec::{Codec, Outbound},
-    delivery::Headers,
+use crate::codec::{
+    contract::{Codec, Outbound},
+    headers::Headers,
 };
 
 /// Encodes a message; the headers carry the context of the current span, if there is one and the codec has a place for it.

@@ -12,13 +12,13 @@ use tokio::time::Sleep;
 
 use crate::{
     bus::Bus,
+    codec::answers::Answer,
     delivery::Delivery,
     dispatch::LaneId,
     handler::Router,
     layer::Layers,
     observe::{self, Observation},
     outcome::{Outcome, Outgoing, answer},
-    replies::Answer,
     request::NoError,
 };
 

@@ -21,16 +21,16 @@ use tokio::{
 
 use crate::{
     bus::Bus,
-    codec::Format,
+    codec::contract::Format,
     delivery::Delivery,
     dispatch::{LaneId, Lanes, Waiting},
-    error::Rejection,
+    error::{Rejection, ShutdownError},
     handler::Router,
     layer::Layers,
     outcome::Outcome,
     route::{Route, RouteTable},
     service::{
-        SHUTDOWN_DEADLINE, ShutdownError,
+        SHUTDOWN_DEADLINE,
         call::{Ended, Finished, Running, Slots, call},
         stats::Counters,
     },

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::{
-    channel::Template,
-    observe::{Counted, names},
+    channel::template::Template,
+    observe::{meters::Counted, names},
     route::Route,
 };
 

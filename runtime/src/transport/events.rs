@@ -16,7 +16,10 @@ use futures_util::stream;
 use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::{
-    observe::{Connection, Counted, names},
+    observe::{
+        meters::{Connection, Counted},
+        names,
+    },
     transport::GapCause,
 };
 

@@ -16,6 +16,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::{
+    config::Bounds,
     error::SubscribeError,
     transport::{Gap, frame::Frame},
 };
@@ -42,7 +43,7 @@ pub(crate) enum Item {
 
 /// What a full inbox does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Overflow {
+pub(crate) enum WhenFull {
     /// Drops the oldest messages, and counts them.
     DropOldest,
     /// Drops what arrives, and counts it.
@@ -54,17 +55,10 @@ pub(crate) enum Overflow {
     Wait,
 }
 
-/// The bounds of a buffer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
-    pub(crate) messages: usize,
-    pub(crate) bytes: usize,
-}
-
 /// See the module's documentation.
 pub(crate) struct Inbox {
     bounds: Bounds,
-    overflow: Overflow,
+    when_full: WhenFull,
     state: Mutex<State>,
     space: Notify,
     direct: Option<Direct>,
@@ -110,10 +104,10 @@ struct State {
 const BATCHES_BEFORE_COPYING: usize = 16;
 
 impl Inbox {
-    pub(crate) fn new(bounds: Bounds, overflow: Overflow) -> Self {
+    pub(crate) fn new(bounds: Bounds, when_full: WhenFull) -> Self {
         Self {
             bounds,
-            overflow,
+            when_full,
             state: Mutex::default(),
             space: Notify::new(),
             direct: None,
@@ -131,7 +125,7 @@ impl Inbox {
     /// An inbox that holds nothing: every item goes to `take` at once, in the reader's task.
     pub(crate) fn direct(take: impl Fn(Item) + Send + Sync + 'static) -> Self {
         let bounds = Bounds { messages: 0, bytes: 0 };
-        Self { direct: Some(Box::new(take)), ..Self::new(bounds, Overflow::DropOldest) }
+        Self { direct: Some(Box::new(take)), ..Self::new(bounds, WhenFull::DropOldest) }
     }
 
     /// Puts a batch in, in order, and empties `batch`. Returns whether the inbox wants the reader to wait.
@@ -153,13 +147,13 @@ impl Inbox {
                 frame.compact();
             }
             state.count(&item);
-            match self.overflow {
-                Overflow::DropNewest => state.push_or_drop(item, self.bounds),
+            match self.when_full {
+                WhenFull::DropNewest => state.push_or_drop(item, self.bounds),
                 _ => state.push(item),
             }
         }
-        let waits = self.blocks() || self.overflow == Overflow::Wait && !state.impatient;
-        if !waits && self.overflow != Overflow::DropNewest {
+        let waits = self.blocks() || self.when_full == WhenFull::Wait && !state.impatient;
+        if !waits && self.when_full != WhenFull::DropNewest {
             state.drop_oldest(self.bounds);
         }
         let full = waits && state.exceeds(self.bounds);
@@ -197,7 +191,7 @@ impl Inbox {
             state.behind = false;
         }
         drop(state);
-        if space && matches!(self.overflow, Overflow::Wait | Overflow::Block) {
+        if space && matches!(self.when_full, WhenFull::Wait | WhenFull::Block) {
             self.space.notify_waiters();
         }
         Poll::Ready(true)
@@ -221,7 +215,7 @@ impl Inbox {
 
     /// Whether it drops nothing, however long the reader has to wait.
     pub(crate) fn blocks(&self) -> bool {
-        self.overflow == Overflow::Block
+        self.when_full == WhenFull::Block
     }
 
     /// Whether the reader has to wait before it may put more in.
@@ -388,7 +382,7 @@ mod tests {
 
     #[test]
     fn an_inbox_that_drops_the_newest_says_so_at_their_place() {
-        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, Overflow::DropNewest);
+        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, WhenFull::DropNewest);
         assert!(!push(&inbox, 5));
         assert_eq!(take(&inbox, 2), (2, 0));
         assert!(!push(&inbox, 4));
@@ -398,7 +392,7 @@ mod tests {
 
     #[test]
     fn an_inbox_that_blocks_drops_nothing_and_asks_the_reader_to_wait() {
-        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, Overflow::Block);
+        let inbox = Inbox::new(Bounds { messages: 3, bytes: 1_000 }, WhenFull::Block);
         assert!(!push(&inbox, 3));
         assert!(push(&inbox, 2) && inbox.is_blocked());
         inbox.stop_waiting();
@@ -409,7 +403,7 @@ mod tests {
 
     #[test]
     fn an_inbox_that_is_no_longer_waited_for_drops_its_oldest_until_it_was_empty() {
-        let inbox = Inbox::new(Bounds { messages: 10, bytes: 1_000 }, Overflow::Wait);
+        let inbox = Inbox::new(Bounds { messages: 10, bytes: 1_000 }, WhenFull::Wait);
         assert!(!push(&inbox, 10));
         inbox.stop_waiting();
         assert!(push(&inbox, 10), "there was space, so the reader still waits");

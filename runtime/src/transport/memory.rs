@@ -3,7 +3,7 @@
 //! Each bus is a connection with a registry of its own, as on Redis: overlapping subscriptions of one bus share it, and the
 //! number of receivers counts connections and patterns, not local subscribers.
 
-mod connection;
+pub(crate) mod connection;
 
 use std::{
     collections::HashMap,
@@ -23,16 +23,16 @@ use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
     health::{Health, HealthError},
+    time::deadline_after,
     transport::{
         Attachment, Detach, GapCause, NameKind, PublishFailure, Status, Transport, Wanted,
         events::Events,
         glob,
         inbox::{Inbox, Item},
-        registry::SubscriptionSnapshot,
+        memory::connection::{Connection, settle},
+        registry::snapshot::SubscriptionSnapshot,
     },
 };
-
-use self::connection::{Connection, settle};
 
 /// One bus's connection to a broker.
 pub(crate) struct Memory {
@@ -68,8 +68,6 @@ static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(M
 
 /// How long a publish waits for a service that does not keep up, as the reader of a Redis connection does.
 const PATIENCE: Duration = Duration::from_millis(100);
-/// A year: a point in time must not overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 impl Memory {
     /// Connects to the broker of that name, or to a new one of its own where the name is empty.
@@ -162,7 +160,7 @@ impl Transport for Memory {
 
 impl Memory {
     fn deadline(&self) -> tokio::time::Instant {
-        tokio::time::Instant::now() + self.connection.command_timeout.min(LONGEST)
+        deadline_after(self.connection.command_timeout)
     }
 
     async fn publish_until(

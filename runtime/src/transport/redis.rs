@@ -1,20 +1,20 @@
 //! The transport on a Redis server: one connection for subscriptions, one for commands.
 
-mod address;
-mod admin;
-mod commands;
-mod connection;
-mod pipeline;
-mod resp;
-mod session;
-mod settings;
-mod subscriber;
+pub(crate) mod address;
+pub(crate) mod admin;
+pub(crate) mod commands;
+pub(crate) mod connection;
+pub(crate) mod pipeline;
+pub(crate) mod resp;
+pub(crate) mod session;
+pub(crate) mod settings;
+pub(crate) mod subscriber;
 #[cfg(feature = "tls")]
-mod tls;
+pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "redis/tls_missing.rs"]
-mod tls;
-mod transactions;
+pub(crate) mod tls;
+pub(crate) mod transactions;
 
 #[cfg(test)]
 mod tests;
@@ -29,14 +29,16 @@ use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
     health::{Health, HealthError},
-};
-
-use self::{
-    commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber, transactions::Transactions,
-};
-
-use super::{
-    Attachment, PublishFailure, Status, Transport, Wanted, events::Events, inbox::Inbox, registry::SubscriptionSnapshot,
+    transport::{
+        Attachment, PublishFailure, Status, Transport, Wanted,
+        events::Events,
+        inbox::Inbox,
+        redis::{
+            commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber,
+            transactions::Transactions,
+        },
+        registry::snapshot::SubscriptionSnapshot,
+    },
 };
 
 /// The only handle to the connections: dropping it ends their tasks and every inbox.

@@ -7,9 +7,9 @@
 //! are two things; a name's [`Wire`] state says where it stands, and [`Registry::next_command`] what to send to bring the two
 //! together. A transport without a server says [`Confirmation::Immediate`] and never looks at that half.
 
-mod names;
-mod snapshot;
-mod wire;
+pub(crate) mod names;
+pub(crate) mod snapshot;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -29,16 +29,14 @@ use crate::{
         GapCause, Name, NameKind, Wanted,
         events::{BusEvent, Events},
         inbox::{Inbox, Item},
+        registry::{
+            names::{Index, Slots},
+            wire::Wire,
+        },
     },
 };
 
-use self::{
-    names::{Index, Slots},
-    wire::Wire,
-};
-
 pub use self::snapshot::{NameSnapshot, SubscriptionSnapshot, SubscriptionState};
-pub(crate) use self::wire::{Command, CommandBounds, Verb};
 
 /// Identifies a name for as long as the registry or the server knows it.
 pub(crate) type NameId = usize;

@@ -14,11 +14,10 @@ use crate::{
         events::Events,
         frame::Frame,
         inbox::Item,
-        registry::{CommandBounds, Confirmation, Registry},
+        memory::{Broker, Condition},
+        registry::{Confirmation, Registry, wire::CommandBounds},
     },
 };
-
-use super::{Broker, Condition};
 
 pub(super) struct Connection {
     pub(super) broker: Weak<Broker>,

@@ -10,10 +10,11 @@ use tokio::time::{Instant, timeout};
 
 use crate::{
     health::{Health, HealthError, HealthWarning},
-    transport::Status,
+    transport::{
+        Status,
+        redis::{connection::Connector, settings::Settings},
+    },
 };
-
-use super::{connection::Connector, settings::Settings};
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings-admin";

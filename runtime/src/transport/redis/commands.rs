@@ -14,12 +14,16 @@ use tokio::{
     time::{Instant, sleep_until, timeout_at},
 };
 
-use crate::{error::ConnectError, transport::PublishFailure};
-
-use super::{
-    connection::Connector,
-    pipeline::{Answer, Answered, Pipeline, Unanswered},
-    settings::Settings,
+use crate::{
+    error::ConnectError,
+    transport::{
+        PublishFailure,
+        redis::{
+            connection::Connector,
+            pipeline::{Answer, Answered, Pipeline, Unanswered},
+            settings::Settings,
+        },
+    },
 };
 
 /// What CLIENT LIST shows.

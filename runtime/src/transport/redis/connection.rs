@@ -17,12 +17,14 @@ use tokio::{
     },
 };
 
-use crate::{config::Config, error::ConnectError};
-
-use super::{
-    address::Server,
-    resp::{self, Hello},
-    tls::Tls,
+use crate::{
+    config::Config,
+    error::ConnectError,
+    transport::redis::{
+        address::Server,
+        resp::{self, Hello},
+        tls::Tls,
+    },
 };
 
 /// A connection's bytes, encrypted or not.
@@ -203,16 +205,16 @@ impl Connector {
 
 /// A command as Redis expects it: an array of strings.
 pub(super) fn encode<W: AsRef<[u8]>>(to: &mut BytesMut, count: usize, words: impl IntoIterator<Item = W>) {
-    header(to, b'*', count);
+    push_header(to, b'*', count);
     for word in words {
         let word = word.as_ref();
-        header(to, b'$', word.len());
+        push_header(to, b'$', word.len());
         to.extend_from_slice(word);
         to.extend_from_slice(b"\r\n");
     }
 }
 
-fn header(to: &mut BytesMut, kind: u8, length: usize) {
+fn push_header(to: &mut BytesMut, kind: u8, length: usize) {
     to.extend_from_slice(&[kind]);
     to.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
     to.extend_from_slice(b"\r\n");

@@ -20,7 +20,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use super::{
+use crate::transport::redis::{
     connection::{Stream, Wire, encode, lost},
     resp::{self, Reply, owned},
 };

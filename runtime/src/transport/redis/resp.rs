@@ -6,16 +6,14 @@
 //!
 //! <https://redis.io/docs/latest/develop/reference/protocol-spec/>
 
-mod skip;
+pub(crate) mod skip;
 
 #[cfg(test)]
 mod tests;
 
 use std::ops::Range;
 
-use crate::transport::{NameKind, registry::Verb};
-
-use self::skip::Skip;
+use crate::transport::{NameKind, redis::resp::skip::Skip, registry::wire::Verb};
 
 /// Where something is in the read buffer.
 pub(super) type Span = Range<usize>;

@@ -13,14 +13,16 @@ use crate::{
         GapCause, Name, NameKind,
         frame::Frame,
         inbox::{Inbox, Item},
-        registry::{Command, CommandBounds, Registry, Verb},
+        redis::{
+            connection::encode,
+            resp::{ProtocolError, Scanned, Scanner, Span, owned},
+            settings::Settings,
+        },
+        registry::{
+            Registry,
+            wire::{Command, CommandBounds, Verb},
+        },
     },
-};
-
-use super::{
-    connection::encode,
-    resp::{ProtocolError, Scanned, Scanner, Span, owned},
-    settings::Settings,
 };
 
 /// A command's size: a refused one is repeated name by name, and 20,000 names still take only 79 commands.
@@ -282,10 +284,10 @@ mod tests {
     use tokio::sync::oneshot::Receiver;
 
     use crate::{
-        config::{Config, Reconnect},
+        config::{Bounds, Config, Reconnect},
         transport::{
             Wanted,
-            inbox::{Bounds, Overflow},
+            inbox::WhenFull,
             registry::{Attached, Confirmation},
         },
     };
@@ -308,7 +310,7 @@ mod tests {
             Self {
                 session: Session::new(Arc::new(Settings::new(&config, "shop"))),
                 registry: Registry::new(Confirmation::ByServer),
-                inbox: Arc::new(Inbox::new(bounds, Overflow::DropOldest)),
+                inbox: Arc::new(Inbox::new(bounds, WhenFull::DropOldest)),
                 now: Instant::now(),
             }
         }

@@ -5,10 +5,10 @@ use std::{
     time::Duration,
 };
 
-use crate::config::{Config, Reconnect};
-
-/// A year: whoever says `Duration::MAX` means "never", and a point in time must not overflow.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+use crate::{
+    config::{Config, Reconnect},
+    time::LONGEST,
+};
 
 #[derive(Clone, Debug)]
 pub(super) struct Settings {

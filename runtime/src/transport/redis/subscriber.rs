@@ -21,18 +21,18 @@ use tokio::{
 
 use crate::{
     error::{ConnectError, SubscribeError},
+    time::now,
     transport::{
         Attachment, Detach, GapCause, Status, Wanted,
         events::Events,
         inbox::Inbox,
-        registry::{Confirmation, Registry, SubscriptionSnapshot},
+        redis::{
+            connection::{Connector, Stream, Wire, lost},
+            session::Session,
+            settings::Settings,
+        },
+        registry::{Confirmation, Registry, snapshot::SubscriptionSnapshot},
     },
-};
-
-use super::{
-    connection::{Connector, Stream, Wire, lost},
-    session::Session,
-    settings::Settings,
 };
 
 /// What CLIENT LIST shows.
@@ -419,8 +419,4 @@ async fn give_way() {
         Poll::Pending
     })
     .await;
-}
-
-fn now() -> Instant {
-    tokio::time::Instant::now().into_std()
 }

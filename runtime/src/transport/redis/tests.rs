@@ -9,15 +9,18 @@ use std::{
 
 use tokio::net::TcpListener;
 
+use self::server::DEADLINE;
+use self::server::Server;
+use self::server::eventually;
+use self::server::free_port;
+
 use crate::{
-    config::Reconnect,
+    config::{Bounds, Reconnect},
     transport::{
         Gap, GapCause, Name, NameKind,
-        inbox::{Bounds, Item, Overflow},
+        inbox::{Item, WhenFull},
     },
 };
-
-use self::server::{DEADLINE, Server, eventually, free_port};
 
 use super::*;
 
@@ -45,14 +48,14 @@ struct Reader {
 
 impl Reader {
     async fn attach(redis: &Redis, names: Vec<Wanted>) -> Result<Self, SubscribeError> {
-        Self::attach_with(redis, names, Bounds { messages: 100_000, bytes: 1 << 26 }, Overflow::DropOldest).await
+        Self::attach_with(redis, names, Bounds { messages: 100_000, bytes: 1 << 26 }, WhenFull::DropOldest).await
     }
 
     async fn attach_with(
         redis: &Redis,
         names: Vec<Wanted>,
         bounds: Bounds,
-        overflow: Overflow,
+        overflow: WhenFull,
     ) -> Result<Self, SubscribeError> {
         let inbox = Arc::new(Inbox::new(bounds, overflow));
         let attachment = redis.attach(Arc::clone(&inbox), names).await?;
@@ -420,7 +423,7 @@ async fn nothing_is_lost_while_the_reader_waits_for_a_slow_consumer() {
     let server = Server::start();
     let redis = connected(&server).await;
     let bounds = Bounds { messages: 100, bytes: 1 << 20 };
-    let mut slow = Reader::attach_with(&redis, vec![channel("a")], bounds, Overflow::Wait).await.unwrap();
+    let mut slow = Reader::attach_with(&redis, vec![channel("a")], bounds, WhenFull::Wait).await.unwrap();
     let all = async {
         for hundred in 0..200 {
             let numbers = hundred * 100..hundred * 100 + 100;
@@ -441,7 +444,7 @@ async fn a_consumer_that_stands_still_stalls_the_others_only_for_a_moment_and_le
     let server = Server::start();
     let redis = connected(&server).await;
     let bounds = Bounds { messages: 10, bytes: 1 << 20 };
-    let mut stuck = Reader::attach_with(&redis, vec![channel("a")], bounds, Overflow::Wait).await.unwrap();
+    let mut stuck = Reader::attach_with(&redis, vec![channel("a")], bounds, WhenFull::Wait).await.unwrap();
     let mut other = Reader::attach(&redis, vec![channel("a")]).await.unwrap();
     for number in 0..500 {
         publish(&redis, "a", &number.to_string()).await.unwrap();

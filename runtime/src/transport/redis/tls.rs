@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-use super::connection::Duplex;
+use crate::transport::redis::connection::Duplex;
 
 /// Trust and the server's expected name, made once.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use tokio::net::TcpStream;
 
-use super::connection::Plain;
+use crate::transport::redis::connection::Plain;
 
 #[derive(Clone, Debug)]
 pub(super) enum Tls {}

@@ -10,9 +10,10 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::transport::PublishFailure;
-
-use super::{connection::Connector, settings::Settings};
+use crate::transport::{
+    PublishFailure,
+    redis::{connection::Connector, settings::Settings},
+};
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings-transactions";

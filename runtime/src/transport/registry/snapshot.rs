@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use crate::transport::NameKind;
-
-use super::{Registry, wire::Wire};
+use crate::transport::{
+    NameKind,
+    registry::{Registry, wire::Wire},
+};
 
 /// A subscription or service, as [`Bus::stats`](crate::Bus::stats) shows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,13 @@ use std::{
 
 use bytes::Bytes;
 
-use crate::transport::{
-    frame::Frame,
-    inbox::{Bounds, Overflow},
+use crate::{
+    config::Bounds,
+    transport::{
+        frame::Frame,
+        inbox::WhenFull,
+        registry::wire::{Command, CommandBounds, Verb},
+    },
 };
 
 use super::*;
@@ -15,7 +19,7 @@ use super::*;
 const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000 };
 
 fn inbox() -> Arc<Inbox> {
-    Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, Overflow::DropOldest))
+    Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest))
 }
 
 fn channel(text: &str, token: u32) -> Wanted {

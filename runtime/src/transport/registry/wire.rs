@@ -14,10 +14,13 @@ use std::time::Instant;
 
 use crate::{
     error::SubscribeError,
-    transport::{Gap, GapCause, Name, NameKind, events::BusEvent, inbox::Item},
+    transport::{
+        Gap, GapCause, Name, NameKind,
+        events::BusEvent,
+        inbox::Item,
+        registry::{Confirmation, Loss, NameId, Registry, Waiter, stage},
+    },
 };
-
-use super::{Confirmation, Loss, NameId, Registry, Waiter, stage};
 
 /// Where a name stands on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,7 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
+use crate::{config::Config, error::ConnectError, transport::redis::Redis};
+
 use super::*;
 
 struct Authority {

@@ -9,6 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::transport::{
+    NameKind,
+    redis::resp::{ProtocolError, Scanned, hello, reply},
+    registry::wire::Verb,
+};
+
 use super::*;
 
 /// What servers send, and what attackers and broken networks might.

@@ -1,0 +1,142 @@
+//! The parameters of a template, as the generated code uses them.
+
+use crate::{
+    channel::{
+        param::{ChannelParam, RestParam},
+        shape::Shape,
+        template::Segment,
+        text::{ChannelReader, ChannelWriter},
+    },
+    error::AddressError,
+};
+
+/// The parameters of a message's template, as the derive generates them.
+pub trait Params: Clone + Send + Sync + 'static {
+    #[doc(hidden)]
+    fn write(&self, channel: &mut ChannelWriter<'_>);
+
+    #[doc(hidden)]
+    fn read(channel: &mut ChannelReader<'_>) -> Result<Self, AddressError>;
+}
+
+/// One parameter of a template, as the generated code uses it.
+///
+/// The derive makes one constant of it for each parameter. Only there is the type asked to be a parameter: a type that is none
+/// gives one error, and everything else in the generated code still has a meaning.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Parameter<T> {
+    name: &'static str,
+    segment: Segment,
+    functions: Functions<T>,
+}
+
+/// What can be done with a parameter, without its bounds.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Functions<T> {
+    clone: fn(&T) -> T,
+    write: fn(&mut ChannelWriter<'_>, &T),
+    read: fn(&mut ChannelReader<'_>, &'static str) -> Result<T, AddressError>,
+    equals: fn(&mut ChannelReader<'_>, &'static str, &T) -> Result<(), AddressError>,
+    valid: fn(&mut ChannelReader<'_>, &'static str) -> Result<(), AddressError>,
+}
+
+/// `ChannelParam`, without a list of every other parameter of the program in its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be a parameter of a channel",
+    label = "not a channel parameter",
+    note = "parameters are integers, `bool`, `char`, `String`, IP addresses and enums with `#[derive(ChannelParam)]`; for a type of your own write `impl tidings::channel::ChannelParam for {Self}`"
+)]
+pub trait FillsSegment: Sized {
+    const SHAPE: Shape;
+    const FUNCTIONS: Functions<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ChannelParam> FillsSegment for T {
+    const SHAPE: Shape = T::SHAPE;
+    const FUNCTIONS: Functions<Self> = Functions {
+        clone: T::clone,
+        write: |channel, value| channel.param(value),
+        read: |channel, name| channel.param(name),
+        equals: |channel, name, value| channel.equals(name, value),
+        valid: |channel, name| channel.valid::<T>(name),
+    };
+}
+
+/// `<name>`.
+#[doc(hidden)]
+#[must_use]
+pub const fn parameter<T: FillsSegment>(name: &'static str) -> Parameter<T> {
+    Parameter { name, segment: Segment::parameter(name, T::SHAPE), functions: T::FUNCTIONS }
+}
+
+/// `<name..>`.
+#[doc(hidden)]
+#[must_use]
+pub const fn rest_parameter<T: RestParam>(name: &'static str) -> Parameter<T> {
+    Parameter {
+        name,
+        segment: Segment::rest(name, <T::Item as ChannelParam>::SHAPE),
+        functions: Functions {
+            clone: T::clone,
+            write: |channel, value| channel.rest(value),
+            read: |channel, name| channel.rest(name),
+            equals: |channel, name, value| channel.rest_equals(name, value),
+            valid: |channel, name| channel.rest_valid::<T>(name),
+        },
+    }
+}
+
+impl<T> Parameter<T> {
+    #[must_use]
+    pub const fn segment(&self) -> Segment {
+        self.segment
+    }
+
+    #[must_use]
+    pub fn copy(&self, value: &T) -> T {
+        (self.functions.clone)(value)
+    }
+
+    pub fn write(&self, value: &T, channel: &mut ChannelWriter<'_>) {
+        (self.functions.write)(channel, value);
+    }
+
+    /// A parameter of a pattern: its value, or a wildcard.
+    pub fn write_or_any(&self, value: &Option<T>, channel: &mut ChannelWriter<'_>) {
+        match value {
+            Some(value) => self.write(value, channel),
+            None => channel.any(),
+        }
+    }
+
+    /// The value in the channel.
+    ///
+    /// # Errors
+    ///
+    /// When the channel has no such segment, or it is no value of the parameter.
+    pub fn read(&self, channel: &mut ChannelReader<'_>) -> Result<T, AddressError> {
+        (self.functions.read)(channel, self.name)
+    }
+
+    /// Checks that the channel holds the value of the message's field.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn equals(&self, value: &T, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
+        (self.functions.equals)(channel, self.name, value)
+    }
+
+    /// Checks that the channel holds some value of a parameter that is no field.
+    ///
+    /// # Errors
+    ///
+    /// When it does not.
+    pub fn valid(&self, channel: &mut ChannelReader<'_>) -> Result<(), AddressError> {
+        (self.functions.valid)(channel, self.name)
+    }
+}

@@ -1,0 +1,29 @@
+//! What can be subscribed to.
+
+use crate::channel::text::ChannelWriter;
+
+/// What can be subscribed to: an [`Address`], or a pattern that `M::any()` makes.
+///
+/// Implemented by addresses and by the generated patterns only.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` says nothing about which channels of `{M}` to subscribe to",
+    label = "neither an address nor a pattern of `{M}`",
+    note = "write `{M}::channel(…)` for one channel, or `{M}::any()` for all of them"
+)]
+pub trait Selector<M>: Send {
+    #[doc(hidden)]
+    fn write(&self, channel: &mut ChannelWriter<'_>);
+}
+
+impl<M, T: Selector<M> + Sync> Selector<M> for &T {
+    fn write(&self, channel: &mut ChannelWriter<'_>) {
+        (**self).write(channel);
+    }
+}
+
+/// Writes what a selector says, and tells whether it is a pattern.
+pub(crate) fn write_selector<M>(selector: &impl Selector<M>, channel: &mut String) -> bool {
+    let mut writer = ChannelWriter::new(channel);
+    selector.write(&mut writer);
+    writer.is_pattern()
+}

@@ -1,0 +1,201 @@
+//! The text of a channel, written and read segment by segment.
+
+use crate::{
+    channel::{
+        encoding::{self, Encoder},
+        param::{ChannelParam, RestParam},
+    },
+    error::AddressError,
+};
+
+/// Writes a channel: the generated code calls it segment by segment.
+#[derive(Debug)]
+pub struct ChannelWriter<'a> {
+    channel: &'a mut String,
+    wildcard: bool,
+}
+
+impl<'a> ChannelWriter<'a> {
+    pub(crate) fn new(channel: &'a mut String) -> Self {
+        Self { channel, wildcard: false }
+    }
+
+    /// Whether a wildcard was written: the channel is a pattern.
+    pub(crate) fn is_pattern(&self) -> bool {
+        self.wildcard
+    }
+
+    /// Literal segments with their separators, such as `chat:room:`.
+    #[doc(hidden)]
+    pub fn literal(&mut self, text: &str) {
+        self.channel.push_str(text);
+    }
+
+    /// The segment of one parameter.
+    #[doc(hidden)]
+    pub fn param<P: ChannelParam>(&mut self, value: &P) {
+        let mut encoder = Encoder::new(self.channel);
+        // A `String` takes every text, so an error can only be the parameter's own; its segment then stays as it is.
+        let _ = value.write(&mut encoder);
+        encoder.finish();
+    }
+
+    /// The segments of a rest parameter.
+    #[doc(hidden)]
+    pub fn rest<P: RestParam>(&mut self, value: &P) {
+        if value.items().is_empty() {
+            self.channel.push_str(encoding::EMPTY_REST);
+        }
+        for (index, item) in value.items().iter().enumerate() {
+            if index > 0 {
+                self.channel.push(':');
+            }
+            self.param(item);
+        }
+    }
+
+    pub(crate) fn any(&mut self) {
+        self.channel.push('*');
+        self.wildcard = true;
+    }
+}
+
+/// Reads a channel segment by segment: the generated code calls it.
+#[derive(Debug)]
+pub struct ChannelReader<'a> {
+    rest: Option<&'a str>,
+}
+
+impl<'a> ChannelReader<'a> {
+    pub(crate) fn new(channel: &'a str) -> Self {
+        Self { rest: Some(channel) }
+    }
+
+    fn next(&mut self) -> Result<&'a str, AddressError> {
+        let rest = self.rest.ok_or(AddressError::Mismatch)?;
+        // Segments are short: a loop over the bytes is faster than `split_once`, which prepares a search.
+        let Some(end) = rest.bytes().position(|byte| byte == b':') else {
+            self.rest = None;
+            return Ok(rest);
+        };
+        self.rest = Some(&rest[end + 1..]);
+        Ok(&rest[..end])
+    }
+
+    /// One literal segment.
+    #[doc(hidden)]
+    pub fn literal(&mut self, text: &str) -> Result<(), AddressError> {
+        if self.next()? == text { Ok(()) } else { Err(AddressError::Mismatch) }
+    }
+
+    /// The value of one parameter.
+    #[doc(hidden)]
+    pub fn param<P: ChannelParam>(&mut self, name: &'static str) -> Result<P, AddressError> {
+        parse_segment(self.next()?, name)
+    }
+
+    /// The value of a rest parameter.
+    #[doc(hidden)]
+    pub fn rest<P: RestParam>(&mut self, name: &'static str) -> Result<P, AddressError> {
+        let rest = self.rest.take().ok_or(AddressError::Mismatch)?;
+        if rest == encoding::EMPTY_REST {
+            return Ok(P::from_items(Vec::new()));
+        }
+        let items: Result<Vec<_>, _> = rest.split(':').map(|segment| parse_segment(segment, name)).collect();
+        Ok(P::from_items(items?))
+    }
+
+    /// Passes a segment that the route table has compared already.
+    #[doc(hidden)]
+    pub fn skip(&mut self) -> Result<(), AddressError> {
+        self.next().map(drop)
+    }
+
+    /// Checks that the segment is the value of the message's field.
+    #[doc(hidden)]
+    pub fn equals<P: ChannelParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
+        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name })?;
+        if value.is_written_as(&text) { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
+    }
+
+    /// Checks that the remaining segments are the value of the message's field.
+    #[doc(hidden)]
+    pub fn rest_equals<P: RestParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
+        let rest = self.rest.take().ok_or(AddressError::Mismatch)?;
+        let (mut given, mut wanted) = (rest.split(':'), value.items().iter());
+        let equal = if rest == encoding::EMPTY_REST {
+            wanted.next().is_none()
+        } else {
+            let same =
+                |segment, item: &P::Item| encoding::decode(segment).is_some_and(|text| item.is_written_as(&text));
+            given.by_ref().all(|segment| wanted.next().is_some_and(|item| same(segment, item)))
+                && wanted.next().is_none()
+        };
+        if equal { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
+    }
+
+    /// Checks that the segment is some value of a parameter that is no field.
+    #[doc(hidden)]
+    pub fn valid<P: ChannelParam>(&mut self, name: &'static str) -> Result<(), AddressError> {
+        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name })?;
+        if P::is_value(&text) { Ok(()) } else { Err(AddressError::Invalid { parameter: name }) }
+    }
+
+    /// Checks that the remaining segments are some value of a rest parameter that is no field.
+    #[doc(hidden)]
+    pub fn rest_valid<P: RestParam>(&mut self, name: &'static str) -> Result<(), AddressError> {
+        self.rest::<P>(name).map(drop)
+    }
+
+    pub(crate) fn finish(self) -> Result<(), AddressError> {
+        if self.rest.is_none() { Ok(()) } else { Err(AddressError::Mismatch) }
+    }
+}
+
+fn parse_segment<P: ChannelParam>(segment: &str, name: &'static str) -> Result<P, AddressError> {
+    let text = encoding::decode(segment).ok_or(AddressError::Invalid { parameter: name })?;
+    P::parse(&text).map_err(|_| AddressError::Invalid { parameter: name })
+}
+
+/// Whether the channel fits a pattern segment by segment: unlike in Redis, `*` never crosses a `:`, except in a final rest.
+pub(crate) fn fits_pattern(pattern: &str, channel: &str, has_rest: bool) -> bool {
+    let mut wanted = pattern.split(':').peekable();
+    let mut given = channel.split(':');
+    while let Some(want) = wanted.next() {
+        let Some(segment) = given.next() else { return false };
+        if want == "*" {
+            if has_rest && wanted.peek().is_none() {
+                return true;
+            }
+        } else if want != segment {
+            return false;
+        }
+    }
+    given.next().is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wildcard_stays_in_its_segment() {
+        assert!(fits_pattern("order:*:created", "order:1:created", false));
+        assert!(!fits_pattern("order:*:created", "order:1:eu:created", false));
+        assert!(!fits_pattern("order:*", "order", false));
+        assert!(fits_pattern("logs:*", "logs:a:b", true));
+        assert!(!fits_pattern("logs:eu:*", "logs:us:b", true));
+    }
+
+    #[test]
+    fn a_rest_keeps_its_segments_apart() {
+        for items in [vec![], vec![String::new()], vec!["a:b".to_owned()], vec!["a".to_owned(), "b".to_owned()]] {
+            let mut channel = String::from("logs:");
+            ChannelWriter::new(&mut channel).rest(&items);
+            let mut reader = ChannelReader::new(&channel);
+            reader.literal("logs").unwrap();
+            assert_eq!(reader.rest::<Vec<String>>("rest").unwrap(), items);
+            reader.finish().unwrap();
+        }
+    }
+}

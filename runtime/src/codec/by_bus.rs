@@ -1,0 +1,55 @@
+//! The codec of the messages that leave the choice to the bus.
+
+use serde::{Deserialize, Serialize};
+
+#[cfg(feature = "cbor")]
+use crate::codec::cbor::Cbor;
+#[cfg(feature = "messagepack")]
+use crate::codec::messagepack::MessagePack;
+
+use crate::codec::{
+    cloud_events::CloudEvents,
+    contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
+    json::{Json, Plain},
+    redis_toolkit::RedisToolkit,
+};
+
+/// Does what the bus's [`Format`] says: the codec of every message that chooses none.
+#[derive(Clone, Copy, Debug)]
+pub struct ByBus;
+
+macro_rules! by_format {
+    ($format:expr, $function:ident $arguments:tt) => {
+        match $format {
+            Format::Envelope => Json::$function $arguments,
+            Format::Plain => Plain::$function $arguments,
+            Format::CloudEvents => CloudEvents::$function $arguments,
+            Format::RedisToolkit => RedisToolkit::$function $arguments,
+            #[cfg(feature = "messagepack")]
+            Format::MessagePack => MessagePack::$function $arguments,
+            #[cfg(feature = "cbor")]
+            Format::Cbor => Cbor::$function $arguments,
+        }
+    };
+}
+
+impl Codec for ByBus {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        by_format!(outbound.format, encode(outbound, message, payload))
+    }
+
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        by_format!(outbound.format, carries_context(outbound))
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        by_format!(expected.format, decode(expected, payload))
+    }
+
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        by_format!(expected.format, metadata(expected, payload))
+    }
+}

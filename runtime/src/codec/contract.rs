@@ -1,0 +1,204 @@
+//! What a wire format is asked to do, and what it is told and tells of a message beside its value.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+
+use crate::codec::headers::Headers;
+
+/// How a bus writes the messages that do not choose a codec themselves, and how it reads them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Format {
+    /// [`Json`]: the standard envelope, `{"id", "type", "timestamp", "version", "data"}`.
+    #[default]
+    Envelope,
+    /// [`Plain`]: the message alone. Id, time, version and headers are not sent.
+    Plain,
+    /// [`CloudEvents`]: a CloudEvent 1.0 in JSON's structured mode.
+    CloudEvents,
+    /// [`RedisToolkit`]: what the Python library `redis-toolkit` 0.4 writes and reads.
+    RedisToolkit,
+    /// [`MessagePack`]: the standard envelope as MessagePack.
+    #[cfg(feature = "messagepack")]
+    MessagePack,
+    /// [`Cbor`]: the standard envelope as CBOR.
+    #[cfg(feature = "cbor")]
+    Cbor,
+}
+
+/// A wire format: writes a message with its metadata, and reads both back.
+///
+/// The functions take no `self`: a codec is chosen by type, with `#[message(codec = …)]`, so that a message is encoded and decoded
+/// without a virtual call.
+///
+/// A codec of your own most often wraps one of these, as here:
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{
+///     Message,
+///     codec::{Codec, DecodeError, Expected, Inbound, Json, Outbound},
+/// };
+///
+/// /// JSON behind a mark of four bytes.
+/// struct Marked;
+///
+/// impl Codec for Marked {
+///     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+///         payload.extend_from_slice(b"MARK");
+///         Json::encode(outbound, message, payload)
+///     }
+///
+///     fn decode<'de, T: Deserialize<'de>>(
+///         expected: &Expected,
+///         payload: &'de [u8],
+///     ) -> Result<(T, Inbound<'de>), DecodeError> {
+///         let json = payload.strip_prefix(b"MARK").ok_or_else(|| DecodeError::Invalid("no mark".into()))?;
+///         Json::decode(expected, json)
+///     }
+///
+///     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+///         Json::metadata(expected, payload.strip_prefix(b"MARK")?)
+///     }
+/// }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("orders:<id>")]
+/// #[message(codec = Marked)]
+/// struct OrderPlaced {
+///     id: u64,
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a codec",
+    label = "not a codec",
+    note = "write the path of a type that implements `tidings::Codec`, such as `codec = tidings::codec::CloudEvents`"
+)]
+pub trait Codec: Send + Sync + 'static {
+    /// Appends the payload.
+    ///
+    /// A codec that cannot carry the headers or the exchange refuses: to leave them out would lose them silently.
+    ///
+    /// # Errors
+    ///
+    /// The reason why the message cannot be written. What is in `payload` is then of no use.
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Whether headers that the program did not set may be added: the context of a trace, with the feature `opentelemetry`.
+    ///
+    /// `false` says that there is no place for them, or that a receiver would not expect them. Default: `true`.
+    #[must_use]
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        let _ = outbound;
+        true
+    }
+
+    /// Reads a payload in place. Borrowed parts of the result point into `payload`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the payload. Any bytes give a result or an error, never a panic.
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError>;
+
+    /// The metadata of a message of any type, whatever its value is: a request that cannot be read is still answered.
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>>;
+}
+
+/// The metadata of a message that is being written.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Outbound<'a> {
+    /// What the bus chose. It concerns only the messages that leave the choice to the bus, so a codec of your own passes it over.
+    pub format: Format,
+    /// Who publishes, as [`BusBuilder::source`](crate::BusBuilder::source) says.
+    pub source: &'a str,
+    /// The wire name.
+    pub name: &'static str,
+    /// The version.
+    pub version: u32,
+    /// Unique for each message.
+    pub id: &'a str,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: u64,
+    /// The headers.
+    pub headers: &'a Headers,
+    /// What an answer needs. Absent where none is expected.
+    pub exchange: Option<Exchange<'a>>,
+}
+
+/// How a request and its answers find each other.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Exchange<'a> {
+    /// The same in the request and in its answers.
+    pub correlation_id: &'a str,
+    /// The channel for answers. Absent in an answer.
+    pub reply_to: Option<&'a str>,
+    /// Milliseconds since the Unix epoch, by the requester's clock, after which nobody waits for an answer.
+    pub deadline: Option<u64>,
+}
+
+/// What a receiver accepts.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Expected {
+    /// The wire name.
+    pub name: &'static str,
+    /// The newest version.
+    pub version: u32,
+    /// What the bus chose. It concerns only the messages that leave the choice to the bus.
+    pub format: Format,
+}
+
+impl Expected {
+    pub(crate) const fn new(name: &'static str, version: u32, format: Format) -> Self {
+        Self { name, version, format }
+    }
+
+    /// For metadata: every name and version will do.
+    pub(crate) const ANYTHING: Self = Self::anything(Format::Envelope);
+
+    pub(crate) const fn anything(format: Format) -> Self {
+        Self::new("", u32::MAX, format)
+    }
+}
+
+/// [`Codec::metadata`].
+pub(crate) type Metadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbound<'de>>;
+
+/// The metadata of a message that was read. All of it is absent when the payload was the message alone.
+#[derive(Clone, Debug, Default)]
+pub struct Inbound<'de> {
+    /// The id.
+    pub id: Option<Cow<'de, str>>,
+    /// Milliseconds since the Unix epoch.
+    pub timestamp: Option<u64>,
+    /// The version.
+    pub version: Option<u64>,
+    /// The headers.
+    pub headers: Headers,
+    /// The same in a request and in its answers.
+    pub correlation_id: Option<Cow<'de, str>>,
+    /// The channel for answers.
+    pub reply_to: Option<Cow<'de, str>>,
+    /// Milliseconds since the Unix epoch after which nobody waits for an answer.
+    pub deadline: Option<u64>,
+}
+
+/// Why a payload cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DecodeError {
+    /// The bytes are not in the format, or not of the type. The text says where and why.
+    #[error("{0}")]
+    Invalid(String),
+    /// An envelope of another type.
+    #[error("an envelope of type `{0}`")]
+    WrongType(String),
+    /// An envelope of a version newer than the expected one.
+    #[error("an envelope of the newer version {0}")]
+    NewerVersion(u64),
+}
