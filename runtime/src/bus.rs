@@ -25,7 +25,6 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
-    health::{BusStats, Health, HealthError},
     message::{AddressedByFields, Message, Subscribable, written},
     observe::{self, Observation, meters::Meters, outcome::Observed, trace_context},
     outcome::Outgoing,
@@ -36,9 +35,12 @@ use crate::{
     subscription::Selection,
     time::unix_millis,
     transport::{
-        AnyTransport, Attachment, Name, NameKind, PublishFailure, Status, Transport, Wanted,
+        any::AnyTransport,
+        contract::{Attachment, Name, NameKind, PublishFailure, Transport, Wanted},
         events::{BusEvent, BusEvents},
+        health::{BusStats, Health, HealthError},
         inbox::Inbox,
+        status::Status,
     },
 };
 

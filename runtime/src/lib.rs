@@ -60,7 +60,6 @@ mod dispatch;
 mod error;
 mod future;
 mod handler;
-mod health;
 #[cfg(feature = "tower")]
 pub mod layer;
 #[cfg(not(feature = "tower"))]
@@ -94,7 +93,6 @@ pub use self::{
     },
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
-    health::{BusStats, Health, HealthError, HealthWarning},
     message::{BorrowedMessage, Message, OwnedMessage, address::Address},
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
@@ -105,9 +103,9 @@ pub use self::{
     subscribing::Subscribing,
     subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
     transport::{
-        Gap, GapCause, Status,
         events::{BusEvent, BusEvents},
-        registry::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
+        health::{BusStats, Health, HealthError, HealthWarning},
+        status::{Gap, GapCause, NameSnapshot, Status, SubscriptionSnapshot, SubscriptionState},
     },
 };
 #[doc(inline)]

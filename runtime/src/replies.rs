@@ -16,7 +16,7 @@ use crate::{
     codec::answers::correlation_id,
     error::SubscribeError,
     transport::{
-        Attachment, NameKind,
+        contract::{Attachment, NameKind},
         frame::Frame,
         inbox::{Inbox, Item},
     },

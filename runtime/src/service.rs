@@ -16,7 +16,7 @@ use crate::{
     service::driver::{Driver, Phase},
     serving::Options,
     transport::{
-        NameKind,
+        contract::NameKind,
         inbox::{Inbox, WhenFull},
     },
 };

@@ -28,8 +28,9 @@ use crate::{
     observe::{meters::Counted, names},
     subscribing::Options,
     transport::{
-        Attachment, Gap, NameKind,
+        contract::{Attachment, NameKind},
         inbox::{Inbox, Item},
+        status::Gap,
     },
 };
 

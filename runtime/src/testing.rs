@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::transport::{glob, memory};
+use crate::transport::{glob, memory::broker};
 
 /// A memory broker in the hands of a test: it can be stopped, frozen and questioned like a redis-server.
 ///
@@ -23,7 +23,7 @@ use crate::transport::{glob, memory};
 /// ```
 pub struct Broker {
     name: String,
-    broker: Arc<memory::Broker>,
+    broker: Arc<broker::Broker>,
 }
 
 impl Broker {
@@ -32,7 +32,7 @@ impl Broker {
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = format!("testing-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let broker = memory::Broker::named(&name);
+        let broker = broker::Broker::named(&name);
         Self { name, broker }
     }
 

@@ -36,7 +36,7 @@ use crate::{
     },
     serving::Options,
     transport::{
-        Attachment,
+        contract::Attachment,
         events::BusEvent,
         frame::Frame,
         inbox::{Inbox, Item},

@@ -20,7 +20,7 @@ use crate::{
         meters::{Connection, Counted},
         names,
     },
-    transport::GapCause,
+    transport::status::GapCause,
 };
 
 /// Something that happened to a bus. [`Bus::events`](crate::Bus::events) tells of it.

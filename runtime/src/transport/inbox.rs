@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 use crate::{
     config::Bounds,
     error::SubscribeError,
-    transport::{Gap, frame::Frame},
+    transport::{frame::Frame, status::Gap},
 };
 
 /// What arrives in an inbox, in order.

@@ -3,18 +3,16 @@
 //! Each bus is a connection with a registry of its own, as on Redis: overlapping subscriptions of one bus share it, and the
 //! number of receivers counts connections and patterns, not local subscribers.
 
+pub(crate) mod broker;
 pub(crate) mod connection;
 
 use std::{
-    collections::HashMap,
     fmt, io,
-    sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::{
-    sync::Notify,
     task::JoinSet,
     time::{timeout, timeout_at},
 };
@@ -22,15 +20,17 @@ use tokio::{
 use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
-    health::{Health, HealthError},
     time::deadline_after,
     transport::{
-        Attachment, Detach, GapCause, NameKind, PublishFailure, Status, Transport, Wanted,
+        contract::{Attachment, Detach, PublishFailure, Transport, Wanted},
         events::Events,
-        glob,
-        inbox::{Inbox, Item},
-        memory::connection::{Connection, settle},
-        registry::snapshot::SubscriptionSnapshot,
+        health::{Health, HealthError},
+        inbox::Inbox,
+        memory::{
+            broker::{Broker, Condition, Published, give_up_after, stopped},
+            connection::{Connection, settle},
+        },
+        status::{GapCause, Status, SubscriptionSnapshot},
     },
 };
 
@@ -41,30 +41,6 @@ pub(crate) struct Memory {
     /// Ends everything when the server is away for longer than the reconnect policy allows; aborted with the bus.
     _watch: JoinSet<()>,
 }
-
-/// The server's part.
-pub(crate) struct Broker {
-    state: Mutex<State>,
-    /// Told of every change of [`State::condition`].
-    changed: Notify,
-}
-
-struct State {
-    condition: Condition,
-    connections: Vec<Arc<Connection>>,
-    /// What was published while the server was frozen: it runs when the server goes on, like bytes in a socket.
-    backlog: Vec<(String, Vec<u8>)>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Condition {
-    Up,
-    Stopped,
-    Frozen { since: Instant },
-}
-
-/// Brokers that are shared by name, for as long as somebody holds them.
-static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(Mutex::default);
 
 /// How long a publish waits for a service that does not keep up, as the reader of a Redis connection does.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -211,213 +187,4 @@ impl fmt::Debug for Memory {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Memory").finish_non_exhaustive()
     }
-}
-
-/// What became of a publish.
-enum Published {
-    Now {
-        receivers: u64,
-        full: Vec<Arc<Inbox>>,
-    },
-    /// The server is frozen.
-    Later,
-    /// The server is stopped.
-    Refused,
-}
-
-impl Broker {
-    pub(crate) fn new() -> Arc<Self> {
-        let state = State { condition: Condition::Up, connections: Vec::new(), backlog: Vec::new() };
-        Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
-    }
-
-    pub(crate) fn named(name: &str) -> Arc<Self> {
-        let mut brokers = BROKERS.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(broker) = brokers.get(name).and_then(Weak::upgrade) {
-            return broker;
-        }
-        brokers.retain(|_, broker| broker.strong_count() > 0);
-        let broker = Self::new();
-        brokers.insert(name.to_owned(), Arc::downgrade(&broker));
-        broker
-    }
-
-    fn publish(&self, channel: String, payload: Vec<u8>) -> Published {
-        let mut state = self.lock();
-        match state.condition {
-            Condition::Stopped => Published::Refused,
-            Condition::Frozen { .. } => {
-                state.backlog.push((channel, payload));
-                Published::Later
-            }
-            Condition::Up => {
-                let (receivers, full) = deliver(&state.connections, &channel, &payload);
-                Published::Now { receivers, full }
-            }
-        }
-    }
-
-    /// An inbox that those who publish on the channel have to wait for.
-    fn blocked(&self, channel: &str) -> Option<Arc<Inbox>> {
-        let state = self.lock();
-        let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
-        state.connections.iter().find_map(|connection| connection.lock().blocked(channel, matches))
-    }
-
-    /// Publishes past every bus, as another program would.
-    pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
-        match self.publish(channel.to_owned(), payload.to_owned()) {
-            Published::Now { receivers, .. } => receivers,
-            Published::Later | Published::Refused => 0,
-        }
-    }
-
-    /// Cuts every connection; all of them come back at once.
-    pub(crate) fn disconnect(&self) {
-        let state = self.lock();
-        for connection in &state.connections {
-            let cause = GapCause::Disconnected("the memory broker cut the connection".to_owned());
-            connection.lost(cause, Instant::now());
-            connection.back();
-        }
-    }
-
-    pub(crate) fn stop(&self) {
-        let mut state = self.lock();
-        state.condition = Condition::Stopped;
-        state.backlog.clear();
-        for connection in &state.connections {
-            connection.lost(stopped(), Instant::now());
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    pub(crate) fn freeze(&self) {
-        let mut state = self.lock();
-        if state.condition == Condition::Up {
-            state.condition = Condition::Frozen { since: Instant::now() };
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    /// Goes on, from stopped or frozen.
-    pub(crate) fn start(&self) {
-        let mut state = self.lock();
-        // A client that has left its connection gets nothing of the backlog.
-        let mut present = state.connections.clone();
-        if let Condition::Frozen { since } = state.condition {
-            present.retain(|connection| {
-                let left = since.elapsed() > connection.patience;
-                if left {
-                    connection.lost(GapCause::Timeout, since + connection.patience);
-                }
-                !left
-            });
-        }
-        state.condition = Condition::Up;
-        for (channel, payload) in std::mem::take(&mut state.backlog) {
-            deliver(&present, &channel, &payload);
-        }
-        for connection in &state.connections {
-            connection.back();
-        }
-        drop(state);
-        self.changed.notify_waiters();
-    }
-
-    pub(crate) fn subscribers(&self, channel: &str) -> u64 {
-        let state = self.lock();
-        let subscribed = state.connections.iter().filter(|connection| {
-            let registry = connection.lock();
-            registry.find(NameKind::Channel, channel.as_bytes()).is_some_and(|id| registry.is_wanted(id))
-        });
-        subscribed.count() as u64
-    }
-
-    pub(crate) fn patterns(&self) -> u64 {
-        let mut patterns: Vec<String> = Vec::new();
-        for connection in &self.lock().connections {
-            connection.lock().deliver_matching(
-                |pattern| {
-                    patterns.push(pattern.to_owned());
-                    false
-                },
-                |_| Item::Lagged(0),
-            );
-        }
-        patterns.sort_unstable();
-        patterns.dedup();
-        patterns.len() as u64
-    }
-
-    pub(crate) fn subscriber_connections(&self) -> u64 {
-        let state = self.lock();
-        state.connections.iter().filter(|connection| !connection.lock().is_empty()).count() as u64
-    }
-
-    async fn leaves_frozen(&self) {
-        self.reaches(|condition| !matches!(condition, Condition::Frozen { .. })).await;
-    }
-
-    /// Waits for a condition, and returns it.
-    async fn reaches(&self, wanted: impl Fn(Condition) -> bool) -> Condition {
-        loop {
-            let changed = self.changed.notified();
-            tokio::pin!(changed);
-            // Registered before the check, so that a change between the two is not missed.
-            changed.as_mut().enable();
-            let condition = self.lock().condition;
-            if wanted(condition) {
-                return condition;
-            }
-            changed.await;
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Delivers to each of the connections, under the broker's lock, so that all see one order.
-fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u64, Vec<Arc<Inbox>>) {
-    let mut bytes = Vec::with_capacity(channel.len() + payload.len());
-    bytes.extend_from_slice(channel.as_bytes());
-    bytes.extend_from_slice(payload);
-    let bytes = Bytes::from(bytes);
-    let (mut receivers, mut full) = (0, Vec::new());
-    for connection in connections {
-        let mut registry = connection.lock();
-        let item = |token| connection.item(&bytes, channel.len(), token);
-        receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
-        receivers += registry.deliver_matching(|pattern| glob::matches(pattern.as_bytes(), channel.as_bytes()), item);
-        full.append(&mut registry.flush());
-    }
-    (receivers, full)
-}
-
-/// Closes the connection when the server is away for so long after its loss was noticed.
-async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Connection>) {
-    let is_up = |condition| condition == Condition::Up;
-    loop {
-        let allowed = match broker.reaches(|condition| !is_up(condition)).await {
-            Condition::Frozen { .. } => connection.patience.saturating_add(limit),
-            Condition::Stopped | Condition::Up => limit,
-        };
-        if timeout(allowed, broker.reaches(is_up)).await.is_err() {
-            break;
-        }
-    }
-    let reason = "the server was away for longer than the reconnect policy allows";
-    broker.lock().connections.retain(|other| !Arc::ptr_eq(other, &connection));
-    // The reason first: whoever sees a subscription end must not then read that the bus is reconnecting.
-    let _ = connection.closed.set(reason.to_owned());
-    connection.lock().close_all(reason);
-    connection.events.closed(reason, Instant::now());
-}
-
-fn stopped() -> GapCause {
-    GapCause::Disconnected("the memory broker is stopped".to_owned())
 }

@@ -3,18 +3,20 @@
 pub(crate) mod address;
 pub(crate) mod admin;
 pub(crate) mod commands;
-pub(crate) mod connection;
+pub(crate) mod connector;
 pub(crate) mod pipeline;
 pub(crate) mod resp;
 pub(crate) mod session;
 pub(crate) mod settings;
+pub(crate) mod stream;
 pub(crate) mod subscriber;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
-#[path = "redis/tls_missing.rs"]
+#[path = "redis/no_tls.rs"]
 pub(crate) mod tls;
 pub(crate) mod transactions;
+pub(crate) mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -28,16 +30,16 @@ use std::{
 use crate::{
     config::Config,
     error::{ConnectError, SubscribeError},
-    health::{Health, HealthError},
     transport::{
-        Attachment, PublishFailure, Status, Transport, Wanted,
+        contract::{Attachment, PublishFailure, Transport, Wanted},
         events::Events,
+        health::{Health, HealthError},
         inbox::Inbox,
         redis::{
-            commands::Commands, connection::Connector, settings::Settings, subscriber::Subscriber,
+            commands::Commands, connector::Connector, settings::Settings, subscriber::Subscriber,
             transactions::Transactions,
         },
-        registry::snapshot::SubscriptionSnapshot,
+        status::{Status, SubscriptionSnapshot},
     },
 };
 

@@ -10,12 +10,16 @@ use bytes::Bytes;
 use crate::{
     config::Config,
     transport::{
-        Detach, GapCause,
+        contract::Detach,
         events::Events,
         frame::Frame,
         inbox::Item,
-        memory::{Broker, Condition},
-        registry::{Confirmation, Registry, wire::CommandBounds},
+        memory::broker::{Broker, Condition},
+        registry::{
+            attached::{Confirmation, Registry},
+            wire::CommandBounds,
+        },
+        status::GapCause,
     },
 };
 

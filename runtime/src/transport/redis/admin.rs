@@ -8,12 +8,10 @@ use std::collections::HashMap;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection, cmd};
 use tokio::time::{Instant, timeout};
 
-use crate::{
+use crate::transport::{
     health::{Health, HealthError, HealthWarning},
-    transport::{
-        Status,
-        redis::{connection::Connector, settings::Settings},
-    },
+    redis::{connector::Connector, settings::Settings},
+    status::Status,
 };
 
 /// What CLIENT LIST shows.

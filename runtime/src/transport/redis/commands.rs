@@ -17,9 +17,9 @@ use tokio::{
 use crate::{
     error::ConnectError,
     transport::{
-        PublishFailure,
+        contract::PublishFailure,
         redis::{
-            connection::Connector,
+            connector::Connector,
             pipeline::{Answer, Answered, Pipeline, Unanswered},
             settings::Settings,
         },

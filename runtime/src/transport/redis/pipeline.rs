@@ -21,8 +21,12 @@ use tokio::{
 };
 
 use crate::transport::redis::{
-    connection::{Stream, Wire, encode, lost},
-    resp::{self, Reply, owned},
+    resp::{
+        parts::owned,
+        reply::{Reply, reply},
+    },
+    stream::Stream,
+    wire::{Wire, encode, lost},
 };
 
 /// A connection for commands and the task that drives it. Dropping it stops the task and closes the connection.
@@ -343,7 +347,7 @@ async fn drive(stream: Stream, ended: Ended) {
 fn scan(incoming: &mut BytesMut, answers: &mut Vec<Answer>) -> Result<(), String> {
     let mut at = 0;
     let scanned = loop {
-        match resp::reply(incoming, at) {
+        match reply(incoming, at) {
             Ok(Some((reply, end))) => {
                 answers.push(match reply {
                     Reply::Integer(number) => Answer::Integer(number),

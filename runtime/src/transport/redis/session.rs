@@ -10,18 +10,22 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     error::SubscribeError,
     transport::{
-        GapCause, Name, NameKind,
+        contract::{Name, NameKind},
         frame::Frame,
         inbox::{Inbox, Item},
         redis::{
-            connection::encode,
-            resp::{ProtocolError, Scanned, Scanner, Span, owned},
+            resp::{
+                parts::{ProtocolError, Span, owned},
+                scanner::{Scanned, Scanner},
+            },
             settings::Settings,
+            wire::encode,
         },
         registry::{
-            Registry,
+            attached::Registry,
             wire::{Command, CommandBounds, Verb},
         },
+        status::GapCause,
     },
 };
 
@@ -286,9 +290,9 @@ mod tests {
     use crate::{
         config::{Bounds, Config, Reconnect},
         transport::{
-            Wanted,
+            contract::Wanted,
             inbox::WhenFull,
-            registry::{Attached, Confirmation},
+            registry::attached::{Attached, Confirmation},
         },
     };
 

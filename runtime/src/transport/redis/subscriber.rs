@@ -23,15 +23,18 @@ use crate::{
     error::{ConnectError, SubscribeError},
     time::now,
     transport::{
-        Attachment, Detach, GapCause, Status, Wanted,
+        contract::{Attachment, Detach, Wanted},
         events::Events,
         inbox::Inbox,
         redis::{
-            connection::{Connector, Stream, Wire, lost},
+            connector::Connector,
             session::Session,
             settings::Settings,
+            stream::Stream,
+            wire::{Wire, lost},
         },
-        registry::{Confirmation, Registry, snapshot::SubscriptionSnapshot},
+        registry::attached::{Confirmation, Registry},
+        status::{GapCause, Status, SubscriptionSnapshot},
     },
 };
 

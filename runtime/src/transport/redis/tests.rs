@@ -17,8 +17,9 @@ use self::server::free_port;
 use crate::{
     config::{Bounds, Reconnect},
     transport::{
-        Gap, GapCause, Name, NameKind,
+        contract::{Name, NameKind},
         inbox::{Item, WhenFull},
+        status::{Gap, GapCause},
     },
 };
 

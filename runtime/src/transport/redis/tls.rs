@@ -13,7 +13,7 @@ use tokio_rustls::{
     },
 };
 
-use crate::transport::redis::connection::Duplex;
+use crate::transport::redis::stream::Duplex;
 
 /// Trust and the server's expected name, made once.
 #[derive(Clone)]

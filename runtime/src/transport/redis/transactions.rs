@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::transport::{
-    PublishFailure,
-    redis::{connection::Connector, settings::Settings},
+    contract::PublishFailure,
+    redis::{connector::Connector, settings::Settings},
 };
 
 /// What CLIENT LIST shows.

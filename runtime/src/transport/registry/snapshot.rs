@@ -1,55 +1,12 @@
 //! What the subscriptions of a connection look like from outside.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::transport::{
-    NameKind,
-    registry::{Registry, wire::Wire},
+    contract::NameKind,
+    registry::{attached::Registry, wire::Wire},
+    status::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
 };
-
-/// A subscription or service, as [`Bus::stats`](crate::Bus::stats) shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SubscriptionSnapshot {
-    /// Its channels and patterns: one for a subscription, one or more for a service.
-    pub names: Vec<NameSnapshot>,
-    /// Messages received, those that were dropped later included.
-    pub messages: u64,
-    /// Bytes of their channels and payloads.
-    pub bytes: u64,
-    /// Messages dropped because the buffer was full.
-    pub dropped: u64,
-    /// Messages that wait in the buffer.
-    pub waiting: usize,
-    /// How long ago the last message arrived; absent before the first.
-    pub last_activity: Option<Duration>,
-}
-
-/// A channel or pattern of a [`SubscriptionSnapshot`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct NameSnapshot {
-    /// The channel or pattern on the server, with the namespace.
-    pub name: String,
-    /// Whether it is a pattern.
-    pub is_pattern: bool,
-    /// The template of its messages, where it is known.
-    pub template: Option<&'static str>,
-    /// How it stands with the server.
-    pub state: SubscriptionState,
-}
-
-/// How a channel or pattern stands with the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[non_exhaustive]
-pub enum SubscriptionState {
-    /// It is not confirmed: it was just asked for, or the connection is being made anew.
-    Pending,
-    /// Confirmed: its messages arrive.
-    Active,
-    /// The server refused it, or could not serve it; it is tried again.
-    Refused,
-}
 
 impl Registry {
     /// How many channels and patterns the server has confirmed.

@@ -1,20 +1,26 @@
 use std::{
+    collections::VecDeque,
+    sync::Arc,
     task::{Context, Waker},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
 
 use crate::{
     config::Bounds,
+    error::SubscribeError,
     transport::{
+        contract::{Name, NameKind, Wanted},
         frame::Frame,
-        inbox::WhenFull,
-        registry::wire::{Command, CommandBounds, Verb},
+        inbox::{Inbox, Item, WhenFull},
+        registry::{
+            attached::{Confirmation, Registry},
+            wire::{Command, CommandBounds, Verb},
+        },
+        status::GapCause,
     },
 };
-
-use super::*;
 
 const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000 };
 

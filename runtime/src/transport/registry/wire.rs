@@ -15,10 +15,11 @@ use std::time::Instant;
 use crate::{
     error::SubscribeError,
     transport::{
-        Gap, GapCause, Name, NameKind,
+        contract::{Name, NameKind},
         events::BusEvent,
         inbox::Item,
-        registry::{Confirmation, Loss, NameId, Registry, Waiter, stage},
+        registry::attached::{Confirmation, Loss, NameId, Registry, Waiter, stage},
+        status::{Gap, GapCause},
     },
 };
 

@@ -1,6 +1,6 @@
 //! Passes over values of any size without holding them.
 
-use crate::transport::redis::resp::{DEPTH_LIMIT, ELEMENT_LIMIT, Header, ProtocolError, Stop, header};
+use crate::transport::redis::resp::parts::{DEPTH_LIMIT, ELEMENT_LIMIT, Header, ProtocolError, Stop, header};
 
 /// How much is still to be passed over. No recursion: nesting is counted, and bounded.
 #[derive(Debug)]

@@ -2,7 +2,15 @@ mod fuzz;
 
 use proptest::prelude::*;
 
-use super::*;
+use crate::transport::{
+    contract::NameKind,
+    redis::resp::{
+        parts::{BLOB_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span},
+        reply::{Hello, hello},
+        scanner::{NAME_KEPT, Scanned, Scanner},
+    },
+    registry::wire::Verb,
+};
 
 const LIMIT: usize = 1_000;
 
@@ -314,6 +322,7 @@ fn push() -> impl Strategy<Value = Vec<u8>> {
 
 fn seen_by_redis(bytes: &[u8]) -> Option<Seen> {
     use redis::{PushKind, Value};
+
     let data = |value: &Value| match value {
         Value::BulkString(bytes) => bytes.clone(),
         other => panic!("{other:?} is no string"),

@@ -9,11 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::transport::{
-    NameKind,
-    redis::resp::{ProtocolError, Scanned, hello, reply},
-    registry::wire::Verb,
-};
+use crate::transport::redis::resp::reply::reply;
 
 use super::*;
 

@@ -2,7 +2,7 @@
 
 use tokio::net::TcpStream;
 
-use crate::transport::redis::connection::Plain;
+use crate::transport::redis::stream::Unencrypted;
 
 #[derive(Clone, Debug)]
 pub(super) enum Tls {}
@@ -12,7 +12,7 @@ impl Tls {
         Err("the feature `tls` is off".to_owned())
     }
 
-    pub(super) async fn wrap(&self, _stream: TcpStream) -> Result<Plain, String> {
+    pub(super) async fn wrap(&self, _stream: TcpStream) -> Result<Unencrypted, String> {
         match *self {}
     }
 }

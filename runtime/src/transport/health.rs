@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     error::ConnectError,
-    transport::{GapCause, Status, registry::snapshot::SubscriptionSnapshot},
+    transport::status::{GapCause, Status, SubscriptionSnapshot},
 };
 
 /// A snapshot of a bus, as [`Bus::stats`](crate::Bus::stats) takes it. Nothing is asked of the server.

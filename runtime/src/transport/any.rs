@@ -1,0 +1,100 @@
+//! One of the transports, so that nothing above knows which.
+
+use std::sync::Arc;
+
+use crate::{
+    config::Config,
+    error::{ConnectError, SubscribeError},
+    transport::{
+        contract::{Attachment, PublishFailure, Transport, Wanted},
+        events::Events,
+        health::{Health, HealthError},
+        inbox::Inbox,
+        memory::Memory,
+        redis::Redis,
+        status::{Status, SubscriptionSnapshot},
+    },
+};
+
+/// One of the transports.
+#[derive(Debug)]
+pub(crate) enum AnyTransport {
+    Memory(Memory),
+    /// Boxed: the other transport is small.
+    Redis(Box<Redis>),
+}
+
+impl AnyTransport {
+    pub(crate) async fn connect(url: &str, config: &Config) -> Result<Self, ConnectError> {
+        match url.strip_prefix("memory:") {
+            Some(broker) => Ok(Self::Memory(Memory::connect(broker, config))),
+            None => Redis::connect(url, config).await.map(|redis| Self::Redis(Box::new(redis))),
+        }
+    }
+
+    /// Its name among messaging systems.
+    pub(crate) fn system(&self) -> &'static str {
+        match self {
+            Self::Memory(_) => "memory",
+            Self::Redis(_) => "redis",
+        }
+    }
+}
+
+impl Transport for AnyTransport {
+    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
+        match self {
+            Self::Memory(memory) => memory.publish(channel, payload).await,
+            Self::Redis(redis) => redis.publish(channel, payload).await,
+        }
+    }
+
+    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+        match self {
+            Self::Memory(memory) => memory.publish_all(messages).await,
+            Self::Redis(redis) => redis.publish_all(messages).await,
+        }
+    }
+
+    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+        match self {
+            Self::Memory(memory) => memory.publish_atomically(messages).await,
+            Self::Redis(redis) => redis.publish_atomically(messages).await,
+        }
+    }
+
+    async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        match self {
+            Self::Memory(memory) => memory.attach(inbox, names).await,
+            Self::Redis(redis) => redis.attach(inbox, names).await,
+        }
+    }
+
+    fn status(&self) -> Status {
+        match self {
+            Self::Memory(memory) => memory.status(),
+            Self::Redis(redis) => redis.status(),
+        }
+    }
+
+    fn events(&self) -> &Events {
+        match self {
+            Self::Memory(memory) => memory.events(),
+            Self::Redis(redis) => redis.events(),
+        }
+    }
+
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
+        match self {
+            Self::Memory(memory) => memory.snapshots(),
+            Self::Redis(redis) => redis.snapshots(),
+        }
+    }
+
+    async fn health(&self) -> Result<Health, HealthError> {
+        match self {
+            Self::Memory(memory) => memory.health().await,
+            Self::Redis(redis) => redis.health().await,
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! What a transport does, and the names and attachments with which it is asked.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    error::SubscribeError,
+    transport::{
+        events::Events,
+        health::{Health, HealthError},
+        inbox::Inbox,
+        status::{Status, SubscriptionSnapshot},
+    },
+};
+
+/// A name on the wire to subscribe to: a channel, or a pattern in Redis's glob syntax. The namespace is part of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Name {
+    pub(crate) text: String,
+    pub(crate) kind: NameKind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum NameKind {
+    Channel,
+    Pattern,
+}
+
+/// A name that an inbox wants, and the token that its frames carry.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    pub(crate) name: Name,
+    pub(crate) token: u32,
+}
+
+/// Speaks frames. Dropping a future of a transport loses no frame and leaks no subscription.
+pub(crate) trait Transport: Send + Sync + 'static {
+    /// Publishes, and tells how many received it where the server can tell.
+    fn publish(
+        &self,
+        channel: String,
+        payload: Vec<u8>,
+    ) -> impl Future<Output = Result<Option<u64>, PublishFailure>> + Send;
+
+    /// Publishes in one round trip, in order; a result for each.
+    fn publish_all(
+        &self,
+        messages: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Vec<Result<Option<u64>, PublishFailure>>> + Send;
+
+    /// Publishes all of them or none, in order; the number of receivers of each.
+    fn publish_atomically(
+        &self,
+        messages: Vec<(String, Vec<u8>)>,
+    ) -> impl Future<Output = Result<Vec<u64>, PublishFailure>> + Send;
+
+    /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
+    fn attach(
+        &self,
+        inbox: Arc<Inbox>,
+        names: Vec<Wanted>,
+    ) -> impl Future<Output = Result<Attachment, SubscribeError>> + Send;
+
+    /// How the subscription connection is.
+    fn status(&self) -> Status;
+
+    /// What happens to the connections.
+    fn events(&self) -> &Events;
+
+    /// What the subscriptions look like.
+    fn snapshots(&self) -> Vec<SubscriptionSnapshot>;
+
+    /// Asks the server how it is.
+    fn health(&self) -> impl Future<Output = Result<Health, HealthError>> + Send;
+}
+
+/// An inbox's place in a transport. Dropping it unsubscribes what nobody else wants, without blocking.
+pub(crate) struct Attachment {
+    detach: Arc<dyn Detach>,
+    id: usize,
+}
+
+pub(crate) trait Detach: Send + Sync {
+    fn detach(&self, id: usize);
+}
+
+impl Attachment {
+    pub(crate) fn new(detach: Arc<dyn Detach>, id: usize) -> Self {
+        Self { detach, id }
+    }
+}
+
+impl Drop for Attachment {
+    fn drop(&mut self) {
+        self.detach.detach(self.id);
+    }
+}
+
+impl fmt::Debug for Attachment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Attachment").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+/// Why a publish failed, as far as a transport knows.
+#[derive(Debug)]
+pub(crate) enum PublishFailure {
+    /// The access rules refuse the channel.
+    Refused { channel: String, reason: String, rule: String },
+    /// No answer in time: the outcome is unknown.
+    TimedOut(Duration),
+    /// The connection was lost before the answer: the outcome is unknown.
+    ConnectionLost(String),
+    /// The transport has given up; nothing was sent.
+    Closed(String),
+    /// Nothing was sent.
+    NotConnected(String),
+    /// The server refused for another reason.
+    Server(String),
+}

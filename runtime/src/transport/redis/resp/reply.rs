@@ -1,0 +1,93 @@
+//! What commands are answered with: numbers, errors, and the greeting.
+
+use crate::transport::redis::resp::{
+    parts::{LINE_LIMIT, ProtocolError, Span, Stop, blob, header, length, line, owned},
+    skip::Skip,
+};
+
+/// What a command is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    Integer(u64),
+    Error(Span),
+}
+
+/// The answer at `at`, and where it ends; nothing if more bytes are needed.
+///
+/// # Errors
+///
+/// When it is neither a number nor an error.
+pub(crate) fn reply(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, ProtocolError> {
+    let reply = match buffer.get(at) {
+        None => return Ok(None),
+        Some(b':') => length(buffer, at + 1).map(|(number, end)| (Reply::Integer(number as u64), end)),
+        Some(b'-') => line(buffer, at + 1).map(|(text, end)| (Reply::Error(text), end)),
+        Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
+    };
+    match reply {
+        Ok(reply) => Ok(Some(reply)),
+        Err(Stop::Incomplete(_)) => Ok(None),
+        Err(Stop::Protocol(error)) => Err(error),
+    }
+}
+
+/// What HELLO says of the server.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Hello {
+    pub(crate) role: String,
+    pub(crate) mode: String,
+    pub(crate) version: String,
+}
+
+/// What the server answered, and where that ends.
+pub(crate) type HelloAnswer = (Result<Hello, String>, usize);
+
+/// The answer to HELLO: a map, or the server's error.
+///
+/// # Errors
+///
+/// When it is neither.
+pub(crate) fn hello(buffer: &[u8]) -> Result<Option<HelloAnswer>, ProtocolError> {
+    let answer = match buffer.first() {
+        None => return Ok(None),
+        Some(b'-') => line(buffer, 1).map(|(text, end)| (Err(owned(&buffer[text])), end)),
+        Some(b'%') => hello_map(buffer).map(|(hello, end)| (Ok(hello), end)),
+        Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
+    };
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Stop::Incomplete(length)) if length > LINE_LIMIT => Err(ProtocolError::Line),
+        Err(Stop::Incomplete(_)) => Ok(None),
+        Err(Stop::Protocol(error)) => Err(error),
+    }
+}
+
+fn hello_map(buffer: &[u8]) -> Result<(Hello, usize), Stop> {
+    let mut hello = Hello::default();
+    let (pairs, mut at) = length(buffer, 1)?;
+    for _ in 0..pairs {
+        let (key, value_at) = text(buffer, at)?;
+        let (value, end) = text(buffer, value_at)?;
+        match key {
+            b"mode" => hello.mode = owned(value),
+            b"role" => hello.role = owned(value),
+            b"version" => hello.version = owned(value),
+            _ => {}
+        }
+        at = end;
+    }
+    Ok((hello, at))
+}
+
+/// A value's text, empty for an aggregate, and where the value ends.
+fn text(buffer: &[u8], at: usize) -> Result<(&[u8], usize), Stop> {
+    let header = header(buffer, at)?;
+    match (header.kind, header.length) {
+        (b'$' | b'!' | b'=', Some(length)) => blob(buffer, header.end, length).map(|(text, end)| (&buffer[text], end)),
+        (_, None) => Ok((&buffer[header.text], header.end)),
+        _ => match Skip::value().advance(buffer, at)? {
+            (end, true) => Ok((&[], end)),
+            _ => Err(Stop::Incomplete(buffer.len() + 1)),
+        },
+    }
+}

@@ -1,0 +1,338 @@
+//! The names of a connection, and the inboxes that want them.
+
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    sync::Arc,
+    time::Instant,
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    error::SubscribeError,
+    transport::{
+        contract::{Name, NameKind, Wanted},
+        events::{BusEvent, Events},
+        inbox::{Inbox, Item},
+        registry::{
+            names::{Index, Slots},
+            wire::Wire,
+        },
+        status::GapCause,
+    },
+};
+
+/// Identifies a name for as long as the registry or the server knows it.
+pub(crate) type NameId = usize;
+
+/// Who confirms that a name is subscribed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Confirmation {
+    /// Nobody: a name is live at once.
+    Immediate,
+    /// The server, some time after it was asked.
+    ByServer,
+}
+
+/// What an attach resolves to once the server has answered.
+pub(crate) type Attached = Result<(), SubscribeError>;
+
+/// See the module's documentation.
+pub(crate) struct Registry {
+    pub(super) confirmation: Confirmation,
+    pub(super) channels: Index,
+    pub(super) patterns: Index,
+    pub(super) names: Slots<Entry>,
+    pub(super) members: Slots<Member>,
+    /// Members with staged items, in the order in which they got their first.
+    pub(super) touched: Vec<usize>,
+    /// Names whose wire state may differ from what is wanted.
+    pub(super) unsettled: VecDeque<NameId>,
+    /// Names that the server would not subscribe, and when each is tried again.
+    pub(super) resting: BTreeSet<(Instant, NameId)>,
+    pub(super) closed: Option<String>,
+    /// Told of refusals, and of inboxes that fall behind.
+    pub(super) events: Option<Arc<Events>>,
+}
+
+/// A name, and who wants it.
+pub(super) struct Entry {
+    pub(super) name: Name,
+    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) wire: Wire,
+    pub(super) in_line: bool,
+    /// To be asked for in a command of its own, because a command with several names was refused.
+    pub(super) alone: bool,
+    /// The refusal has been reported to the subscribers.
+    pub(super) reported: bool,
+    /// When and why a confirmed subscription was lost.
+    pub(super) lost: Option<Loss>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) struct Subscriber {
+    pub(super) member: usize,
+    pub(super) token: u32,
+    /// It was promised messages of the name before the loss, so it is told of the gap.
+    pub(super) missed: bool,
+}
+
+#[derive(Clone)]
+pub(super) struct Loss {
+    pub(super) cause: GapCause,
+    pub(super) at: Instant,
+}
+
+/// An attached inbox.
+pub(super) struct Member {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) names: Vec<NameId>,
+    pub(super) staged: Vec<Item>,
+    /// Present until every name was confirmed once.
+    pub(super) waiter: Option<Waiter>,
+    /// Up to where gaps have been reported, so that one outage is not counted once for each name.
+    pub(super) gaps_told_until: Option<Instant>,
+}
+
+pub(super) struct Waiter {
+    pub(super) unconfirmed: usize,
+    pub(super) done: oneshot::Sender<Attached>,
+}
+
+impl Registry {
+    pub(crate) fn new(confirmation: Confirmation) -> Self {
+        Self {
+            confirmation,
+            channels: Index::default(),
+            patterns: Index::default(),
+            names: Slots::default(),
+            members: Slots::default(),
+            touched: Vec::new(),
+            unsettled: VecDeque::new(),
+            resting: BTreeSet::new(),
+            closed: None,
+            events: None,
+        }
+    }
+
+    pub(crate) fn telling(mut self, events: Arc<Events>) -> Self {
+        self.events = Some(events);
+        self
+    }
+
+    /// Adds an inbox. The receiver resolves once every name is confirmed, at once under [`Confirmation::Immediate`]; after a
+    /// failure the inbox wants nothing any more. Either way its id is its own until it is detached. Of a name that is given
+    /// twice the first token counts.
+    pub(crate) fn attach(&mut self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> (usize, oneshot::Receiver<Attached>) {
+        let (done, attached) = oneshot::channel();
+        let member = Member {
+            inbox,
+            names: Vec::with_capacity(names.len()),
+            staged: Vec::new(),
+            waiter: None,
+            gaps_told_until: None,
+        };
+        let id = self.members.insert(member);
+        if let Some(reason) = &self.closed {
+            let _ = done.send(Err(SubscribeError::NotConnected { reason: reason.clone() }));
+            return (id, attached);
+        }
+        for Wanted { name, token } in names {
+            self.subscribe(id, name, token);
+        }
+        let unconfirmed = self.unconfirmed(id);
+        if unconfirmed == 0 {
+            let _ = done.send(Ok(()));
+        } else if let Some(member) = self.members.get_mut(id) {
+            member.waiter = Some(Waiter { unconfirmed, done });
+        }
+        (id, attached)
+    }
+
+    /// Removes an inbox. Its id may be used again.
+    pub(crate) fn detach(&mut self, id: usize) {
+        self.withdraw(id);
+        self.members.remove(id);
+    }
+
+    /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with
+    /// [`flush`](Self::flush).
+    pub(crate) fn deliver(&mut self, kind: NameKind, name: &[u8], item: impl FnMut(u32) -> Item) -> bool {
+        let index = match kind {
+            NameKind::Channel => &self.channels,
+            NameKind::Pattern => &self.patterns,
+        };
+        match index.get(name) {
+            Some(id) => self.stage_for(id, item),
+            None => false,
+        }
+    }
+
+    /// Stages an item for each inbox that wants a pattern which `matches`; returns how many patterns did. One inbox may get
+    /// several items.
+    pub(crate) fn deliver_matching(
+        &mut self,
+        mut matches: impl FnMut(&str) -> bool,
+        mut item: impl FnMut(u32) -> Item,
+    ) -> u64 {
+        let mut matched = 0;
+        for entry in self.patterns.ids().filter_map(|id| self.names.get(id)) {
+            if matches(&entry.name.text) && !entry.subscribers.is_empty() {
+                matched += 1;
+                for subscriber in &entry.subscribers {
+                    stage(&mut self.members, &mut self.touched, subscriber.member, item(subscriber.token));
+                }
+            }
+        }
+        matched
+    }
+
+    /// Hands every staged batch to its inbox, one lock a batch; returns the inboxes that ask the reader to wait.
+    ///
+    /// Order between two callers is kept only if each stages and flushes under the same lock of the registry.
+    pub(crate) fn flush(&mut self) -> Vec<Arc<Inbox>> {
+        let mut full = Vec::new();
+        for id in self.touched.drain(..) {
+            let Some(member) = self.members.get_mut(id) else { continue };
+            if member.inbox.push(&mut member.staged) {
+                full.push(Arc::clone(&member.inbox));
+            }
+            if let (true, Some(events)) = (member.inbox.fell_behind(), &self.events) {
+                let first = member.names.first().and_then(|&name| self.names.get(name));
+                let channel = first.map_or_else(String::new, |entry| entry.name.text.clone());
+                events.tell(BusEvent::Lagging { channel });
+            }
+        }
+        full
+    }
+
+    /// Ends everything: every inbox closes after what it holds, every pending and later attach fails with the first `reason`.
+    pub(crate) fn close_all(&mut self, reason: &str) {
+        self.closed.get_or_insert_with(|| reason.to_owned());
+        self.flush();
+        for member in self.members.iter_mut() {
+            member.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
+            member.inbox.close();
+            if let Some(waiter) = member.waiter.take() {
+                let _ = waiter.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
+            }
+        }
+    }
+
+    /// An inbox that takes no more for now, drops nothing, and would get what is published on `channel`.
+    pub(crate) fn blocked(&self, channel: &str, matches: impl Fn(&str) -> bool) -> Option<Arc<Inbox>> {
+        let exact = self.channels.get(channel.as_bytes());
+        let entries = exact.into_iter().chain(self.patterns.ids()).filter_map(|id| self.names.get(id));
+        let wanted = entries.filter(|entry| entry.name.kind == NameKind::Channel || matches(&entry.name.text));
+        let inboxes = wanted.flat_map(|entry| &entry.subscribers).filter_map(|subscriber| {
+            let member = self.members.get(subscriber.member)?;
+            member.inbox.blocks().then_some(&member.inbox)
+        });
+        inboxes.into_iter().find(|inbox| inbox.is_blocked()).map(Arc::clone)
+    }
+
+    /// Whether nothing is subscribed or about to be.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.names.len() == 0
+    }
+
+    /// The first name of an inbox that the server has not confirmed.
+    pub(crate) fn first_unconfirmed(&self, id: usize) -> Option<String> {
+        let member = self.members.get(id)?;
+        let mut entries = member.names.iter().filter_map(|&name| self.names.get(name));
+        entries.find(|entry| entry.wire != Wire::Active).map(|entry| entry.name.text.clone())
+    }
+
+    pub(super) fn subscribe(&mut self, member: usize, name: Name, token: u32) {
+        let id = match self.index(name.kind).get(name.text.as_bytes()) {
+            Some(id) => id,
+            None => self.insert(name),
+        };
+        let Some(entry) = self.names.get_mut(id) else { return };
+        // The subscribers of one member are pushed in one go, so a repeated name can only be the last.
+        if entry.subscribers.last().is_some_and(|last| last.member == member) {
+            return;
+        }
+        entry.subscribers.push(Subscriber { member, token, missed: false });
+        if let Some(member) = self.members.get_mut(member) {
+            member.names.push(id);
+        }
+        self.wanted(id);
+    }
+
+    /// The inbox wants nothing any more.
+    pub(super) fn withdraw(&mut self, id: usize) {
+        let Some(member) = self.members.get_mut(id) else { return };
+        member.staged.clear();
+        let names = std::mem::take(&mut member.names);
+        self.touched.retain(|&touched| touched != id);
+        for name in names {
+            let Some(entry) = self.names.get_mut(name) else { continue };
+            entry.subscribers.retain(|subscriber| subscriber.member != id);
+            if entry.subscribers.is_empty() {
+                self.unwanted(name);
+            }
+        }
+    }
+
+    pub(super) fn insert(&mut self, name: Name) -> NameId {
+        let (kind, key) = (name.kind, name.text.clone().into_bytes());
+        let wire = match self.confirmation {
+            Confirmation::Immediate => Wire::Active,
+            Confirmation::ByServer => Wire::Absent,
+        };
+        let entry =
+            Entry { name, subscribers: Vec::new(), wire, in_line: false, alone: false, reported: false, lost: None };
+        let id = self.names.insert(entry);
+        self.index(kind).insert(key, id);
+        id
+    }
+
+    pub(super) fn forget(&mut self, id: NameId) {
+        if let Some(entry) = self.names.remove(id) {
+            self.index(entry.name.kind).remove(entry.name.text.as_bytes());
+        }
+    }
+
+    pub(super) fn stage_for(&mut self, id: NameId, mut item: impl FnMut(u32) -> Item) -> bool {
+        let Some(entry) = self.names.get(id) else { return false };
+        for subscriber in &entry.subscribers {
+            stage(&mut self.members, &mut self.touched, subscriber.member, item(subscriber.token));
+        }
+        !entry.subscribers.is_empty()
+    }
+
+    fn unconfirmed(&self, id: usize) -> usize {
+        let names = self.members.get(id).map_or(&[][..], |member| &member.names);
+        names.iter().filter(|&&name| self.names.get(name).is_some_and(|entry| entry.wire != Wire::Active)).count()
+    }
+
+    pub(super) fn index(&mut self, kind: NameKind) -> &mut Index {
+        match kind {
+            NameKind::Channel => &mut self.channels,
+            NameKind::Pattern => &mut self.patterns,
+        }
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Registry")
+            .field("channels", &self.channels.len())
+            .field("patterns", &self.patterns.len())
+            .field("members", &self.members.len())
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Apart from the registry's methods, so that a name's subscribers can be borrowed meanwhile.
+pub(super) fn stage(members: &mut Slots<Member>, touched: &mut Vec<usize>, id: usize, item: Item) {
+    let Some(member) = members.get_mut(id) else { return };
+    if member.staged.is_empty() {
+        touched.push(id);
+    }
+    member.staged.push(item);
+}

@@ -1,0 +1,95 @@
+//! How a bus is connected, and what its subscriptions look like from outside.
+
+use std::{fmt, time::Duration};
+
+/// How a bus is connected, as [`Bus::status`](crate::Bus::status) reports it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// Subscriptions are served.
+    Connected,
+    /// The connection for subscriptions is gone and is being made anew.
+    Reconnecting {
+        /// Why it was lost.
+        cause: GapCause,
+    },
+    /// The reconnect policy's limit was reached; every subscription has ended.
+    Closed,
+}
+
+/// A time in which a subscription may have missed messages. It is over when the event arrives: what follows is live again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Gap {
+    /// Why there was a gap.
+    pub cause: GapCause,
+    /// From the moment the loss of the connection was noticed until the server confirmed the subscription again. The connection
+    /// may have been dead for up to the ping interval and deadline before that.
+    pub lasted: Duration,
+}
+
+/// Why there was a gap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GapCause {
+    /// The server closed the connection, or the network did.
+    Disconnected(String),
+    /// The server did not answer a PING within the deadline.
+    Timeout,
+    /// The server sent bytes that are no protocol.
+    Protocol(String),
+}
+
+impl fmt::Display for GapCause {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Disconnected(reason) => write!(formatter, "disconnected: {reason}"),
+            Self::Timeout => formatter.write_str("the server did not answer in time"),
+            Self::Protocol(reason) => write!(formatter, "protocol error: {reason}"),
+        }
+    }
+}
+
+/// A subscription or service, as [`Bus::stats`](crate::Bus::stats) shows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SubscriptionSnapshot {
+    /// Its channels and patterns: one for a subscription, one or more for a service.
+    pub names: Vec<NameSnapshot>,
+    /// Messages received, those that were dropped later included.
+    pub messages: u64,
+    /// Bytes of their channels and payloads.
+    pub bytes: u64,
+    /// Messages dropped because the buffer was full.
+    pub dropped: u64,
+    /// Messages that wait in the buffer.
+    pub waiting: usize,
+    /// How long ago the last message arrived; absent before the first.
+    pub last_activity: Option<Duration>,
+}
+
+/// A channel or pattern of a [`SubscriptionSnapshot`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NameSnapshot {
+    /// The channel or pattern on the server, with the namespace.
+    pub name: String,
+    /// Whether it is a pattern.
+    pub is_pattern: bool,
+    /// The template of its messages, where it is known.
+    pub template: Option<&'static str>,
+    /// How it stands with the server.
+    pub state: SubscriptionState,
+}
+
+/// How a channel or pattern stands with the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum SubscriptionState {
+    /// It is not confirmed: it was just asked for, or the connection is being made anew.
+    Pending,
+    /// Confirmed: its messages arrive.
+    Active,
+    /// The server refused it, or could not serve it; it is tried again.
+    Refused,
+}
