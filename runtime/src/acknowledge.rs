@@ -11,10 +11,9 @@ use crate::{
     },
     error::AcknowledgeError,
     future::BusFuture,
-    message::Message,
+    message::{contract::Message, kind::NoError},
     observe::{self, Observation},
     replies::Arrived,
-    request::NoError,
     time::unix_millis,
     transport::frame::Frame,
 };

@@ -8,7 +8,10 @@ use crate::{
     codec::headers::Headers,
     error::PublishError,
     future::BusFuture,
-    message::{AddressedByFields, Message, address::AddressOf},
+    message::{
+        address::AddressOf,
+        contract::{AddressedByFields, Message},
+    },
     observe::{self, Observation, outcome::Observed},
     outcome::Outgoing,
     publish::Receipt,

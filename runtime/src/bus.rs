@@ -25,7 +25,10 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     future::BusFuture,
     handler::Router,
-    message::{AddressedByFields, Message, Subscribable, written},
+    message::{
+        contract::{AddressedByFields, Message, Subscribable},
+        reading::written,
+    },
     observe::{self, Observation, meters::Meters, outcome::Observed, trace_context},
     outcome::Outgoing,
     publish::Receipt,

@@ -1,6 +1,6 @@
 //! What a handler is to a router: a message type, constants, and an asynchronous call.
 
-use std::{convert::Infallible, fmt, time::Duration};
+use std::{convert::Infallible, fmt};
 
 use bytes::Bytes;
 
@@ -8,11 +8,17 @@ use crate::{
     bus::Bus,
     channel::template::{Segment, Template},
     codec::contract::{Codec, Metadata},
-    delivery::Delivery,
     error::{AddressError, Rejection},
-    message::{BorrowedMessage, Message, OwnedMessage, address::Address},
+    message::{
+        address::Address,
+        contract::{BorrowedMessage, Message, OwnedMessage},
+        delivery::Delivery,
+    },
     outcome::Outcome,
-    route::{Route, TableStorage},
+    route::{
+        entry::{HandlerOptions, Route},
+        table::{RouteTable, TableStorage},
+    },
 };
 
 /// An asynchronous function that takes one message type. `#[handler]` implements it.
@@ -48,7 +54,7 @@ pub trait Router: Send + Sync + Sized + 'static {
     const ROUTES: &'static [Route];
 
     #[doc(hidden)]
-    fn table() -> crate::route::RouteTable;
+    fn table() -> RouteTable;
 
     /// Runs the handler of a route.
     #[doc(hidden)]
@@ -368,7 +374,7 @@ impl StubRouter {
 impl Router for StubRouter {
     const ROUTES: &'static [Route] = &[];
 
-    fn table() -> crate::route::RouteTable {
+    fn table() -> RouteTable {
         static STORAGE: TableStorage<1, 2> = TableStorage::build(&[]);
         STORAGE.table(&[])
     }
@@ -383,51 +389,4 @@ impl Router for StubRouter {
 #[must_use]
 pub fn not_extracted(error: &ExtractError) -> Outcome {
     Outcome::Failed(error.to_string())
-}
-
-/// The options of a handler, as `#[handler(…)]` writes them.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct HandlerOptions {
-    /// How many messages the handler works on at once. Messages of one channel are never worked on at once. Default 64.
-    pub concurrency: usize,
-    /// How long one message may take, once its handler waits. Default: as long as it wants.
-    pub timeout: Option<Duration>,
-    /// Whether the handler takes what no other handler of the router takes.
-    pub fallback: bool,
-    /// Whether each call is a task of its own: for handlers that compute for long or block the thread.
-    pub spawn: bool,
-}
-
-impl HandlerOptions {
-    /// The defaults.
-    pub const DEFAULT: Self = Self { concurrency: 64, timeout: None, fallback: false, spawn: false };
-
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn concurrency(mut self, limit: usize) -> Self {
-        self.concurrency = limit;
-        self
-    }
-
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn timeout_nanos(mut self, nanos: u64) -> Self {
-        self.timeout = Some(Duration::from_nanos(nanos));
-        self
-    }
-
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn fallback(mut self) -> Self {
-        self.fallback = true;
-        self
-    }
-
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn spawn(mut self) -> Self {
-        self.spawn = true;
-        self
-    }
 }

@@ -55,7 +55,9 @@ use std::{
 use tokio::sync::Mutex;
 use tower::{Layer, Service, timeout::error::Elapsed};
 
-use crate::{bus::Bus, delivery::Delivery, handler::Router, route::Route, service::call::Ended, serving::Serving};
+use crate::{
+    bus::Bus, handler::Router, message::delivery::Delivery, route::entry::Route, service::call::Ended, serving::Serving,
+};
 
 pub use crate::outcome::{Outcome, OutcomeKind};
 pub use tower::BoxError;

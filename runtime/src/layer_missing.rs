@@ -2,7 +2,7 @@
 
 use std::{future::Ready, sync::Arc};
 
-use crate::{bus::Bus, delivery::Delivery, handler::Router, route::Route, service::call::Ended};
+use crate::{bus::Bus, handler::Router, message::delivery::Delivery, route::entry::Route, service::call::Ended};
 
 /// None can be made.
 #[doc(hidden)]

@@ -55,7 +55,6 @@ mod acknowledge;
 mod batch;
 mod bus;
 mod config;
-mod delivery;
 mod dispatch;
 mod error;
 mod future;
@@ -67,7 +66,6 @@ pub mod layer;
 mod layer;
 mod message;
 mod outcome;
-mod proof;
 mod publish;
 mod replies;
 mod request;
@@ -86,18 +84,17 @@ pub use self::{
     channel::ChannelParam,
     codec::{Codec, Format, Json, headers::Headers},
     config::{Overflow, Reconnect},
-    delivery::Delivery,
     error::{
         AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, ShutdownError,
         SubscribeError,
     },
     future::BusFuture,
-    handler::{Context, Extract, ExtractError, FromState, Handler, HandlerOptions, Router, State},
-    message::{BorrowedMessage, Message, OwnedMessage, address::Address},
+    handler::{Context, Extract, ExtractError, FromState, Handler, Router, State},
+    message::{Address, BorrowedMessage, Delivery, Message, NoError, OwnedMessage, Request},
     outcome::{IntoOutcome, Publish},
     publish::{PublishFuture, Publishing, Receipt},
-    request::{Collecting, NoError, Request, Requesting},
-    route::Route,
+    request::{Collecting, Requesting},
+    route::{HandlerOptions, Route},
     service::{HandlerStats, Service, ServiceStats},
     serving::Serving,
     subscribing::Subscribing,
@@ -117,27 +114,38 @@ pub mod __private {
     pub use crate::{
         bus::Bus,
         channel::{
-            ChannelParam, ChannelReader, ChannelWriter, IntoParam, InvalidParam, Params, Segment, Selector, Shape,
-            Template,
-            parameter::{Parameter, parameter, rest_parameter},
+            param::{ChannelParam, IntoParam, InvalidParam},
+            parameter::{Parameter, Params, parameter, rest_parameter},
+            selector::Selector,
+            shape::Shape,
+            template::{Segment, Template},
+            text::{ChannelReader, ChannelWriter},
         },
-        codec::{ByBus, Json, Plain},
-        delivery::Delivery,
+        codec::{
+            by_bus::ByBus,
+            json::{Json, Plain},
+        },
         error::AddressError,
         handler::{
-            AnyState, Arrives, ArrivesBorrowed, Call, Context, Extract, Handler, HandlerOptions, Incoming,
-            IncomingBorrowed, Router, StubRouter, not_extracted, stub_route,
+            AnyState, Arrives, ArrivesBorrowed, Call, Context, Extract, Handler, Incoming, IncomingBorrowed, Router,
+            StubRouter, not_extracted, stub_route,
         },
         layer::handler_layer,
         message::{
-            AddressedByFields, BorrowedMessage, CompleteChannel, Message, OwnedMessage, Serde, SerdeBorrowed, Stub,
-            address::{Address, AddressOf},
+            address::{Address, AddressOf, Stub},
+            contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
+            delivery::Delivery,
+            kind::{NoError, Request},
+            reading::{Serde, SerdeBorrowed},
         },
         outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned},
-        proof::prove,
-        publish::Publishing,
-        request::{CompleteRequest, NoError, Request, Requesting},
-        route::{Route, RouteTable, TableStorage, literal_slots, nodes},
+        publish::{CompleteChannel, Publishing},
+        request::{CompleteRequest, Requesting},
+        route::{
+            entry::{HandlerOptions, Route},
+            proof::prove,
+            table::{RouteTable, TableStorage, literal_slots, nodes},
+        },
     };
     pub use serde;
 }

@@ -67,11 +67,11 @@ use tracing::{Level, Span, field};
 use crate::{
     bus::Bus,
     codec::contract::Exchange,
-    delivery::Delivery,
     error::PublishError,
+    message::delivery::Delivery,
     observe::{meters::Timer, outcome::Observed},
     outcome::Outgoing,
-    route::Route,
+    route::entry::Route,
 };
 
 /// One operation that somebody observes. Kept in a box, because mostly it is absent.

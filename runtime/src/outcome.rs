@@ -12,11 +12,14 @@ use crate::{
         contract::Exchange,
         headers::Headers,
     },
-    delivery::Delivery,
     error::Rejection,
-    message::{AddressedByFields, Message, address::Address},
+    message::{
+        address::Address,
+        contract::{AddressedByFields, Message},
+        delivery::Delivery,
+        kind::NoError,
+    },
     observe::Observation,
-    request::NoError,
 };
 
 /// What came of a message, and what is to be done after a handler ran. It is passed on as it is; [`kind`](Self::kind) says what it is.

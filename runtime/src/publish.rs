@@ -14,7 +14,10 @@ use crate::{
     channel::parameter::Params,
     codec::headers::Headers,
     error::PublishError,
-    message::{AddressedByFields, Message, address::Address},
+    message::{
+        address::Address,
+        contract::{AddressedByFields, Message},
+    },
 };
 
 /// A publish that is sent when it is awaited.
@@ -113,4 +116,15 @@ impl fmt::Debug for PublishFuture<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("PublishFuture").finish_non_exhaustive()
     }
+}
+
+/// What `publish` asks of a message whose parameters are not all fields. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not say where to publish: not every parameter of its channel is a field",
+    label = "the channel is incomplete",
+    note = "write `message.publish_to({M}::channel(…), &bus)`"
+)]
+pub trait CompleteChannel<'a, M> {
+    fn incomplete(self) -> Publishing<'a, M>;
 }

@@ -2,7 +2,6 @@
 
 use std::{fmt, future::IntoFuture, time::Duration};
 
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -15,25 +14,12 @@ use crate::{
     },
     error::RequestError,
     future::BusFuture,
-    message::{AddressedByFields, Message, address::Address},
+    message::{address::Address, contract::AddressedByFields, kind::Request},
     observe::{self, Observation},
     replies::{Arrived, Replies},
     time::unix_millis,
     transport::frame::Frame,
 };
-
-/// A message that is answered: `#[reply(Quote, error = QuoteError)]` makes it one.
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a request",
-    label = "not answered",
-    note = "write `#[reply(Type)]` or `#[reply(Type, error = ErrorType)]` on `{Self}`"
-)]
-pub trait Request: Message {
-    /// The answer.
-    type Reply: Serialize + DeserializeOwned + Send + 'static;
-    /// The error that a handler may answer instead.
-    type Error: Serialize + DeserializeOwned + Send + 'static;
-}
 
 /// What `request` asks of a request whose parameters are not all fields. Nothing implements it.
 #[doc(hidden)]
@@ -45,18 +31,6 @@ pub trait Request: Message {
 pub trait CompleteRequest<'a, M> {
     fn incomplete(self) -> Requesting<'a, M>;
 }
-
-/// The error of a request whose handler never answers with one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NoError {}
-
-impl fmt::Display for NoError {
-    fn fmt(&self, _formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match *self {}
-    }
-}
-
-impl std::error::Error for NoError {}
 
 /// How long a request waits for its answer if nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);

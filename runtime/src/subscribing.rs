@@ -7,7 +7,7 @@ use crate::{
     config::{Bounds, Overflow},
     error::SubscribeError,
     future::BusFuture,
-    message::OwnedMessage,
+    message::contract::OwnedMessage,
     subscription::{Selection, Subscription},
     time::LONGEST,
     transport::inbox::WhenFull,

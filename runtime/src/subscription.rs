@@ -22,9 +22,11 @@ use crate::{
         template::Segment,
         text::fits_pattern,
     },
-    delivery::Delivery,
     error::{AddressError, Rejection, SubscribeError},
-    message::{Message, OwnedMessage},
+    message::{
+        contract::{Message, OwnedMessage},
+        delivery::Delivery,
+    },
     observe::{meters::Counted, names},
     subscribing::Options,
     transport::{

@@ -9,7 +9,7 @@ use crate::{
         text::{ChannelReader, ChannelWriter},
     },
     error::AddressError,
-    message::Message,
+    message::contract::Message,
 };
 
 /// A concrete channel of messages of type `M`, with its parameters as typed fields.
@@ -103,5 +103,99 @@ impl<M: Message> AddressOf<M> for Address<M> {
 impl<M: Message> AddressOf<M> for &Address<M> {
     fn as_address(&self) -> &Address<M> {
         self
+    }
+}
+
+/// The parameters of a message whose derive has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[derive(Clone, Debug)]
+pub struct Stub;
+
+impl Params for Stub {
+    fn write(&self, _channel: &mut ChannelWriter<'_>) {}
+
+    fn read(_channel: &mut ChannelReader<'_>) -> Result<Self, AddressError> {
+        Err(AddressError::Mismatch)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+
+    use crate::{ChannelParam, Message, channel::selector::write_selector};
+
+    use super::*;
+
+    #[derive(ChannelParam, Clone, Copy, Serialize, Deserialize)]
+    enum Region {
+        Eu,
+        UsWest,
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[channel("orders:<region>:<id>:<room: u8>:<path..>")]
+    struct Placed {
+        region: Region,
+        id: i64,
+        path: Vec<String>,
+    }
+
+    fn placed() -> Placed {
+        Placed { region: Region::UsWest, id: -7, path: vec!["a:b".to_owned(), String::new()] }
+    }
+
+    fn verify(channel: &str) -> Result<(), AddressError> {
+        placed().verify(&mut ChannelReader::new(channel))
+    }
+
+    #[test]
+    fn fields_equal_their_parameters_and_the_others_are_values() {
+        assert_eq!(verify("orders:us_west:-7:3:a%3Ab:%_"), Ok(()));
+        for (channel, parameter) in [
+            ("orders:eu:-7:3:a%3Ab:%_", "region"),
+            ("orders:us_west:7:3:a%3Ab:%_", "id"),
+            ("orders:us_west:-7:3:a%3Ab", "path"),
+            ("orders:us_west:-7:3:a%3Ab:%_:c", "path"),
+            ("orders:us_west:-7:3:a%3Ab:b", "path"),
+            ("orders:us_west:-7:3:%.", "path"),
+        ] {
+            assert_eq!(verify(channel), Err(AddressError::Disagrees { parameter }), "{channel}");
+        }
+        assert_eq!(verify("orders:us_west:-7:x:a%3Ab:%_"), Err(AddressError::Invalid { parameter: "room" }));
+        assert_eq!(verify("orders:us_west:-7"), Err(AddressError::Mismatch));
+    }
+
+    #[test]
+    fn addresses_are_read_as_they_are_written() {
+        let address = Placed::channel(Region::Eu, 7, 255, vec![String::new()]);
+        let read = Address::<Placed>::parse(&address.to_string()).unwrap();
+        assert_eq!(address.to_string(), "orders:eu:7:255:%_");
+        assert_eq!(address, read);
+        assert_eq!((read.id, read.room, read.path.len()), (7, 255, 1));
+        for channel in [
+            "orders:eu:7:256:x",
+            "orders:EU:7:1:x",
+            "orders:eu:07:1:x",
+            "orders:eu:7:1",
+            "orders:eu:7:1:",
+            "refunds:eu:7:1:x",
+        ] {
+            assert!(Address::<Placed>::parse(channel).is_err(), "{channel}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_has_a_star_for_each_parameter_that_is_left_open() {
+        let mut channel = String::new();
+        assert!(write_selector::<Placed>(&Placed::any().region(Region::Eu).room(7), &mut channel));
+        assert_eq!(channel, "orders:eu:*:7:*");
+    }
+
+    #[test]
+    fn the_template_keeps_names_and_drops_types() {
+        assert_eq!(Placed::TEMPLATE.text(), "orders:<region>:<id>:<room>:<path..>");
+        assert_eq!((Placed::NAME, Placed::VERSION, Placed::DESCRIPTION), ("Placed", 1, ""));
+        assert_eq!(placed().path.len(), 2);
     }
 }

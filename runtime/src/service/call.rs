@@ -13,13 +13,12 @@ use tokio::time::Sleep;
 use crate::{
     bus::Bus,
     codec::answers::Answer,
-    delivery::Delivery,
     dispatch::LaneId,
     handler::Router,
     layer::Layers,
+    message::{delivery::Delivery, kind::NoError},
     observe::{self, Observation},
     outcome::{Outcome, Outgoing, answer},
-    request::NoError,
 };
 
 /// How a call ended.

@@ -22,13 +22,13 @@ use tokio::{
 use crate::{
     bus::Bus,
     codec::contract::Format,
-    delivery::Delivery,
     dispatch::{LaneId, Lanes, Waiting},
     error::{Rejection, ShutdownError},
     handler::Router,
     layer::Layers,
+    message::delivery::Delivery,
     outcome::Outcome,
-    route::{Route, RouteTable},
+    route::{entry::Route, table::RouteTable},
     service::{
         SHUTDOWN_DEADLINE,
         call::{Ended, Finished, Running, Slots, call},

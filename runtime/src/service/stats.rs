@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::{
     channel::template::Template,
     observe::{meters::Counted, names},
-    route::Route,
+    route::entry::Route,
 };
 
 /// What a service has done so far.

@@ -8,7 +8,7 @@ use crate::{
         shape::{Shape, bytes_equal},
         template::Segment,
     },
-    route::Route,
+    route::entry::Route,
 };
 
 /// Fails the build when the handler at `index` conflicts with one before it, or is a fallback without a use.
@@ -236,7 +236,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
 
-    use crate::{channel::template::Template, handler::HandlerOptions};
+    use crate::{channel::template::Template, route::entry::HandlerOptions};
 
     use super::*;
 

@@ -16,8 +16,12 @@ use crate::{
         headers::Headers,
     },
     error::{AddressError, Rejection},
-    message::{self, BorrowedMessage, Message, OwnedMessage, address::Address},
-    route::Route,
+    message::{
+        address::Address,
+        contract::{BorrowedMessage, Message, OwnedMessage},
+        reading::{from_borrowed, from_read},
+    },
+    route::entry::Route,
     time::unix_millis,
     transport::frame::Frame,
 };
@@ -117,7 +121,7 @@ impl Delivery {
     pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Rejection> {
         let payload = self.frame.payload();
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
-        let message = message::from_read(read);
+        let message = from_read(read);
         verify(&message, self.frame.channel())?;
         self.read.fill(inbound, payload);
         Ok(message)
@@ -129,7 +133,7 @@ impl Delivery {
         payload: &'de Bytes,
     ) -> Result<M::At<'de>, Rejection> {
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
-        let message = message::from_borrowed::<M>(read);
+        let message = from_borrowed::<M>(read);
         verify(&message, self.frame.channel())?;
         self.read.fill(inbound, payload);
         Ok(message)

@@ -1,0 +1,32 @@
+//! What a message promises beside being delivered.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+
+use crate::message::contract::Message;
+
+/// A message that is answered: `#[reply(Quote, error = QuoteError)]` makes it one.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request",
+    label = "not answered",
+    note = "write `#[reply(Type)]` or `#[reply(Type, error = ErrorType)]` on `{Self}`"
+)]
+pub trait Request: Message {
+    /// The answer.
+    type Reply: Serialize + DeserializeOwned + Send + 'static;
+    /// The error that a handler may answer instead.
+    type Error: Serialize + DeserializeOwned + Send + 'static;
+}
+
+/// The error of a request whose handler never answers with one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum NoError {}
+
+impl fmt::Display for NoError {
+    fn fmt(&self, _formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {}
+    }
+}
+
+impl std::error::Error for NoError {}
