@@ -38,6 +38,7 @@ pub use self::{
     by_bus::ByBus,
     cloud_events::CloudEvents,
     contract::{Codec, DecodeError, Exchange, Expected, Format, Inbound, Outbound},
+    headers::Headers,
     json::{Json, Plain},
     redis_toolkit::{RedisToolkit, ToolkitBytes},
 };

@@ -51,54 +51,45 @@ pub mod codec;
 pub mod observe;
 pub mod testing;
 
-mod acknowledge;
-mod batch;
 mod bus;
 mod config;
-mod dispatch;
 mod error;
 mod future;
 mod handler;
-#[cfg(feature = "tower")]
-pub mod layer;
-#[cfg(not(feature = "tower"))]
-#[path = "layer_missing.rs"]
-mod layer;
 mod message;
-mod outcome;
 mod publish;
-mod replies;
-mod request;
 mod route;
-mod service;
-mod serving;
-mod subscribing;
-mod subscription;
+mod serve;
+mod subscribe;
 mod time;
 mod transport;
 
+#[cfg(feature = "tower")]
+pub use self::handler::layer;
 pub use self::{
-    acknowledge::{Acknowledged, Acknowledging},
-    batch::{AtomicBatch, Batch},
-    bus::{Bus, BusBuilder},
+    bus::{Bus, BusBuilder, Receipt},
     channel::ChannelParam,
-    codec::{Codec, Format, Json, headers::Headers},
+    codec::{Codec, Format, Headers, Json},
     config::{Overflow, Reconnect},
     error::{
         AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, ShutdownError,
         SubscribeError,
     },
     future::BusFuture,
-    handler::{Context, Extract, ExtractError, FromState, Handler, Router, State},
+    handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
     message::{Address, BorrowedMessage, Delivery, Message, NoError, OwnedMessage, Request},
-    outcome::{IntoOutcome, Publish},
-    publish::{PublishFuture, Publishing, Receipt},
-    request::{Collecting, Requesting},
+    publish::{Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishing, Requesting},
     route::{HandlerOptions, Route},
-    service::{HandlerStats, Service, ServiceStats},
-    serving::Serving,
-    subscribing::Subscribing,
-    subscription::{EndReason, Event, Invalid, Received, Subscription, SubscriptionStats},
+    serve::{
+        Serving,
+        service::Service,
+        stats::{HandlerStats, ServiceStats},
+    },
+    subscribe::{
+        Subscribing,
+        event::{EndReason, Event, Invalid, Received},
+        subscription::{Subscription, SubscriptionStats},
+    },
     transport::{
         events::{BusEvent, BusEvents},
         health::{BusStats, Health, HealthError, HealthWarning},
@@ -112,7 +103,7 @@ pub use tidings_macros::{ChannelParam, Message, handler, router, routes};
 #[doc(hidden)]
 pub mod __private {
     pub use crate::{
-        bus::Bus,
+        bus::handle::Bus,
         channel::{
             param::{ChannelParam, IntoParam, InvalidParam},
             parameter::{Parameter, Params, parameter, rest_parameter},
@@ -127,10 +118,14 @@ pub mod __private {
         },
         error::AddressError,
         handler::{
-            AnyState, Arrives, ArrivesBorrowed, Call, Context, Extract, Handler, Incoming, IncomingBorrowed, Router,
-            StubRouter, not_extracted, stub_route,
+            contract::{Call, Handler, Router},
+            extract::{AnyState, Context, Extract, not_extracted},
+            incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
+            layer::handler_layer,
+            outcome::Outcome,
+            returned::{Broadcast, IntoOutcome, Replies, RepliesOr, Returned},
+            stub::{StubRouter, stub_route},
         },
-        layer::handler_layer,
         message::{
             address::{Address, AddressOf, Stub},
             contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
@@ -138,9 +133,10 @@ pub mod __private {
             kind::{NoError, Request},
             reading::{Serde, SerdeBorrowed},
         },
-        outcome::{Broadcast, IntoOutcome, Outcome, Replies, RepliesOr, Returned},
-        publish::{CompleteChannel, Publishing},
-        request::{CompleteRequest, Requesting},
+        publish::{
+            publishing::{CompleteChannel, Publishing},
+            request::{CompleteRequest, Requesting},
+        },
         route::{
             entry::{HandlerOptions, Route},
             proof::prove,

@@ -65,12 +65,11 @@ use pin_project_lite::pin_project;
 use tracing::{Level, Span, field};
 
 use crate::{
-    bus::Bus,
+    bus::{handle::Bus, sending::Outgoing},
     codec::contract::Exchange,
     error::PublishError,
     message::delivery::Delivery,
     observe::{meters::Timer, outcome::Observed},
-    outcome::Outgoing,
     route::entry::Route,
 };
 

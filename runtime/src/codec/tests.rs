@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::codec::{answers::Answers, headers::Headers};
+use crate::codec::answers::Answers;
 
 use super::*;
 

@@ -2,8 +2,7 @@
 
 use crate::{
     error::{AcknowledgeError, PublishError, RequestError, SubscribeError},
-    outcome::Outcome,
-    service::call::Ended,
+    handler::outcome::{Ended, Outcome},
 };
 
 /// A word of a small set: it says nothing of the message.

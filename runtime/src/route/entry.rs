@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{
     channel::template::{Segment, Template},
     codec::contract::{Expected, Format, Inbound, Metadata},
-    layer::HandlerLayer,
+    handler::layer::HandlerLayer,
 };
 
 /// One handler, as its router knows it.

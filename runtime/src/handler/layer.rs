@@ -56,10 +56,14 @@ use tokio::sync::Mutex;
 use tower::{Layer, Service, timeout::error::Elapsed};
 
 use crate::{
-    bus::Bus, handler::Router, message::delivery::Delivery, route::entry::Route, service::call::Ended, serving::Serving,
+    bus::handle::Bus,
+    handler::{contract::Router, outcome::Ended},
+    message::delivery::Delivery,
+    route::entry::Route,
+    serve::Serving,
 };
 
-pub use crate::outcome::{Outcome, OutcomeKind};
+pub use crate::handler::outcome::{Outcome, OutcomeKind};
 pub use tower::BoxError;
 
 /// One call of a handler, on its way through the layers.

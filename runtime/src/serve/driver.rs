@@ -3,9 +3,8 @@
 //! Everything that waits is in one of three places, all bounded: the inbox, the handlers' lanes, the set of running calls.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     future::poll_fn,
-    pin::pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -13,31 +12,30 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
-    runtime::{Handle, RuntimeFlavor},
     sync::watch,
-    task::{Id, JoinError, JoinSet, block_in_place},
     time::{Instant, sleep_until},
 };
 
 use crate::{
-    bus::Bus,
-    codec::contract::Format,
-    dispatch::{LaneId, Lanes, Waiting},
-    error::{Rejection, ShutdownError},
-    handler::Router,
-    layer::Layers,
+    bus::handle::Bus,
+    config::{Bounds, Overflow},
+    error::ShutdownError,
+    handler::{
+        contract::Router,
+        layer::{HandlerLayer, Layers},
+        outcome::Ended,
+    },
     message::delivery::Delivery,
-    outcome::Outcome,
-    route::{entry::Route, table::RouteTable},
-    service::{
-        SHUTDOWN_DEADLINE,
-        call::{Ended, Finished, Running, Slots, call},
+    serve::{
+        call::{Finished, Running, Slots, call},
+        intake::Intake,
+        lanes::{LaneId, Lanes},
+        service::SHUTDOWN_DEADLINE,
+        spawned::Spawned,
         stats::Counters,
     },
-    serving::Options,
     transport::{
         contract::Attachment,
-        events::BusEvent,
         frame::Frame,
         inbox::{Inbox, Item},
     },
@@ -63,42 +61,17 @@ pub(crate) struct Driver<R> {
     intake: Intake,
 }
 
-/// Decides what happens to an item, without calling anything.
-struct Intake {
-    table: RouteTable,
-    routes: &'static [Route],
-    /// For each route, the token of the name that it is subscribed to.
-    tokens: Vec<u32>,
-    lanes: Vec<Lanes<Frame>>,
-    counters: Arc<Counters>,
-    payload_limit: usize,
-    format: Format,
-    /// Where it is told that a handler falls behind.
-    bus: Bus,
-    /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
-    /// meanwhile, so there is one at most.
-    full: Option<usize>,
-    /// Why the bus has given up, once it has.
-    closed: Option<String>,
-}
-
-impl Waiting for Frame {
-    fn size(&self) -> usize {
-        Self::size(self)
-    }
-}
-
 impl<R: Router> Driver<R> {
     pub(crate) fn new(
         router: R,
-        options: Options,
+        options: ServeOptions,
         bus: Bus,
         inbox: Arc<Inbox>,
         attachment: Attachment,
         tokens: Vec<u32>,
         counters: Arc<Counters>,
     ) -> Self {
-        let Options { overflow, bounds, layers } = options;
+        let ServeOptions { overflow, bounds, layers } = options;
         let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds, overflow)).collect();
         let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);
         let intake = Intake {
@@ -276,158 +249,12 @@ impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Ended>> Engine<R
     }
 }
 
-impl Intake {
-    /// The frame's route, if it may start now. Otherwise it waits, or is not for this service.
-    fn admit(&mut self, mut frame: Frame) -> Option<(usize, Frame)> {
-        let Some(route) = self.table.find(frame.channel()) else {
-            self.counters.unmatched.add(1);
-            tracing::debug!("a channel matches a subscribed pattern but no template");
-            return None;
-        };
-        // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
-        if self.tokens[route] != frame.token() {
-            return None;
-        }
-        if self.lanes[route].has_room(frame.channel()) {
-            return Some((route, frame));
-        }
-        frame.compact();
-        let channel = frame.channel().to_owned();
-        let lanes = &mut self.lanes[route];
-        let dropped = lanes.wait(&channel, frame);
-        if lanes.is_full() {
-            self.full = Some(route);
-        }
-        if dropped > 0 {
-            self.counters.handler(route).dropped.add(dropped);
-            if lanes.falls_behind() {
-                self.lags(route);
-            }
-        }
-        None
-    }
-
-    /// Told once until the handler has caught up: what is too much already must not become more.
-    fn lags(&self, route: usize) {
-        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
-        tracing::warn!(
-            handler,
-            template,
-            "too many messages wait for a handler; it drops messages until it has caught up"
-        );
-        self.bus.tell(BusEvent::Lagging { channel: template.to_owned() });
-    }
-
-    /// Whether no item may be taken.
-    fn is_full(&self) -> bool {
-        self.full.is_some_and(|route| self.lanes[route].is_full())
-    }
-
-    /// Counts and logs what is no frame.
-    fn note(&self, item: &Item) {
-        match item {
-            Item::Frame(_) | Item::Ended(_) => {}
-            Item::Oversized { token, channel, size } => {
-                let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
-                    return;
-                };
-                let rejection = Rejection::TooLarge { size: *size, limit: self.payload_limit };
-                self.settle(route, Ended::Returned(Outcome::Rejected(Box::new(rejection))));
-            }
-            Item::Gap(gap) => {
-                self.counters.gaps.add(1);
-                tracing::warn!(cause = %gap.cause, lasted = ?gap.lasted, "a service may have missed messages");
-            }
-            Item::Lagged(count) => {
-                self.counters.lagged.add(*count);
-                tracing::warn!(count, "a service was stuck, and its oldest messages were dropped");
-            }
-            Item::Refused(error) => {
-                tracing::error!(%error, "the server refused to renew a subscription of a service");
-            }
-        }
-    }
-
-    fn settle(&self, route: usize, ended: Ended) {
-        let counters = self.counters.handler(route);
-        let handler = self.routes[route].handler();
-        let template = self.routes[route].template().text();
-        match ended {
-            Ended::Returned(Outcome::Done | Outcome::Publish(_)) => counters.handled.add(1),
-            Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
-            Ended::Returned(Outcome::Expired) => counters.expired.add(1),
-            Ended::Returned(Outcome::Failed(error) | Outcome::Refused(error)) => {
-                counters.failed.add(1);
-                tracing::warn!(handler, template, error, "a handler failed");
-            }
-            Ended::Returned(Outcome::Rejected(rejection)) => {
-                counters.rejected.add(1);
-                tracing::warn!(handler, template, reason = rejection.kind(), "a message was rejected");
-            }
-            Ended::Panicked => {
-                counters.panicked.add(1);
-                tracing::error!(handler, template, "a handler panicked");
-            }
-            Ended::TimedOut => {
-                counters.timed_out.add(1);
-                tracing::warn!(handler, template, "a handler ran past its timeout");
-            }
-        }
-    }
-
-    fn waiting(&self) -> usize {
-        self.lanes.iter().map(Lanes::waiting).sum()
-    }
-}
-
-/// Calls that are tasks of their own, because their handlers compute for long.
-struct Spawned<R> {
-    router: Arc<R>,
-    layers: Arc<Layers>,
-    bus: Bus,
-    /// Aborts the tasks when the driver is dropped.
-    tasks: JoinSet<Ended>,
-    calls: HashMap<Id, (usize, LaneId)>,
-}
-
-impl<R: Router> Spawned<R> {
-    fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
-        Self { router, layers, bus, tasks: JoinSet::new(), calls: HashMap::new() }
-    }
-
-    fn start(&mut self, route: usize, lane: LaneId, delivery: Delivery) {
-        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        let task = self.tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, delivery).await }));
-        self.calls.insert(task.id(), (route, lane));
-    }
-
-    async fn next(&mut self) -> Option<(usize, LaneId, Ended)> {
-        let (id, ended) = match self.tasks.join_next_with_id().await? {
-            Ok((id, ended)) => (id, ended),
-            Err(error) => (JoinError::id(&error), Ended::Panicked),
-        };
-        let (route, lane) = self.calls.remove(&id)?;
-        Some((route, lane, ended))
-    }
-
-    fn len(&self) -> usize {
-        self.tasks.len()
-    }
-
-    fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
-    }
-}
-
-/// A future that may keep its thread for as long as it likes: the other tasks of the thread, and the polling of the network that may be its
-/// turn, go on elsewhere meanwhile. Being a task of its own is not enough for that: tokio wakes no other thread for a single task, and
-/// what a task has woken last, or what has yielded, runs on no other thread. A runtime of one thread has nowhere else to go on.
-async fn may_block<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let has_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-    poll_fn(|context| {
-        let mut poll = || future.as_mut().poll(context);
-        if has_threads { block_in_place(poll) } else { poll() }
-    })
-    .await
+/// What a service is started with.
+#[derive(Debug)]
+pub(crate) struct ServeOptions {
+    pub(crate) overflow: Overflow,
+    /// Of what waits for each handler.
+    pub(crate) bounds: Bounds,
+    /// Around the whole router, the innermost first.
+    pub(crate) layers: Vec<HandlerLayer>,
 }

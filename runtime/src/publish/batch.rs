@@ -3,7 +3,10 @@
 use std::{fmt, future::IntoFuture};
 
 use crate::{
-    bus::Bus,
+    bus::{
+        handle::Bus,
+        sending::{Outgoing, Receipt},
+    },
     channel::parameter::Params,
     codec::headers::Headers,
     error::PublishError,
@@ -13,8 +16,6 @@ use crate::{
         contract::{AddressedByFields, Message},
     },
     observe::{self, Observation, outcome::Observed},
-    outcome::Outgoing,
-    publish::Receipt,
 };
 
 /// Messages, also of different types, that are published together when the batch is awaited. [`Bus::batch`] starts one.
@@ -141,5 +142,24 @@ impl<'a> IntoFuture for AtomicBatch<'a> {
 impl fmt::Debug for Batch<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Batch").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    /// Starts a batch: messages, also of different types, that are published in one round trip.
+    pub fn batch(&self) -> Batch<'_> {
+        Batch::new(self)
+    }
+
+    /// Publishes messages of one type in one round trip, in order, with a result for each.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
+    pub fn publish_all<'m, M: AddressedByFields + 'm>(
+        &self,
+        messages: impl IntoIterator<Item = &'m M>,
+    ) -> BusFuture<'_, Vec<Result<Receipt, PublishError>>> {
+        messages.into_iter().fold(self.batch(), Batch::push).into_future()
     }
 }

@@ -3,7 +3,7 @@
 use std::{fmt, future::IntoFuture, time::Duration};
 
 use crate::{
-    bus::Bus,
+    bus::{handle::Bus, replies::Arrived},
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::{Codec, Exchange},
@@ -13,7 +13,6 @@ use crate::{
     future::BusFuture,
     message::{contract::Message, kind::NoError},
     observe::{self, Observation},
-    replies::Arrived,
     time::unix_millis,
     transport::frame::Frame,
 };

@@ -12,7 +12,7 @@ use std::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
-    bus::Bus,
+    bus::handle::Bus,
     codec::answers::correlation_id,
     error::SubscribeError,
     transport::{
@@ -177,5 +177,13 @@ impl Waiter<mpsc::Receiver<Arrived>> {
 impl<T> Drop for Waiter<T> {
     fn drop(&mut self) {
         self.waiters.lock().remove(&self.id);
+    }
+}
+
+impl Bus {
+    /// The inbox for answers: subscribed and confirmed before the first request leaves.
+    pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
+        let name = self.shared.id_prefix.trim_end_matches('-');
+        self.shared.replies.get_or_try_init(|| Replies::open(self, name)).await
     }
 }

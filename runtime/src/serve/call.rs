@@ -11,23 +11,18 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
-    bus::Bus,
+    bus::{handle::Bus, sending::Outgoing},
     codec::answers::Answer,
-    dispatch::LaneId,
-    handler::Router,
-    layer::Layers,
+    handler::{
+        contract::Router,
+        layer::Layers,
+        outcome::{Ended, Outcome},
+        returned::answer,
+    },
     message::{delivery::Delivery, kind::NoError},
     observe::{self, Observation},
-    outcome::{Outcome, Outgoing, answer},
+    serve::lanes::LaneId,
 };
-
-/// How a call ended.
-#[derive(Debug)]
-pub(crate) enum Ended {
-    Returned(Outcome),
-    Panicked,
-    TimedOut,
-}
 
 /// Runs the handler of a route, within its span, publishes what it wants published, and answers a request whose handler cannot.
 ///
@@ -127,12 +122,6 @@ pin_project! {
         call: F,
         timeout: Option<Duration>,
         timer: Option<Pin<Box<Sleep>>>,
-    }
-}
-
-impl From<Outcome> for Ended {
-    fn from(outcome: Outcome) -> Self {
-        Self::Returned(outcome)
     }
 }
 

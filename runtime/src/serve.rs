@@ -1,15 +1,22 @@
-//! A service before it is started: what is to differ from the defaults.
+//! Serving: the verb, and a service before it is started.
+
+pub(crate) mod call;
+pub(crate) mod driver;
+pub(crate) mod intake;
+pub(crate) mod lanes;
+pub(crate) mod service;
+pub(crate) mod spawned;
+pub(crate) mod stats;
 
 use std::fmt;
 
 use crate::{
-    bus::Bus,
+    bus::handle::Bus,
     config::{Bounds, Overflow},
     error::SubscribeError,
     future::BusFuture,
-    handler::Router,
-    layer::HandlerLayer,
-    service::Service,
+    handler::contract::Router,
+    serve::{driver::ServeOptions, service::Service},
 };
 
 /// A service that starts when this is awaited. [`Bus::serve`] makes it.
@@ -33,27 +40,17 @@ use crate::{
 #[must_use = "nothing is served until this is awaited"]
 pub struct Serving {
     bus: Bus,
-    options: Options,
+    options: ServeOptions,
     /// The router is in here. Without its type, a wrong router is one error, at the argument of `serve`.
     start: Start,
 }
 
-type Start = Box<dyn FnOnce(Bus, Options) -> BusFuture<'static, Result<Service, SubscribeError>> + Send>;
-
-/// What a service is started with.
-#[derive(Debug)]
-pub(crate) struct Options {
-    pub(crate) overflow: Overflow,
-    /// Of what waits for each handler.
-    pub(crate) bounds: Bounds,
-    /// Around the whole router, the innermost first.
-    pub(crate) layers: Vec<HandlerLayer>,
-}
+type Start = Box<dyn FnOnce(Bus, ServeOptions) -> BusFuture<'static, Result<Service, SubscribeError>> + Send>;
 
 impl Serving {
     pub(crate) fn new<R: Router>(bus: Bus, router: R) -> Self {
         let options =
-            Options { overflow: Overflow::default(), bounds: bus.config().handler_buffer, layers: Vec::new() };
+            ServeOptions { overflow: Overflow::default(), bounds: bus.config().handler_buffer, layers: Vec::new() };
         Self { bus, options, start: Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options))) }
     }
 
@@ -78,7 +75,7 @@ impl Serving {
     }
 
     #[cfg(feature = "tower")]
-    pub(crate) fn options(&mut self) -> &mut Options {
+    pub(crate) fn options(&mut self) -> &mut ServeOptions {
         &mut self.options
     }
 }
@@ -95,5 +92,26 @@ impl IntoFuture for Serving {
 impl fmt::Debug for Serving {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Serving").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them. Await it, after
+    /// setting what is to differ from the defaults: [`overflow`](Serving::overflow), [`buffer`](Serving::buffer), and with the feature
+    /// `tower` `layer`.
+    ///
+    /// The service is live when it was awaited: the server has confirmed every subscription. It stops when the handle is dropped;
+    /// [`Service::shutdown`](crate::Service::shutdown) drains it first.
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] when the server refuses one of the channels or does not confirm it within the command timeout; nothing is
+    /// subscribed then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future unsubscribes everything.
+    pub fn serve<R: Router>(&self, router: R) -> Serving {
+        Serving::new(self.clone(), router)
     }
 }

@@ -1,27 +1,23 @@
 //! A router that is being served.
 
-pub(crate) mod call;
-pub(crate) mod driver;
-pub(crate) mod stats;
-
 use std::{fmt, io, sync::Arc, time::Duration};
 
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    bus::Bus,
+    bus::handle::Bus,
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
-    handler::Router,
-    service::driver::{Driver, Phase},
-    serving::Options,
+    handler::contract::Router,
+    serve::{
+        driver::{Driver, Phase, ServeOptions},
+        stats::{Counters, ServiceStats},
+    },
     transport::{
         contract::NameKind,
         inbox::{Inbox, WhenFull},
     },
 };
-
-pub use self::stats::{HandlerStats, ServiceStats};
 
 /// A router that is being served on a bus. [`Bus::serve`] makes it.
 ///
@@ -35,18 +31,18 @@ pub struct Service {
     /// Holds the driver, and aborts it when the service is dropped.
     driver: JoinSet<Result<(), ShutdownError>>,
     phase: watch::Sender<Phase>,
-    counters: Arc<stats::Counters>,
+    counters: Arc<Counters>,
 }
 
 /// How long [`Service::shutdown`] waits: what orchestrators grant a process by default before they kill it.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
+pub(super) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The buffer between the connection and a service. It only evens out the hand-over: the driver takes messages at once, and
 /// while it is busy the connection reads no further.
 const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
 
 impl Service {
-    pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: Options) -> Result<Self, SubscribeError> {
+    pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: ServeOptions) -> Result<Self, SubscribeError> {
         let mut names: Vec<(String, NameKind)> = Vec::new();
         let mut templates = Vec::new();
         let mut tokens = Vec::with_capacity(R::ROUTES.len());
@@ -64,7 +60,7 @@ impl Service {
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let attachment = bus.attach(Arc::clone(&inbox), names).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
-        let counters = Arc::new(stats::Counters::new(R::ROUTES));
+        let counters = Arc::new(Counters::new(R::ROUTES));
         let driver = Driver::new(router, options, bus, inbox, attachment, tokens, Arc::clone(&counters));
         let mut tasks = JoinSet::new();
         tasks.spawn(driver.run(phases));

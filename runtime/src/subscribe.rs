@@ -1,14 +1,18 @@
-//! A subscription before it is made: what is to differ from the defaults.
+//! Subscribing: the verb, and a subscription before it is made.
+
+pub(crate) mod event;
+pub(crate) mod subscription;
 
 use std::{fmt, marker::PhantomData, time::Duration};
 
 use crate::{
-    bus::Bus,
+    bus::handle::Bus,
+    channel::selector::Selector,
     config::{Bounds, Overflow},
     error::SubscribeError,
     future::BusFuture,
-    message::contract::OwnedMessage,
-    subscription::{Selection, Subscription},
+    message::contract::{OwnedMessage, Subscribable},
+    subscribe::subscription::{Selection, SubscribeOptions, Subscription},
     time::LONGEST,
     transport::inbox::WhenFull,
 };
@@ -40,22 +44,14 @@ use crate::{
 pub struct Subscribing<M> {
     bus: Bus,
     selection: Selection,
-    options: Options,
+    options: SubscribeOptions,
     message: PhantomData<fn() -> M>,
-}
-
-/// What a subscription is made with.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Options {
-    pub(crate) idle_timeout: Option<Duration>,
-    pub(crate) overflow: WhenFull,
-    pub(crate) bounds: Bounds,
 }
 
 impl<M: OwnedMessage> Subscribing<M> {
     pub(crate) fn new(bus: Bus, selection: Selection) -> Self {
         let bounds = bus.config().subscription_buffer;
-        let options = Options { idle_timeout: None, overflow: WhenFull::DropOldest, bounds };
+        let options = SubscribeOptions { idle_timeout: None, overflow: WhenFull::DropOldest, bounds };
         Self { bus, selection, options, message: PhantomData }
     }
 
@@ -99,5 +95,27 @@ impl<M: OwnedMessage> IntoFuture for Subscribing<M> {
 impl<M> fmt::Debug for Subscribing<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Subscribing").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+impl Bus {
+    /// Subscribes to one channel (`M::channel(…)`) or to a pattern (`M::any()`). Await it, after setting what is to differ from the
+    /// defaults: [`idle_timeout`](Subscribing::idle_timeout), [`overflow`](Subscribing::overflow), [`buffer`](Subscribing::buffer).
+    ///
+    /// The subscription is live when it was awaited: no message published after that is missed, except in a gap that the
+    /// subscription reports. Every subscription sees each message once, whatever other subscriptions overlap with it.
+    /// [SUBSCRIBE](https://redis.io/docs/latest/commands/subscribe/),
+    /// [PSUBSCRIBE](https://redis.io/docs/latest/commands/psubscribe/).
+    ///
+    /// # Errors
+    ///
+    /// [`SubscribeError`] when the server refuses the channel or does not confirm it within the command timeout, or the name is
+    /// too long.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future unsubscribes.
+    pub fn subscribe<M: Subscribable>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+        Subscribing::new(self.clone(), Selection::new(&selector))
     }
 }

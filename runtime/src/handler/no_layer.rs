@@ -2,7 +2,12 @@
 
 use std::{future::Ready, sync::Arc};
 
-use crate::{bus::Bus, handler::Router, message::delivery::Delivery, route::entry::Route, service::call::Ended};
+use crate::{
+    bus::handle::Bus,
+    handler::{contract::Router, outcome::Ended},
+    message::delivery::Delivery,
+    route::entry::Route,
+};
 
 /// None can be made.
 #[doc(hidden)]

@@ -5,7 +5,10 @@ use std::{fmt, future::IntoFuture, time::Duration};
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
-    bus::Bus,
+    bus::{
+        handle::Bus,
+        replies::{Arrived, Replies},
+    },
     channel::parameter::Params,
     codec::{
         answers::{ANSWER, Answer, Answers},
@@ -16,7 +19,6 @@ use crate::{
     future::BusFuture,
     message::{address::Address, contract::AddressedByFields, kind::Request},
     observe::{self, Observation},
-    replies::{Arrived, Replies},
     time::unix_millis,
     transport::frame::Frame,
 };

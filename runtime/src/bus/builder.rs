@@ -1,0 +1,161 @@
+//! The settings of a bus, before it connects.
+
+use std::{
+    fmt,
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
+};
+
+use tokio::sync::OnceCell;
+
+use crate::{
+    bus::handle::{Bus, Shared},
+    codec::contract::Format,
+    config::{Config, Reconnect},
+    error::ConnectError,
+    observe::meters::Meters,
+    transport::any::AnyTransport,
+};
+
+/// The settings of a bus. Every one has a default that is right for most programs.
+#[derive(Clone)]
+#[must_use = "nothing is connected until `connect` is awaited"]
+pub struct BusBuilder {
+    url: String,
+    config: Config,
+}
+
+impl BusBuilder {
+    pub(super) fn new(url: String) -> Self {
+        Self { url, config: Config::default() }
+    }
+
+    /// A prefix for every channel: with `"shop"`, `orders:7` is `shop:orders:7` on the server. Default: none.
+    ///
+    /// Buses with different namespaces share a server without hearing each other. The numbered databases of Redis do not do
+    /// that: publish/subscribe ignores them.
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.config.namespace = Some(namespace.into());
+        self
+    }
+
+    /// How messages are written and read that do not choose a codec themselves. Default: [`Format::Envelope`].
+    pub fn format(mut self, format: Format) -> Self {
+        self.config.format = format;
+        self
+    }
+
+    /// Who publishes, for formats that say so: the `source` of [`CloudEvents`](crate::codec::CloudEvents), a URI reference such as `"/shop"`. Default:
+    /// `"tidings"`.
+    pub fn source(mut self, source: impl Into<String>) -> Self {
+        self.config.source = source.into();
+        self
+    }
+
+    /// The largest payload that is sent or accepted, in bytes, 1 to 512 MiB. Default: 10 MiB.
+    ///
+    /// Redis disconnects every subscriber whose output buffer exceeds its limit (32 MiB by default), so a larger limit here
+    /// wants a larger `client-output-buffer-limit` there.
+    pub fn payload_limit(mut self, bytes: usize) -> Self {
+        self.config.payload_limit = bytes;
+        self
+    }
+
+    /// The longest channel name with its namespace, in characters, 1 to 16,384. Default: 512.
+    pub fn name_limit(mut self, characters: usize) -> Self {
+        self.config.name_limit = characters;
+        self
+    }
+
+    /// User and password for the server. They replace those in the address.
+    pub fn credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.config.username = Some(username.into());
+        self.config.password = Some(password.into());
+        self
+    }
+
+    /// Certificates, as PEM text, of an authority to trust besides those of the system. Needs the feature `tls` and `rediss://`.
+    pub fn certificate_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
+        self.config.certificate_authority = Some(pem.into());
+        self
+    }
+
+    /// How long connecting may take, with name resolution, TLS and log-in. Default: 5 s.
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.config.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a publish or the confirmation of a subscription may take. Default: 5 s.
+    pub fn command_timeout(mut self, timeout: Duration) -> Self {
+        self.config.command_timeout = timeout;
+        self
+    }
+
+    /// After how much silence the server is asked for a sign of life, and how long it may take. Defaults: 5 s and 5 s.
+    ///
+    /// A server that hangs is noticed within the sum of both.
+    pub fn ping(mut self, interval: Duration, deadline: Duration) -> Self {
+        self.config.ping_interval = interval;
+        self.config.ping_deadline = deadline;
+        self
+    }
+
+    /// How a lost connection is made anew. Default: at once, then with pauses of up to 50 ms that double up to 5 s, for ever.
+    pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
+        self.config.reconnect = reconnect;
+        self
+    }
+
+    /// The bounds of each subscription's buffer: messages and bytes. Default: 16,384 messages, 16 MiB.
+    ///
+    /// A full buffer drops its oldest messages; the subscription reports how many.
+    pub fn subscription_buffer(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.subscription_buffer.messages = messages;
+        self.config.subscription_buffer.bytes = bytes;
+        self
+    }
+
+    /// The bounds of what waits for each handler of a service: messages and bytes. Default: 16,384 messages, 16 MiB.
+    ///
+    /// Messages wait when their handler is at its concurrency or works on an earlier message of their channel. A full buffer
+    /// drops its oldest messages; they are counted and logged.
+    pub fn handler_buffer(mut self, messages: usize, bytes: usize) -> Self {
+        self.config.handler_buffer.messages = messages;
+        self.config.handler_buffer.bytes = bytes;
+        self
+    }
+
+    /// Connects.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`], as for [`Bus::connect`], and when a setting is out of its range.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn connect(self) -> Result<Bus, ConnectError> {
+        self.config.validate().map_err(ConnectError::InvalidConfig)?;
+        let transport = AnyTransport::connect(&self.url, &self.config).await?;
+        let random = RandomState::new().build_hasher().finish();
+        let id_prefix = format!("{random:016x}-");
+        let shared = Shared {
+            transport,
+            config: self.config,
+            meters: Meters::new(),
+            id_prefix,
+            next_id: AtomicU64::new(1),
+            replies: OnceCell::new(),
+        };
+        Ok(Bus { shared: Arc::new(shared) })
+    }
+}
+
+impl fmt::Debug for BusBuilder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The address and the settings may hold credentials.
+        formatter.debug_struct("BusBuilder").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,140 @@
+//! The handle to one transport.
+
+use std::{
+    fmt,
+    sync::{Arc, atomic::AtomicU64},
+};
+
+use tokio::sync::OnceCell;
+
+use crate::{
+    bus::{builder::BusBuilder, replies::Replies},
+    config::Config,
+    error::ConnectError,
+    observe::meters::Meters,
+    transport::{
+        any::AnyTransport,
+        contract::Transport,
+        events::{BusEvent, BusEvents},
+        health::{BusStats, Health, HealthError},
+        status::Status,
+    },
+};
+
+/// The cheap-to-clone handle to one transport.
+///
+/// All clones, services and subscriptions share the transport's connections; these close when the last of them is dropped.
+///
+/// # Examples
+///
+/// ```
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let bus = tidings::Bus::connect("memory:").await?;
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Bus {
+    pub(super) shared: Arc<Shared>,
+}
+
+pub(super) struct Shared {
+    pub(super) transport: AnyTransport,
+    pub(super) config: Config,
+    pub(super) meters: Meters,
+    /// The first part of every message's id: random, so that no two buses share it.
+    pub(super) id_prefix: String,
+    pub(super) next_id: AtomicU64,
+    /// Made with the first request.
+    pub(super) replies: OnceCell<Replies>,
+}
+
+impl Bus {
+    /// Connects with the default settings.
+    ///
+    /// `redis://[user[:password]@]host[:port]` is a Redis server (`rediss://` with TLS, feature `tls`); `memory:` is a new transport in
+    /// this process, and `memory:name` one that all buses of the process share by that name.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when the address is invalid, or the server is not there, does not answer within 5 seconds, or refuses.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes what was opened.
+    pub async fn connect(url: &str) -> Result<Self, ConnectError> {
+        Self::builder(url).connect().await
+    }
+
+    /// Starts a bus with settings of its own.
+    pub fn builder(url: impl Into<String>) -> BusBuilder {
+        BusBuilder::new(url.into())
+    }
+
+    /// How the bus is connected.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        self.shared.transport.status()
+    }
+
+    /// A snapshot of the bus.
+    #[must_use]
+    pub fn stats(&self) -> BusStats {
+        let replies = self.shared.replies.get();
+        BusStats {
+            status: self.status(),
+            status_since: self.shared.transport.events().since().elapsed(),
+            reconnects: self.shared.transport.events().reconnects(),
+            subscriptions: self.shared.transport.snapshots(),
+            pending_requests: replies.map_or(0, Replies::pending),
+            unexpected_answers: replies.map_or(0, Replies::unexpected),
+            reply_channel: replies.map(|replies| replies.channel().to_owned()),
+        }
+    }
+
+    /// What happens to the bus from now on: lost and renewed connections, refusals, lag. As a stream.
+    ///
+    /// It is for watching and logging: a subscription tells of its own gaps and losses itself, in order with its messages.
+    #[must_use]
+    pub fn events(&self) -> BusEvents {
+        self.shared.transport.events().subscribe()
+    }
+
+    /// Asks the server how it is, on a connection of its own: round trip, version, role, and what is wrong with its settings.
+    ///
+    /// It costs a connection and four commands: right for a health endpoint that is asked each few seconds.
+    ///
+    /// # Errors
+    ///
+    /// [`HealthError`] when the server cannot be reached, or does not answer within the command timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future closes the connection.
+    pub async fn health(&self) -> Result<Health, HealthError> {
+        self.shared.transport.health().await
+    }
+
+    /// Tells those who watch the bus.
+    pub(crate) fn tell(&self, event: BusEvent) {
+        self.shared.transport.events().tell(event);
+    }
+
+    /// What carries the messages, as spans and metrics name it.
+    pub(crate) fn system(&self) -> &'static str {
+        self.shared.transport.system()
+    }
+
+    pub(crate) fn meters(&self) -> &Meters {
+        &self.shared.meters
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.shared.config
+    }
+}
+
+impl fmt::Debug for Bus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Bus").field("status", &self.status()).finish_non_exhaustive()
+    }
+}

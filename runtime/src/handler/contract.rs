@@ -1,0 +1,53 @@
+//! What a handler and a router are: types with constants and an asynchronous call.
+
+use crate::{
+    bus::handle::Bus,
+    handler::outcome::Outcome,
+    message::delivery::Delivery,
+    route::{entry::Route, table::RouteTable},
+};
+
+/// An asynchronous function that takes one message type. `#[handler]` implements it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a handler",
+    label = "not a handler",
+    note = "write `#[handler]` on the asynchronous function"
+)]
+pub trait Handler {
+    /// The handler's channel and options.
+    const ROUTE: Route;
+}
+
+/// A handler that can run with the state `S`.
+#[diagnostic::on_unimplemented(
+    message = "the handler `{Self}` cannot run with the state `{S}`",
+    note = "write `routes![…].with_state(state)` with the state that the handler's `State<…>` names"
+)]
+pub trait Call<S>: Handler {
+    /// Decodes the message, extracts the arguments, and runs the handler.
+    #[doc(hidden)]
+    fn call<'a>(state: &'a S, delivery: &'a mut Delivery, bus: &'a Bus) -> impl Future<Output = Outcome> + Send + 'a;
+}
+
+/// A set of handlers; each message goes to exactly one of them. `#[router]` and `routes![…]` implement it.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a router",
+    label = "not a router",
+    note = "write `#[router]` on the `impl` block of `{Self}`, or collect free handlers with `routes![…]`"
+)]
+pub trait Router: Send + Sync + Sized + 'static {
+    /// The handlers, in the order in which they are written.
+    const ROUTES: &'static [Route];
+
+    #[doc(hidden)]
+    fn table() -> RouteTable;
+
+    /// Runs the handler of a route.
+    #[doc(hidden)]
+    fn dispatch<'a>(
+        &'a self,
+        route: usize,
+        delivery: &'a mut Delivery,
+        bus: &'a Bus,
+    ) -> impl Future<Output = Outcome> + Send + 'a;
+}

@@ -1,0 +1,176 @@
+//! What a handler takes after its message.
+
+use std::{convert::Infallible, fmt};
+
+use crate::{
+    bus::handle::Bus,
+    handler::outcome::Outcome,
+    message::{address::Address, contract::Message, delivery::Delivery},
+};
+
+/// What an extractor may look at.
+#[derive(Debug)]
+pub struct Context<'a, S> {
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) bus: &'a Bus,
+    pub(crate) state: &'a S,
+}
+
+impl<'a, S> Context<'a, S> {
+    /// Called by generated code.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn new(delivery: &'a Delivery, bus: &'a Bus, state: &'a S) -> Self {
+        Self { delivery, bus, state }
+    }
+
+    /// The message's metadata and channel.
+    #[must_use]
+    pub fn delivery(&self) -> &'a Delivery {
+        self.delivery
+    }
+
+    /// The bus on which the router is served.
+    #[must_use]
+    pub fn bus(&self) -> &'a Bus {
+        self.bus
+    }
+
+    /// The router's state; for the methods of a `#[router] impl` the router itself.
+    #[must_use]
+    pub fn state(&self) -> &'a S {
+        self.state
+    }
+}
+
+/// An argument of a handler after the message: delivery metadata, the typed address, headers, state, the bus.
+///
+/// `M` is the handler's message, so that an address of another message does not compile. `S` is the router's state: an extractor
+/// of your own that needs a part of it is implemented for every `S` with `Part: FromState<S>`, because the arguments of a free
+/// handler are checked before its router is known.
+///
+/// # Examples
+///
+/// ```
+/// use tidings::{Context, Extract, ExtractError};
+///
+/// /// Who sent the message, as a header says.
+/// struct Sender(String);
+///
+/// impl<'a, M, S> Extract<'a, M, S> for Sender {
+///     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+///         let sender = context.delivery().headers().get("sender");
+///         sender.map(|name| Self(name.to_owned())).ok_or_else(|| ExtractError::new("the header `sender` is missing"))
+///     }
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not an extractor for handlers of `{M}`",
+    label = "cannot be extracted",
+    note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`"
+)]
+pub trait Extract<'a, M, S>: Sized {
+    /// Takes the argument out of the delivery.
+    ///
+    /// # Errors
+    ///
+    /// An error fails the delivery like an error of the handler.
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError>;
+}
+
+/// An extractor could not make its value.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}")]
+pub struct ExtractError {
+    reason: String,
+}
+
+impl ExtractError {
+    /// Says why.
+    pub fn new(reason: impl fmt::Display) -> Self {
+        Self { reason: reason.to_string() }
+    }
+}
+
+impl From<Infallible> for ExtractError {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
+}
+
+impl<'a, M, S> Extract<'a, M, S> for &'a Delivery {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.delivery)
+    }
+}
+
+impl<'a, M, S> Extract<'a, M, S> for &'a crate::codec::headers::Headers {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.delivery.headers())
+    }
+}
+
+impl<'a, M: Message, S> Extract<'a, M, S> for Address<M> {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Address::parse(context.delivery.channel()).map_err(ExtractError::new)
+    }
+}
+
+impl<'a, M, S> Extract<'a, M, S> for &'a Bus {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.bus)
+    }
+}
+
+impl<'a, M, S> Extract<'a, M, S> for Bus {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(context.bus.clone())
+    }
+}
+
+/// The router's state, or a part of it: `State(db): State<Db>`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct State<T>(pub T);
+
+impl<'a, M, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        Ok(Self(T::from_state(context.state)))
+    }
+}
+
+/// A part of a router's state. Every `T: Clone` is a part of itself; implement it to give handlers a field of a larger state.
+#[diagnostic::on_unimplemented(
+    message = "the router has no state `{Self}`",
+    label = "a handler takes `State<{Self}>`, but the router's state is `{S}`",
+    note = "write `routes![…].with_state(value)` with a `{Self}`, or `impl FromState<{S}> for {Self}`"
+)]
+pub trait FromState<S> {
+    /// Takes the part out of the state.
+    fn from_state(state: &S) -> Self;
+}
+
+impl<T: Clone> FromState<T> for T {
+    fn from_state(state: &T) -> Self {
+        state.clone()
+    }
+}
+
+/// A state that has every part, so that the arguments of a handler can be checked before its router is known.
+///
+/// It does not implement `Clone`, so it is no part of itself and the two implementations never meet.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AnyState {}
+
+impl<T> FromState<AnyState> for T {
+    fn from_state(state: &AnyState) -> Self {
+        match *state {}
+    }
+}
+
+/// The outcome of a delivery whose argument could not be extracted. Called by generated code.
+#[doc(hidden)]
+#[must_use]
+pub fn not_extracted(error: &ExtractError) -> Outcome {
+    Outcome::Failed(error.to_string())
+}

@@ -1,0 +1,141 @@
+//! How a handler's message is decoded, as the generated code asks for it.
+
+use bytes::Bytes;
+
+use crate::{
+    channel::template::Template,
+    codec::contract::{Codec, Metadata},
+    error::{AddressError, Rejection},
+    handler::outcome::Outcome,
+    message::{
+        contract::{BorrowedMessage, OwnedMessage},
+        delivery::Delivery,
+    },
+};
+
+/// The message of a handler, as the generated code uses it.
+///
+/// The macro makes one constant of it for each handler. Only there is the type asked to be a message: a type that is none gives
+/// one error, and everything else in the generated code still has a meaning. It is no associated type of [`Handler`], because
+/// a public function may take a message that is private to its crate.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Incoming<M> {
+    template: Template,
+    decode: fn(&mut Delivery) -> Result<M, Rejection>,
+    metadata: Metadata,
+}
+
+/// `Message`, without a list of every other message of the program in its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a message",
+    label = "not a message",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Arrives: Sized {
+    /// What the handler's return value means.
+    type Kind;
+
+    const INCOMING: Incoming<Self>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: OwnedMessage> Arrives for M {
+    type Kind = M::Kind;
+
+    const INCOMING: Incoming<Self> =
+        Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M>, metadata: <M::Codec as Codec>::metadata };
+}
+
+/// The message of a handler that borrows from the payload, such as `OrderView<'_>`, as the generated code uses it: [`Incoming`], but for the
+/// lifetime of one call.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct IncomingBorrowed {
+    template: Template,
+    metadata: Metadata,
+}
+
+/// `BorrowedMessage`, without a list of every other message of the program in its error.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no message that borrows from its payload",
+    label = "does not borrow from its payload",
+    note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on a type with one lifetime"
+)]
+pub trait ArrivesBorrowed: Sized {
+    /// What the handler's return value means.
+    type Kind;
+    /// The message, for the lifetime of one call.
+    type At<'de>;
+
+    const INCOMING: IncomingBorrowed;
+
+    /// Like [`Incoming::decode`]. `payload` is the delivery's.
+    fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<Self::At<'de>, Outcome>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: BorrowedMessage> ArrivesBorrowed for M {
+    type Kind = M::Kind;
+    type At<'de> = M::At<'de>;
+
+    const INCOMING: IncomingBorrowed =
+        IncomingBorrowed { template: M::TEMPLATE, metadata: <M::Codec as Codec>::metadata };
+
+    fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<M::At<'de>, Outcome> {
+        unless_expired(delivery.decode_borrowed::<M>(payload), delivery)
+    }
+}
+
+impl<M> Incoming<M> {
+    /// For a handler that leaves the lifetime of its message out, which is an error already.
+    #[must_use]
+    pub const fn without_lifetime(template: Template) -> Self {
+        let decode = |_: &mut Delivery| Err(Rejection::Address { template: "", source: AddressError::Mismatch });
+        Self { template, decode, metadata: |_, _| None }
+    }
+
+    #[must_use]
+    pub const fn template(&self) -> Template {
+        self.template
+    }
+
+    #[must_use]
+    pub const fn metadata(&self) -> Metadata {
+        self.metadata
+    }
+
+    /// The message.
+    ///
+    /// # Errors
+    ///
+    /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
+    pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
+        unless_expired((self.decode)(delivery), delivery)
+    }
+}
+
+impl IncomingBorrowed {
+    #[must_use]
+    pub const fn template(&self) -> Template {
+        self.template
+    }
+
+    #[must_use]
+    pub const fn metadata(&self) -> Metadata {
+        self.metadata
+    }
+
+    /// What the message borrows from: it lives as long as the call.
+    #[must_use]
+    pub fn payload(&self, delivery: &Delivery) -> Bytes {
+        delivery.share_payload()
+    }
+}
+
+fn unless_expired<M>(decoded: Result<M, Rejection>, delivery: &Delivery) -> Result<M, Outcome> {
+    let message = decoded.map_err(|rejection| Outcome::Rejected(Box::new(rejection)))?;
+    if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
+}

@@ -1,0 +1,43 @@
+//! What stands in where a macro has failed, so that no second error follows from the first.
+
+use crate::{
+    bus::handle::Bus,
+    channel::template::{Segment, Template},
+    handler::{contract::Router, outcome::Outcome},
+    message::delivery::Delivery,
+    route::{
+        entry::{HandlerOptions, Route},
+        table::{RouteTable, TableStorage},
+    },
+};
+
+/// The route of a handler whose macro has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[must_use]
+pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
+    Route::new(handler, handler, Template::new(handler, segments), HandlerOptions::DEFAULT)
+}
+
+/// A router to stand in where `routes![…]` has failed, so that no second error follows from the first.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct StubRouter;
+
+impl StubRouter {
+    pub fn with_state<S>(self, _state: S) -> Self {
+        self
+    }
+}
+
+impl Router for StubRouter {
+    const ROUTES: &'static [Route] = &[];
+
+    fn table() -> RouteTable {
+        static STORAGE: TableStorage<1, 2> = TableStorage::build(&[]);
+        STORAGE.table(&[])
+    }
+
+    async fn dispatch(&self, _route: usize, _delivery: &mut Delivery, _bus: &Bus) -> Outcome {
+        Outcome::Done
+    }
+}

@@ -1,0 +1,118 @@
+//! Publishing one message.
+
+use std::{
+    fmt,
+    future::{IntoFuture, ready},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use crate::{
+    bus::{handle::Bus, sending::Receipt},
+    channel::parameter::Params,
+    codec::headers::Headers,
+    error::PublishError,
+    message::{
+        address::Address,
+        contract::{AddressedByFields, Message},
+    },
+    publish::acknowledge::Acknowledging,
+};
+
+/// A publish that is sent when it is awaited.
+#[must_use = "nothing is published until this is awaited"]
+pub struct Publishing<'a, M> {
+    bus: &'a Bus,
+    message: &'a M,
+    headers: Headers,
+    /// With the namespace.
+    channel: String,
+}
+
+impl<'a, M: Message> Publishing<'a, M> {
+    #[doc(hidden)]
+    pub fn by_fields(message: &'a M, bus: &'a Bus) -> Self
+    where
+        M: AddressedByFields,
+    {
+        let channel = bus.channel(|channel| message.write_channel(channel));
+        Self { bus, message, headers: Headers::default(), channel }
+    }
+
+    #[doc(hidden)]
+    pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
+        let channel = bus.channel(|channel| address.write(channel));
+        Self { bus, message, headers: Headers::default(), channel }
+    }
+
+    /// Sets a header. A plain message carries none: the publish then fails.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.headers.set(name, value);
+        self
+    }
+
+    /// Waits until a subscriber's handler has handled the message, for so long at most.
+    ///
+    /// Only services acknowledge: a [`Subscription`](crate::Subscription) does not know when its program is done with a message,
+    /// and a handler whose filter does not want the message says nothing.
+    pub fn acknowledged_within(self, timeout: Duration) -> Acknowledging<'a, M> {
+        let Self { bus, message, headers, channel } = self;
+        Acknowledging::new(bus, message, headers, channel, timeout)
+    }
+}
+
+impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
+    type Output = Result<Receipt, PublishError>;
+    type IntoFuture = PublishFuture<'a>;
+
+    /// Encodes the message. It is sent at the first poll; publishes that are polled one after the other arrive in that order.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future after the first poll does not call the message back.
+    fn into_future(self) -> PublishFuture<'a> {
+        let Self { bus, message, headers, channel } = self;
+        match bus.publishing(channel, message, &headers) {
+            Ok(outgoing) => PublishFuture { inner: Box::pin(bus.send(outgoing)) },
+            Err(error) => PublishFuture { inner: Box::pin(ready(Err(error))) },
+        }
+    }
+}
+
+impl<M> fmt::Debug for Publishing<'_, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Publishing").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}
+
+/// The future of a publish.
+#[must_use = "nothing is published until this is awaited"]
+pub struct PublishFuture<'a> {
+    inner: Pin<Box<dyn Future<Output = Result<Receipt, PublishError>> + Send + 'a>>,
+}
+
+impl Future for PublishFuture<'_> {
+    type Output = Result<Receipt, PublishError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.inner.as_mut().poll(context)
+    }
+}
+
+impl fmt::Debug for PublishFuture<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("PublishFuture").finish_non_exhaustive()
+    }
+}
+
+/// What `publish` asks of a message whose parameters are not all fields. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not say where to publish: not every parameter of its channel is a field",
+    label = "the channel is incomplete",
+    note = "write `message.publish_to({M}::channel(…), &bus)`"
+)]
+pub trait CompleteChannel<'a, M> {
+    fn incomplete(self) -> Publishing<'a, M>;
+}

@@ -1,0 +1,145 @@
+//! What happens to an item, without calling anything.
+
+use std::sync::Arc;
+
+use crate::{
+    bus::handle::Bus,
+    codec::contract::Format,
+    error::Rejection,
+    handler::outcome::{Ended, Outcome},
+    route::{entry::Route, table::RouteTable},
+    serve::{
+        lanes::{Lanes, Waiting},
+        stats::Counters,
+    },
+    transport::{events::BusEvent, frame::Frame, inbox::Item},
+};
+
+/// Decides what happens to an item, without calling anything.
+pub(super) struct Intake {
+    pub(super) table: RouteTable,
+    pub(super) routes: &'static [Route],
+    /// For each route, the token of the name that it is subscribed to.
+    pub(super) tokens: Vec<u32>,
+    pub(super) lanes: Vec<Lanes<Frame>>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) payload_limit: usize,
+    pub(super) format: Format,
+    /// Where it is told that a handler falls behind.
+    pub(super) bus: Bus,
+    /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
+    /// meanwhile, so there is one at most.
+    pub(super) full: Option<usize>,
+    /// Why the bus has given up, once it has.
+    pub(super) closed: Option<String>,
+}
+
+impl Waiting for Frame {
+    fn size(&self) -> usize {
+        Self::size(self)
+    }
+}
+
+impl Intake {
+    /// The frame's route, if it may start now. Otherwise it waits, or is not for this service.
+    pub(super) fn admit(&mut self, mut frame: Frame) -> Option<(usize, Frame)> {
+        let Some(route) = self.table.find(frame.channel()) else {
+            self.counters.unmatched.add(1);
+            tracing::debug!("a channel matches a subscribed pattern but no template");
+            return None;
+        };
+        // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
+        if self.tokens[route] != frame.token() {
+            return None;
+        }
+        if self.lanes[route].has_room(frame.channel()) {
+            return Some((route, frame));
+        }
+        frame.compact();
+        let channel = frame.channel().to_owned();
+        let lanes = &mut self.lanes[route];
+        let dropped = lanes.wait(&channel, frame);
+        if lanes.is_full() {
+            self.full = Some(route);
+        }
+        if dropped > 0 {
+            self.counters.handler(route).dropped.add(dropped);
+            if lanes.falls_behind() {
+                self.lags(route);
+            }
+        }
+        None
+    }
+
+    /// Told once until the handler has caught up: what is too much already must not become more.
+    fn lags(&self, route: usize) {
+        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
+        tracing::warn!(
+            handler,
+            template,
+            "too many messages wait for a handler; it drops messages until it has caught up"
+        );
+        self.bus.tell(BusEvent::Lagging { channel: template.to_owned() });
+    }
+
+    /// Whether no item may be taken.
+    pub(super) fn is_full(&self) -> bool {
+        self.full.is_some_and(|route| self.lanes[route].is_full())
+    }
+
+    /// Counts and logs what is no frame.
+    pub(super) fn note(&self, item: &Item) {
+        match item {
+            Item::Frame(_) | Item::Ended(_) => {}
+            Item::Oversized { token, channel, size } => {
+                let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
+                    return;
+                };
+                let rejection = Rejection::TooLarge { size: *size, limit: self.payload_limit };
+                self.settle(route, Ended::Returned(Outcome::Rejected(Box::new(rejection))));
+            }
+            Item::Gap(gap) => {
+                self.counters.gaps.add(1);
+                tracing::warn!(cause = %gap.cause, lasted = ?gap.lasted, "a service may have missed messages");
+            }
+            Item::Lagged(count) => {
+                self.counters.lagged.add(*count);
+                tracing::warn!(count, "a service was stuck, and its oldest messages were dropped");
+            }
+            Item::Refused(error) => {
+                tracing::error!(%error, "the server refused to renew a subscription of a service");
+            }
+        }
+    }
+
+    pub(super) fn settle(&self, route: usize, ended: Ended) {
+        let counters = self.counters.handler(route);
+        let handler = self.routes[route].handler();
+        let template = self.routes[route].template().text();
+        match ended {
+            Ended::Returned(Outcome::Done | Outcome::Publish(_)) => counters.handled.add(1),
+            Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
+            Ended::Returned(Outcome::Expired) => counters.expired.add(1),
+            Ended::Returned(Outcome::Failed(error) | Outcome::Refused(error)) => {
+                counters.failed.add(1);
+                tracing::warn!(handler, template, error, "a handler failed");
+            }
+            Ended::Returned(Outcome::Rejected(rejection)) => {
+                counters.rejected.add(1);
+                tracing::warn!(handler, template, reason = rejection.kind(), "a message was rejected");
+            }
+            Ended::Panicked => {
+                counters.panicked.add(1);
+                tracing::error!(handler, template, "a handler panicked");
+            }
+            Ended::TimedOut => {
+                counters.timed_out.add(1);
+                tracing::warn!(handler, template, "a handler ran past its timeout");
+            }
+        }
+    }
+
+    pub(super) fn waiting(&self) -> usize {
+        self.lanes.iter().map(Lanes::waiting).sum()
+    }
+}

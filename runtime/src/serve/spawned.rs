@@ -1,0 +1,67 @@
+//! Calls that are tokio tasks of their own, because their handlers compute for long.
+
+use std::{collections::HashMap, future::poll_fn, pin::pin, sync::Arc};
+
+use tokio::{
+    runtime::{Handle, RuntimeFlavor},
+    task::{Id, JoinError, JoinSet, block_in_place},
+};
+
+use crate::{
+    bus::handle::Bus,
+    handler::{contract::Router, layer::Layers, outcome::Ended},
+    message::delivery::Delivery,
+    serve::{call::call, lanes::LaneId},
+};
+
+/// Calls that are tasks of their own, because their handlers compute for long.
+pub(super) struct Spawned<R> {
+    router: Arc<R>,
+    layers: Arc<Layers>,
+    bus: Bus,
+    /// Aborts the tasks when the driver is dropped.
+    tasks: JoinSet<Ended>,
+    calls: HashMap<Id, (usize, LaneId)>,
+}
+
+impl<R: Router> Spawned<R> {
+    pub(super) fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
+        Self { router, layers, bus, tasks: JoinSet::new(), calls: HashMap::new() }
+    }
+
+    pub(super) fn start(&mut self, route: usize, lane: LaneId, delivery: Delivery) {
+        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
+        let task = self.tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, delivery).await }));
+        self.calls.insert(task.id(), (route, lane));
+    }
+
+    pub(super) async fn next(&mut self) -> Option<(usize, LaneId, Ended)> {
+        let (id, ended) = match self.tasks.join_next_with_id().await? {
+            Ok((id, ended)) => (id, ended),
+            Err(error) => (JoinError::id(&error), Ended::Panicked),
+        };
+        let (route, lane) = self.calls.remove(&id)?;
+        Some((route, lane, ended))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.tasks.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+}
+
+/// A future that may keep its thread for as long as it likes: the other tasks of the thread, and the polling of the network that may be its
+/// turn, go on elsewhere meanwhile. Being a task of its own is not enough for that: tokio wakes no other thread for a single task, and
+/// what a task has woken last, or what has yielded, runs on no other thread. A runtime of one thread has nowhere else to go on.
+async fn may_block<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let has_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+    poll_fn(|context| {
+        let mut poll = || future.as_mut().poll(context);
+        if has_threads { block_in_place(poll) } else { poll() }
+    })
+    .await
+}
