@@ -2,6 +2,8 @@
 
 use std::{io, time::Duration};
 
+use crate::observe::label::{Label, Observed};
+
 /// A channel that is no address of the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -397,4 +399,60 @@ pub enum ShutdownError {
     /// The service's task is gone: its runtime was shut down, or tidings has a defect.
     #[error("the service's task ended early")]
     TaskEnded,
+}
+
+impl Observed for PublishError {
+    fn label(&self) -> Label {
+        Label::error(match self {
+            Self::Encode { .. } => "not_encodable",
+            Self::PayloadTooLarge { .. } => "payload_too_large",
+            Self::NameTooLong { .. } => "name_too_long",
+            Self::Refused { .. } => "refused",
+            Self::TimedOut { .. } => "timed_out",
+            Self::ConnectionLost { .. } => "connection_lost",
+            Self::Closed { .. } => "closed",
+            Self::NotConnected { .. } => "not_connected",
+            Self::Server { .. } => "server_error",
+        })
+    }
+}
+
+impl Observed for SubscribeError {
+    fn label(&self) -> Label {
+        Label::error(match self {
+            Self::NameTooLong { .. } => "name_too_long",
+            Self::Refused { .. } => "refused",
+            Self::TimedOut { .. } => "timed_out",
+            Self::NotConnected { .. } => "not_connected",
+        })
+    }
+}
+
+impl<E> Observed for RequestError<E> {
+    fn label(&self) -> Label {
+        match self {
+            // The answer that the request's type names: nothing went wrong on the way.
+            Self::Answered(_) => Label::fine("answered_error"),
+            Self::NobodyListens { .. } => Label::error("nobody_listens"),
+            Self::TimedOut { .. } => Label::error("timed_out"),
+            Self::ConnectionLost { .. } => Label::error("connection_lost"),
+            Self::Failed { .. } => Label::error("handler_failed"),
+            Self::InvalidAnswer { .. } => Label::error("invalid_answer"),
+            Self::Publish(error) => error.label(),
+            Self::Subscribe(error) => error.label(),
+        }
+    }
+}
+
+impl Observed for AcknowledgeError {
+    fn label(&self) -> Label {
+        match self {
+            Self::NobodyListens { .. } => Label::error("nobody_listens"),
+            Self::Refused { .. } => Label::error("not_acknowledged"),
+            Self::TimedOut { .. } => Label::error("timed_out"),
+            Self::ConnectionLost { .. } => Label::error("connection_lost"),
+            Self::Publish(error) => error.label(),
+            Self::Subscribe(error) => error.label(),
+        }
+    }
 }

@@ -123,7 +123,7 @@ pub mod __private {
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::handler_layer,
             outcome::Outcome,
-            returned::{Broadcast, IntoOutcome, Replies, RepliesOr, Returned},
+            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned},
             stub::{StubRouter, stub_route},
         },
         message::{

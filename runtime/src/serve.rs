@@ -5,10 +5,17 @@ pub(crate) mod driver;
 pub(crate) mod intake;
 pub(crate) mod lanes;
 pub(crate) mod service;
+pub(crate) mod settlement;
 pub(crate) mod spawned;
 pub(crate) mod stats;
 
 use std::fmt;
+
+#[cfg(feature = "tower")]
+use crate::handler::{
+    layer::{Handlers, Invocation, handler_layer},
+    outcome::Outcome,
+};
 
 use crate::{
     bus::handle::Bus,
@@ -73,10 +80,22 @@ impl Serving {
         self.options.bounds = Bounds { messages: messages.max(1), bytes: bytes.max(1) };
         self
     }
+}
 
-    #[cfg(feature = "tower")]
-    pub(crate) fn options(&mut self) -> &mut ServeOptions {
-        &mut self.options
+#[cfg(feature = "tower")]
+impl Serving {
+    /// Puts a layer around all handlers of the service: one layered service that every message passes. See [`layer`](crate::layer).
+    ///
+    /// Of several, the last is the outermost; those of a `ServiceBuilder` come in the order in which they are written. The layers of single
+    /// handlers are inside of all of them.
+    pub fn layer<L>(mut self, layer: L) -> Self
+    where
+        L: tower::Layer<Handlers> + Send + 'static,
+        L::Service:
+            tower::Service<Invocation, Response = Outcome, Error: Into<tower::BoxError>, Future: Send> + Send + 'static,
+    {
+        self.options.layers.push(handler_layer(layer));
+        self
     }
 }
 

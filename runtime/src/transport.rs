@@ -7,6 +7,7 @@ pub(crate) mod frame;
 pub(crate) mod glob;
 pub(crate) mod health;
 pub(crate) mod inbox;
+pub(crate) mod life;
 pub(crate) mod memory;
 pub(crate) mod redis;
 pub(crate) mod registry;

@@ -31,6 +31,7 @@ mod overlap;
 mod publish_outcome;
 mod reconnect;
 mod requests;
+mod returned;
 mod service_overflow;
 mod shutdown;
 mod snapshots;

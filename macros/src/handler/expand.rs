@@ -132,7 +132,7 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
 //                 Ok(argument) => argument,
 //                 Err(error) => return __tidings::not_extracted(&error),
 //             };
-//             <() as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Kind>>::settle(placed(message, argument0).await, delivery, bus)
+//             <() as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(placed(message, argument0).await, delivery, bus)
 //         }
 //     }
 fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
@@ -157,12 +157,14 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
     let (message, arrives) = arriving(handler);
-    let kind = quote_spanned!(message_type.span()=> <#message as #arrives>::Kind);
+    let kind = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
     let outcome = match &handler.output {
-        Some(output) => quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::settle(#run, delivery, bus)),
+        Some(output) => {
+            quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::into_outcome(#run, delivery, bus))
+        }
         None => {
             let nothing = quote_spanned!(handler.ident.span()=> ());
-            quote_spanned!(site=> <#nothing as __tidings::Returned<#kind>>::settle(#run, delivery, bus))
+            quote_spanned!(site=> <#nothing as __tidings::Returned<#kind>>::into_outcome(#run, delivery, bus))
         }
     };
     // The future's bounds are checked here: the handler's name is the place to blame.

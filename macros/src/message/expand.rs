@@ -177,7 +177,7 @@ fn facts(message: &Message) -> TokenStream {
             #codec
             type Params = #params;
             type Pattern = #pattern;
-            type Kind = #kind;
+            type Answer = #kind;
             #writer
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                 #(#verify)*
@@ -220,7 +220,7 @@ fn reading(message: &Message) -> TokenStream {
         }
         #[automatically_derived]
         impl #generics __tidings::Arrives for #ident #generics {
-            type Kind = #kind;
+            type Answer = #kind;
             const INCOMING: __tidings::Incoming<Self> =
                 __tidings::Incoming::without_lifetime(<Self as __tidings::Message>::TEMPLATE);
         }
@@ -230,9 +230,9 @@ fn reading(message: &Message) -> TokenStream {
 /// What a handler's return value means.
 fn kind(message: &Message) -> TokenStream {
     match &message.reply {
-        None => quote!(__tidings::Broadcast),
-        Some(Reply { ty, error: None }) => quote!(__tidings::Replies<#ty>),
-        Some(Reply { ty, error: Some(error) }) => quote!(__tidings::RepliesOr<#ty, #error>),
+        None => quote!(__tidings::NoAnswer),
+        Some(Reply { ty, error: None }) => quote!(__tidings::AnswerWith<#ty>),
+        Some(Reply { ty, error: Some(error) }) => quote!(__tidings::AnswerOr<#ty, #error>),
     }
 }
 
@@ -294,7 +294,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 type Codec = __tidings::ByBus;
                 type Params = __tidings::Stub;
                 type Pattern = __Pattern;
-                type Kind = __tidings::Broadcast;
+                type Answer = __tidings::NoAnswer;
                 #writer
                 fn verify(&self, _: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                     ::core::result::Result::Ok(())

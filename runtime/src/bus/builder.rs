@@ -14,7 +14,7 @@ use crate::{
     codec::contract::Format,
     config::{Config, Reconnect},
     error::ConnectError,
-    observe::meters::Meters,
+    observe::observation::Observer,
     transport::any::AnyTransport,
 };
 
@@ -142,9 +142,9 @@ impl BusBuilder {
         let random = RandomState::new().build_hasher().finish();
         let id_prefix = format!("{random:016x}-");
         let shared = Shared {
+            observer: Observer::new(transport.system()),
             transport,
             config: self.config,
-            meters: Meters::new(),
             id_prefix,
             next_id: AtomicU64::new(1),
             replies: OnceCell::new(),

@@ -11,10 +11,10 @@ use crate::{
     bus::{builder::BusBuilder, replies::Replies},
     config::Config,
     error::ConnectError,
-    observe::meters::Meters,
+    observe::observation::Observer,
     transport::{
         any::AnyTransport,
-        contract::Transport,
+        contract::Link,
         events::{BusEvent, BusEvents},
         health::{BusStats, Health, HealthError},
         status::Status,
@@ -40,7 +40,7 @@ pub struct Bus {
 pub(super) struct Shared {
     pub(super) transport: AnyTransport,
     pub(super) config: Config,
-    pub(super) meters: Meters,
+    pub(super) observer: Observer,
     /// The first part of every message's id: random, so that no two buses share it.
     pub(super) id_prefix: String,
     pub(super) next_id: AtomicU64,
@@ -119,13 +119,9 @@ impl Bus {
         self.shared.transport.events().tell(event);
     }
 
-    /// What carries the messages, as spans and metrics name it.
-    pub(crate) fn system(&self) -> &'static str {
-        self.shared.transport.system()
-    }
-
-    pub(crate) fn meters(&self) -> &Meters {
-        &self.shared.meters
+    /// Who observes what the bus does.
+    pub(crate) fn observer(&self) -> &Observer {
+        &self.shared.observer
     }
 
     pub(crate) fn config(&self) -> &Config {

@@ -14,25 +14,13 @@ use crate::{
     config::Config,
     error::{PublishError, SubscribeError},
     message::{contract::Message, reading::written},
-    observe::{self, Observation, outcome::Observed, trace_context},
+    observe::{observation::encoded, trace_context},
     time::unix_millis,
     transport::{
-        contract::{Attachment, Name, NameKind, PublishFailure, Transport, Wanted},
+        contract::{Attachment, Broadcast, Name, NameKind, Parcel, Wanted},
         inbox::Inbox,
     },
 };
-
-/// An encoded message on its way out.
-#[derive(Debug)]
-#[doc(hidden)]
-pub struct Outgoing {
-    pub(crate) template: &'static str,
-    /// With the namespace.
-    pub(crate) channel: String,
-    pub(crate) payload: Vec<u8>,
-    /// Of the publish; absent when nobody observes it, or it is a part of something that is observed.
-    pub(crate) observation: Option<Box<Observation>>,
-}
 
 /// What the server said of a published message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,34 +35,21 @@ pub struct Receipt {
 }
 
 impl Bus {
-    /// Encodes a message for a channel with the namespace, to be published by itself.
-    pub(crate) fn publishing<M: Message>(
-        &self,
-        channel: String,
-        message: &M,
-        headers: &Headers,
-    ) -> Result<Outgoing, PublishError> {
-        match Observation::publish(self, M::TEMPLATE.text()) {
-            None => self.outgoing(channel, message, headers, None),
-            Some(observation) => observation.encode(|| self.outgoing(channel, message, headers, None)),
-        }
-    }
-
-    /// Encodes a message for a channel with the namespace, as a part of something larger.
-    pub(crate) fn outgoing<M: Message>(
+    /// Encodes a message for a channel with the namespace.
+    pub(crate) fn parcel<M: Message>(
         &self,
         channel: String,
         message: &M,
         headers: &Headers,
         exchange: Option<Exchange<'_>>,
-    ) -> Result<Outgoing, PublishError> {
+    ) -> Result<Parcel, PublishError> {
         let draft =
             Draft { channel, template: M::TEMPLATE.text(), name: M::NAME, version: M::VERSION, headers, exchange };
         self.encode::<M::Codec, _>(draft, written(message))
     }
 
     /// Encodes a value, and checks name and size against the limits.
-    pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Outgoing, PublishError> {
+    pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Parcel, PublishError> {
         let Draft { channel, template, name, version, headers, exchange } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
@@ -83,85 +58,35 @@ impl Bus {
         let id = self.next_id();
         let Config { format, ref source, .. } = self.shared.config;
         let outbound = Outbound { format, source, name, version, id: &id, timestamp: unix_millis(), headers, exchange };
-        trace_context::encode::<C, _>(&outbound, value, &mut payload)
-            .map_err(|reason| PublishError::Encode { name, reason })?;
+        write::<C, _>(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
         }
-        observe::encoded(&id, size, exchange.as_ref());
-        Ok(Outgoing { template, channel, payload, observation: None })
+        encoded(&id, size, exchange.as_ref());
+        Ok(Parcel { template, channel, payload })
     }
 
-    pub(crate) async fn send(&self, outgoing: Outgoing) -> Result<Receipt, PublishError> {
-        let Outgoing { template, channel, payload, observation } = outgoing;
-        match observation {
-            None => self.deliver(template, channel, payload).await,
-            observation => Box::pin(observe::watch(observation, self.deliver(template, channel, payload))).await,
-        }
+    pub(crate) async fn send(&self, parcel: Parcel) -> Result<Receipt, PublishError> {
+        self.shared.transport.publish(parcel).await.map(|receivers| Receipt { receivers })
     }
 
-    async fn deliver(
-        &self,
-        template: &'static str,
-        channel: String,
-        payload: Vec<u8>,
-    ) -> Result<Receipt, PublishError> {
-        match self.shared.transport.publish(channel, payload).await {
-            Ok(receivers) => Ok(Receipt { receivers }),
-            Err(failure) => Err(failed(template, failure)),
+    /// Sends all of them in order; a result for each.
+    pub(crate) async fn send_all(&self, parcels: Vec<Parcel>) -> Vec<Result<Receipt, PublishError>> {
+        let mut receipts = Vec::with_capacity(parcels.len());
+        let mut parcels = parcels.into_iter();
+        while parcels.len() > 0 {
+            let part: Vec<Parcel> = parcels.by_ref().take(BATCH_PART).collect();
+            let results = self.shared.transport.publish_all(part).await.into_iter();
+            receipts.extend(results.map(|result| result.map(|receivers| Receipt { receivers })));
         }
-    }
-
-    /// Sends what could be encoded, in order, and puts the results where the errors leave room.
-    pub(crate) async fn send_all(
-        &self,
-        messages: Vec<Result<Outgoing, PublishError>>,
-    ) -> Vec<Result<Receipt, PublishError>> {
-        let mut templates = Vec::with_capacity(messages.len());
-        let mut sendable = Vec::with_capacity(messages.len());
-        for message in messages {
-            templates.push(message.map(|Outgoing { template, channel, payload, .. }| {
-                sendable.push((channel, payload));
-                template
-            }));
-        }
-        let mut answers = Vec::with_capacity(sendable.len());
-        let mut sendable = sendable.into_iter();
-        while sendable.len() > 0 {
-            let part = sendable.by_ref().take(BATCH_PART).collect();
-            answers.append(&mut self.shared.transport.publish_all(part).await);
-        }
-        let mut answers = answers.into_iter();
-        let result = |template: Result<&'static str, PublishError>| {
-            let template = template?;
-            let sent = match answers.next() {
-                Some(Ok(receivers)) => Ok(Receipt { receivers }),
-                Some(Err(failure)) => Err(failed(template, failure)),
-                None => {
-                    let reason = "the transport gave no answer".to_owned();
-                    Err(PublishError::ConnectionLost { template, reason })
-                }
-            };
-            self.meters().published(template, sent.label());
-            sent
-        };
-        templates.into_iter().map(result).collect()
+        receipts
     }
 
     /// Sends all of them or none.
-    pub(crate) async fn send_atomically(&self, messages: Vec<Outgoing>) -> Result<Vec<Receipt>, PublishError> {
-        let Some(template) = messages.first().map(|first| first.template) else { return Ok(Vec::new()) };
-        let templates: Vec<&'static str> = messages.iter().map(|message| message.template).collect();
-        let messages = messages.into_iter().map(|Outgoing { channel, payload, .. }| (channel, payload)).collect();
-        let sent = match self.shared.transport.publish_atomically(messages).await {
-            Ok(receivers) => {
-                Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
-            }
-            Err(failure) => Err(failed(template, failure)),
-        };
-        templates.into_iter().for_each(|template| self.meters().published(template, sent.label()));
-        sent
+    pub(crate) async fn send_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<Receipt>, PublishError> {
+        let receivers = self.shared.transport.publish_atomically(parcels).await?;
+        Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
     }
 
     /// Length and limit of a name that is too long.
@@ -234,13 +159,15 @@ const NAME_GUESS: usize = 64;
 
 const PAYLOAD_GUESS: usize = 256;
 
-fn failed(template: &'static str, failure: PublishFailure) -> PublishError {
-    match failure {
-        PublishFailure::Refused { channel, reason, rule } => PublishError::Refused { channel, reason, rule },
-        PublishFailure::TimedOut(timeout) => PublishError::TimedOut { template, timeout },
-        PublishFailure::ConnectionLost(reason) => PublishError::ConnectionLost { template, reason },
-        PublishFailure::Closed(reason) => PublishError::Closed { template, reason },
-        PublishFailure::NotConnected(reason) => PublishError::NotConnected { template, reason },
-        PublishFailure::Server(reason) => PublishError::Server { template, reason },
+/// Writes a payload, with the context of the current trace in its headers where there is one and the codec has a place for it.
+fn write<C: Codec, T: Serialize>(outbound: &Outbound<'_>, value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+    let context = if C::carries_context(outbound) { trace_context::carried(outbound.headers) } else { None };
+    if let Some(headers) = context {
+        if C::encode(&Outbound { headers: &headers, ..*outbound }, value, payload).is_ok() {
+            return Ok(());
+        }
+        // A trace is no reason to lose a message: this codec takes no such header.
+        payload.clear();
     }
+    C::encode(outbound, value, payload)
 }

@@ -168,7 +168,7 @@ impl Expected {
 }
 
 /// [`Codec::metadata`].
-pub(crate) type Metadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbound<'de>>;
+pub(crate) type ReadMetadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbound<'de>>;
 
 /// The metadata of a message that was read. All of it is absent when the payload was the message alone.
 #[derive(Clone, Debug, Default)]

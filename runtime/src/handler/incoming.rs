@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::{
     channel::template::Template,
-    codec::contract::{Codec, Metadata},
+    codec::contract::{Codec, ReadMetadata},
     error::{AddressError, Rejection},
     handler::outcome::Outcome,
     message::{
@@ -23,7 +23,7 @@ use crate::{
 pub struct Incoming<M> {
     template: Template,
     decode: fn(&mut Delivery) -> Result<M, Rejection>,
-    metadata: Metadata,
+    metadata: ReadMetadata,
 }
 
 /// `Message`, without a list of every other message of the program in its error.
@@ -35,14 +35,14 @@ pub struct Incoming<M> {
 )]
 pub trait Arrives: Sized {
     /// What the handler's return value means.
-    type Kind;
+    type Answer;
 
     const INCOMING: Incoming<Self>;
 }
 
 #[diagnostic::do_not_recommend]
 impl<M: OwnedMessage> Arrives for M {
-    type Kind = M::Kind;
+    type Answer = M::Answer;
 
     const INCOMING: Incoming<Self> =
         Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M>, metadata: <M::Codec as Codec>::metadata };
@@ -54,7 +54,7 @@ impl<M: OwnedMessage> Arrives for M {
 #[derive(Debug)]
 pub struct IncomingBorrowed {
     template: Template,
-    metadata: Metadata,
+    metadata: ReadMetadata,
 }
 
 /// `BorrowedMessage`, without a list of every other message of the program in its error.
@@ -66,7 +66,7 @@ pub struct IncomingBorrowed {
 )]
 pub trait ArrivesBorrowed: Sized {
     /// What the handler's return value means.
-    type Kind;
+    type Answer;
     /// The message, for the lifetime of one call.
     type At<'de>;
 
@@ -78,7 +78,7 @@ pub trait ArrivesBorrowed: Sized {
 
 #[diagnostic::do_not_recommend]
 impl<M: BorrowedMessage> ArrivesBorrowed for M {
-    type Kind = M::Kind;
+    type Answer = M::Answer;
     type At<'de> = M::At<'de>;
 
     const INCOMING: IncomingBorrowed =
@@ -103,7 +103,7 @@ impl<M> Incoming<M> {
     }
 
     #[must_use]
-    pub const fn metadata(&self) -> Metadata {
+    pub const fn metadata(&self) -> ReadMetadata {
         self.metadata
     }
 
@@ -124,7 +124,7 @@ impl IncomingBorrowed {
     }
 
     #[must_use]
-    pub const fn metadata(&self) -> Metadata {
+    pub const fn metadata(&self) -> ReadMetadata {
         self.metadata
     }
 

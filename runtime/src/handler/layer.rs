@@ -60,7 +60,6 @@ use crate::{
     handler::{contract::Router, outcome::Ended},
     message::delivery::Delivery,
     route::entry::Route,
-    serve::Serving,
 };
 
 pub use crate::handler::outcome::{Outcome, OutcomeKind};
@@ -193,21 +192,6 @@ where
     HandlerLayer(Box::new(move |handlers| Handlers { inner: Arc::new(Layered(Mutex::new(layer.layer(handlers)))) }))
 }
 
-impl Serving {
-    /// Puts a layer around all handlers of the service: one layered service that every message passes. See [`layer`](crate::layer).
-    ///
-    /// Of several, the last is the outermost; those of a `ServiceBuilder` come in the order in which they are written. The layers of single
-    /// handlers are inside of all of them.
-    pub fn layer<L>(mut self, layer: L) -> Self
-    where
-        L: Layer<Handlers> + Send + 'static,
-        L::Service: Service<Invocation, Response = Outcome, Error: Into<BoxError>, Future: Send> + Send + 'static,
-    {
-        self.options().layers.push(handler_layer(layer));
-        self
-    }
-}
-
 /// The layers of a service.
 #[derive(Debug)]
 pub(crate) struct Layers {
@@ -248,7 +232,8 @@ impl Handlers {
         delivery: &mut Delivery,
         bus: &Bus,
     ) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
-        let delivery = delivery.split(&routes[route]);
+        delivery.read(routes[route].read_metadata());
+        let delivery = delivery.split();
         let invocation = Invocation { delivery, bus: bus.clone(), routes, route };
         let response = Arc::clone(&self.inner).call(invocation);
         Box::pin(async move {

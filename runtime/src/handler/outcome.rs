@@ -1,6 +1,13 @@
 //! What came of a message, and what is to be done about it.
 
-use crate::{bus::sending::Outgoing, error::Rejection};
+use crate::{
+    error::Rejection,
+    observe::{
+        label::{Label, Observed},
+        observation::Observation,
+    },
+    transport::contract::Parcel,
+};
 
 /// What came of a message, and what is to be done after a handler ran. It is passed on as it is; [`kind`](Self::kind) says what it is.
 #[derive(Debug)]
@@ -9,9 +16,9 @@ pub enum Outcome {
     /// Nothing more.
     #[doc(hidden)]
     Done,
-    /// Publish these, in order.
+    /// Send these.
     #[doc(hidden)]
-    Publish(Vec<Outgoing>),
+    Send(Box<Outgoing>),
     /// The handler failed: logged and counted. A requester is not told why.
     #[doc(hidden)]
     Failed(String),
@@ -27,6 +34,21 @@ pub enum Outcome {
     /// The requester has stopped waiting, so the handler did not run.
     #[doc(hidden)]
     Expired,
+}
+
+/// What a handler that succeeded wants sent: its messages together, and the answer once all of them were accepted.
+#[derive(Debug, Default)]
+#[doc(hidden)]
+pub struct Outgoing {
+    pub(crate) messages: Vec<Enclosed>,
+    pub(crate) answer: Option<Parcel>,
+}
+
+/// A message that a handler returned, with the observation of its publish.
+#[derive(Debug)]
+pub(crate) struct Enclosed {
+    pub(crate) parcel: Parcel,
+    pub(crate) observation: Option<Box<Observation>>,
 }
 
 /// What came of a message.
@@ -57,7 +79,7 @@ impl Outcome {
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {
         match self {
-            Self::Done | Self::Publish(_) => OutcomeKind::Handled,
+            Self::Done | Self::Send(_) => OutcomeKind::Handled,
             Self::Failed(_) | Self::Refused(_) => OutcomeKind::Failed,
             Self::Rejected(_) => OutcomeKind::Rejected,
             Self::Filtered => OutcomeKind::Filtered,
@@ -74,8 +96,29 @@ pub(crate) enum Ended {
     TimedOut,
 }
 
+impl Ended {
+    /// Whether nothing is left to be done: nothing is to be sent, and nobody is to be told.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self, Self::Returned(Outcome::Done | Outcome::Filtered | Outcome::Expired))
+    }
+}
+
 impl From<Outcome> for Ended {
     fn from(outcome: Outcome) -> Self {
         Self::Returned(outcome)
+    }
+}
+
+impl Observed for Ended {
+    fn label(&self) -> Label {
+        match self {
+            Self::Returned(Outcome::Done | Outcome::Send(_)) => Label::fine("handled"),
+            Self::Returned(Outcome::Filtered) => Label::fine("filtered"),
+            Self::Returned(Outcome::Expired) => Label::fine("expired"),
+            Self::Returned(Outcome::Failed(_) | Outcome::Refused(_)) => Label::error("failed"),
+            Self::Returned(Outcome::Rejected(_)) => Label::error("rejected"),
+            Self::Panicked => Label::error("panicked"),
+            Self::TimedOut => Label::error("timed_out"),
+        }
     }
 }

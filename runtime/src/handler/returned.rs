@@ -12,13 +12,16 @@ use crate::{
         contract::Exchange,
         headers::Headers,
     },
-    handler::outcome::Outcome,
+    error::PublishError,
+    handler::outcome::{Enclosed, Outcome, Outgoing},
     message::{
         address::Address,
         contract::{AddressedByFields, Message},
         delivery::Delivery,
         kind::NoError,
     },
+    observe::observation::Observation,
+    transport::contract::Parcel,
 };
 
 /// What a handler may return: nothing, [`Publish`], or a `Result` of either with any error that can be displayed.
@@ -41,7 +44,7 @@ impl IntoOutcome for () {
 impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
         match self {
-            Ok(value) => value.into_outcome(bus),
+            Ok(value) => IntoOutcome::into_outcome(value, bus),
             Err(error) => Outcome::Failed(error.to_string()),
         }
     }
@@ -49,7 +52,7 @@ impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
 
 impl<T: IntoOutcome> IntoOutcome for Option<T> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
-        self.map_or(Outcome::Done, |value| value.into_outcome(bus))
+        self.map_or(Outcome::Done, |value| IntoOutcome::into_outcome(value, bus))
     }
 }
 
@@ -95,12 +98,27 @@ impl<M: Message> Publish<M> {
 
 impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
-        let encode = |(channel, message): &(String, M)| {
-            let channel = bus.channel(|name| name.literal(channel));
-            bus.publishing(channel, message, &Headers::default())
-        };
-        let encoded: Result<Vec<_>, _> = self.messages.iter().map(encode).collect();
-        encoded.map_or_else(|error| Outcome::Failed(error.to_string()), Outcome::Publish)
+        let enclosed: Result<Vec<_>, _> =
+            self.messages.iter().map(|(channel, message)| enclose(channel, message, bus)).collect();
+        match enclosed {
+            Ok(messages) if messages.is_empty() => Outcome::Done,
+            Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, answer: None })),
+            Err(error) => Outcome::Failed(error.to_string()),
+        }
+    }
+}
+
+/// Encodes a message that a handler returned, within a span of its own.
+fn enclose<M: Message>(channel: &str, message: &M, bus: &Bus) -> Result<Enclosed, PublishError> {
+    let channel = bus.channel(|name| name.literal(channel));
+    let observation = bus.observer().publish(M::TEMPLATE.text());
+    let encode = || bus.parcel(channel, message, &Headers::default(), None);
+    match Observation::scope(observation.as_deref(), encode) {
+        Ok(parcel) => Ok(Enclosed { parcel, observation }),
+        Err(error) => {
+            observation.iter().for_each(|observation| observation.ended(&Err::<(), _>(&error)));
+            Err(error)
+        }
     }
 }
 
@@ -111,12 +129,13 @@ macro_rules! tuple_outcomes {
             #[allow(non_snake_case)]
             fn into_outcome(self, bus: &Bus) -> Outcome {
                 let ($($name,)*) = self;
-                let mut outgoing = Vec::new();
-                $(match $name.into_outcome(bus) {
-                    Outcome::Publish(mut encoded) => outgoing.append(&mut encoded),
+                let mut all = Box::<Outgoing>::default();
+                $(match IntoOutcome::into_outcome($name, bus) {
+                    Outcome::Done => {}
+                    Outcome::Send(mut outgoing) => all.messages.append(&mut outgoing.messages),
                     failed => return failed,
                 })*
-                Outcome::Publish(outgoing)
+                Outcome::Send(all)
             }
         }
     };
@@ -126,7 +145,7 @@ tuple_outcomes!(A, B);
 tuple_outcomes!(A, B, C);
 tuple_outcomes!(A, B, C, D);
 
-/// A handler's return value, for a message of the kind `K`. The derive of the message names the kind.
+/// A handler's return value, where a message is answered as `K` says. The derive of the message names it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
@@ -134,17 +153,17 @@ tuple_outcomes!(A, B, C, D);
     note = "a handler returns nothing, `Publish<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names"
 )]
 pub trait Returned<K> {
-    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome;
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;
 }
 
 /// Messages that nobody answers.
 #[doc(hidden)]
 #[derive(Debug)]
-pub enum Broadcast {}
+pub enum NoAnswer {}
 
-impl<T: IntoOutcome> Returned<Broadcast> for T {
-    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        let outcome = self.into_outcome(bus);
+impl<T: IntoOutcome> Returned<NoAnswer> for T {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        let outcome = IntoOutcome::into_outcome(self, bus);
         if delivery.reply_to().is_none() {
             return outcome;
         }
@@ -155,29 +174,29 @@ impl<T: IntoOutcome> Returned<Broadcast> for T {
 /// Adds the acknowledgement that the publisher waits for, behind what the handler publishes itself.
 fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
     let mut outgoing = match outcome {
-        Outcome::Done => Vec::new(),
-        Outcome::Publish(outgoing) => outgoing,
+        Outcome::Done => Box::default(),
+        Outcome::Send(outgoing) => outgoing,
         Outcome::Failed(error) => return Outcome::Refused(error),
         other => return other,
     };
     match answer::<(), NoError>(&Answer::Ok(()), delivery, bus) {
-        Outcome::Publish(mut acknowledgement) => {
-            outgoing.append(&mut acknowledgement);
-            Outcome::Publish(outgoing)
+        Ok(acknowledgement) => {
+            outgoing.answer = acknowledgement;
+            Outcome::Send(outgoing)
         }
-        failed => failed,
+        Err(error) => Outcome::Failed(error.to_string()),
     }
 }
 
 /// Requests that are answered with an `R`.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct Replies<R>(PhantomData<R>);
+pub struct AnswerWith<R>(PhantomData<R>);
 
-impl<R: Serialize, T: IntoReply<R>> Returned<Replies<R>> for T {
-    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+impl<R: Serialize, T: IntoReply<R>> Returned<AnswerWith<R>> for T {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self.into_reply() {
-            Ok(reply) => answer::<_, NoError>(&Answer::Ok(reply), delivery, bus),
+            Ok(reply) => answered(answer::<_, NoError>(&Answer::Ok(reply), delivery, bus)),
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -186,13 +205,13 @@ impl<R: Serialize, T: IntoReply<R>> Returned<Replies<R>> for T {
 /// Requests that are answered with an `R` or with the typed error `E`.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct RepliesOr<R, E>(PhantomData<(R, E)>);
+pub struct AnswerOr<R, E>(PhantomData<(R, E)>);
 
-impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<RepliesOr<R, E>> for T {
-    fn settle(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<AnswerOr<R, E>> for T {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self.into_answer() {
-            Ok(Ok(reply)) => answer::<_, E>(&Answer::Ok(reply), delivery, bus),
-            Ok(Err(error)) => answer::<R, _>(&Answer::Error(error), delivery, bus),
+            Ok(Ok(reply)) => answered(answer::<_, E>(&Answer::Ok(reply), delivery, bus)),
+            Ok(Err(error)) => answered(answer::<R, _>(&Answer::Error(error), delivery, bus)),
             Err(error) => Outcome::Failed(error),
         }
     }
@@ -252,9 +271,13 @@ impl<R, E, X: fmt::Display> IntoAnswer<R, E> for Result<Result<R, E>, X> {
     }
 }
 
-/// The answer on its way to whoever asked. A request that names no inbox wants none.
-pub(crate) fn answer<R: Serialize, E: Serialize>(answer: &Answer<R, E>, delivery: &Delivery, bus: &Bus) -> Outcome {
-    let Some(reply_to) = delivery.reply_to() else { return Outcome::Done };
+/// The answer to whoever asked, encoded. A request that names no inbox wants none.
+pub(crate) fn answer<R: Serialize, E: Serialize>(
+    answer: &Answer<R, E>,
+    delivery: &Delivery,
+    bus: &Bus,
+) -> Result<Option<Parcel>, PublishError> {
+    let Some(reply_to) = delivery.reply_to() else { return Ok(None) };
     let draft = Draft {
         channel: reply_to.channel.clone(),
         template: "replies",
@@ -263,8 +286,13 @@ pub(crate) fn answer<R: Serialize, E: Serialize>(answer: &Answer<R, E>, delivery
         headers: &Headers::default(),
         exchange: Some(Exchange { correlation_id: &reply_to.correlation_id, reply_to: None, deadline: None }),
     };
-    match bus.encode::<Answers, _>(draft, answer) {
-        Ok(outgoing) => Outcome::Publish(vec![outgoing]),
+    bus.encode::<Answers, _>(draft, answer).map(Some)
+}
+
+fn answered(answer: Result<Option<Parcel>, PublishError>) -> Outcome {
+    match answer {
+        Ok(None) => Outcome::Done,
+        Ok(answer) => Outcome::Send(Box::new(Outgoing { messages: Vec::new(), answer })),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }

@@ -41,7 +41,7 @@ pub trait Message: Sized + Send + Sync {
 
     /// What a handler's return value means: [`Broadcast`](crate::outcome::Broadcast), or an answer.
     #[doc(hidden)]
-    type Kind;
+    type Answer;
 
     /// How values are written: [`Serde`].
     ///

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::{
     channel::text::ChannelReader,
     codec::{
-        contract::{Codec, DecodeError, Expected, Format, Inbound},
+        contract::{Codec, DecodeError, Expected, Format, Inbound, ReadMetadata},
         headers::Headers,
     },
     error::{AddressError, Rejection},
@@ -21,7 +21,7 @@ use crate::{
         contract::{BorrowedMessage, Message, OwnedMessage},
         reading::{from_borrowed, from_read},
     },
-    route::entry::Route,
+    observe::observation::About,
     time::unix_millis,
     transport::frame::Frame,
 };
@@ -33,12 +33,14 @@ pub struct Delivery {
     frame: Frame,
     /// What the bus chose.
     format: Format,
-    read: Read,
+    metadata: Metadata,
+    /// Whether the metadata has been read.
+    is_read: bool,
 }
 
-/// What the payload said beside the message.
-#[derive(Debug, Default)]
-struct Read {
+/// What the payload says beside the message.
+#[derive(Clone, Debug, Default)]
+struct Metadata {
     id: Option<Id>,
     timestamp: Option<u64>,
     headers: Headers,
@@ -57,7 +59,7 @@ pub(crate) struct ReplyTo {
 }
 
 /// An id: nearly always a piece of the payload, which then needs no copy.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 enum Id {
     InPayload(Range<usize>),
     Owned(String),
@@ -69,7 +71,7 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
-        Self { frame, format, read: Read::default() }
+        Self { frame, format, metadata: Metadata::default(), is_read: false }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -82,7 +84,7 @@ impl Delivery {
     /// The id that the publisher gave the message.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
-        match self.read.id.as_ref()? {
+        match self.metadata.id.as_ref()? {
             Id::InPayload(range) => str::from_utf8(&self.frame.payload()[range.clone()]).ok(),
             Id::Owned(id) => Some(id),
         }
@@ -91,13 +93,13 @@ impl Delivery {
     /// When the message was published, by the publisher's clock, to the millisecond.
     #[must_use]
     pub fn timestamp(&self) -> Option<SystemTime> {
-        self.read.timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        self.metadata.timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
     }
 
     /// The headers.
     #[must_use]
     pub fn headers(&self) -> &Headers {
-        &self.read.headers
+        &self.metadata.headers
     }
 
     /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, so there it is always 1.
@@ -123,7 +125,8 @@ impl Delivery {
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
         let message = from_read(read);
         verify(&message, self.frame.channel())?;
-        self.read.fill(inbound, payload);
+        self.metadata = Metadata::new(inbound, payload);
+        self.is_read = true;
         Ok(message)
     }
 
@@ -135,7 +138,8 @@ impl Delivery {
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
         let message = from_borrowed::<M>(read);
         verify(&message, self.frame.channel())?;
-        self.read.fill(inbound, payload);
+        self.metadata = Metadata::new(inbound, payload);
+        self.is_read = true;
         Ok(message)
     }
 
@@ -148,39 +152,44 @@ impl Delivery {
         Expected::new(M::NAME, M::VERSION, self.format)
     }
 
-    /// Another delivery of the same message, whose metadata is read already. This one can still tell where an answer goes.
-    #[cfg(feature = "tower")]
-    pub(crate) fn split(&mut self, route: &Route) -> Self {
-        let mut other = Self::new(self.frame.clone(), self.format);
-        if let Some(inbound) = route.inbound(self.format, self.frame.payload()) {
-            other.read.fill(inbound, self.frame.payload());
-            self.read.exchange.clone_from(&other.read.exchange);
+    /// Reads the metadata, unless that was done before. Spans and layers want it before the message is decoded, and whoever asked is told of a
+    /// message that cannot be.
+    pub(crate) fn read(&mut self, read: ReadMetadata) {
+        if !self.is_read
+            && let Some(inbound) = read(&Expected::anything(self.format), self.frame.payload())
+        {
+            self.metadata = Metadata::new(inbound, self.frame.payload());
         }
-        other
+        self.is_read = true;
+    }
+
+    /// What a span wants to know, once the metadata was read.
+    pub(crate) fn about(&self) -> About<'_> {
+        let correlation_id = self.metadata.exchange.as_ref().map(|exchange| exchange.correlation_id.as_str());
+        About { id: self.id(), correlation_id, headers: self.headers() }
+    }
+
+    /// Another delivery of the same message, with its metadata if that was read. This one can still tell where an answer goes.
+    #[cfg(feature = "tower")]
+    pub(crate) fn split(&self) -> Self {
+        Self { frame: self.frame.clone(), format: self.format, metadata: self.metadata.clone(), is_read: self.is_read }
     }
 
     /// Where the answer goes, once the request has been decoded.
     pub(crate) fn reply_to(&self) -> Option<&ReplyTo> {
-        self.read.exchange.as_deref()
-    }
-
-    /// Looks for where the answer goes in a payload that could not be decoded.
-    pub(crate) fn find_reply_to(&mut self, route: &Route) {
-        self.read.exchange = route
-            .inbound(self.format, self.frame.payload())
-            .and_then(|inbound| ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline));
+        self.metadata.exchange.as_deref()
     }
 
     /// Whether the requester has stopped waiting, if both clocks agree.
     pub(crate) fn is_expired(&self) -> bool {
-        let deadline = self.read.exchange.as_ref().and_then(|exchange| exchange.deadline);
+        let deadline = self.metadata.exchange.as_ref().and_then(|exchange| exchange.deadline);
         deadline.is_some_and(|deadline| deadline < unix_millis())
     }
 
     /// When the requester stops waiting, by its clock.
     #[must_use]
     pub fn deadline(&self) -> Option<SystemTime> {
-        let deadline = self.read.exchange.as_ref()?.deadline?;
+        let deadline = self.metadata.exchange.as_ref()?.deadline?;
         UNIX_EPOCH.checked_add(Duration::from_millis(deadline))
     }
 
@@ -222,12 +231,14 @@ fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Rejection> {
     agrees().map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })
 }
 
-impl Read {
-    fn fill(&mut self, inbound: Inbound<'_>, payload: &[u8]) {
-        self.id = inbound.id.map(|id| Id::new(&id, payload));
-        self.timestamp = inbound.timestamp;
-        self.headers = inbound.headers;
-        self.exchange = ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline);
+impl Metadata {
+    fn new(inbound: Inbound<'_>, payload: &[u8]) -> Self {
+        Self {
+            id: inbound.id.map(|id| Id::new(&id, payload)),
+            timestamp: inbound.timestamp,
+            headers: inbound.headers,
+            exchange: ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline),
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use std::{
 use metrics::{Counter, Gauge, Histogram, IntoF64, Unit, counter, gauge, histogram};
 
 use crate::observe::{
+    label::{Label, OK},
     names,
-    outcome::{Label, OK},
 };
 
 /// The metrics of a bus.
@@ -151,12 +151,12 @@ impl Counted {
 
 /// A connection's part of the gauge of those that are up.
 #[derive(Debug)]
-pub(crate) struct Connection {
+pub(crate) struct ConnectionGauge {
     up: AtomicBool,
     gauge: Gauge,
 }
 
-impl Connection {
+impl ConnectionGauge {
     /// A connection that is up.
     pub(crate) fn new() -> Self {
         let gauge = gauge!(names::CONNECTIONS);
@@ -177,7 +177,7 @@ impl Connection {
     }
 }
 
-impl Drop for Connection {
+impl Drop for ConnectionGauge {
     fn drop(&mut self) {
         self.went_down();
     }

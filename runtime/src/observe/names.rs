@@ -8,6 +8,7 @@ pub(crate) const REQUEST_DURATION: &str = "tidings_request_duration_seconds";
 pub(crate) const HANDLED: &str = "tidings_handled_messages_total";
 pub(crate) const HANDLING_DURATION: &str = "tidings_handling_duration_seconds";
 pub(crate) const UNMATCHED: &str = "tidings_unmatched_messages_total";
+pub(crate) const UNSENT: &str = "tidings_unsent_messages_total";
 pub(crate) const RECEIVED: &str = "tidings_received_messages_total";
 pub(crate) const LAGGED: &str = "tidings_lagged_messages_total";
 pub(crate) const GAPS: &str = "tidings_gaps_total";
@@ -18,11 +19,12 @@ pub(crate) const CONNECTIONS: &str = "tidings_connections";
 pub(crate) const BY_SERVICE: (&str, &str) = ("consumer", "service");
 pub(crate) const BY_SUBSCRIPTION: (&str, &str) = ("consumer", "subscription");
 
-pub(crate) const COUNTERS: [(&str, &str); 8] = [
+pub(crate) const COUNTERS: [(&str, &str); 9] = [
     (PUBLISHED, "Messages published"),
     (REQUESTS, "Requests and acknowledged publishes"),
     (HANDLED, "Messages that reached a service's handler, by what became of them"),
     (UNMATCHED, "Messages on channels that match a subscribed pattern but no template"),
+    (UNSENT, "Messages that handlers returned and that could not be published"),
     (RECEIVED, "Messages that subscriptions have yielded"),
     (LAGGED, "Messages dropped because a service or subscription was too slow"),
     (GAPS, "Times in which a service or subscription may have missed messages"),

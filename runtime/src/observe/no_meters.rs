@@ -1,6 +1,6 @@
 //! What stands in for metrics without the feature `metrics`: nothing, at no cost.
 
-use crate::observe::outcome::Label;
+use crate::observe::label::Label;
 
 #[derive(Debug)]
 pub(crate) struct Meters;
@@ -50,9 +50,9 @@ impl Counted {
 }
 
 #[derive(Debug)]
-pub(crate) struct Connection;
+pub(crate) struct ConnectionGauge;
 
-impl Connection {
+impl ConnectionGauge {
     pub(crate) fn new() -> Self {
         Self
     }

@@ -6,32 +6,10 @@ use opentelemetry::{
     propagation::{Extractor, Injector},
     trace::TraceContextExt,
 };
-use serde::Serialize;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-use crate::codec::{
-    contract::{Codec, Outbound},
-    headers::Headers,
-};
-
-/// Encodes a message; the headers carry the context of the current span, if there is one and the codec has a place for it.
-pub(crate) fn encode<C: Codec, T: Serialize>(
-    outbound: &Outbound<'_>,
-    message: &T,
-    payload: &mut Vec<u8>,
-) -> Result<(), String> {
-    let context = if C::carries_context(outbound) { with_context(outbound.headers) } else { None };
-    if let Some(headers) = context {
-        let start = payload.len();
-        if C::encode(&Outbound { headers: &headers, ..*outbound }, message, payload).is_ok() {
-            return Ok(());
-        }
-        // A trace is no reason to lose a message: this codec takes no such header.
-        payload.truncate(start);
-    }
-    C::encode(outbound, message, payload)
-}
+use crate::codec::headers::Headers;
 
 /// Puts a span where the headers of its message say. It must not have been entered yet.
 pub(crate) fn adopt(span: &Span, headers: &Headers) {
@@ -45,9 +23,9 @@ pub(crate) fn adopt(span: &Span, headers: &Headers) {
     let _ = span.set_parent(context);
 }
 
-/// The headers with the context of the current span. What the program has set itself stays, and its `traceparent` leaves no room for
-/// another.
-fn with_context(headers: &Headers) -> Option<Headers> {
+/// The headers with the context of the current span, if there is one. What the program has set itself stays, and its `traceparent` leaves
+/// no room for another.
+pub(crate) fn carried(headers: &Headers) -> Option<Headers> {
     let span = Span::current();
     // Where no subscriber is interested, this is a look at memory of this thread.
     if span.is_disabled() && !Context::map_current(Context::has_active_span) {
@@ -61,11 +39,11 @@ fn with_context(headers: &Headers) -> Option<Headers> {
     if !is_valid(&context) {
         return None;
     }
-    let mut carried = headers.clone();
+    let mut both = headers.clone();
     global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Sent { own: headers, carried: &mut carried });
+        propagator.inject_context(&context, &mut Sent { own: headers, carried: &mut both });
     });
-    Some(carried)
+    Some(both)
 }
 
 fn is_valid(context: &Context) -> bool {

@@ -12,7 +12,7 @@ use crate::{
     error::AcknowledgeError,
     future::BusFuture,
     message::{contract::Message, kind::NoError},
-    observe::{self, Observation},
+    observe::observation::watch,
     time::unix_millis,
     transport::frame::Frame,
 };
@@ -74,8 +74,8 @@ impl<'a, M: Message> Acknowledging<'a, M> {
             reply_to: Some(replies.channel()),
             deadline: Some(expires),
         };
-        let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
-        let receivers = self.bus.send(outgoing).await?.receivers;
+        let parcel = self.bus.parcel(self.channel, self.message, &self.headers, Some(exchange))?;
+        let receivers = self.bus.send(parcel).await?.receivers;
         if receivers == Some(0) {
             return Err(AcknowledgeError::NobodyListens { template });
         }
@@ -116,8 +116,8 @@ impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {
     ///
     /// Dropping the future gives up the acknowledgements; the message may be published and handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        let observation = Observation::acknowledged(self.bus, M::TEMPLATE.text());
-        BusFuture::new(observe::watch(observation, self.run()))
+        let observation = self.bus.observer().acknowledged(M::TEMPLATE.text());
+        BusFuture::new(watch(observation, self.run()))
     }
 }
 

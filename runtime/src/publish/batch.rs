@@ -3,10 +3,7 @@
 use std::{fmt, future::IntoFuture};
 
 use crate::{
-    bus::{
-        handle::Bus,
-        sending::{Outgoing, Receipt},
-    },
+    bus::{handle::Bus, sending::Receipt},
     channel::parameter::Params,
     codec::headers::Headers,
     error::PublishError,
@@ -15,7 +12,11 @@ use crate::{
         address::AddressOf,
         contract::{AddressedByFields, Message},
     },
-    observe::{self, Observation, outcome::Observed},
+    observe::{
+        label::Observed,
+        observation::{Observation, watch},
+    },
+    transport::contract::Parcel,
 };
 
 /// Messages, also of different types, that are published together when the batch is awaited. [`Bus::batch`] starts one.
@@ -44,14 +45,14 @@ use crate::{
 #[must_use = "nothing is published until this is awaited"]
 pub struct Batch<'a> {
     bus: &'a Bus,
-    outgoing: Vec<Result<Outgoing, PublishError>>,
+    parcels: Vec<Result<Parcel, PublishError>>,
     /// Of the batch as a whole.
     observation: Option<Box<Observation>>,
 }
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(bus: &'a Bus) -> Self {
-        Self { bus, outgoing: Vec::new(), observation: Observation::batch(bus) }
+        Self { bus, parcels: Vec::new(), observation: bus.observer().batch() }
     }
 
     /// Adds a message for the channel that its fields name.
@@ -71,13 +72,13 @@ impl<'a> Batch<'a> {
     /// How many messages it holds.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.outgoing.len()
+        self.parcels.len()
     }
 
     /// Whether it holds none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.outgoing.is_empty()
+        self.parcels.is_empty()
     }
 
     /// Publishes all messages or none (MULTI and EXEC), with one result for the whole batch.
@@ -88,12 +89,12 @@ impl<'a> Batch<'a> {
     }
 
     fn encode<M: Message>(&mut self, channel: String, message: &M) {
-        let encode = || self.bus.outgoing(channel, message, &Headers::default(), None);
+        let encode = || self.bus.parcel(channel, message, &Headers::default(), None);
         let encoded = Observation::scope(self.observation.as_deref(), encode);
         if encoded.is_err() {
-            self.bus.meters().published(M::TEMPLATE.text(), encoded.label());
+            self.bus.observer().published(M::TEMPLATE.text(), encoded.label());
         }
-        self.outgoing.push(encoded);
+        self.parcels.push(encoded);
     }
 }
 
@@ -106,9 +107,9 @@ impl<'a> IntoFuture for Batch<'a> {
     ///
     /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
     fn into_future(self) -> Self::IntoFuture {
-        let Self { bus, outgoing, observation } = self;
-        observation.iter().for_each(|observation| observation.counted(outgoing.len()));
-        BusFuture::new(observe::watch(observation, bus.send_all(outgoing)))
+        let Self { bus, parcels, observation } = self;
+        observation.iter().for_each(|observation| observation.counted(parcels.len()));
+        BusFuture::new(watch(observation, send_all(bus, parcels)))
     }
 }
 
@@ -129,14 +130,42 @@ impl<'a> IntoFuture for AtomicBatch<'a> {
     ///
     /// Dropping the future before its first poll publishes nothing; later, all of the messages may be published, or none.
     fn into_future(self) -> Self::IntoFuture {
-        let Batch { bus, outgoing, observation } = self.batch;
-        observation.iter().for_each(|observation| observation.counted(outgoing.len()));
-        let sending = async move {
-            let outgoing: Result<Vec<Outgoing>, PublishError> = outgoing.into_iter().collect();
-            bus.send_atomically(outgoing?).await
-        };
-        BusFuture::new(observe::watch(observation, sending))
+        let Batch { bus, parcels, observation } = self.batch;
+        observation.iter().for_each(|observation| observation.counted(parcels.len()));
+        BusFuture::new(watch(observation, send_atomically(bus, parcels)))
     }
+}
+
+/// Sends what could be encoded, in order, and puts the results where the errors leave room.
+async fn send_all(bus: &Bus, parcels: Vec<Result<Parcel, PublishError>>) -> Vec<Result<Receipt, PublishError>> {
+    let mut results: Vec<Result<&'static str, PublishError>> = Vec::with_capacity(parcels.len());
+    let mut sendable = Vec::with_capacity(parcels.len());
+    for parcel in parcels {
+        results.push(parcel.map(|parcel| {
+            let template = parcel.template;
+            sendable.push(parcel);
+            template
+        }));
+    }
+    let mut sent = bus.send_all(sendable).await.into_iter();
+    let result = |template: Result<&'static str, PublishError>| {
+        let template = template?;
+        let result = sent.next().unwrap_or_else(|| {
+            let reason = "the transport gave no answer".to_owned();
+            Err(PublishError::ConnectionLost { template, reason })
+        });
+        bus.observer().published(template, result.label());
+        result
+    };
+    results.into_iter().map(result).collect()
+}
+
+async fn send_atomically(bus: &Bus, parcels: Vec<Result<Parcel, PublishError>>) -> Result<Vec<Receipt>, PublishError> {
+    let parcels: Vec<Parcel> = parcels.into_iter().collect::<Result<_, _>>()?;
+    let templates: Vec<&'static str> = parcels.iter().map(|parcel| parcel.template).collect();
+    let sent = bus.send_atomically(parcels).await;
+    templates.into_iter().for_each(|template| bus.observer().published(template, sent.label()));
+    sent
 }
 
 impl fmt::Debug for Batch<'_> {

@@ -17,6 +17,7 @@ use crate::{
         address::Address,
         contract::{AddressedByFields, Message},
     },
+    observe::observation::{Observation, watch},
     publish::acknowledge::Acknowledging,
 };
 
@@ -73,9 +74,11 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     /// Dropping the future after the first poll does not call the message back.
     fn into_future(self) -> PublishFuture<'a> {
         let Self { bus, message, headers, channel } = self;
-        match bus.publishing(channel, message, &headers) {
-            Ok(outgoing) => PublishFuture { inner: Box::pin(bus.send(outgoing)) },
-            Err(error) => PublishFuture { inner: Box::pin(ready(Err(error))) },
+        let observation = bus.observer().publish(M::TEMPLATE.text());
+        let encode = || bus.parcel(channel, message, &headers, None);
+        match Observation::scope(observation.as_deref(), encode) {
+            Ok(parcel) => PublishFuture { inner: Box::pin(watch(observation, bus.send(parcel))) },
+            Err(error) => PublishFuture { inner: Box::pin(watch(observation, ready(Err(error)))) },
         }
     }
 }

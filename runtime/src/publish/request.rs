@@ -18,7 +18,7 @@ use crate::{
     error::RequestError,
     future::BusFuture,
     message::{address::Address, contract::AddressedByFields, kind::Request},
-    observe::{self, Observation},
+    observe::observation::watch,
     time::unix_millis,
     transport::frame::Frame,
 };
@@ -106,8 +106,8 @@ impl<'a, M: Request> Requesting<'a, M> {
 
     async fn send(self, replies: &Replies, correlation_id: &str, expires: u64) -> Result<(), RequestError<M::Error>> {
         let exchange = Exchange { correlation_id, reply_to: Some(replies.channel()), deadline: Some(expires) };
-        let outgoing = self.bus.outgoing(self.channel, self.message, &self.headers, Some(exchange))?;
-        match self.bus.send(outgoing).await?.receivers {
+        let parcel = self.bus.parcel(self.channel, self.message, &self.headers, Some(exchange))?;
+        match self.bus.send(parcel).await?.receivers {
             Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
             _ => Ok(()),
         }
@@ -158,8 +158,8 @@ impl<'a, M: Request> IntoFuture for Collecting<'a, M> {
     ///
     /// Dropping the future gives up the answers; the request may be handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        let observation = Observation::request(self.request.bus, M::TEMPLATE.text());
-        BusFuture::new(observe::watch(observation, self.run()))
+        let observation = self.request.bus.observer().request(M::TEMPLATE.text());
+        BusFuture::new(watch(observation, self.run()))
     }
 }
 
@@ -171,8 +171,8 @@ impl<'a, M: Request> IntoFuture for Requesting<'a, M> {
     ///
     /// Dropping the future gives up the answer; the request may be handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        let observation = Observation::request(self.bus, M::TEMPLATE.text());
-        BusFuture::new(observe::watch(observation, self.run()))
+        let observation = self.bus.observer().request(M::TEMPLATE.text());
+        BusFuture::new(watch(observation, self.run()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     channel::template::{Segment, Template},
-    codec::contract::{Expected, Format, Inbound, Metadata},
+    codec::contract::ReadMetadata,
     handler::layer::HandlerLayer,
 };
 
@@ -16,7 +16,7 @@ pub struct Route {
     template: Template,
     options: HandlerOptions,
     /// Reads the metadata of a payload of the handler's message, whatever its value is.
-    metadata: Option<Metadata>,
+    metadata: Option<ReadMetadata>,
     /// Makes the layer around the handler.
     layer: Option<fn() -> HandlerLayer>,
 }
@@ -35,14 +35,14 @@ impl Route {
 
     #[doc(hidden)]
     #[must_use]
-    pub const fn metadata(mut self, metadata: Metadata) -> Self {
+    pub const fn metadata(mut self, metadata: ReadMetadata) -> Self {
         self.metadata = Some(metadata);
         self
     }
 
-    /// The metadata of a payload, read apart from the message.
-    pub(crate) fn inbound<'de>(&self, format: Format, payload: &'de [u8]) -> Option<Inbound<'de>> {
-        self.metadata?(&Expected::anything(format), payload)
+    /// How the metadata of a payload is read apart from the message.
+    pub(crate) fn read_metadata(&self) -> ReadMetadata {
+        self.metadata.unwrap_or(|_, _| None)
     }
 
     /// The handler's name.

@@ -11,20 +11,17 @@ use pin_project_lite::pin_project;
 use tokio::time::Sleep;
 
 use crate::{
-    bus::{handle::Bus, sending::Outgoing},
-    codec::answers::Answer,
-    handler::{
-        contract::Router,
-        layer::Layers,
-        outcome::{Ended, Outcome},
-        returned::answer,
+    bus::handle::Bus,
+    handler::{contract::Router, layer::Layers, outcome::Ended},
+    message::delivery::Delivery,
+    observe::observation::enter,
+    serve::{
+        lanes::LaneId,
+        settlement::{Called, Settled},
     },
-    message::{delivery::Delivery, kind::NoError},
-    observe::{self, Observation},
-    serve::lanes::LaneId,
 };
 
-/// Runs the handler of a route, within its span, publishes what it wants published, and answers a request whose handler cannot.
+/// Runs the handler of a route within its span, and says how that ended.
 ///
 /// The arguments of an `async fn` are kept twice in its future, and this one is moved into its slot for every message: hence blocks, here
 /// and below.
@@ -35,15 +32,24 @@ pub(crate) fn call<R: Router>(
     bus: &Bus,
     route: usize,
     mut delivery: Delivery,
-) -> impl Future<Output = Ended> {
+) -> impl Future<Output = Called> {
     async move {
-        match Observation::process(bus, &R::ROUTES[route], &delivery) {
-            None => handle(router, layers, bus, route, &mut delivery).await,
+        let entry = &R::ROUTES[route];
+        let size = delivery.payload().len();
+        let observation = bus.observer().process(entry.handler(), entry.template().text(), size, || {
+            delivery.read(entry.read_metadata());
+            delivery.about()
+        });
+        let (ended, observation) = match observation {
+            None => (handle(router, layers, bus, route, &mut delivery).await, None),
             // Boxed, as what is seldom there must not make every call's future larger.
-            observation => {
-                Box::pin(observe::watch(observation, handle(router, layers, bus, route, &mut delivery))).await
-            }
+            Some(observation) => Box::pin(enter(observation, handle(router, layers, bus, route, &mut delivery))).await,
+        };
+        if !ended.is_settled() {
+            return Called::open(ended, delivery, observation);
         }
+        observation.iter().for_each(|observation| observation.ended(&ended));
+        Called::settled(ended)
     }
 }
 
@@ -57,61 +63,10 @@ fn handle<'a, R: Router>(
 ) -> impl Future<Output = Ended> {
     async move {
         let timeout = R::ROUTES[route].options().timeout;
-        let ended = match layers.around(route) {
+        match layers.around(route) {
             None => Guarded::new(router.dispatch(route, &mut *delivery, bus), timeout).await,
             Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), timeout).await,
-        };
-        match ended {
-            Ended::Returned(Outcome::Done) => ended,
-            // Boxed, as the observed call.
-            ended => Box::pin(settle::<R>(ended, bus, route, delivery)).await,
         }
-    }
-}
-
-/// Does what the outcome asks for.
-async fn settle<R: Router>(ended: Ended, bus: &Bus, route: usize, delivery: &mut Delivery) -> Ended {
-    if let Ended::Returned(Outcome::Publish(outgoing)) = ended {
-        return Ended::Returned(publish(bus, outgoing).await);
-    }
-    if let Some(reason) = failure(&ended) {
-        let reason = reason.to_owned();
-        if let Ended::Returned(Outcome::Rejected(_)) = ended {
-            delivery.find_reply_to(&R::ROUTES[route]);
-        }
-        excuse(delivery, bus, reason).await;
-    }
-    ended
-}
-
-async fn publish(bus: &Bus, outgoing: Vec<Outgoing>) -> Outcome {
-    for message in outgoing {
-        if let Err(error) = bus.send(message).await {
-            return Outcome::Failed(error.to_string());
-        }
-    }
-    Outcome::Done
-}
-
-/// What is told of a call that ended without an answer: nothing that comes from the inside, unless it is meant to be told. Somebody
-/// else may want what a filter did not.
-fn failure(ended: &Ended) -> Option<&str> {
-    match ended {
-        Ended::Returned(Outcome::Done | Outcome::Publish(_) | Outcome::Expired | Outcome::Filtered) => None,
-        Ended::Returned(Outcome::Refused(reason)) => Some(reason),
-        Ended::Returned(Outcome::Failed(_)) => Some("the handler failed"),
-        Ended::Returned(Outcome::Rejected(rejection)) => Some(rejection.kind()),
-        Ended::Panicked => Some("the handler panicked"),
-        Ended::TimedOut => Some("the handler ran past its timeout"),
-    }
-}
-
-/// Tells whoever asked that there will be no answer. Nobody is told of a message that is no request.
-async fn excuse(delivery: &Delivery, bus: &Bus, reason: String) {
-    let answer: Outcome = answer::<(), NoError>(&Answer::Failure(reason), delivery, bus);
-    if let Outcome::Publish(outgoing) = answer {
-        // It is an excuse already: the requester's timeout says the rest.
-        let _ = publish(bus, outgoing).await;
     }
 }
 
@@ -195,20 +150,45 @@ pub(crate) struct Finished<F> {
     pub(crate) slot: Slot<F>,
     pub(crate) route: usize,
     pub(crate) lane: LaneId,
-    pub(crate) ended: Ended,
+    pub(crate) called: Called,
 }
 
-impl<F: Future<Output = Ended>> Future for Running<F> {
+impl<F: Future<Output = Called>> Future for Running<F> {
     type Output = Finished<F>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished<F>> {
         let Some(mut slot) = self.slot.take() else { return Poll::Pending };
         match slot.as_mut().poll(context) {
-            Poll::Ready(ended) => Poll::Ready(Finished { slot, route: self.route, lane: self.lane, ended }),
+            Poll::Ready(called) => Poll::Ready(Finished { slot, route: self.route, lane: self.lane, called }),
             Poll::Pending => {
                 self.slot = Some(slot);
                 Poll::Pending
             }
         }
+    }
+}
+
+/// What is being carried out after a call, and the lane that it holds until then.
+pub(crate) struct Settling<'a> {
+    carried_out: Pin<Box<dyn Future<Output = Settled> + Send + 'a>>,
+    route: usize,
+    lane: LaneId,
+}
+
+impl<'a> Settling<'a> {
+    pub(crate) fn new(
+        carried_out: Pin<Box<dyn Future<Output = Settled> + Send + 'a>>,
+        route: usize,
+        lane: LaneId,
+    ) -> Self {
+        Self { carried_out, route, lane }
+    }
+}
+
+impl Future for Settling<'_> {
+    type Output = (usize, LaneId, Settled);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        self.carried_out.as_mut().poll(context).map(|settled| (self.route, self.lane, settled))
     }
 }

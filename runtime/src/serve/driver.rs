@@ -1,10 +1,11 @@
-//! The one task of a service: takes frames, calls handlers, settles outcomes.
+//! The one tokio task of a service: takes frames, calls handlers, and carries out what they ask for.
 //!
-//! Everything that waits is in one of three places, all bounded: the inbox, the handlers' lanes, the set of running calls.
+//! Everything that waits is in one of four places, all bounded: the inbox, the handlers' lanes, the calls that run, and what is being carried
+//! out after a call, which holds its lane.
 
 use std::{
     collections::VecDeque,
-    future::poll_fn,
+    future::{pending, poll_fn},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -13,6 +14,7 @@ use std::{
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::{
     sync::watch,
+    task::{JoinSet, coop::consume_budget},
     time::{Instant, sleep_until},
 };
 
@@ -23,14 +25,14 @@ use crate::{
     handler::{
         contract::Router,
         layer::{HandlerLayer, Layers},
-        outcome::Ended,
     },
     message::delivery::Delivery,
     serve::{
-        call::{Finished, Running, Slots, call},
-        intake::Intake,
+        call::{Finished, Running, Settling, Slots, call},
+        intake::{Intake, order_key},
         lanes::{LaneId, Lanes},
         service::SHUTDOWN_DEADLINE,
+        settlement::{Called, Settled, carry_out},
         spawned::Spawned,
         stats::Counters,
     },
@@ -91,46 +93,83 @@ impl<R: Router> Driver<R> {
         Self { router, layers, bus, inbox, attachment, intake }
     }
 
-    pub(crate) async fn run(self, mut phases: watch::Receiver<Phase>) -> Result<(), ShutdownError> {
+    /// Starts the driver's tokio task. Dropping the set aborts it.
+    pub(crate) fn start(self, phases: watch::Receiver<Phase>) -> JoinSet<Result<(), ShutdownError>> {
+        let mut tokio_task = JoinSet::new();
+        tokio_task.spawn(self.run(phases));
+        tokio_task
+    }
+
+    async fn run(self, mut phases: watch::Receiver<Phase>) -> Result<(), ShutdownError> {
         let Self { router, layers, bus, inbox, attachment, intake } = self;
         let mut engine = Engine {
             intake,
+            bus: &bus,
             make: |route, delivery| call(&*router, &layers, &bus, route, delivery),
             slots: Slots::new(),
             running: FuturesUnordered::new(),
+            settling: FuturesUnordered::new(),
             spawned: Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone()),
-            channel: Vec::new(),
+            key: Vec::new(),
         };
+        let mut attachment = Some(attachment);
         let mut items = VecDeque::new();
-        let (deadline, instant) = loop {
-            tokio::select! {
-                // Running calls first: what ends makes room for what waits.
+        let mut arriving = true;
+        let mut stopping: Option<Stopping> = None;
+        while stopping.is_none() || arriving || !engine.is_idle() {
+            let asked = tokio::select! {
+                // What ends makes room for what waits, and comes before anything new.
                 biased;
-                Some(finished) = engine.running.next() => at_once(|context| engine.finished(finished, context)).await,
-                Some(result) = engine.spawned.next() => at_once(|context| engine.spawned_ended(result, context)).await,
-                phase = phases.changed() => {
-                    if phase.is_err() {
-                        // The handle is gone, and this task is about to be aborted.
-                        return Ok(());
-                    }
-                    if let Phase::Stopping(deadline) = *phases.borrow() {
-                        break (deadline, Instant::now() + deadline);
-                    }
+                () = reached(stopping) => return Err(engine.late(stopping, items.len(), &inbox)),
+                Some(finished) = engine.running.next() => {
+                    at_once(|context| engine.finished(finished, context)).await;
+                    None
                 }
-                open = take(&inbox, &mut items), if !engine.intake.is_full() => {
-                    if !open {
-                        break (SHUTDOWN_DEADLINE, Instant::now() + SHUTDOWN_DEADLINE);
-                    }
+                Some(settled) = engine.settling.next() => {
+                    at_once(|context| engine.settled(settled, context)).await;
+                    None
+                }
+                Some(called) = engine.spawned.next() => {
+                    at_once(|context| engine.spawned_ended(called, context)).await;
+                    None
+                }
+                phase = phases.changed(), if stopping.is_none() => match (phase, *phases.borrow()) {
+                    // The handle is gone, and this tokio task is about to be aborted.
+                    (Err(_), _) => return Ok(()),
+                    (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
+                    (Ok(()), Phase::Serving) => None,
+                },
+                open = take(&inbox, &mut items), if arriving && !engine.intake.is_full() => {
+                    arriving = open;
                     at_once(|context| engine.items(&mut items, context)).await;
-                    // A full inbox must not keep the other tasks of this thread from running.
-                    tokio::task::consume_budget().await;
+                    // A full inbox must not keep the other tokio tasks of this thread from running.
+                    consume_budget().await;
+                    (!open && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
                 }
+            };
+            if let Some(deadline) = asked {
+                stopping = Some(Stopping { deadline, at: Instant::now() + deadline });
+                attachment = None;
+                inbox.close();
             }
-        };
+        }
         drop(attachment);
-        inbox.close();
-        engine.drain(&inbox, items, deadline, instant).await?;
         engine.intake.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
+    }
+}
+
+/// The service works off what has arrived, and ends.
+#[derive(Clone, Copy, Debug)]
+struct Stopping {
+    deadline: Duration,
+    at: Instant,
+}
+
+/// Completes at the end of the time for stopping; never before that has begun.
+async fn reached(stopping: Option<Stopping>) {
+    match stopping {
+        Some(Stopping { at, .. }) => sleep_until(at).await,
+        None => pending().await,
     }
 }
 
@@ -146,17 +185,19 @@ async fn at_once<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
 }
 
 /// Calls handlers, and keeps those that wait.
-struct Engine<R, C, F> {
+struct Engine<'a, R, C, F> {
     intake: Intake,
+    bus: &'a Bus,
     make: C,
     slots: Slots<F>,
     running: FuturesUnordered<Running<F>>,
+    settling: FuturesUnordered<Settling<'a>>,
     spawned: Spawned<R>,
-    /// The channel of the frame that is being started, since the call owns the frame.
-    channel: Vec<u8>,
+    /// The order key of the frame that is being started, since the call owns the frame.
+    key: Vec<u8>,
 }
 
-impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Ended>> Engine<R, C, F> {
+impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Engine<'_, R, C, F> {
     /// Works on items until a handler is full whose messages must not be dropped.
     fn items(&mut self, items: &mut VecDeque<Item>, context: &mut Context<'_>) {
         while !self.intake.is_full()
@@ -182,34 +223,62 @@ impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Ended>> Engine<R
     fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
         let options = self.intake.routes[route].options();
         loop {
-            self.channel.clear();
-            self.channel.extend_from_slice(frame.channel());
+            self.key.clear();
+            self.key.extend_from_slice(order_key(&frame));
             let delivery = Delivery::new(frame, self.intake.format);
             if options.spawn {
-                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
+                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.key));
                 return self.spawned.start(route, lane, delivery);
             }
             let mut slot = self.slots.fill((self.make)(route, delivery));
-            let Poll::Ready(ended) = slot.as_mut().poll(context) else {
-                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.channel));
+            let Poll::Ready(called) = slot.as_mut().poll(context) else {
+                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.key));
                 return self.running.push(Running::new(slot, route, lane));
             };
             self.slots.give_back(slot);
-            self.intake.settle(route, ended);
+            if !self.ended(route, lane, called, context) {
+                return;
+            }
             let Some((next_lane, next)) = lane.and_then(|lane| self.intake.lanes[route].finished(lane)) else { return };
             (lane, frame) = (Some(next_lane), next);
         }
     }
 
-    fn finished(&mut self, finished: Finished<F>, context: &mut Context<'_>) {
-        let Finished { slot, route, lane, ended } = finished;
-        self.slots.give_back(slot);
-        self.intake.settle(route, ended);
-        self.next(route, lane, context);
+    /// Begins to carry out what a call asks for. `false` when that takes time: its lane, or that of the order key, is held until then.
+    fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
+        let Called { ended, open } = called;
+        let Some(open) = open else {
+            self.intake.count(route, ended);
+            return true;
+        };
+        let mut carried_out = Box::pin(carry_out(self.bus, &self.intake.routes[route], ended, *open));
+        match carried_out.as_mut().poll(context) {
+            Poll::Ready(settled) => {
+                self.intake.settled(route, settled);
+                true
+            }
+            Poll::Pending => {
+                let lane = lane.unwrap_or_else(|| self.intake.lanes[route].started(&self.key));
+                self.settling.push(Settling::new(carried_out, route, lane));
+                false
+            }
+        }
     }
 
-    fn spawned_ended(&mut self, (route, lane, ended): (usize, LaneId, Ended), context: &mut Context<'_>) {
-        self.intake.settle(route, ended);
+    fn finished(&mut self, finished: Finished<F>, context: &mut Context<'_>) {
+        let Finished { slot, route, lane, called } = finished;
+        self.slots.give_back(slot);
+        self.spawned_ended((route, lane, called), context);
+    }
+
+    fn spawned_ended(&mut self, (route, lane, called): (usize, LaneId, Called), context: &mut Context<'_>) {
+        if self.ended(route, Some(lane), called, context) {
+            self.next(route, lane, context);
+        }
+    }
+
+    fn settled(&mut self, (route, lane, settled): (usize, LaneId, Settled), context: &mut Context<'_>) {
+        self.intake.settled(route, settled);
         self.next(route, lane, context);
     }
 
@@ -219,33 +288,19 @@ impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Ended>> Engine<R
         }
     }
 
-    /// Works off what has arrived, until the deadline.
-    async fn drain(
-        &mut self,
-        inbox: &Inbox,
-        mut items: VecDeque<Item>,
-        deadline: Duration,
-        instant: Instant,
-    ) -> Result<(), ShutdownError> {
-        let mut arriving = true;
-        while arriving || !self.running.is_empty() || !self.spawned.is_empty() {
-            tokio::select! {
-                biased;
-                () = sleep_until(instant) => {
-                    let handed_over = items.len() + inbox.traffic().map_or(0, |traffic| traffic.waiting);
-                    let abandoned = self.running.len() + self.spawned.len() + self.intake.waiting() + handed_over;
-                    tracing::warn!(abandoned, ?deadline, "a service did not finish in time");
-                    return Err(ShutdownError::DeadlineMissed { abandoned, deadline });
-                }
-                Some(finished) = self.running.next() => at_once(|context| self.finished(finished, context)).await,
-                Some(result) = self.spawned.next() => at_once(|context| self.spawned_ended(result, context)).await,
-                open = take(inbox, &mut items), if arriving && !self.intake.is_full() => {
-                    arriving = open;
-                    at_once(|context| self.items(&mut items, context)).await;
-                }
-            }
-        }
-        Ok(())
+    /// Whether nothing runs. What waits in a lane waits for something that does.
+    fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.settling.is_empty() && self.spawned.is_empty()
+    }
+
+    /// The time for stopping is over.
+    fn late(&self, stopping: Option<Stopping>, taken: usize, inbox: &Inbox) -> ShutdownError {
+        let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
+        let handed_over = taken + inbox.traffic().map_or(0, |traffic| traffic.waiting);
+        let running = self.running.len() + self.settling.len() + self.spawned.len();
+        let abandoned = running + self.intake.waiting() + handed_over;
+        tracing::warn!(abandoned, ?deadline, "a service did not finish in time");
+        ShutdownError::DeadlineMissed { abandoned, deadline }
     }
 }
 

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use crate::{
     bus::handle::Bus,
     codec::contract::Format,
-    error::Rejection,
+    error::{PublishError, Rejection},
     handler::outcome::{Ended, Outcome},
     route::{entry::Route, table::RouteTable},
     serve::{
         lanes::{Lanes, Waiting},
+        settlement::Settled,
         stats::Counters,
     },
     transport::{events::BusEvent, frame::Frame, inbox::Item},
@@ -34,6 +35,11 @@ pub(super) struct Intake {
     pub(super) closed: Option<String>,
 }
 
+/// What messages of a handler must have in common to be handled one after the other: their channel.
+pub(super) fn order_key(frame: &Frame) -> &[u8] {
+    frame.channel()
+}
+
 impl Waiting for Frame {
     fn size(&self) -> usize {
         Self::size(self)
@@ -52,13 +58,13 @@ impl Intake {
         if self.tokens[route] != frame.token() {
             return None;
         }
-        if self.lanes[route].has_room(frame.channel()) {
+        if self.lanes[route].has_room(order_key(&frame)) {
             return Some((route, frame));
         }
         frame.compact();
-        let channel = frame.channel().to_owned();
+        let key = order_key(&frame).to_owned();
         let lanes = &mut self.lanes[route];
-        let dropped = lanes.wait(&channel, frame);
+        let dropped = lanes.wait(&key, frame);
         if lanes.is_full() {
             self.full = Some(route);
         }
@@ -96,7 +102,7 @@ impl Intake {
                     return;
                 };
                 let rejection = Rejection::TooLarge { size: *size, limit: self.payload_limit };
-                self.settle(route, Ended::Returned(Outcome::Rejected(Box::new(rejection))));
+                self.count(route, Ended::Returned(Outcome::Rejected(Box::new(rejection))));
             }
             Item::Gap(gap) => {
                 self.counters.gaps.add(1);
@@ -112,12 +118,13 @@ impl Intake {
         }
     }
 
-    pub(super) fn settle(&self, route: usize, ended: Ended) {
+    /// Counts and logs how a call ended.
+    pub(super) fn count(&self, route: usize, ended: Ended) {
         let counters = self.counters.handler(route);
         let handler = self.routes[route].handler();
         let template = self.routes[route].template().text();
         match ended {
-            Ended::Returned(Outcome::Done | Outcome::Publish(_)) => counters.handled.add(1),
+            Ended::Returned(Outcome::Done | Outcome::Send(_)) => counters.handled.add(1),
             Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
             Ended::Returned(Outcome::Expired) => counters.expired.add(1),
             Ended::Returned(Outcome::Failed(error) | Outcome::Refused(error)) => {
@@ -136,6 +143,22 @@ impl Intake {
                 counters.timed_out.add(1);
                 tracing::warn!(handler, template, "a handler ran past its timeout");
             }
+        }
+    }
+
+    /// Counts and logs how a call ended, and what it returned that could not be published.
+    pub(super) fn settled(&self, route: usize, Settled { ended, unsent }: Settled) {
+        self.count(route, ended);
+        if !unsent.is_empty() {
+            self.note_unsent(route, &unsent);
+        }
+    }
+
+    fn note_unsent(&self, route: usize, unsent: &[PublishError]) {
+        let handler = self.routes[route].handler();
+        self.counters.handler(route).unsent.add(unsent.len() as u64);
+        for error in unsent {
+            tracing::warn!(handler, %error, "a message that a handler returned was not published");
         }
     }
 

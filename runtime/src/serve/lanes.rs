@@ -1,7 +1,8 @@
 //! Which message a handler works on next: order, concurrency and bounds, without a clock, a task or a transport.
 //!
-//! A message that a handler completes at once never enters this state. Only what has to wait does: a message whose channel is busy
-//! waits in the channel's lane, and a lane that is free waits until the handler has room.
+//! Messages with the same key are worked on one after the other; which key a message has is decided by whoever gives it. A message that a
+//! handler completes at once never enters this state. Only what has to wait does: a message whose key is busy waits in the key's lane, and a
+//! lane that is free waits until the handler has room.
 
 use std::collections::{HashMap, VecDeque};
 
@@ -21,7 +22,7 @@ pub(crate) struct Lanes<T> {
     overflow: Overflow,
     running: usize,
     /// Lanes that exist: those that run, and those with something waiting.
-    by_channel: HashMap<Box<[u8]>, usize>,
+    by_key: HashMap<Box<[u8]>, usize>,
     lanes: Vec<Option<Lane<T>>>,
     vacant: Vec<usize>,
     /// Lanes that wait for room. Empty unless the handler is at its limit.
@@ -37,7 +38,7 @@ pub(crate) struct Lanes<T> {
 
 #[derive(Debug)]
 struct Lane<T> {
-    channel: Box<[u8]>,
+    key: Box<[u8]>,
     waiting: VecDeque<(u64, T)>,
     running: bool,
 }
@@ -53,7 +54,7 @@ impl<T: Waiting> Lanes<T> {
             bounds,
             overflow,
             running: 0,
-            by_channel: HashMap::new(),
+            by_key: HashMap::new(),
             lanes: Vec::new(),
             vacant: Vec::new(),
             ready: VecDeque::new(),
@@ -65,26 +66,26 @@ impl<T: Waiting> Lanes<T> {
         }
     }
 
-    /// Whether a message of this channel may start now.
-    pub(crate) fn has_room(&self, channel: &[u8]) -> bool {
-        self.running < self.concurrency && (self.by_channel.is_empty() || !self.by_channel.contains_key(channel))
+    /// Whether a message with this key may start now.
+    pub(crate) fn has_room(&self, key: &[u8]) -> bool {
+        self.running < self.concurrency && (self.by_key.is_empty() || !self.by_key.contains_key(key))
     }
 
     /// Notes that a message which had room did not complete at once.
-    pub(crate) fn started(&mut self, channel: &[u8]) -> LaneId {
-        let lane = self.open(channel);
+    pub(crate) fn started(&mut self, key: &[u8]) -> LaneId {
+        let lane = self.open(key);
         self.lane(lane).running = true;
         self.running += 1;
         LaneId(lane)
     }
 
     /// Lets a message wait; returns how many were dropped for it, or because of it.
-    pub(crate) fn wait(&mut self, channel: &[u8], item: T) -> u64 {
+    pub(crate) fn wait(&mut self, key: &[u8], item: T) -> u64 {
         if self.overflow == Overflow::DropNewest && !self.fits(item.size()) {
             return 1;
         }
-        let lane = self.by_channel.get(channel).copied().unwrap_or_else(|| {
-            let lane = self.open(channel);
+        let lane = self.by_key.get(key).copied().unwrap_or_else(|| {
+            let lane = self.open(key);
             self.ready.push_back(lane);
             lane
         });
@@ -184,20 +185,20 @@ impl<T: Waiting> Lanes<T> {
         first.is_some_and(|&(first, _)| first <= sequence)
     }
 
-    fn open(&mut self, channel: &[u8]) -> usize {
-        let lane = Lane { channel: channel.into(), waiting: VecDeque::new(), running: false };
+    fn open(&mut self, key: &[u8]) -> usize {
+        let lane = Lane { key: key.into(), waiting: VecDeque::new(), running: false };
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.lanes.push(None);
             self.lanes.len() - 1
         });
-        self.by_channel.insert(lane.channel.clone(), index);
+        self.by_key.insert(lane.key.clone(), index);
         self.lanes[index] = Some(lane);
         index
     }
 
     fn close(&mut self, lane: usize) {
         if let Some(closed) = self.lanes[lane].take() {
-            self.by_channel.remove(&closed.channel);
+            self.by_key.remove(&closed.key);
             self.vacant.push(lane);
         }
     }
@@ -365,7 +366,7 @@ mod tests {
             }
             prop_assert!(running.is_empty());
             prop_assert_eq!(u64::from(ran) + dropped, u64::from(arrived));
-            prop_assert!(lanes.by_channel.is_empty() && lanes.ready.is_empty());
+            prop_assert!(lanes.by_key.is_empty() && lanes.ready.is_empty());
         }
     }
 }

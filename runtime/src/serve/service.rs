@@ -62,9 +62,7 @@ impl Service {
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::new(R::ROUTES));
         let driver = Driver::new(router, options, bus, inbox, attachment, tokens, Arc::clone(&counters));
-        let mut tasks = JoinSet::new();
-        tasks.spawn(driver.run(phases));
-        Ok(Self { driver: tasks, phase, counters })
+        Ok(Self { driver: driver.start(phases), phase, counters })
     }
 
     /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most.

@@ -11,7 +11,7 @@ use crate::{
     bus::handle::Bus,
     handler::{contract::Router, layer::Layers, outcome::Ended},
     message::delivery::Delivery,
-    serve::{call::call, lanes::LaneId},
+    serve::{call::call, lanes::LaneId, settlement::Called},
 };
 
 /// Calls that are tasks of their own, because their handlers compute for long.
@@ -20,7 +20,7 @@ pub(super) struct Spawned<R> {
     layers: Arc<Layers>,
     bus: Bus,
     /// Aborts the tasks when the driver is dropped.
-    tasks: JoinSet<Ended>,
+    tasks: JoinSet<Called>,
     calls: HashMap<Id, (usize, LaneId)>,
 }
 
@@ -35,13 +35,13 @@ impl<R: Router> Spawned<R> {
         self.calls.insert(task.id(), (route, lane));
     }
 
-    pub(super) async fn next(&mut self) -> Option<(usize, LaneId, Ended)> {
-        let (id, ended) = match self.tasks.join_next_with_id().await? {
-            Ok((id, ended)) => (id, ended),
-            Err(error) => (JoinError::id(&error), Ended::Panicked),
+    pub(super) async fn next(&mut self) -> Option<(usize, LaneId, Called)> {
+        let (id, called) = match self.tasks.join_next_with_id().await? {
+            Ok((id, called)) => (id, called),
+            Err(error) => (JoinError::id(&error), Called::settled(Ended::Panicked)),
         };
         let (route, lane) = self.calls.remove(&id)?;
-        Some((route, lane, ended))
+        Some((route, lane, called))
     }
 
     pub(super) fn len(&self) -> usize {

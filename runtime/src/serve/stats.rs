@@ -46,6 +46,8 @@ pub struct HandlerStats {
     pub expired: u64,
     /// Messages dropped because too many waited.
     pub dropped: u64,
+    /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
+    pub unsent: u64,
 }
 
 #[derive(Debug)]
@@ -67,6 +69,7 @@ pub(crate) struct HandlerCounters {
     pub(crate) filtered: Counter,
     pub(crate) expired: Counter,
     pub(crate) dropped: Counter,
+    pub(crate) unsent: Counter,
 }
 
 /// A number that only grows, here and in the metrics. Readers may see it a moment late.
@@ -106,6 +109,7 @@ impl HandlerCounters {
             filtered: counter("filtered"),
             expired: counter("expired"),
             dropped: counter("dropped"),
+            unsent: Counter::new(names::UNSENT, &[("handler", route.handler()), ("template", route.template().text())]),
         }
     }
 }
@@ -137,6 +141,7 @@ impl Counters {
             filtered: counters.filtered.value(),
             expired: counters.expired.value(),
             dropped: counters.dropped.value(),
+            unsent: counters.unsent.value(),
         });
         ServiceStats {
             handlers: handlers.collect(),

@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use crate::{
     config::Config,
-    error::{ConnectError, SubscribeError},
+    error::{ConnectError, PublishError, SubscribeError},
     transport::{
-        contract::{Attachment, PublishFailure, Transport, Wanted},
+        contract::{Attachment, Broadcast, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -41,25 +41,25 @@ impl AnyTransport {
     }
 }
 
-impl Transport for AnyTransport {
-    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
+impl Broadcast for AnyTransport {
+    async fn publish(&self, parcel: Parcel) -> Published {
         match self {
-            Self::Memory(memory) => memory.publish(channel, payload).await,
-            Self::Redis(redis) => redis.publish(channel, payload).await,
+            Self::Memory(memory) => memory.publish(parcel).await,
+            Self::Redis(redis) => redis.publish(parcel).await,
         }
     }
 
-    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+    async fn publish_all(&self, parcels: Vec<Parcel>) -> Vec<Published> {
         match self {
-            Self::Memory(memory) => memory.publish_all(messages).await,
-            Self::Redis(redis) => redis.publish_all(messages).await,
+            Self::Memory(memory) => memory.publish_all(parcels).await,
+            Self::Redis(redis) => redis.publish_all(parcels).await,
         }
     }
 
-    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
         match self {
-            Self::Memory(memory) => memory.publish_atomically(messages).await,
-            Self::Redis(redis) => redis.publish_atomically(messages).await,
+            Self::Memory(memory) => memory.publish_atomically(parcels).await,
+            Self::Redis(redis) => redis.publish_atomically(parcels).await,
         }
     }
 
@@ -69,7 +69,9 @@ impl Transport for AnyTransport {
             Self::Redis(redis) => redis.attach(inbox, names).await,
         }
     }
+}
 
+impl Link for AnyTransport {
     fn status(&self) -> Status {
         match self {
             Self::Memory(memory) => memory.status(),

@@ -1,9 +1,9 @@
 //! What a transport does, and the names and attachments with which it is asked.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use crate::{
-    error::SubscribeError,
+    error::{PublishError, SubscribeError},
     transport::{
         events::Events,
         health::{Health, HealthError},
@@ -32,26 +32,28 @@ pub(crate) struct Wanted {
     pub(crate) token: u32,
 }
 
-/// Speaks frames. Dropping a future of a transport loses no frame and leaks no subscription.
-pub(crate) trait Transport: Send + Sync + 'static {
+/// An encoded message on its way out: one thing from encoding to the connection.
+#[derive(Debug)]
+pub(crate) struct Parcel {
+    pub(crate) template: &'static str,
+    /// With the namespace.
+    pub(crate) channel: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// What an answer to PUBLISH says: how many received the message, where the server can tell.
+pub(crate) type Published = Result<Option<u64>, PublishError>;
+
+/// Carries broadcasts: to everybody who is there, at most once. Dropping one of its futures loses no frame and leaks no subscription.
+pub(crate) trait Broadcast: Send + Sync + 'static {
     /// Publishes, and tells how many received it where the server can tell.
-    fn publish(
-        &self,
-        channel: String,
-        payload: Vec<u8>,
-    ) -> impl Future<Output = Result<Option<u64>, PublishFailure>> + Send;
+    fn publish(&self, parcel: Parcel) -> impl Future<Output = Published> + Send;
 
     /// Publishes in one round trip, in order; a result for each.
-    fn publish_all(
-        &self,
-        messages: Vec<(String, Vec<u8>)>,
-    ) -> impl Future<Output = Vec<Result<Option<u64>, PublishFailure>>> + Send;
+    fn publish_all(&self, parcels: Vec<Parcel>) -> impl Future<Output = Vec<Published>> + Send;
 
     /// Publishes all of them or none, in order; the number of receivers of each.
-    fn publish_atomically(
-        &self,
-        messages: Vec<(String, Vec<u8>)>,
-    ) -> impl Future<Output = Result<Vec<u64>, PublishFailure>> + Send;
+    fn publish_atomically(&self, parcels: Vec<Parcel>) -> impl Future<Output = Result<Vec<u64>, PublishError>> + Send;
 
     /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
     fn attach(
@@ -59,7 +61,10 @@ pub(crate) trait Transport: Send + Sync + 'static {
         inbox: Arc<Inbox>,
         names: Vec<Wanted>,
     ) -> impl Future<Output = Result<Attachment, SubscribeError>> + Send;
+}
 
+/// Tells how it is connected.
+pub(crate) trait Link: Send + Sync + 'static {
     /// How the subscription connection is.
     fn status(&self) -> Status;
 
@@ -99,21 +104,4 @@ impl fmt::Debug for Attachment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Attachment").field("id", &self.id).finish_non_exhaustive()
     }
-}
-
-/// Why a publish failed, as far as a transport knows.
-#[derive(Debug)]
-pub(crate) enum PublishFailure {
-    /// The access rules refuse the channel.
-    Refused { channel: String, reason: String, rule: String },
-    /// No answer in time: the outcome is unknown.
-    TimedOut(Duration),
-    /// The connection was lost before the answer: the outcome is unknown.
-    ConnectionLost(String),
-    /// The transport has given up; nothing was sent.
-    Closed(String),
-    /// Nothing was sent.
-    NotConnected(String),
-    /// The server refused for another reason.
-    Server(String),
 }

@@ -17,7 +17,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 use crate::{
     observe::{
-        meters::{Connection, Counted},
+        meters::{ConnectionGauge, Counted},
         names,
     },
     transport::status::GapCause,
@@ -119,7 +119,7 @@ pub(crate) struct Events {
     sender: broadcast::Sender<BusEvent>,
     reconnects: AtomicU64,
     since: Mutex<Instant>,
-    connection: Connection,
+    gauge: ConnectionGauge,
     renewed: Counted,
 }
 
@@ -138,7 +138,7 @@ impl Events {
             sender,
             reconnects: AtomicU64::new(0),
             since: Mutex::new(now),
-            connection: Connection::new(),
+            gauge: ConnectionGauge::new(),
             renewed: Counted::new(names::RECONNECTS, &[]),
         })
     }
@@ -154,14 +154,14 @@ impl Events {
 
     pub(crate) fn disconnected(&self, cause: GapCause, now: Instant) {
         self.changed(now);
-        self.connection.went_down();
+        self.gauge.went_down();
         self.tell(BusEvent::Disconnected { cause });
     }
 
     pub(crate) fn connected(&self, lasted: Duration) {
         self.reconnects.fetch_add(1, Ordering::Relaxed);
         self.renewed.add(1);
-        self.connection.went_up();
+        self.gauge.went_up();
         self.tell(BusEvent::Connected { lasted });
     }
 
@@ -172,7 +172,7 @@ impl Events {
 
     pub(crate) fn closed(&self, reason: &str, now: Instant) {
         self.changed(now);
-        self.connection.went_down();
+        self.gauge.went_down();
         self.tell(BusEvent::Closed { reason: reason.to_owned() });
     }
 

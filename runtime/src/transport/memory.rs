@@ -19,15 +19,15 @@ use tokio::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, SubscribeError},
+    error::{ConnectError, PublishError, SubscribeError},
     time::deadline_after,
     transport::{
-        contract::{Attachment, Detach, PublishFailure, Transport, Wanted},
+        contract::{Attachment, Broadcast, Detach, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
         memory::{
-            broker::{Broker, Condition, Published, give_up_after, stopped},
+            broker::{Broker, Condition, Taken, give_up_after, stopped},
             connection::{Connection, settle},
         },
         status::{GapCause, Status, SubscriptionSnapshot},
@@ -59,24 +59,24 @@ impl Memory {
     }
 }
 
-impl Transport for Memory {
-    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
-        self.publish_until(self.deadline(), channel, payload).await
+impl Broadcast for Memory {
+    async fn publish(&self, parcel: Parcel) -> Published {
+        self.publish_until(self.deadline(), parcel).await
     }
 
-    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
+    async fn publish_all(&self, parcels: Vec<Parcel>) -> Vec<Published> {
         // One after the other, since one that has to wait must not be overtaken; all of them within one timeout.
         let deadline = self.deadline();
-        let mut results = Vec::with_capacity(messages.len());
-        for (channel, payload) in messages {
-            results.push(self.publish_until(deadline, channel, payload).await);
+        let mut results = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
+            results.push(self.publish_until(deadline, parcel).await);
         }
         results
     }
 
-    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
+    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
         // The broker fails for all of them or for none: it is up or it is not, and nothing here waits in between.
-        let results = self.publish_all(messages).await;
+        let results = self.publish_all(parcels).await;
         results.into_iter().map(|result| result.map(Option::unwrap_or_default)).collect()
     }
 
@@ -101,9 +101,11 @@ impl Transport for Memory {
             }
         }
     }
+}
 
+impl Link for Memory {
     fn status(&self) -> Status {
-        if self.connection.closed.get().is_some() {
+        if self.connection.life.ended().is_some() {
             return Status::Closed;
         }
         match self.broker.lock().condition {
@@ -139,23 +141,20 @@ impl Memory {
         deadline_after(self.connection.command_timeout)
     }
 
-    async fn publish_until(
-        &self,
-        deadline: tokio::time::Instant,
-        channel: String,
-        payload: Vec<u8>,
-    ) -> Result<Option<u64>, PublishFailure> {
-        let late = |_| PublishFailure::TimedOut(self.connection.command_timeout);
-        if let Some(reason) = self.connection.closed.get() {
-            return Err(PublishFailure::Closed(reason.clone()));
-        }
+    async fn publish_until(&self, deadline: tokio::time::Instant, parcel: Parcel) -> Published {
+        let Parcel { template, channel, payload } = parcel;
+        let late = |_| PublishError::TimedOut { template, timeout: self.connection.command_timeout };
+        self.connection.life.check(template)?;
         while let Some(inbox) = self.broker.blocked(&channel) {
             timeout_at(deadline, inbox.has_space()).await.map_err(late)?;
         }
         let (receivers, full) = match self.broker.publish(channel, payload) {
-            Published::Now { receivers, full } => (receivers, full),
-            Published::Refused => return Err(PublishFailure::NotConnected("the memory broker is stopped".to_owned())),
-            Published::Later => {
+            Taken::Now { receivers, full } => (receivers, full),
+            Taken::Never => {
+                let reason = "the memory broker is stopped".to_owned();
+                return Err(PublishError::NotConnected { template, reason });
+            }
+            Taken::Later => {
                 return timeout_at(deadline, self.broker.leaves_frozen()).await.map(|()| None).map_err(late);
             }
         };

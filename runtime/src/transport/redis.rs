@@ -29,12 +29,13 @@ use std::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, SubscribeError},
+    error::{ConnectError, PublishError, SubscribeError},
     transport::{
-        contract::{Attachment, PublishFailure, Transport, Wanted},
+        contract::{Attachment, Broadcast, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
+        life::Life,
         redis::{
             commands::Commands, connector::Connector, settings::Settings, subscriber::Subscriber,
             transactions::Transactions,
@@ -52,6 +53,8 @@ pub(crate) struct Redis {
     connector: Connector,
     settings: Arc<Settings>,
     events: Arc<Events>,
+    /// Ends with the shared connection for subscriptions.
+    life: Arc<Life>,
     /// Looks at subscriptions that have a connection of their own.
     further: Mutex<Vec<Observer>>,
 }
@@ -73,13 +76,14 @@ impl Redis {
         let connector = Connector::new(url, config)?;
         let settings = Arc::new(Settings::new(config, connector.server().user()));
         let events = Events::new(Instant::now());
+        let life = Arc::new(Life::default());
         let (commands, subscriber) = tokio::try_join!(
             Commands::start(connector.clone(), Arc::clone(&settings)),
-            Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events)),
+            Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events), Arc::clone(&life)),
         )?;
         let further = Mutex::default();
         let transactions = Transactions::default();
-        Ok(Self { commands, subscriber, transactions, connector, settings, events, further })
+        Ok(Self { commands, subscriber, transactions, connector, settings, events, life, further })
     }
 }
 
@@ -92,26 +96,23 @@ impl Redis {
     }
 }
 
-impl Transport for Redis {
-    async fn publish(&self, channel: String, payload: Vec<u8>) -> Result<Option<u64>, PublishFailure> {
-        if let Some(reason) = self.subscriber.closed() {
-            return Err(PublishFailure::Closed(reason));
-        }
-        self.commands.publish(&channel, &payload).await
+impl Broadcast for Redis {
+    async fn publish(&self, parcel: Parcel) -> Published {
+        self.life.check(parcel.template)?;
+        self.commands.publish(&parcel).await
     }
 
-    async fn publish_all(&self, messages: Vec<(String, Vec<u8>)>) -> Vec<Result<Option<u64>, PublishFailure>> {
-        if let Some(reason) = self.subscriber.closed() {
-            return messages.iter().map(|_| Err(PublishFailure::Closed(reason.clone()))).collect();
+    async fn publish_all(&self, parcels: Vec<Parcel>) -> Vec<Published> {
+        if self.life.ended().is_some() {
+            return parcels.iter().map(|parcel| self.life.check(parcel.template).map(|()| None)).collect();
         }
-        self.commands.publish_all(&messages).await
+        self.commands.publish_all(&parcels).await
     }
 
-    async fn publish_atomically(&self, messages: Vec<(String, Vec<u8>)>) -> Result<Vec<u64>, PublishFailure> {
-        if let Some(reason) = self.subscriber.closed() {
-            return Err(PublishFailure::Closed(reason));
-        }
-        self.transactions.publish(&self.connector, &self.settings, &messages).await
+    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
+        let Some(first) = parcels.first() else { return Ok(Vec::new()) };
+        self.life.check(first.template)?;
+        self.transactions.publish(&self.connector, &self.settings, first.template, &parcels).await
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
@@ -120,12 +121,14 @@ impl Transport for Redis {
         }
         // It stops reading when it is full, and must not stop anybody else's messages.
         let events = self.events.further(Instant::now());
-        let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings), events).await;
+        let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings), events, Arc::default()).await;
         let own = own.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?;
         self.further().push(Box::new(own.observer()));
         own.attach_owned(inbox, names).await
     }
+}
 
+impl Link for Redis {
     fn status(&self) -> Status {
         self.subscriber.status()
     }

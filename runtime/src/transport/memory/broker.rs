@@ -42,7 +42,7 @@ pub(super) enum Condition {
 static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(Mutex::default);
 
 /// What became of a publish.
-pub(super) enum Published {
+pub(super) enum Taken {
     Now {
         receivers: u64,
         full: Vec<Arc<Inbox>>,
@@ -50,7 +50,7 @@ pub(super) enum Published {
     /// The server is frozen.
     Later,
     /// The server is stopped.
-    Refused,
+    Never,
 }
 
 impl Broker {
@@ -70,17 +70,17 @@ impl Broker {
         broker
     }
 
-    pub(super) fn publish(&self, channel: String, payload: Vec<u8>) -> Published {
+    pub(super) fn publish(&self, channel: String, payload: Vec<u8>) -> Taken {
         let mut state = self.lock();
         match state.condition {
-            Condition::Stopped => Published::Refused,
+            Condition::Stopped => Taken::Never,
             Condition::Frozen { .. } => {
                 state.backlog.push((channel, payload));
-                Published::Later
+                Taken::Later
             }
             Condition::Up => {
                 let (receivers, full) = deliver(&state.connections, &channel, &payload);
-                Published::Now { receivers, full }
+                Taken::Now { receivers, full }
             }
         }
     }
@@ -95,8 +95,8 @@ impl Broker {
     /// Publishes past every bus, as another program would.
     pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
         match self.publish(channel.to_owned(), payload.to_owned()) {
-            Published::Now { receivers, .. } => receivers,
-            Published::Later | Published::Refused => 0,
+            Taken::Now { receivers, .. } => receivers,
+            Taken::Later | Taken::Never => 0,
         }
     }
 
@@ -241,7 +241,7 @@ pub(super) async fn give_up_after(limit: Duration, broker: Arc<Broker>, connecti
     let reason = "the server was away for longer than the reconnect policy allows";
     broker.lock().connections.retain(|other| !Arc::ptr_eq(other, &connection));
     // The reason first: whoever sees a subscription end must not then read that the bus is reconnecting.
-    let _ = connection.closed.set(reason.to_owned());
+    connection.life.end(reason);
     connection.lock().close_all(reason);
     connection.events.closed(reason, Instant::now());
 }

@@ -1,7 +1,7 @@
 //! One bus's connection, as the memory broker sees it.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -14,6 +14,7 @@ use crate::{
         events::Events,
         frame::Frame,
         inbox::Item,
+        life::Life,
         memory::broker::{Broker, Condition},
         registry::{
             attached::{Confirmation, Registry},
@@ -34,8 +35,7 @@ pub(super) struct Connection {
     pub(super) patience: Duration,
     /// Since when the server is away.
     pub(super) away: Mutex<Option<Instant>>,
-    /// Why the reconnect policy has given up.
-    pub(super) closed: OnceLock<String>,
+    pub(super) life: Life,
     pub(super) events: Arc<Events>,
 }
 
@@ -50,7 +50,7 @@ impl Connection {
             command_timeout: config.command_timeout,
             patience: config.ping_interval.saturating_add(config.ping_deadline),
             away: Mutex::default(),
-            closed: OnceLock::new(),
+            life: Life::default(),
             events,
         }
     }

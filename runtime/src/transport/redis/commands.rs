@@ -15,9 +15,9 @@ use tokio::{
 };
 
 use crate::{
-    error::ConnectError,
+    error::{ConnectError, PublishError},
     transport::{
-        contract::PublishFailure,
+        contract::{Parcel, Published},
         redis::{
             connector::Connector,
             pipeline::{Answer, Answered, Pipeline, Unanswered},
@@ -74,30 +74,25 @@ impl Commands {
     /// # Cancel safety
     ///
     /// Dropping it before its first poll sends nothing; later, the message may or may not be published.
-    pub(super) async fn publish(&self, channel: &str, payload: &[u8]) -> Result<Option<u64>, PublishFailure> {
-        self.publish_until(Instant::now() + self.settings.command_timeout, channel, payload).await
+    pub(super) async fn publish(&self, parcel: &Parcel) -> Published {
+        self.publish_until(Instant::now() + self.settings.command_timeout, parcel).await
     }
 
-    async fn publish_until(
-        &self,
-        deadline: Instant,
-        channel: &str,
-        payload: &[u8],
-    ) -> Result<Option<u64>, PublishFailure> {
+    async fn publish_until(&self, deadline: Instant, parcel: &Parcel) -> Published {
         loop {
             let live = match self.live() {
                 Some(live) => live,
                 None => match timeout_at(deadline, self.reconnected()).await {
-                    Ok(live) => live?,
-                    Err(_) => return Err(PublishFailure::NotConnected(self.reason())),
+                    Ok(live) => live.map_err(|reason| not_connected(parcel, reason))?,
+                    Err(_) => return Err(not_connected(parcel, self.reason())),
                 },
             };
-            let answered = live.pipeline.send([b"PUBLISH", channel.as_bytes(), payload]);
+            let answered = live.pipeline.send(publish_words(parcel));
             let lost = |_| Err(Unanswered::Lost("the connection's task has ended".to_owned()));
             match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {
                 // The connection was lost since `live` looked: another one will do.
                 Some(Err(Unanswered::NotSent)) => {}
-                answered => return self.result(&live, channel, answered),
+                answered => return self.result(&live, parcel, answered),
             }
         }
     }
@@ -108,38 +103,38 @@ impl Commands {
     /// # Cancel safety
     ///
     /// As for [`publish`](Self::publish), for each of them.
-    pub(super) async fn publish_all(&self, messages: &[(String, Vec<u8>)]) -> Vec<Result<Option<u64>, PublishFailure>> {
+    pub(super) async fn publish_all(&self, parcels: &[Parcel]) -> Vec<Published> {
         let deadline = Instant::now() + self.settings.command_timeout;
         let live = match self.live() {
             Some(live) => live,
             None => match timeout_at(deadline, self.reconnected()).await {
                 Ok(Ok(live)) => live,
-                _ => return messages.iter().map(|_| Err(PublishFailure::NotConnected(self.reason()))).collect(),
+                _ => return parcels.iter().map(|parcel| Err(not_connected(parcel, self.reason()))).collect(),
             },
         };
-        let commands = messages.iter().map(|(channel, payload)| [b"PUBLISH", channel.as_bytes(), payload]);
-        let mut answers = live.pipeline.send_all(commands).until(deadline).await.into_iter();
-        let mut results = Vec::with_capacity(messages.len());
-        for (channel, payload) in messages {
+        let mut answers = live.pipeline.send_all(parcels.iter().map(publish_words)).until(deadline).await.into_iter();
+        let mut results = Vec::with_capacity(parcels.len());
+        for parcel in parcels {
             results.push(match answers.next() {
-                Some(Err(Unanswered::NotSent)) => self.publish_until(deadline, channel, payload).await,
-                answer => self.result(&live, channel, answer),
+                Some(Err(Unanswered::NotSent)) => self.publish_until(deadline, parcel).await,
+                answer => self.result(&live, parcel, answer),
             });
         }
         results
     }
 
     /// What an answer means; there is none when the time is over.
-    fn result(&self, live: &Live, channel: &str, answered: Option<Answered>) -> Result<Option<u64>, PublishFailure> {
+    fn result(&self, live: &Live, parcel: &Parcel, answered: Option<Answered>) -> Published {
+        let template = parcel.template;
         match answered {
             Some(Ok(Answer::Integer(receivers))) => Ok(live.counts_receivers.then_some(receivers)),
-            Some(Ok(Answer::Error(words))) => Err(self.refused(words, channel)),
-            Some(Err(Unanswered::NotSent)) => Err(PublishFailure::NotConnected(self.reason())),
-            Some(Err(Unanswered::Lost(reason))) => Err(PublishFailure::ConnectionLost(reason)),
+            Some(Ok(Answer::Error(words))) => Err(self.refused(words, parcel)),
+            Some(Err(Unanswered::NotSent)) => Err(not_connected(parcel, self.reason())),
+            Some(Err(Unanswered::Lost(reason))) => Err(PublishError::ConnectionLost { template, reason }),
             None => {
                 // Without this, a server that vanished without a word would cost every later publish its timeout too.
                 live.pipeline.retire();
-                Err(PublishFailure::TimedOut(self.settings.command_timeout))
+                Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout })
             }
         }
     }
@@ -148,8 +143,9 @@ impl Commands {
         self.link().live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
-    /// Makes the connection anew, one caller at a time, with the reconnect policy's pauses between attempts.
-    async fn reconnected(&self) -> Result<Arc<Live>, PublishFailure> {
+    /// Makes the connection anew, one caller at a time, with the reconnect policy's pauses between attempts. Ends with the reason of a
+    /// failure that will last.
+    async fn reconnected(&self) -> Result<Arc<Live>, String> {
         let mut retry = self.retry.lock().await;
         loop {
             if let Some(live) = self.live() {
@@ -173,7 +169,7 @@ impl Commands {
                     let is_lasting = matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. });
                     self.link().failed = Some(error.to_string());
                     if is_lasting {
-                        return Err(PublishFailure::NotConnected(error.to_string()));
+                        return Err(error.to_string());
                     }
                 }
             }
@@ -196,16 +192,17 @@ impl Commands {
         Ok(())
     }
 
-    fn refused(&self, reason: String, channel: &str) -> PublishFailure {
+    fn refused(&self, reason: String, parcel: &Parcel) -> PublishError {
+        let Parcel { template, channel, .. } = parcel;
         if !reason.starts_with("NOPERM ") {
-            return PublishFailure::Server(reason);
+            return PublishError::Server { template, reason };
         }
         let user = &self.settings.user;
         let rule = match reason.contains("run the '") {
             true => format!("ACL SETUSER {user} +publish"),
             false => format!("ACL SETUSER {user} &{channel}"),
         };
-        PublishFailure::Refused { channel: channel.to_owned(), reason, rule }
+        PublishError::Refused { channel: channel.clone(), reason, rule }
     }
 
     fn reason(&self) -> String {
@@ -216,6 +213,14 @@ impl Commands {
         // No code that can panic runs under the lock.
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
+    [b"PUBLISH", parcel.channel.as_bytes(), &parcel.payload]
+}
+
+fn not_connected(parcel: &Parcel, reason: String) -> PublishError {
+    PublishError::NotConnected { template: parcel.template, reason }
 }
 
 impl fmt::Debug for Commands {

@@ -7,7 +7,7 @@ use std::{
     fmt,
     future::poll_fn,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::Poll,
     time::{Duration, Instant},
 };
@@ -26,6 +26,7 @@ use crate::{
         contract::{Attachment, Detach, Wanted},
         events::Events,
         inbox::Inbox,
+        life::Life,
         redis::{
             connector::Connector,
             session::Session,
@@ -58,8 +59,8 @@ struct Shared {
     registry: Mutex<Registry>,
     status: Mutex<Status>,
     changed: Notify,
-    /// Why the subscriber has ended.
-    closed: OnceLock<String>,
+    /// Ended by this connection; that of the whole bus where it is the shared one.
+    life: Arc<Life>,
     events: Arc<Events>,
 }
 
@@ -81,13 +82,14 @@ impl Subscriber {
         connector: Connector,
         settings: Arc<Settings>,
         events: Arc<Events>,
+        life: Arc<Life>,
     ) -> Result<Self, ConnectError> {
         let (stream, _) = connector.open(CLIENT_NAME).await?;
         let shared = Arc::new(Shared {
             registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
             changed: Notify::new(),
-            closed: OnceLock::new(),
+            life,
             events,
         });
         let command_timeout = settings.command_timeout;
@@ -147,12 +149,6 @@ impl Subscriber {
         let shared = Arc::downgrade(&self.shared);
         move || Some(shared.upgrade()?.registry().snapshots(Instant::now()))
     }
-
-    /// Why it has given up, if it has.
-    pub(super) fn closed(&self) -> Option<String> {
-        // Read for each publish: no lock where nothing has happened.
-        self.shared.closed.get().cloned()
-    }
 }
 
 impl Drop for Subscriber {
@@ -180,7 +176,7 @@ impl Shared {
     fn close(&self, reason: &str) {
         // The status first: whoever sees a subscription end must not then read that the bus is reconnecting.
         *self.status() = Status::Closed;
-        let _ = self.closed.set(reason.to_owned());
+        self.life.end(reason);
         self.registry().close_all(reason);
     }
 }

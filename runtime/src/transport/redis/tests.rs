@@ -92,8 +92,12 @@ impl Reader {
     }
 }
 
-async fn publish(redis: &Redis, channel: &str, payload: &str) -> Result<Option<u64>, PublishFailure> {
-    redis.publish(channel.to_owned(), payload.as_bytes().to_vec()).await
+fn parcel(channel: &str, payload: &str) -> Parcel {
+    Parcel { template: "a", channel: channel.to_owned(), payload: payload.as_bytes().to_vec() }
+}
+
+async fn publish(redis: &Redis, channel: &str, payload: &str) -> Published {
+    redis.publish(parcel(channel, payload)).await
 }
 
 async fn connected(server: &Server) -> Redis {
@@ -121,7 +125,7 @@ async fn keeps_the_order_of_publishes_that_are_started_one_after_the_other() {
     let server = Server::start();
     let redis = connected(&server).await;
     let mut reader = Reader::attach(&redis, vec![channel("a")]).await.unwrap();
-    let publishes = (0..2_000).map(|number| redis.publish("a".into(), number.to_string().into_bytes()));
+    let publishes = (0..2_000).map(|number| redis.publish(parcel("a", &number.to_string())));
     for result in futures_util::future::join_all(publishes).await {
         assert_eq!(result.unwrap(), Some(1));
     }
@@ -218,7 +222,7 @@ async fn no_loss_is_unreported_while_connections_are_killed() {
     tasks.spawn(async move {
         for number in 0_u64.. {
             // The command connection is not killed, so every publish succeeds.
-            publisher.publish("a".into(), number.to_string().into_bytes()).await.unwrap();
+            publisher.publish(parcel("a", &number.to_string())).await.unwrap();
         }
     });
     let (mut expected, mut gap, mut gaps) = (0, false, 0);
@@ -289,7 +293,7 @@ async fn a_stopped_server_is_noticed_and_no_call_waits_beyond_its_deadline() {
     server.signal("STOP");
     let start = Instant::now();
     let (published, attached) = tokio::join!(publish(&redis, "a", "1"), Reader::attach(&redis, vec![channel("b")]));
-    assert!(matches!(published, Err(PublishFailure::TimedOut(_))), "{published:?}");
+    assert!(matches!(published, Err(PublishError::TimedOut { .. })), "{published:?}");
     assert!(matches!(attached.err(), Some(SubscribeError::TimedOut { channel, .. }) if channel == "b"));
     assert!(start.elapsed() < Duration::from_secs(5));
     eventually("the silence is noticed", || redis.status() == Status::Reconnecting { cause: GapCause::Timeout }).await;
@@ -310,7 +314,7 @@ async fn a_publish_waits_for_the_connection_but_not_for_ever() {
     let many = (0..100).map(|_| publish(&redis, "a", "x"));
     for failed in futures_util::future::join_all(many).await {
         assert!(
-            matches!(failed, Err(PublishFailure::NotConnected(_) | PublishFailure::ConnectionLost(_))),
+            matches!(failed, Err(PublishError::NotConnected { .. } | PublishError::ConnectionLost { .. })),
             "{failed:?}"
         );
     }
@@ -357,11 +361,11 @@ async fn one_refused_name_in_a_hundred_is_named_and_the_others_live() {
     }
     eventually("the rest of the attach is undone", || server.subscribers("ok:a") == 0).await;
     let refused = publish(&redis, "private", "x").await;
-    assert!(matches!(&refused, Err(PublishFailure::Refused { rule, .. }) if rule == "ACL SETUSER shop &private"));
+    assert!(matches!(&refused, Err(PublishError::Refused { rule, .. }) if rule == "ACL SETUSER shop &private"));
     assert_eq!(publish(&redis, "ok:7", "x").await.unwrap(), Some(1));
     server.run("ACL SETUSER shop -publish");
     let refused = publish(&redis, "ok:7", "x").await;
-    assert!(matches!(&refused, Err(PublishFailure::Refused { rule, .. }) if rule == "ACL SETUSER shop +publish"));
+    assert!(matches!(&refused, Err(PublishError::Refused { rule, .. }) if rule == "ACL SETUSER shop +publish"));
 }
 
 #[tokio::test]
@@ -428,7 +432,7 @@ async fn nothing_is_lost_while_the_reader_waits_for_a_slow_consumer() {
     let all = async {
         for hundred in 0..200 {
             let numbers = hundred * 100..hundred * 100 + 100;
-            let publishes = numbers.map(|number| redis.publish("a".into(), number.to_string().into_bytes()));
+            let publishes = numbers.map(|number| redis.publish(parcel("a", &number.to_string())));
             futures_util::future::join_all(publishes).await;
         }
     };

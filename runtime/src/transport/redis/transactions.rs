@@ -10,9 +10,12 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::transport::{
-    contract::PublishFailure,
-    redis::{connector::Connector, settings::Settings},
+use crate::{
+    error::PublishError,
+    transport::{
+        contract::Parcel,
+        redis::{connector::Connector, settings::Settings},
+    },
 };
 
 /// What CLIENT LIST shows.
@@ -42,48 +45,49 @@ impl Transactions {
         &self,
         connector: &Connector,
         settings: &Settings,
-        messages: &[(String, Vec<u8>)],
-    ) -> Result<Vec<u64>, PublishFailure> {
+        template: &'static str,
+        parcels: &[Parcel],
+    ) -> Result<Vec<u64>, PublishError> {
         let deadline = Instant::now() + settings.command_timeout;
         let connected = timeout_at(deadline, self.link(connector, settings)).await;
-        let late = |_| PublishFailure::NotConnected("no connection within the command timeout".to_owned());
-        let mut link = connected.map_err(late)??;
+        let late = |_| "no connection within the command timeout".to_owned();
+        let not_connected = |reason| PublishError::NotConnected { template, reason };
+        let mut link = connected.map_err(late).flatten().map_err(not_connected)?;
         let mut transaction = pipe();
         transaction.atomic();
-        for (channel, payload) in messages {
+        for Parcel { channel, payload, .. } in parcels {
             transaction.cmd("PUBLISH").arg(channel).arg(payload.as_slice());
         }
         match timeout_at(deadline, transaction.query_async(&mut link.connection)).await {
             Ok(Ok(receivers)) => Ok(receivers),
             Ok(Err(error)) => {
-                let failure = failed(&error);
-                if !matches!(failure, PublishFailure::Server(_)) {
+                let failure = failed(template, &error);
+                if !matches!(failure, PublishError::Server { .. }) {
                     self.link.lock().await.take();
                 }
                 Err(failure)
             }
             Err(_) => {
                 self.link.lock().await.take();
-                Err(PublishFailure::TimedOut(settings.command_timeout))
+                Err(PublishError::TimedOut { template, timeout: settings.command_timeout })
             }
         }
     }
 
-    async fn link(&self, connector: &Connector, settings: &Settings) -> Result<Link, PublishFailure> {
+    async fn link(&self, connector: &Connector, settings: &Settings) -> Result<Link, String> {
         let mut link = self.link.lock().await;
         if let Some(link) = &*link {
             return Ok(link.clone());
         }
-        let refused = |error: String| PublishFailure::NotConnected(error);
-        let (stream, hello) = connector.open(CLIENT_NAME).await.map_err(|error| refused(error.to_string()))?;
+        let (stream, hello) = connector.open(CLIENT_NAME).await.map_err(|error| error.to_string())?;
         if hello.role != "master" {
-            return Err(refused(format!("the server's role is {}: connect to the master", hello.role)));
+            return Err(format!("the server's role is {}: connect to the master", hello.role));
         }
         // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
         let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
         let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
         let connected = MultiplexedConnection::new_with_config(&signed_in, stream, config).await;
-        let (connection, driver) = connected.map_err(|error| refused(error.to_string()))?;
+        let (connection, driver) = connected.map_err(|error| error.to_string())?;
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);
         let made = Link { connection, _driver: std::sync::Arc::new(tasks) };
@@ -93,12 +97,9 @@ impl Transactions {
 }
 
 /// An error that the server answered means that nothing was published: EXEC was refused. After any other the outcome is unknown.
-fn failed(error: &RedisError) -> PublishFailure {
-    match error.kind() {
-        ErrorKind::Io => PublishFailure::ConnectionLost(error.to_string()),
-        _ if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() => {
-            PublishFailure::ConnectionLost(error.to_string())
-        }
-        _ => PublishFailure::Server(error.to_string()),
-    }
+fn failed(template: &'static str, error: &RedisError) -> PublishError {
+    let reason = error.to_string();
+    let is_lost =
+        error.kind() == ErrorKind::Io || error.is_io_error() || error.is_connection_dropped() || error.is_timeout();
+    if is_lost { PublishError::ConnectionLost { template, reason } } else { PublishError::Server { template, reason } }
 }

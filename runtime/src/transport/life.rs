@@ -1,0 +1,31 @@
+//! Whether a bus lives, for all of its connections.
+
+use std::sync::OnceLock;
+
+use crate::error::PublishError;
+
+/// The life of a bus: its connections share it, so that each of them knows when another one has given up.
+#[derive(Debug, Default)]
+pub(crate) struct Life {
+    ended: OnceLock<String>,
+}
+
+impl Life {
+    /// Ends it for good. The first reason counts.
+    pub(crate) fn end(&self, reason: &str) {
+        let _ = self.ended.set(reason.to_owned());
+    }
+
+    /// Why it has ended, if it has. It is asked for each publish: no lock where nothing has happened.
+    pub(crate) fn ended(&self) -> Option<&str> {
+        self.ended.get().map(String::as_str)
+    }
+
+    /// Refuses to publish once it has ended.
+    pub(crate) fn check(&self, template: &'static str) -> Result<(), PublishError> {
+        match self.ended() {
+            Some(reason) => Err(PublishError::Closed { template, reason: reason.to_owned() }),
+            None => Ok(()),
+        }
+    }
+}

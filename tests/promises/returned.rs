@@ -1,0 +1,106 @@
+//! What a handler returns goes out together, in one round trip: everything is sent, each failure is counted, and the acknowledgement
+//! leaves after all of it was accepted.
+
+use std::{sync::Arc, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use tidings::{AcknowledgeError, Bus, Message, Publish, Reconnect, router};
+use tidings_tests::{RedisServer, eventually, on_both};
+use tokio::sync::Semaphore;
+
+use crate::support::{SOON, Step, handler, messages};
+
+/// Asks for so many steps.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("walks")]
+struct Walk {
+    steps: u64,
+}
+
+/// Returns a step for each line, once it may go on.
+struct Walker {
+    may_go: Arc<Semaphore>,
+}
+
+impl Walker {
+    fn free() -> Self {
+        Self { may_go: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)) }
+    }
+}
+
+#[router]
+impl Walker {
+    #[handler]
+    async fn walk(&self, walk: Walk) -> Publish<Step> {
+        let _may_go = self.may_go.acquire().await.unwrap();
+        Publish::all((1..=walk.steps).map(|n| Step { line: n, n }))
+    }
+}
+
+on_both! {
+    async fn all_of_it_comes_in_order_and_before_the_acknowledgement(world: World) {
+        let _service = world.bus().await.serve(Walker::free()).await.unwrap();
+        let client = world.bus().await;
+        let mut steps = client.subscribe(Step::any()).await.unwrap();
+        Walk { steps: 50 }.publish(&client).acknowledged_within(SOON).await.unwrap();
+        // Both came over one connection, in the server's order.
+        assert_eq!(client.stats().subscriptions[0].messages, 50);
+        let seen: Vec<u64> = messages(&mut steps, 50).await.iter().map(|step| step.n).collect();
+        assert_eq!(seen, (1..=50).collect::<Vec<_>>());
+    }
+
+    async fn each_message_that_cannot_be_sent_is_counted(world: World) {
+        let short = Duration::from_millis(300);
+        let bus = world.bus_with(|builder| builder.command_timeout(short).connect_timeout(short)).await;
+        let may_go = Arc::new(Semaphore::new(0));
+        let service = bus.serve(Walker { may_go: Arc::clone(&may_go) }).await.unwrap();
+        Walk { steps: 3 }.publish(&bus).await.unwrap();
+        Walk { steps: 0 }.publish(&bus).await.unwrap();
+        world.stop();
+        may_go.add_permits(2);
+        eventually(SOON, async || handler(&service, "walk").unsent == 3).await;
+        eventually(SOON, async || handler(&service, "walk").failed == 1).await;
+        eventually(SOON, async || handler(&service, "walk").handled == 1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_refused_keeps_nothing_back_but_the_acknowledgement() {
+    let rules = "user anna on >secret ~* resetchannels &walks &tidings:* &line:1 &line:3 +@all";
+    let server = RedisServer::with_settings(&[rules]).await;
+    let reconnect = Reconnect::default();
+    let anna = Bus::builder(format!("redis://anna:secret@127.0.0.1:{}", server.port())).reconnect(reconnect);
+    let service = anna.connect().await.unwrap().serve(Walker::free()).await.unwrap();
+    let client = Bus::connect(&server.url()).await.unwrap();
+    let mut steps = client.subscribe(Step::any()).await.unwrap();
+    let acknowledged = Walk { steps: 3 }.publish(&client).acknowledged_within(SOON).await;
+    match acknowledged {
+        Err(AcknowledgeError::Refused { refusals, .. }) => assert_eq!(refusals, ["the handler failed"]),
+        other => panic!("{other:?}"),
+    }
+    let seen: Vec<u64> = messages(&mut steps, 2).await.iter().map(|step| step.n).collect();
+    assert_eq!(seen, [1, 3]);
+    let stats = handler(&service, "walk");
+    assert_eq!((stats.handled, stats.failed, stats.unsent), (0, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_messages_are_one_round_trip() {
+    const STEPS: u64 = 1_000;
+    let server = RedisServer::start().await;
+    let bus = Bus::connect(&server.url()).await.unwrap();
+    let service = bus.serve(Walker::free()).await.unwrap();
+    let before = reads(&server).await;
+    Walk { steps: STEPS }.publish(&bus).await.unwrap();
+    eventually(SOON, async || handler(&service, "walk").handled == 1).await;
+    // A read takes what has arrived, up to 16 KiB; a round trip for each message would be a read for each.
+    let reads = reads(&server).await - before;
+    assert!(reads < STEPS / 4, "{reads} reads for {STEPS} messages");
+}
+
+/// How often the server has read from its connections.
+async fn reads(server: &RedisServer) -> u64 {
+    let info: String = server.command(&["INFO", "stats"]).await;
+    let line = info.lines().find_map(|line| line.strip_prefix("total_reads_processed:"));
+    line.unwrap().trim().parse().unwrap()
+}
