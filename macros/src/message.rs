@@ -2,6 +2,7 @@
 
 mod check;
 mod expand;
+mod kind;
 mod model;
 mod verbs;
 

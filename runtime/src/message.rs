@@ -3,6 +3,7 @@
 pub(crate) mod address;
 pub(crate) mod contract;
 pub(crate) mod delivery;
+pub(crate) mod facts;
 pub(crate) mod kind;
 pub(crate) mod reading;
 
@@ -10,5 +11,6 @@ pub use self::{
     address::Address,
     contract::{BorrowedMessage, Message, OwnedMessage},
     delivery::Delivery,
+    facts::{Facts, Kind},
     kind::{NoError, Request},
 };

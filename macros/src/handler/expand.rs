@@ -79,9 +79,8 @@ fn argument_checks(handler: &Handler) -> TokenStream {
 //
 //     impl __tidings::Handler for marker {
 //         const ROUTE: __tidings::Route = __tidings::Route::new(
-//             "placed", "OrderPlaced", __MESSAGE.template(), __tidings::HandlerOptions::DEFAULT.concurrency(16))
-//             .metadata(__MESSAGE.metadata())
-//             .layered(|| __tidings::handler_layer(ConcurrencyLimitLayer::new(4)));
+//             "placed", "OrderPlaced", __MESSAGE.facts(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
+//         const LAYER: Option<fn() -> __tidings::HandlerLayer> = Some(|| __tidings::handler_layer(ConcurrencyLimitLayer::new(4)));
 //     }
 fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
     let Handler { ident, options, .. } = handler;
@@ -93,13 +92,18 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
     });
     let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
     let fallback = options.fallback.then(|| quote!(.fallback()));
-    // This and `kind` below are one and the same error if the argument is no message, so it shows once.
+    // This and `answer` below are one and the same error if the argument is no message, so it shows once.
     let (message, arrives) = arriving(handler);
     let incoming = quote_spanned!(handler.message.span()=> <#message as #arrives>::INCOMING);
     let incoming_type =
         if handler.borrows { quote!(__tidings::IncomingBorrowed) } else { quote!(__tidings::Incoming<#message>) };
     let spawn = options.spawn.then(|| quote!(.spawn()));
-    let layer = options.layer.as_ref().map(|layer| quote!(.layered(|| __tidings::handler_layer(#layer))));
+    let layer = options.layer.as_ref().map(|layer| {
+        quote! {
+            const LAYER: ::core::option::Option<fn() -> __tidings::HandlerLayer> =
+                ::core::option::Option::Some(|| __tidings::handler_layer(#layer));
+        }
+    });
     quote! {
         const #constant: #incoming_type = #incoming;
         #[automatically_derived]
@@ -107,9 +111,10 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
             const ROUTE: __tidings::Route = __tidings::Route::new(
                 #name,
                 #message_name,
-                #constant.template(),
+                #constant.facts(),
                 __tidings::HandlerOptions::DEFAULT #concurrency #timeout #fallback #spawn,
-            ).metadata(#constant.metadata()) #layer;
+            );
+            #layer
         }
     }
 }
@@ -157,14 +162,14 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
     let (message, arrives) = arriving(handler);
-    let kind = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
+    let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
     let outcome = match &handler.output {
         Some(output) => {
-            quote_spanned!(site=> <#output as __tidings::Returned<#kind>>::into_outcome(#run, delivery, bus))
+            quote_spanned!(site=> <#output as __tidings::Returned<#answer>>::into_outcome(#run, delivery, bus))
         }
         None => {
             let nothing = quote_spanned!(handler.ident.span()=> ());
-            quote_spanned!(site=> <#nothing as __tidings::Returned<#kind>>::into_outcome(#run, delivery, bus))
+            quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(#run, delivery, bus))
         }
     };
     // The future's bounds are checked here: the handler's name is the place to blame.
@@ -322,6 +327,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
 // Output:
 //
 //     const __ROUTES: &[__tidings::Route] = &[<placed as __tidings::Handler>::ROUTE, …];
+//     const __LAYERS: &[Option<fn() -> __tidings::HandlerLayer>] = &[<placed as __tidings::Handler>::LAYER, …];
 //     static __TABLE: __tidings::TableStorage<{ nodes(__ROUTES) }, { literal_slots(__ROUTES) }> = …::build(__ROUTES);
 //     const _: () = __tidings::prove(__ROUTES, 1);            // at the name of the second handler
 /// The routes are a constant *reference*: each use of a constant array would be a copy of it, in time that grows with the square.
@@ -330,6 +336,8 @@ fn table<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> Toke
         spans.enumerate().map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(__ROUTES, #index);));
     quote! {
         const __ROUTES: &[__tidings::Route] = &[#(<#handlers as __tidings::Handler>::ROUTE),*];
+        const __LAYERS: &[::core::option::Option<fn() -> __tidings::HandlerLayer>] =
+            &[#(<#handlers as __tidings::Handler>::LAYER),*];
         static __TABLE: __tidings::TableStorage<
             { __tidings::nodes(__ROUTES) },
             { __tidings::literal_slots(__ROUTES) },
@@ -341,6 +349,7 @@ fn table<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> Toke
 // Output, `state` being the state's type and `value` a reference to it:
 //
 //     const ROUTES: &'static [__tidings::Route] = __ROUTES;
+//     const LAYERS: &'static [Option<fn() -> __tidings::HandlerLayer>] = __LAYERS;
 //     fn table() -> __tidings::RouteTable { __TABLE.table(__ROUTES) }
 //     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
 //         async move {
@@ -358,6 +367,7 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
     });
     quote_spanned! {site=>
         const ROUTES: &'static [__tidings::Route] = __ROUTES;
+        const LAYERS: &'static [::core::option::Option<fn() -> __tidings::HandlerLayer>] = __LAYERS;
 
         fn table() -> __tidings::RouteTable {
             __TABLE.table(__ROUTES)
@@ -467,6 +477,7 @@ pub(super) fn stub_router(block: &ItemImpl, runtime: &Runtime) -> TokenStream {
             #import
             impl #impl_generics __tidings::Router for #self_type #where_clause {
                 const ROUTES: &'static [__tidings::Route] = &[];
+                const LAYERS: &'static [::core::option::Option<fn() -> __tidings::HandlerLayer>] = &[];
                 fn table() -> __tidings::RouteTable {
                     loop {}
                 }

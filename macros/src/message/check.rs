@@ -7,7 +7,10 @@ use syn::{
     ext::IdentExt, parse::ParseStream,
 };
 
-use super::model::{Codec, Message, Parameter, Reply, Segment};
+use super::{
+    kind::{Kind, Reply},
+    model::{Codec, Message, Parameter, Segment},
+};
 use crate::{
     attr::{self, Runtime},
     diag::{self, Diagnostics},
@@ -19,7 +22,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
     is_struct_or_enum(input, diagnostics);
     let lifetime = lifetime(input, diagnostics);
     let options = options(input, diagnostics);
-    let reply = reply(input, diagnostics);
+    let kind = reply(input, diagnostics).map_or(Kind::Broadcast, |reply| Kind::Request(Box::new(reply)));
     let literal = channel(input, diagnostics)?;
     let (parsed, problems) = template::parse(&literal.value());
     for problem in problems {
@@ -39,7 +42,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         codec: options.codec,
         template: template::text(&parsed),
         segments,
-        reply,
+        kind,
     })
 }
 

@@ -5,7 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::{Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, Meta, spanned::Spanned};
 
 use super::{
-    model::{Codec, Message, Parameter, Reply, Segment, identifier},
+    model::{Codec, Message, Parameter, Segment, identifier},
     verbs,
 };
 use crate::{attr::Runtime, template};
@@ -162,11 +162,10 @@ fn facts(message: &Message) -> TokenStream {
     });
     let writer = writer(ident);
     let reading = reading(message);
-    let kind = kind(message);
-    let request = message.reply.as_ref().map(|reply| request(message, reply));
+    let (kind, answer, traits) = (message.kind.name(), message.kind.answer(), message.kind.traits(message));
     let generics = message.generics();
     quote! {
-        #request
+        #traits
         #reading
         #[automatically_derived]
         impl #generics __tidings::Message for #ident #generics {
@@ -174,10 +173,11 @@ fn facts(message: &Message) -> TokenStream {
             const VERSION: ::core::primitive::u32 = #version;
             const DESCRIPTION: &'static ::core::primitive::str = #description;
             const TEMPLATE: __tidings::Template = __tidings::Template::new(#template, &[#(#segments),*]);
+            const KIND: __tidings::Kind = #kind;
             #codec
             type Params = #params;
             type Pattern = #pattern;
-            type Answer = #kind;
+            type Answer = #answer;
             #writer
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                 #(#verify)*
@@ -211,7 +211,7 @@ fn reading(message: &Message) -> TokenStream {
         };
     };
     let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
-    let kind = kind(message);
+    let answer = message.kind.answer();
     quote! {
         #[automatically_derived]
         impl #generics __tidings::BorrowedMessage for #ident #generics {
@@ -220,31 +220,9 @@ fn reading(message: &Message) -> TokenStream {
         }
         #[automatically_derived]
         impl #generics __tidings::Arrives for #ident #generics {
-            type Answer = #kind;
+            type Answer = #answer;
             const INCOMING: __tidings::Incoming<Self> =
-                __tidings::Incoming::without_lifetime(<Self as __tidings::Message>::TEMPLATE);
-        }
-    }
-}
-
-/// What a handler's return value means.
-fn kind(message: &Message) -> TokenStream {
-    match &message.reply {
-        None => quote!(__tidings::NoAnswer),
-        Some(Reply { ty, error: None }) => quote!(__tidings::AnswerWith<#ty>),
-        Some(Reply { ty, error: Some(error) }) => quote!(__tidings::AnswerOr<#ty, #error>),
-    }
-}
-
-fn request(message: &Message, Reply { ty, error }: &Reply) -> TokenStream {
-    let Message { ident, .. } = message;
-    let generics = message.generics();
-    let error = error.as_ref().map_or_else(|| quote!(__tidings::NoError), |error| quote!(#error));
-    quote! {
-        #[automatically_derived]
-        impl #generics __tidings::Request for #ident #generics {
-            type Reply = #ty;
-            type Error = #error;
+                __tidings::Incoming::without_lifetime(<Self as __tidings::Message>::FACTS);
         }
     }
 }
@@ -291,6 +269,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 const VERSION: ::core::primitive::u32 = 1;
                 const DESCRIPTION: &'static ::core::primitive::str = "";
                 const TEMPLATE: __tidings::Template = __tidings::Template::new(#name, &[__tidings::Segment::literal(#name)]);
+                const KIND: __tidings::Kind = __tidings::Kind::Broadcast;
                 type Codec = __tidings::ByBus;
                 type Params = __tidings::Stub;
                 type Pattern = __Pattern;

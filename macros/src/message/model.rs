@@ -4,6 +4,7 @@ use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
 use syn::{Ident, Lifetime, Path, Type, Visibility};
 
+use super::kind::Kind;
 use crate::attr::Runtime;
 
 pub(crate) struct Message {
@@ -21,8 +22,7 @@ pub(crate) struct Message {
     /// The template without types.
     pub(crate) template: String,
     pub(crate) segments: Vec<Segment>,
-    /// What `#[reply(…)]` says.
-    pub(crate) reply: Option<Reply>,
+    pub(crate) kind: Kind,
 }
 
 /// What writes and reads a message.
@@ -31,12 +31,6 @@ pub(crate) enum Codec {
     Ours(Ident),
     /// What `codec = …` names.
     Path(Path),
-}
-
-/// The answer to a request.
-pub(crate) struct Reply {
-    pub(crate) ty: Type,
-    pub(crate) error: Option<Type>,
 }
 
 pub(crate) enum Segment {

@@ -1,48 +1,13 @@
 //! The inherent functions that `#[derive(Message)]` generates: a user needs no trait in scope, and a verb exists only where the
 //! message's kind can honour it.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::quote;
-use syn::Ident;
 
-use super::model::{Message, Parameter};
-
-/// How a message of one kind is sent.
-struct Verb {
-    /// By the fields, and to an address.
-    names: [Ident; 2],
-    /// What the functions return.
-    builder: Ident,
-    /// The trait that says what to write where the fields do not name the channel.
-    complete: Ident,
-    documentation: [&'static str; 2],
-}
-
-impl Verb {
-    fn of(message: &Message) -> Self {
-        let ident = |name: &str| Ident::new(name, Span::call_site());
-        match message.reply {
-            None => Self {
-                names: [ident("publish"), ident("publish_to")],
-                builder: ident("Publishing"),
-                complete: ident("CompleteChannel"),
-                documentation: [
-                    "Publishes the message to the channel that its fields name, once the result is awaited.",
-                    "Publishes the message to an address, once the result is awaited.",
-                ],
-            },
-            Some(_) => Self {
-                names: [ident("request"), ident("request_to")],
-                builder: ident("Requesting"),
-                complete: ident("CompleteRequest"),
-                documentation: [
-                    "Sends the request to the channel that its fields name and waits for the answer, once the result is awaited.",
-                    "Sends the request to an address and waits for the answer, once the result is awaited.",
-                ],
-            },
-        }
-    }
-}
+use super::{
+    kind::Verb,
+    model::{Message, Parameter},
+};
 
 pub(super) fn verbs(message: &Message) -> TokenStream {
     let pattern = message.pattern();
@@ -56,7 +21,7 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
     let channel_documentation = format!("The address `{template}` with these parameters.");
     let any_documentation =
         format!("The pattern of all channels of `{template}`; its functions, named after the parameters, narrow it.");
-    let verb = Verb::of(message);
+    let verb = message.kind.verb();
     let Verb { names: [_, name_to], builder, documentation: [_, documentation_to], .. } = &verb;
     let by_fields = by_fields(message, &verb);
     let generics = message.generics();

@@ -2,7 +2,7 @@
 
 use crate::{
     bus::handle::Bus,
-    handler::outcome::Outcome,
+    handler::{layer::HandlerLayer, outcome::Outcome},
     message::delivery::Delivery,
     route::{entry::Route, table::RouteTable},
 };
@@ -16,6 +16,10 @@ use crate::{
 pub trait Handler {
     /// The handler's channel and options.
     const ROUTE: Route;
+
+    /// Makes the layer around the handler, if it has one of its own.
+    #[doc(hidden)]
+    const LAYER: Option<fn() -> HandlerLayer> = None;
 }
 
 /// A handler that can run with the state `S`.
@@ -38,6 +42,10 @@ pub trait Call<S>: Handler {
 pub trait Router: Send + Sync + Sized + 'static {
     /// The handlers, in the order in which they are written.
     const ROUTES: &'static [Route];
+
+    /// The layer of each handler, in the same order.
+    #[doc(hidden)]
+    const LAYERS: &'static [Option<fn() -> HandlerLayer>];
 
     #[doc(hidden)]
     fn table() -> RouteTable;

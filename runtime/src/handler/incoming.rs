@@ -3,13 +3,12 @@
 use bytes::Bytes;
 
 use crate::{
-    channel::template::Template,
-    codec::contract::{Codec, ReadMetadata},
     error::{AddressError, Rejection},
     handler::outcome::Outcome,
     message::{
         contract::{BorrowedMessage, OwnedMessage},
         delivery::Delivery,
+        facts::Facts,
     },
 };
 
@@ -21,9 +20,8 @@ use crate::{
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Incoming<M> {
-    template: Template,
+    facts: Facts,
     decode: fn(&mut Delivery) -> Result<M, Rejection>,
-    metadata: ReadMetadata,
 }
 
 /// `Message`, without a list of every other message of the program in its error.
@@ -44,8 +42,7 @@ pub trait Arrives: Sized {
 impl<M: OwnedMessage> Arrives for M {
     type Answer = M::Answer;
 
-    const INCOMING: Incoming<Self> =
-        Incoming { template: M::TEMPLATE, decode: Delivery::decode::<M>, metadata: <M::Codec as Codec>::metadata };
+    const INCOMING: Incoming<Self> = Incoming { facts: M::FACTS, decode: Delivery::decode::<M> };
 }
 
 /// The message of a handler that borrows from the payload, such as `OrderView<'_>`, as the generated code uses it: [`Incoming`], but for the
@@ -53,8 +50,7 @@ impl<M: OwnedMessage> Arrives for M {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct IncomingBorrowed {
-    template: Template,
-    metadata: ReadMetadata,
+    facts: Facts,
 }
 
 /// `BorrowedMessage`, without a list of every other message of the program in its error.
@@ -81,8 +77,7 @@ impl<M: BorrowedMessage> ArrivesBorrowed for M {
     type Answer = M::Answer;
     type At<'de> = M::At<'de>;
 
-    const INCOMING: IncomingBorrowed =
-        IncomingBorrowed { template: M::TEMPLATE, metadata: <M::Codec as Codec>::metadata };
+    const INCOMING: IncomingBorrowed = IncomingBorrowed { facts: M::FACTS };
 
     fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<M::At<'de>, Outcome> {
         unless_expired(delivery.decode_borrowed::<M>(payload), delivery)
@@ -92,19 +87,14 @@ impl<M: BorrowedMessage> ArrivesBorrowed for M {
 impl<M> Incoming<M> {
     /// For a handler that leaves the lifetime of its message out, which is an error already.
     #[must_use]
-    pub const fn without_lifetime(template: Template) -> Self {
+    pub const fn without_lifetime(facts: Facts) -> Self {
         let decode = |_: &mut Delivery| Err(Rejection::Address { template: "", source: AddressError::Mismatch });
-        Self { template, decode, metadata: |_, _| None }
+        Self { facts, decode }
     }
 
     #[must_use]
-    pub const fn template(&self) -> Template {
-        self.template
-    }
-
-    #[must_use]
-    pub const fn metadata(&self) -> ReadMetadata {
-        self.metadata
+    pub const fn facts(&self) -> Facts {
+        self.facts
     }
 
     /// The message.
@@ -119,13 +109,8 @@ impl<M> Incoming<M> {
 
 impl IncomingBorrowed {
     #[must_use]
-    pub const fn template(&self) -> Template {
-        self.template
-    }
-
-    #[must_use]
-    pub const fn metadata(&self) -> ReadMetadata {
-        self.metadata
+    pub const fn facts(&self) -> Facts {
+        self.facts
     }
 
     /// What the message borrows from: it lives as long as the call.

@@ -202,7 +202,7 @@ pub(crate) struct Layers {
 impl Layers {
     /// Evaluates the layers of the handlers, and puts these `around` all of them.
     pub(crate) fn new<R: Router>(router: &Arc<R>, around: Vec<HandlerLayer>) -> Self {
-        let own: Vec<_> = R::ROUTES.iter().map(|route| route.layer().map(|layer| layer())).collect();
+        let own: Vec<_> = R::LAYERS.iter().map(|layer| layer.map(|layer| layer())).collect();
         if around.is_empty() && own.iter().all(Option::is_none) {
             return Self { routes: Vec::new() };
         }
@@ -232,7 +232,7 @@ impl Handlers {
         delivery: &mut Delivery,
         bus: &Bus,
     ) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
-        delivery.read(routes[route].read_metadata());
+        delivery.read(routes[route].facts().read_metadata());
         let delivery = delivery.split();
         let invocation = Invocation { delivery, bus: bus.clone(), routes, route };
         let response = Arc::clone(&self.inner).call(invocation);

@@ -3,8 +3,8 @@
 use crate::{
     bus::handle::Bus,
     channel::template::{Segment, Template},
-    handler::{contract::Router, outcome::Outcome},
-    message::delivery::Delivery,
+    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome},
+    message::{delivery::Delivery, facts::Facts},
     route::{
         entry::{HandlerOptions, Route},
         table::{RouteTable, TableStorage},
@@ -15,7 +15,7 @@ use crate::{
 #[doc(hidden)]
 #[must_use]
 pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
-    Route::new(handler, handler, Template::new(handler, segments), HandlerOptions::DEFAULT)
+    Route::new(handler, handler, Facts::stub(Template::new(handler, segments)), HandlerOptions::DEFAULT)
 }
 
 /// A router to stand in where `routes![…]` has failed, so that no second error follows from the first.
@@ -31,6 +31,7 @@ impl StubRouter {
 
 impl Router for StubRouter {
     const ROUTES: &'static [Route] = &[];
+    const LAYERS: &'static [Option<fn() -> HandlerLayer>] = &[];
 
     fn table() -> RouteTable {
         static STORAGE: TableStorage<1, 2> = TableStorage::build(&[]);

@@ -9,7 +9,10 @@ use crate::{
     },
     codec::contract::Codec,
     error::AddressError,
-    message::reading::{Readable, ReadableFrom, Writable},
+    message::{
+        facts::{Facts, Kind},
+        reading::{Readable, ReadableFrom, Writable},
+    },
 };
 
 /// A type whose values travel on a channel that is part of the type.
@@ -30,6 +33,11 @@ pub trait Message: Sized + Send + Sync {
     const DESCRIPTION: &'static str;
     /// The channel.
     const TEMPLATE: Template;
+    /// What the message promises.
+    const KIND: Kind;
+    /// All of these, for whoever has no type.
+    #[doc(hidden)]
+    const FACTS: Facts = Facts::of::<Self>();
 
     /// How values become payloads and come back: what `#[message(codec = …)]` names, or else
     /// [`ByBus`](crate::codec::ByBus), which leaves it to the bus.
@@ -39,7 +47,7 @@ pub trait Message: Sized + Send + Sync {
     /// The pattern that `any()` starts with.
     type Pattern: Selector<Self>;
 
-    /// What a handler's return value means: [`Broadcast`](crate::outcome::Broadcast), or an answer.
+    /// What a handler's return value means: [`NoAnswer`](crate::handler::returned::NoAnswer), or an answer.
     #[doc(hidden)]
     type Answer;
 

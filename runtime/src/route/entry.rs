@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use crate::{
     channel::template::{Segment, Template},
-    codec::contract::ReadMetadata,
-    handler::layer::HandlerLayer,
+    message::facts::Facts,
 };
 
 /// One handler, as its router knows it.
@@ -13,36 +12,15 @@ use crate::{
 pub struct Route {
     handler: &'static str,
     message: &'static str,
-    template: Template,
+    facts: Facts,
     options: HandlerOptions,
-    /// Reads the metadata of a payload of the handler's message, whatever its value is.
-    metadata: Option<ReadMetadata>,
-    /// Makes the layer around the handler.
-    layer: Option<fn() -> HandlerLayer>,
 }
 
 impl Route {
     #[doc(hidden)]
     #[must_use]
-    pub const fn new(
-        handler: &'static str,
-        message: &'static str,
-        template: Template,
-        options: HandlerOptions,
-    ) -> Self {
-        Self { handler, message, template, options, metadata: None, layer: None }
-    }
-
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn metadata(mut self, metadata: ReadMetadata) -> Self {
-        self.metadata = Some(metadata);
-        self
-    }
-
-    /// How the metadata of a payload is read apart from the message.
-    pub(crate) fn read_metadata(&self) -> ReadMetadata {
-        self.metadata.unwrap_or(|_, _| None)
+    pub const fn new(handler: &'static str, message: &'static str, facts: Facts, options: HandlerOptions) -> Self {
+        Self { handler, message, facts, options }
     }
 
     /// The handler's name.
@@ -60,7 +38,13 @@ impl Route {
     /// The channel.
     #[must_use]
     pub const fn template(&self) -> Template {
-        self.template
+        self.facts.template()
+    }
+
+    /// What is known of the message.
+    #[must_use]
+    pub const fn facts(&self) -> &Facts {
+        &self.facts
     }
 
     /// The options.
@@ -69,23 +53,11 @@ impl Route {
         &self.options
     }
 
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn layered(mut self, layer: fn() -> HandlerLayer) -> Self {
-        self.layer = Some(layer);
-        self
-    }
-
-    #[cfg(feature = "tower")]
-    pub(crate) fn layer(&self) -> Option<fn() -> HandlerLayer> {
-        self.layer
-    }
-
     /// The name to subscribe to, and whether it is a pattern.
     pub(crate) fn subscription(&self) -> (String, bool) {
         let mut name = String::new();
         let mut pattern = false;
-        for segment in self.template.segments() {
+        for segment in self.template().segments() {
             if !name.is_empty() {
                 name.push(':');
             }

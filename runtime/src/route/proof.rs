@@ -8,6 +8,7 @@ use crate::{
         shape::{Shape, bytes_equal},
         template::Segment,
     },
+    message::facts::Kind,
     route::entry::Route,
 };
 
@@ -53,7 +54,15 @@ const fn prove_fallback(routes: &[Route], index: usize) {
 }
 
 pub(crate) const fn overlap(left: &Route, right: &Route) -> bool {
-    overlaps(left.template().segments(), right.template().segments())
+    share_channels(left.facts().kind(), right.facts().kind())
+        && overlaps(left.template().segments(), right.template().segments())
+}
+
+/// Whether messages of both kinds travel on channels of publish/subscribe, where one name is one channel.
+const fn share_channels(left: Kind, right: Kind) -> bool {
+    match (left, right) {
+        (Kind::Broadcast | Kind::Request, Kind::Broadcast | Kind::Request) => true,
+    }
 }
 
 /// Whether some channel fits both.
@@ -236,7 +245,7 @@ impl Text {
 #[cfg(test)]
 mod tests {
 
-    use crate::{channel::template::Template, route::entry::HandlerOptions};
+    use crate::{channel::template::Template, message::facts::Facts, route::entry::HandlerOptions};
 
     use super::*;
 
@@ -261,11 +270,11 @@ mod tests {
 
     const fn route(handler: &'static str, message: &'static str, segments: &'static [Segment]) -> Route {
         // One text for all: only messages of one name with one text count as the same message.
-        Route::new(handler, message, Template::new("template", segments), HandlerOptions::DEFAULT)
+        Route::new(handler, message, Facts::stub(Template::new("template", segments)), HandlerOptions::DEFAULT)
     }
 
     fn fallback(route: Route) -> Route {
-        Route::new(route.handler(), route.message(), route.template(), HandlerOptions::DEFAULT.fallback())
+        Route::new(route.handler(), route.message(), *route.facts(), HandlerOptions::DEFAULT.fallback())
     }
 
     /// The text of the compile error, if there is one.

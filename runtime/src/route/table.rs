@@ -258,7 +258,7 @@ const fn first_slot(hash: u64, parent: u16, slots: usize) -> usize {
 mod tests {
     use proptest::prelude::*;
 
-    use crate::{channel::template::Template, route::entry::HandlerOptions};
+    use crate::{channel::template::Template, message::facts::Facts, route::entry::HandlerOptions};
 
     use super::*;
 
@@ -276,12 +276,17 @@ mod tests {
 
     fn route(segments: impl Into<Vec<Segment>>) -> Route {
         let segments = segments.into().leak();
-        Route::new("handler", "Message", Template::new("template", segments), HandlerOptions::DEFAULT)
+        Route::new("handler", "Message", Facts::stub(Template::new("template", segments)), HandlerOptions::DEFAULT)
     }
 
     fn fallback(segments: impl Into<Vec<Segment>>) -> Route {
         let segments = segments.into().leak();
-        Route::new("handler", "Message", Template::new("template", segments), HandlerOptions::DEFAULT.fallback())
+        Route::new(
+            "handler",
+            "Message",
+            Facts::stub(Template::new("template", segments)),
+            HandlerOptions::DEFAULT.fallback(),
+        )
     }
 
     /// A table in leaked memory, large enough for the tests' routes.

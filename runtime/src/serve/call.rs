@@ -37,7 +37,7 @@ pub(crate) fn call<R: Router>(
         let entry = &R::ROUTES[route];
         let size = delivery.payload().len();
         let observation = bus.observer().process(entry.handler(), entry.template().text(), size, || {
-            delivery.read(entry.read_metadata());
+            delivery.read(entry.facts().read_metadata());
             delivery.about()
         });
         let (ended, observation) = match observation {

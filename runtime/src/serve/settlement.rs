@@ -109,7 +109,7 @@ async fn settle(bus: &Bus, route: &'static Route, mut ended: Ended, mut delivery
         Settlement::Nothing => return Settled { ended, unsent },
         Settlement::Excuse(reason) => {
             if let Ended::Returned(Outcome::Rejected(_)) = ended {
-                delivery.read(route.read_metadata());
+                delivery.read(route.facts().read_metadata());
             }
             reason
         }
@@ -157,6 +157,7 @@ async fn answered(bus: &Bus, answer: Option<Parcel>) -> Ended {
 
 #[cfg(test)]
 mod tests {
+
     use crate::error::Rejection;
 
     use super::*;

@@ -1,0 +1,82 @@
+//! What is known of a message without its type.
+
+use crate::{
+    channel::template::Template,
+    codec::contract::{Codec, ReadMetadata},
+    message::contract::Message,
+};
+
+/// What a message promises to whoever sends it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// It reaches everybody who is there, at most once.
+    Broadcast,
+    /// It is answered, and handled at most once by each service.
+    Request,
+}
+
+/// What is known of a message without its type: its names, its channel, and what it promises. A router reads it of each of its handlers.
+#[derive(Clone, Copy, Debug)]
+pub struct Facts {
+    name: &'static str,
+    version: u32,
+    description: &'static str,
+    kind: Kind,
+    template: Template,
+    /// Reads the metadata of a payload, whatever its value is.
+    metadata: ReadMetadata,
+}
+
+impl Facts {
+    pub(crate) const fn of<M: Message>() -> Self {
+        Self {
+            name: M::NAME,
+            version: M::VERSION,
+            description: M::DESCRIPTION,
+            kind: M::KIND,
+            template: M::TEMPLATE,
+            metadata: <M::Codec as Codec>::metadata,
+        }
+    }
+
+    /// Of a broadcast without a type, for a stub.
+    pub(crate) const fn stub(template: Template) -> Self {
+        Self { name: "", version: 1, description: "", kind: Kind::Broadcast, template, metadata: |_, _| None }
+    }
+
+    /// The name on the wire.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// The version on the wire.
+    #[must_use]
+    pub const fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The doc comment.
+    #[must_use]
+    pub const fn description(&self) -> &'static str {
+        self.description
+    }
+
+    /// What it promises.
+    #[must_use]
+    pub const fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The channel.
+    #[must_use]
+    pub const fn template(&self) -> Template {
+        self.template
+    }
+
+    /// How the metadata of a payload is read apart from the message.
+    pub(crate) const fn read_metadata(&self) -> ReadMetadata {
+        self.metadata
+    }
+}
