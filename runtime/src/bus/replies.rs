@@ -13,12 +13,12 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     bus::handle::Bus,
-    codec::answers::correlation_id,
+    codec::answers::AnswerFor,
     error::SubscribeError,
     transport::{
         contract::{Attachment, NameKind},
         frame::Frame,
-        inbox::{Inbox, Item},
+        inbox::{Direct, Inbox, Item},
     },
 };
 
@@ -55,6 +55,8 @@ enum Waiting {
 /// Answers that one waiter for many has not taken yet. Beyond that they are counted as unexpected: a waiter that is polled takes
 /// them faster than a connection brings them.
 const MANY: usize = 1_024;
+/// Larger answers keep their read buffer, which has 128 KiB: copying them would take longer under the lock than it saves in memory.
+const COPIED: usize = 32 * 1024;
 
 impl Replies {
     /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
@@ -62,8 +64,7 @@ impl Replies {
         let local = format!("tidings:replies:{name}");
         let channel = bus.channel(|channel| channel.literal(&local));
         let waiters = Arc::new(Waiters::default());
-        let take = Arc::clone(&waiters);
-        let inbox = Arc::new(Inbox::direct(move |item| take.take(item)));
+        let inbox = Arc::new(Inbox::direct(Arc::clone(&waiters) as Arc<dyn Direct>));
         let attachment = bus.attach(inbox, vec![(local, NameKind::Channel)]).await?;
         Ok(Self { channel, waiters, _attachment: attachment })
     }
@@ -103,21 +104,33 @@ impl Replies {
     }
 }
 
-impl Waiters {
-    fn take(&self, item: Item) {
+impl Direct for Waiters {
+    fn take(&self, item: Item) -> Option<Frame> {
         match item {
-            Item::Frame(frame) => self.answer(frame),
+            Item::Frame(frame) => match AnswerFor::of_head(frame.payload()) {
+                Some(answer_for) => self.answer(answer_for, frame),
+                None => return Some(frame),
+            },
             // An answer that is too large has no id that could be read; whoever waits for it times out.
             Item::Oversized { .. } => self.note_unexpected(),
             Item::Gap(_) | Item::Refused(_) | Item::Ended(_) => self.connection_lost(),
             Item::Lagged(_) => {}
         }
+        None
     }
 
-    fn answer(&self, mut frame: Frame) {
-        let Some(id) = correlation_id(frame.payload()) else { return self.note_unexpected() };
-        // The waiter may hold the answer for long, and shall not hold the whole read buffer.
-        frame.compact();
+    fn read(&self, frame: Frame) {
+        self.answer(AnswerFor::of_whole(frame.payload()), frame);
+    }
+}
+
+impl Waiters {
+    fn answer(&self, answer_for: AnswerFor, mut frame: Frame) {
+        let AnswerFor::Waiter(id) = answer_for else { return self.note_unexpected() };
+        // The waiter may hold the answer for long, and shall not hold the whole read buffer; a large answer is most of its buffer.
+        if frame.size() <= COPIED {
+            frame.compact();
+        }
         let mut by_id = self.lock();
         let taken = match by_id.get(&id) {
             Some(Waiting::ForMany(waiter)) => waiter.try_send(Arrived::Answer(frame)).is_ok(),

@@ -1,10 +1,16 @@
 //! Answers on the wire: what they hold, and how they are written and read whoever sent them.
 
-use serde::{Deserialize, Serialize};
+use std::fmt;
+
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+};
 
 use crate::codec::{
     cloud_events::CloudEvents,
     contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
+    envelope::Text,
     json::Json,
     redis_toolkit::RedisToolkit,
 };
@@ -65,8 +71,139 @@ fn foreign(payload: &[u8]) -> Option<Format> {
     }
 }
 
-pub(crate) fn correlation_id(payload: &[u8]) -> Option<u64> {
-    let inbound = Answers::metadata(&ANSWER, payload)?;
-    let id = inbound.correlation_id?;
-    (id.len() == 16).then(|| u64::from_str_radix(&id, 16).ok()).flatten()
+/// Whom an answer is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum AnswerFor {
+    /// The waiter of this number.
+    Waiter(u64),
+    /// Nobody: it has no correlation id, or one that is not ours.
+    Nobody,
+}
+
+impl AnswerFor {
+    /// What the head of an answer says that is written in our own order, where the correlation id stands before the data: in a time that does
+    /// not depend on the answer's size. `None` where the whole of it has to be read.
+    pub(crate) fn of_head(payload: &[u8]) -> Option<Self> {
+        let mut found = None;
+        // Whatever follows is left unread, so the parser never comes to the end that it expects.
+        let _ = Head { found: &mut found }.deserialize(&mut serde_json::Deserializer::from_slice(payload));
+        found
+    }
+
+    /// What the whole answer says, in whatever order and format of JSON text it is written.
+    pub(crate) fn of_whole(payload: &[u8]) -> Self {
+        let id = Answers::metadata(&ANSWER, payload).and_then(|inbound| inbound.correlation_id);
+        id.map_or(Self::Nobody, |id| Self::of_id(&id))
+    }
+
+    fn of_id(id: &str) -> Self {
+        let number = if id.len() == 16 { u64::from_str_radix(id, 16).ok() } else { None };
+        number.map_or(Self::Nobody, Self::Waiter)
+    }
+}
+
+/// Reads members up to the correlation id, and nothing behind it.
+struct Head<'a> {
+    found: &'a mut Option<AnswerFor>,
+}
+
+#[derive(Deserialize)]
+#[serde(field_identifier, rename_all = "snake_case")]
+enum Before {
+    Id,
+    Type,
+    Timestamp,
+    Version,
+    Headers,
+    CorrelationId,
+    #[serde(other)]
+    Other,
+}
+
+impl<'de> DeserializeSeed<'de> for Head<'_> {
+    type Value = ();
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Head<'_> {
+    type Value = ();
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an answer")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
+        while let Some(member) = members.next_key()? {
+            match member {
+                Before::Id | Before::Type | Before::Timestamp | Before::Version | Before::Headers => {
+                    members.next_value::<IgnoredAny>()?;
+                }
+                Before::CorrelationId => {
+                    *self.found = Some(AnswerFor::of_id(&members.next_value::<Text<'de>>()?.0));
+                    return Ok(());
+                }
+                Before::Other => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+
+    use crate::codec::{contract::Exchange, headers::Headers};
+
+    use super::*;
+
+    fn answer(headers: &Headers, id: &str) -> Vec<u8> {
+        let exchange = Exchange { correlation_id: id, reply_to: None, deadline: None };
+        let outbound = Outbound {
+            format: Format::Envelope,
+            source: "test",
+            name: ANSWER.name,
+            version: ANSWER.version,
+            id: "x-1",
+            timestamp: 1,
+            headers,
+            exchange: Some(exchange),
+        };
+        let mut payload = Vec::new();
+        Answers::encode(&outbound, &Answer::<_, ()>::Ok("reply"), &mut payload).unwrap();
+        payload
+    }
+
+    #[test]
+    fn the_head_of_our_own_answers_says_whom_they_are_for() {
+        for headers in [Headers::default(), Headers::from_iter([("traceparent", "00-1"), ("note", "{\"data\":1}")])] {
+            let mut payload = answer(&headers, "00000000000000ff");
+            assert_eq!(AnswerFor::of_head(&payload), Some(AnswerFor::Waiter(255)));
+            assert_eq!(AnswerFor::of_whole(&payload), AnswerFor::Waiter(255));
+            // Nothing behind it is looked at.
+            let end = payload.windows(8).position(|window| window == b",\"data\":").unwrap();
+            payload.truncate(end);
+            payload.extend_from_slice(b"\xff");
+            assert_eq!(AnswerFor::of_head(&payload), Some(AnswerFor::Waiter(255)));
+        }
+        assert_eq!(AnswerFor::of_head(&answer(&Headers::default(), "somebody else's")), Some(AnswerFor::Nobody));
+    }
+
+    #[test]
+    fn answers_in_another_order_are_read_whole() {
+        for payload in [
+            r#"{"data":{"ok":1},"id":"a","type":"reply","correlation_id":"00000000000000ff"}"#,
+            r#"{"specversion":"1.0","id":"a","type":"reply","source":"/x","correlationid":"00000000000000ff","data":{"ok":1}}"#,
+            r#"{"__type__":"dict","__data__":{"id":"a","type":"reply","correlation_id":"00000000000000ff","data":{"ok":1}}}"#,
+        ] {
+            assert_eq!(AnswerFor::of_head(payload.as_bytes()), None, "{payload}");
+            assert_eq!(AnswerFor::of_whole(payload.as_bytes()), AnswerFor::Waiter(255), "{payload}");
+        }
+        for payload in ["", "[]", "{", "{}", "null", r#"{"correlation_id":7}"#] {
+            assert_eq!(AnswerFor::of_head(payload.as_bytes()), None, "{payload}");
+            assert_eq!(AnswerFor::of_whole(payload.as_bytes()), AnswerFor::Nobody, "{payload}");
+        }
+    }
 }

@@ -23,7 +23,7 @@ use crate::{
     },
     observe::observation::About,
     time::unix_millis,
-    transport::frame::Frame,
+    transport::frame::{Frame, Origin},
 };
 
 /// One received message, with its metadata.
@@ -105,7 +105,9 @@ impl Delivery {
     /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, so there it is always 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        1
+        match self.frame.origin() {
+            Origin::Broadcast { .. } => 1,
+        }
     }
 
     /// The payload as it arrived.

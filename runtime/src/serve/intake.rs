@@ -13,7 +13,11 @@ use crate::{
         settlement::Settled,
         stats::Counters,
     },
-    transport::{events::BusEvent, frame::Frame, inbox::Item},
+    transport::{
+        events::BusEvent,
+        frame::{Frame, Origin},
+        inbox::Item,
+    },
 };
 
 /// Decides what happens to an item, without calling anything.
@@ -55,7 +59,7 @@ impl Intake {
             return None;
         };
         // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
-        if self.tokens[route] != frame.token() {
+        if frame.origin() != (Origin::Broadcast { token: self.tokens[route] }) {
             return None;
         }
         if self.lanes[route].has_room(order_key(&frame)) {

@@ -12,13 +12,20 @@ pub(crate) struct Frame {
     bytes: Bytes,
     channel: Range<u32>,
     payload: Range<u32>,
-    token: u32,
+    origin: Origin,
+}
+
+/// How a frame came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Origin {
+    /// On publish/subscribe; the token says which of an inbox's names delivered it.
+    Broadcast { token: u32 },
 }
 
 impl Frame {
     /// The ranges are within `bytes`. The channel is without its namespace.
-    pub(crate) fn new(bytes: Bytes, channel: Range<u32>, payload: Range<u32>, token: u32) -> Self {
-        Self { bytes, channel, payload, token }
+    pub(crate) fn new(bytes: Bytes, channel: Range<u32>, payload: Range<u32>, origin: Origin) -> Self {
+        Self { bytes, channel, payload, origin }
     }
 
     pub(crate) fn channel(&self) -> &[u8] {
@@ -34,9 +41,8 @@ impl Frame {
         self.bytes.slice(self.payload.start as usize..self.payload.end as usize)
     }
 
-    /// Says which of an inbox's names delivered the frame.
-    pub(crate) fn token(&self) -> u32 {
-        self.token
+    pub(crate) fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Bytes of channel and payload.

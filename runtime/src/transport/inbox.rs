@@ -6,7 +6,7 @@ use std::{
     collections::VecDeque,
     fmt,
     sync::{
-        Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Waker},
@@ -50,7 +50,7 @@ pub(crate) enum WhenFull {
     DropNewest,
     /// Drops nothing: the reader waits for [`Inbox::has_space`] for as long as it takes.
     Block,
-    /// Asks the reader to wait for [`Inbox::has_space`]; takes what it is given all the same. If the reader loses patience, it drops
+    /// Wish the reader to wait for [`Inbox::has_space`]; takes what it is given all the same. If the reader loses patience, it drops
     /// the oldest until it was empty once.
     Wait,
 }
@@ -61,7 +61,9 @@ pub(crate) struct Inbox {
     when_full: WhenFull,
     state: Mutex<State>,
     space: Notify,
-    direct: Option<Direct>,
+    direct: Option<Arc<dyn Direct>>,
+    /// What a direct inbox has put off.
+    unread: Mutex<Vec<Frame>>,
     /// The template of each token's messages, where it is known.
     templates: Vec<&'static str>,
     /// It started to drop messages, and nobody asked yet.
@@ -78,8 +80,56 @@ pub(crate) struct Traffic {
     pub(crate) last: Option<Instant>,
 }
 
-/// Takes items in the reader's task, instead of a consumer in a task of its own: for what is quick and never waits.
-type Direct = Box<dyn Fn(Item) + Send + Sync>;
+/// Takes items in the reader's tokio task, instead of a consumer in one of its own: for what is quick and never waits.
+pub(crate) trait Direct: Send + Sync {
+    /// Takes an item while the registry is locked. What has to be looked at for longer is given back.
+    fn take(&self, item: Item) -> Option<Frame>;
+
+    /// Looks at what [`take`](Self::take) gave back, when nothing is locked.
+    fn read(&self, frame: Frame);
+}
+
+/// What inboxes ask of the reader, once the registry is unlocked.
+#[derive(Debug, Default)]
+#[must_use = "what was put off is to be read, and inboxes may ask to wait"]
+pub(crate) struct Wishes {
+    /// They want the reader to wait.
+    full: Vec<Arc<Inbox>>,
+    /// They have put something off.
+    unread: Vec<Arc<Inbox>>,
+}
+
+impl Wishes {
+    pub(crate) fn append(&mut self, mut other: Self) {
+        self.full.append(&mut other.full);
+        self.unread.append(&mut other.unread);
+    }
+
+    /// Hands a batch to an inbox, and notes what it asks for.
+    pub(crate) fn push(&mut self, inbox: &Arc<Inbox>, batch: &mut Vec<Item>) {
+        match inbox.push(batch) {
+            Wish::Nothing => {}
+            Wish::ToWait => self.full.push(Arc::clone(inbox)),
+            Wish::ToRead => self.unread.push(Arc::clone(inbox)),
+        }
+    }
+
+    /// Reads what was put off; returns the inboxes that want the reader to wait.
+    pub(crate) fn read(self) -> Vec<Arc<Inbox>> {
+        self.unread.iter().for_each(|inbox| inbox.read());
+        self.full
+    }
+}
+
+/// What an inbox asks of the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Wish {
+    Nothing,
+    /// To wait before it puts more in.
+    ToWait,
+    /// To let it read what it has put off.
+    ToRead,
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -111,6 +161,7 @@ impl Inbox {
             state: Mutex::default(),
             space: Notify::new(),
             direct: None,
+            unread: Mutex::default(),
             templates: Vec::new(),
             fell_behind: AtomicBool::new(false),
         }
@@ -122,22 +173,23 @@ impl Inbox {
         self
     }
 
-    /// An inbox that holds nothing: every item goes to `take` at once, in the reader's task.
-    pub(crate) fn direct(take: impl Fn(Item) + Send + Sync + 'static) -> Self {
+    /// An inbox that holds nothing: every item is taken at once, in the reader's tokio task.
+    pub(crate) fn direct(direct: Arc<dyn Direct>) -> Self {
         let bounds = Bounds { messages: 0, bytes: 0 };
-        Self { direct: Some(Box::new(take)), ..Self::new(bounds, WhenFull::DropOldest) }
+        Self { direct: Some(direct), ..Self::new(bounds, WhenFull::DropOldest) }
     }
 
-    /// Puts a batch in, in order, and empties `batch`. Returns whether the inbox wants the reader to wait.
-    pub(crate) fn push(&self, batch: &mut Vec<Item>) -> bool {
-        if let Some(take) = &self.direct {
-            batch.drain(..).for_each(take);
-            return false;
+    /// Puts a batch in, in order, and empties `batch`.
+    pub(crate) fn push(&self, batch: &mut Vec<Item>) -> Wish {
+        if let Some(direct) = &self.direct {
+            let mut unread = self.unread();
+            unread.extend(batch.drain(..).filter_map(|item| direct.take(item)));
+            return if unread.is_empty() { Wish::Nothing } else { Wish::ToRead };
         }
         let mut state = self.lock();
         if state.closed {
             batch.clear();
-            return false;
+            return Wish::Nothing;
         }
         state.batches += 1;
         let (messages, dropped) = (state.traffic.messages, state.traffic.dropped);
@@ -168,7 +220,15 @@ impl Inbox {
         if let Some(consumer) = consumer {
             consumer.wake();
         }
-        full
+        if full { Wish::ToWait } else { Wish::Nothing }
+    }
+
+    /// A direct inbox reads what it has put off.
+    fn read(&self) {
+        let unread = std::mem::take(&mut *self.unread());
+        if let Some(direct) = &self.direct {
+            unread.into_iter().for_each(|frame| direct.read(frame));
+        }
     }
 
     /// Moves up to `limit` items to the end of `items`; `Ready(false)` when the inbox is closed and empty.
@@ -259,6 +319,10 @@ impl Inbox {
         if let Some(consumer) = consumer {
             consumer.wake();
         }
+    }
+
+    fn unread(&self) -> MutexGuard<'_, Vec<Frame>> {
+        self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -363,11 +427,13 @@ impl State {
 mod tests {
     use bytes::Bytes;
 
+    use crate::transport::frame::Origin;
+
     use super::*;
 
     fn push(inbox: &Inbox, count: usize) -> bool {
-        let frame = Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, 0);
-        inbox.push(&mut (0..count).map(|_| Item::Frame(frame.clone())).collect())
+        let frame = Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token: 0 });
+        inbox.push(&mut (0..count).map(|_| Item::Frame(frame.clone())).collect()) == Wish::ToWait
     }
 
     /// How many messages, and how many were dropped.

@@ -28,7 +28,7 @@ use crate::{
         inbox::Inbox,
         memory::{
             broker::{Broker, Condition, Taken, give_up_after, stopped},
-            connection::{Connection, settle},
+            connection::{Connection, confirm_all},
         },
         status::{GapCause, Status, SubscriptionSnapshot},
     },
@@ -87,7 +87,7 @@ impl Broadcast for Memory {
             let (id, attached) = registry.attach(inbox, names);
             let attachment = Attachment::new(Arc::clone(&self.connection) as Arc<dyn Detach>, id);
             if state.condition == Condition::Up {
-                settle(&mut registry);
+                confirm_all(&mut registry);
             }
             (attachment, id, attached)
         };
@@ -149,7 +149,7 @@ impl Memory {
             timeout_at(deadline, inbox.has_space()).await.map_err(late)?;
         }
         let (receivers, full) = match self.broker.publish(channel, payload) {
-            Taken::Now { receivers, full } => (receivers, full),
+            Taken::Now { receivers, wishes } => (receivers, wishes.read()),
             Taken::Never => {
                 let reason = "the memory broker is stopped".to_owned();
                 return Err(PublishError::NotConnected { template, reason });

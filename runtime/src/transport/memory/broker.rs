@@ -12,7 +12,7 @@ use tokio::{sync::Notify, time::timeout};
 use crate::transport::{
     contract::NameKind,
     glob,
-    inbox::{Inbox, Item},
+    inbox::{Inbox, Item, Wishes},
     memory::connection::Connection,
     status::GapCause,
 };
@@ -45,7 +45,7 @@ static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(M
 pub(super) enum Taken {
     Now {
         receivers: u64,
-        full: Vec<Arc<Inbox>>,
+        wishes: Wishes,
     },
     /// The server is frozen.
     Later,
@@ -79,8 +79,8 @@ impl Broker {
                 Taken::Later
             }
             Condition::Up => {
-                let (receivers, full) = deliver(&state.connections, &channel, &payload);
-                Taken::Now { receivers, full }
+                let (receivers, wishes) = deliver(&state.connections, &channel, &payload);
+                Taken::Now { receivers, wishes }
             }
         }
     }
@@ -95,7 +95,11 @@ impl Broker {
     /// Publishes past every bus, as another program would.
     pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
         match self.publish(channel.to_owned(), payload.to_owned()) {
-            Taken::Now { receivers, .. } => receivers,
+            Taken::Now { receivers, wishes } => {
+                // Another program waits for nobody.
+                let _ = wishes.read();
+                receivers
+            }
             Taken::Later | Taken::Never => 0,
         }
     }
@@ -145,13 +149,16 @@ impl Broker {
             });
         }
         state.condition = Condition::Up;
+        let mut wishes = Wishes::default();
         for (channel, payload) in std::mem::take(&mut state.backlog) {
-            deliver(&present, &channel, &payload);
+            wishes.append(deliver(&present, &channel, &payload).1);
         }
         for connection in &state.connections {
             connection.back();
         }
         drop(state);
+        // Those who published it wait for nobody any more.
+        let _ = wishes.read();
         self.changed.notify_waiters();
     }
 
@@ -210,20 +217,20 @@ impl Broker {
 }
 
 /// Delivers to each of the connections, under the broker's lock, so that all see one order.
-fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u64, Vec<Arc<Inbox>>) {
+fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u64, Wishes) {
     let mut bytes = Vec::with_capacity(channel.len() + payload.len());
     bytes.extend_from_slice(channel.as_bytes());
     bytes.extend_from_slice(payload);
     let bytes = Bytes::from(bytes);
-    let (mut receivers, mut full) = (0, Vec::new());
+    let (mut receivers, mut wishes) = (0, Wishes::default());
     for connection in connections {
         let mut registry = connection.lock();
         let item = |token| connection.item(&bytes, channel.len(), token);
         receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
         receivers += registry.deliver_matching(|pattern| glob::matches(pattern.as_bytes(), channel.as_bytes()), item);
-        full.append(&mut registry.flush());
+        wishes.append(registry.flush());
     }
-    (receivers, full)
+    (receivers, wishes)
 }
 
 /// Closes the connection when the server is away for so long after its loss was noticed.

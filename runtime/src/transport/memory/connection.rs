@@ -12,7 +12,7 @@ use crate::{
     transport::{
         contract::Detach,
         events::Events,
-        frame::Frame,
+        frame::{Frame, Origin},
         inbox::Item,
         life::Life,
         memory::broker::{Broker, Condition},
@@ -67,7 +67,7 @@ impl Connection {
             bytes.clone(),
             position(local)..position(channel),
             position(channel)..position(bytes.len()),
-            token,
+            Origin::Broadcast { token },
         ))
     }
 
@@ -80,7 +80,7 @@ impl Connection {
     /// The server answers again, and confirms what is wanted.
     pub(super) fn back(&self) {
         let mut registry = self.lock();
-        settle(&mut registry);
+        confirm_all(&mut registry);
         let active = registry.active();
         drop(registry);
         if let Some(since) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
@@ -104,18 +104,19 @@ impl Detach for Connection {
         let mut registry = self.lock();
         registry.detach(id);
         if state.is_some_and(|state| state.condition == Condition::Up) {
-            settle(&mut registry);
+            confirm_all(&mut registry);
         }
     }
 }
 
 /// The server's answers, given at once.
-pub(super) fn settle(registry: &mut Registry) {
+pub(super) fn confirm_all(registry: &mut Registry) {
     let now = Instant::now();
     while let Some(command) = registry.next_command(CommandBounds { names: usize::MAX, bytes: usize::MAX }) {
         for id in command.names {
             registry.confirmed(command.verb, id, now);
         }
     }
-    registry.flush();
+    // News only: nobody asks for anything.
+    let _ = registry.flush();
 }

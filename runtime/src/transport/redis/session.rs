@@ -11,8 +11,8 @@ use crate::{
     error::SubscribeError,
     transport::{
         contract::{Name, NameKind},
-        frame::Frame,
-        inbox::{Inbox, Item},
+        frame::{Frame, Origin},
+        inbox::{Item, Wishes},
         redis::{
             resp::{
                 parts::{ProtocolError, Span, owned},
@@ -88,17 +88,14 @@ impl Session {
         }
     }
 
-    /// Takes the whole values out of the read buffer and hands them on; returns the inboxes that ask the reader to wait.
-    ///
-    /// # Errors
-    ///
-    /// When the connection is of no further use. What came before the trouble has been handed on.
+    /// Takes the whole values out of the read buffer and hands them on; returns what the inboxes ask of the reader, and an error when the
+    /// connection is of no further use. What came before the trouble has been handed on.
     pub(super) fn receive(
         &mut self,
         incoming: &mut BytesMut,
         registry: &mut Registry,
         now: Instant,
-    ) -> Result<Vec<Arc<Inbox>>, GapCause> {
+    ) -> (Wishes, Result<(), GapCause>) {
         let mut end = 0;
         let scanned = loop {
             match self.scanner.next(incoming, end) {
@@ -114,8 +111,7 @@ impl Session {
         let mut found = std::mem::take(&mut self.found);
         let handled = found.drain(..).try_for_each(|scanned| self.handle(scanned, &batch, registry, now));
         self.found = found;
-        let full = registry.flush();
-        handled.and(scanned).map(|()| full)
+        (registry.flush(), handled.and(scanned))
     }
 
     fn handle(
@@ -130,7 +126,12 @@ impl Session {
                 let (kind, name) = subscribed(pattern, &channel);
                 let channel = self.stripped(batch, channel);
                 let delivered = registry.deliver(kind, &batch[name.clone()], |token| {
-                    Item::Frame(Frame::new(batch.clone(), short(&channel), short(&payload), token))
+                    Item::Frame(Frame::new(
+                        batch.clone(),
+                        short(&channel),
+                        short(&payload),
+                        Origin::Broadcast { token },
+                    ))
                 });
                 if !delivered {
                     known(kind, &batch[name], registry)?;
@@ -291,7 +292,7 @@ mod tests {
         config::{Bounds, Config, Reconnect},
         transport::{
             contract::Wanted,
-            inbox::WhenFull,
+            inbox::{Inbox, WhenFull},
             registry::attached::{Attached, Confirmation},
         },
     };
@@ -337,8 +338,9 @@ mod tests {
 
         fn receives(&mut self, bytes: &str) -> Result<(), GapCause> {
             let mut incoming = BytesMut::from(bytes);
-            let received = self.session.receive(&mut incoming, &mut self.registry, self.now);
-            received.map(|full| assert!(full.is_empty()))
+            let (wishes, received) = self.session.receive(&mut incoming, &mut self.registry, self.now);
+            assert!(wishes.read().is_empty());
+            received
         }
 
         fn taken(&mut self) -> Vec<String> {

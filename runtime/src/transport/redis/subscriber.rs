@@ -351,7 +351,9 @@ impl Live {
         self.heard = now();
         self.pinged = None;
         let read = self.wire.incoming.len();
-        let full = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard)?;
+        let (wishes, received) = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard);
+        let full = wishes.read();
+        received?;
         if !full.is_empty() {
             return self.stall(full).await;
         }

@@ -18,6 +18,7 @@ use crate::{
     config::{Bounds, Reconnect},
     transport::{
         contract::{Name, NameKind},
+        frame::Origin,
         inbox::{Item, WhenFull},
         status::{Gap, GapCause},
     },
@@ -78,7 +79,8 @@ impl Reader {
         match self.next().await {
             Some(Item::Frame(frame)) => {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                (text(frame.channel()), text(frame.payload()), frame.token())
+                let Origin::Broadcast { token } = frame.origin();
+                (text(frame.channel()), text(frame.payload()), token)
             }
             other => panic!("{other:?} is no message"),
         }

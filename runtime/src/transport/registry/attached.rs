@@ -14,7 +14,7 @@ use crate::{
     transport::{
         contract::{Name, NameKind, Wanted},
         events::{BusEvent, Events},
-        inbox::{Inbox, Item},
+        inbox::{Inbox, Item, Wishes},
         registry::{
             names::{Index, Slots},
             wire::Wire,
@@ -188,29 +188,28 @@ impl Registry {
         matched
     }
 
-    /// Hands every staged batch to its inbox, one lock a batch; returns the inboxes that ask the reader to wait.
+    /// Hands every staged batch to its inbox, one lock a batch; returns what the inboxes ask of the reader.
     ///
     /// Order between two callers is kept only if each stages and flushes under the same lock of the registry.
-    pub(crate) fn flush(&mut self) -> Vec<Arc<Inbox>> {
-        let mut full = Vec::new();
+    pub(crate) fn flush(&mut self) -> Wishes {
+        let mut wishes = Wishes::default();
         for id in self.touched.drain(..) {
             let Some(member) = self.members.get_mut(id) else { continue };
-            if member.inbox.push(&mut member.staged) {
-                full.push(Arc::clone(&member.inbox));
-            }
+            wishes.push(&member.inbox, &mut member.staged);
             if let (true, Some(events)) = (member.inbox.fell_behind(), &self.events) {
                 let first = member.names.first().and_then(|&name| self.names.get(name));
                 let channel = first.map_or_else(String::new, |entry| entry.name.text.clone());
                 events.tell(BusEvent::Lagging { channel });
             }
         }
-        full
+        wishes
     }
 
     /// Ends everything: every inbox closes after what it holds, every pending and later attach fails with the first `reason`.
     pub(crate) fn close_all(&mut self, reason: &str) {
         self.closed.get_or_insert_with(|| reason.to_owned());
-        self.flush();
+        // Every delivery has flushed what it staged: what is left is news, for which nobody asks for anything.
+        let _ = self.flush();
         for member in self.members.iter_mut() {
             member.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
             member.inbox.close();

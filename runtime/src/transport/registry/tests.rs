@@ -12,7 +12,7 @@ use crate::{
     error::SubscribeError,
     transport::{
         contract::{Name, NameKind, Wanted},
-        frame::Frame,
+        frame::{Frame, Origin},
         inbox::{Inbox, Item, WhenFull},
         registry::{
             attached::{Confirmation, Registry},
@@ -37,7 +37,7 @@ fn pattern(text: &str, token: u32) -> Wanted {
 }
 
 fn frame(token: u32) -> Item {
-    Item::Frame(Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, token))
+    Item::Frame(Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token }))
 }
 
 fn refusal(name: &Name) -> SubscribeError {
@@ -53,7 +53,10 @@ fn taken(inbox: &Inbox) -> Vec<String> {
     let mut items = VecDeque::new();
     let _ = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 1_000);
     let describe = |item| match item {
-        Item::Frame(frame) => format!("frame {}", frame.token()),
+        Item::Frame(frame) => {
+            let Origin::Broadcast { token } = frame.origin();
+            format!("frame {token}")
+        }
         Item::Gap(gap) => format!("gap {}", gap.lasted.as_secs()),
         Item::Refused(SubscribeError::Refused { channel, .. }) => format!("refused {channel}"),
         other => format!("{other:?}"),
@@ -105,7 +108,7 @@ fn subscribes_a_name_once_however_many_inboxes_want_it() {
     assert!(registry.deliver(NameKind::Channel, b"a", frame));
     assert!(registry.deliver(NameKind::Channel, b"b", frame));
     assert!(!registry.deliver(NameKind::Pattern, b"a", frame));
-    assert!(registry.flush().is_empty());
+    assert!(registry.flush().read().is_empty());
     assert_eq!(taken(&one), ["frame 1", "frame 2"]);
     assert_eq!(taken(&two), ["frame 7"]);
 
@@ -126,7 +129,7 @@ fn needs_no_confirmation_in_memory() {
     assert!(matches!(attached.try_recv(), Ok(Ok(()))));
     assert!(registry.deliver(NameKind::Channel, b"a", frame));
     assert_eq!(registry.deliver_matching(|pattern| pattern.starts_with('a'), frame), 1);
-    registry.flush();
+    let _ = registry.flush();
     assert_eq!(taken(&inbox), ["frame 1", "frame 2"]);
     registry.detach(id);
     assert!(!registry.deliver(NameKind::Channel, b"a", frame));
@@ -226,9 +229,9 @@ fn a_loss_is_told_once_it_is_over_and_counted_once() {
     let (command, _) = sent(&mut registry).pop().unwrap();
     registry.confirmed(Verb::Subscribe, command.names[0], at(15));
     registry.deliver(NameKind::Channel, b"a", frame);
-    registry.flush();
+    let _ = registry.flush();
     registry.confirmed(Verb::Subscribe, command.names[1], at(17));
-    registry.flush();
+    let _ = registry.flush();
     assert_eq!(taken(&early), ["gap 5", "frame 1", "gap 2"]);
     assert_eq!(taken(&late), ["frame 3"], "it was promised nothing before");
     assert!(matches!(attached.try_recv(), Ok(Ok(()))));
@@ -250,10 +253,10 @@ fn a_name_refused_after_a_loss_is_reported_once_and_tried_again() {
         assert!(sent(&mut registry).is_empty());
         assert_eq!(registry.rested(at(second + 2)), None);
     }
-    registry.flush();
+    let _ = registry.flush();
     assert_eq!(taken(&inbox), ["refused a"]);
     assert_eq!(settle(&mut registry, at(9)), ["Subscribe a"]);
-    registry.flush();
+    let _ = registry.flush();
     assert_eq!(taken(&inbox), ["gap 8"]);
 }
 
@@ -267,7 +270,7 @@ fn a_subscription_that_the_server_ends_is_made_anew() {
     let id = registry.find(NameKind::Channel, b"a").unwrap();
     registry.name_lost(id, &cause(), now);
     assert_eq!(settle(&mut registry, now + Duration::from_secs(3)), ["Subscribe a"]);
-    registry.flush();
+    let _ = registry.flush();
     assert_eq!(taken(&inbox), ["gap 3"]);
 }
 
