@@ -16,6 +16,8 @@
 //! whoever asks need not know the format of whoever answers; an answer in one of the other formats of JSON text is understood.
 
 pub(crate) mod answers;
+#[cfg(any(feature = "cbor", feature = "messagepack"))]
+mod binary;
 pub(crate) mod by_bus;
 #[cfg(feature = "cbor")]
 pub(crate) mod cbor;

@@ -1,6 +1,7 @@
 //! Sending: one message, many, a request, and a message that handlers acknowledge.
 
 pub(crate) mod acknowledge;
+pub(crate) mod addressed;
 pub(crate) mod batch;
 pub(crate) mod publishing;
 pub(crate) mod request;

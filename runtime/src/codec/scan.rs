@@ -26,13 +26,13 @@ pub(super) const NO_ITEM: &str = "a byte that begins no item";
 /// Bytes after the first item, which is whole and not too deep.
 pub(super) fn rest_after_item(
     payload: &[u8],
-    head: impl Fn(&mut Scanner<'_>) -> Result<Head, &'static str>,
+    head: impl Fn(&mut Cursor<'_>) -> Result<Head, &'static str>,
 ) -> Result<usize, &'static str> {
-    let mut scanner = Scanner { rest: payload };
+    let mut cursor = Cursor { rest: payload };
     // What is still missing of each item that is open; `None` where a break ends it.
     let mut open: Vec<Option<u64>> = Vec::new();
     loop {
-        let begun = match head(&mut scanner)? {
+        let begun = match head(&mut cursor)? {
             Head::Mark => continue,
             Head::Leaf | Head::Items(0) => None,
             Head::Break if open.pop() == Some(None) => None,
@@ -55,17 +55,17 @@ pub(super) fn rest_after_item(
             open.pop();
         }
         if open.is_empty() {
-            return Ok(scanner.rest.len());
+            return Ok(cursor.rest.len());
         }
     }
 }
 
 /// The bytes that were not yet looked at.
-pub(super) struct Scanner<'a> {
+pub(super) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
-impl Scanner<'_> {
+impl Cursor<'_> {
     pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
         self.number(1).map(|number| number as u8)
     }

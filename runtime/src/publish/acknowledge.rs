@@ -3,16 +3,16 @@
 use std::{fmt, future::IntoFuture, time::Duration};
 
 use crate::{
-    bus::{handle::Bus, replies::Arrived},
+    bus::replies::Arrived,
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::{Codec, Exchange},
-        headers::Headers,
     },
     error::AcknowledgeError,
     future::BusFuture,
     message::{contract::Message, kind::NoError},
     observe::observation::watch,
+    publish::addressed::Addressed,
     time::unix_millis,
     transport::frame::Frame,
 };
@@ -20,11 +20,7 @@ use crate::{
 /// A publish that waits until subscribers have handled the message. `publish(&bus).acknowledged_within(…)` makes one.
 #[must_use = "nothing is published until this is awaited"]
 pub struct Acknowledging<'a, M> {
-    bus: &'a Bus,
-    message: &'a M,
-    headers: Headers,
-    /// With the namespace.
-    channel: String,
+    to_send: Addressed<'a, M>,
     timeout: Duration,
     wanted: usize,
 }
@@ -40,8 +36,8 @@ pub struct Acknowledged {
 }
 
 impl<'a, M: Message> Acknowledging<'a, M> {
-    pub(crate) fn new(bus: &'a Bus, message: &'a M, headers: Headers, channel: String, timeout: Duration) -> Self {
-        Self { bus, message, headers, channel, timeout, wanted: 1 }
+    pub(super) fn new(to_send: Addressed<'a, M>, timeout: Duration) -> Self {
+        Self { to_send, timeout, wanted: 1 }
     }
 
     /// Waits for so many handlers, at least 1. Default: 1.
@@ -67,15 +63,15 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         let template = M::TEMPLATE.text();
         let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
         let expires = unix_millis().saturating_add(timeout);
-        let replies = self.bus.replies().await?;
+        let bus = self.to_send.bus;
+        let replies = bus.replies().await?;
         let mut waiter = replies.wait_for_many();
         let exchange = Exchange {
             correlation_id: &waiter.correlation_id,
             reply_to: Some(replies.channel()),
             deadline: Some(expires),
         };
-        let parcel = self.bus.parcel(self.channel, self.message, &self.headers, Some(exchange))?;
-        let receivers = self.bus.send(parcel).await?.receivers;
+        let receivers = bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers;
         if receivers == Some(0) {
             return Err(AcknowledgeError::NobodyListens { template });
         }
@@ -116,13 +112,13 @@ impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {
     ///
     /// Dropping the future gives up the acknowledgements; the message may be published and handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        let observation = self.bus.observer().acknowledged(M::TEMPLATE.text());
+        let observation = self.to_send.bus.observer().acknowledged(M::TEMPLATE.text());
         BusFuture::new(watch(observation, self.run()))
     }
 }
 
 impl<M> fmt::Debug for Acknowledging<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Acknowledging").field("channel", &self.channel).finish_non_exhaustive()
+        formatter.debug_struct("Acknowledging").field("to_send", &self.to_send).finish_non_exhaustive()
     }
 }

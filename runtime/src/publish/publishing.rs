@@ -10,25 +10,19 @@ use std::{
 
 use crate::{
     bus::{handle::Bus, sending::Receipt},
-    channel::parameter::Params,
-    codec::headers::Headers,
     error::PublishError,
     message::{
         address::Address,
         contract::{AddressedByFields, Message},
     },
     observe::observation::{Observation, watch},
-    publish::acknowledge::Acknowledging,
+    publish::{acknowledge::Acknowledging, addressed::Addressed},
 };
 
 /// A publish that is sent when it is awaited.
 #[must_use = "nothing is published until this is awaited"]
 pub struct Publishing<'a, M> {
-    bus: &'a Bus,
-    message: &'a M,
-    headers: Headers,
-    /// With the namespace.
-    channel: String,
+    to_send: Addressed<'a, M>,
 }
 
 impl<'a, M: Message> Publishing<'a, M> {
@@ -37,19 +31,17 @@ impl<'a, M: Message> Publishing<'a, M> {
     where
         M: AddressedByFields,
     {
-        let channel = bus.channel(|channel| message.write_channel(channel));
-        Self { bus, message, headers: Headers::default(), channel }
+        Self { to_send: Addressed::by_fields(message, bus) }
     }
 
     #[doc(hidden)]
     pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
-        let channel = bus.channel(|channel| address.write(channel));
-        Self { bus, message, headers: Headers::default(), channel }
+        Self { to_send: Addressed::to(message, address, bus) }
     }
 
     /// Sets a header. A plain message carries none: the publish then fails.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.set(name, value);
+        self.to_send.header(name, value);
         self
     }
 
@@ -58,8 +50,7 @@ impl<'a, M: Message> Publishing<'a, M> {
     /// Only services acknowledge: a [`Subscription`](crate::Subscription) does not know when its program is done with a message,
     /// and a handler whose filter does not want the message says nothing.
     pub fn acknowledged_within(self, timeout: Duration) -> Acknowledging<'a, M> {
-        let Self { bus, message, headers, channel } = self;
-        Acknowledging::new(bus, message, headers, channel, timeout)
+        Acknowledging::new(self.to_send, timeout)
     }
 }
 
@@ -73,9 +64,10 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     ///
     /// Dropping the future after the first poll does not call the message back.
     fn into_future(self) -> PublishFuture<'a> {
-        let Self { bus, message, headers, channel } = self;
+        let Self { to_send } = self;
+        let bus = to_send.bus;
         let observation = bus.observer().publish(M::TEMPLATE.text());
-        let encode = || bus.parcel(channel, message, &headers, None);
+        let encode = || to_send.parcel(None);
         match Observation::scope(observation.as_deref(), encode) {
             Ok(parcel) => PublishFuture { inner: Box::pin(watch(observation, bus.send(parcel))) },
             Err(error) => PublishFuture { inner: Box::pin(watch(observation, ready(Err(error)))) },
@@ -85,7 +77,7 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
 
 impl<M> fmt::Debug for Publishing<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Publishing").field("channel", &self.channel).finish_non_exhaustive()
+        formatter.debug_struct("Publishing").field("to_send", &self.to_send).finish_non_exhaustive()
     }
 }
 

@@ -9,16 +9,15 @@ use crate::{
         handle::Bus,
         replies::{Arrived, Replies},
     },
-    channel::parameter::Params,
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::{Codec, Exchange},
-        headers::Headers,
     },
     error::RequestError,
     future::BusFuture,
     message::{address::Address, contract::AddressedByFields, kind::Request},
     observe::observation::watch,
+    publish::addressed::Addressed,
     time::unix_millis,
     transport::frame::Frame,
 };
@@ -40,11 +39,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// A request that is sent when it is awaited.
 #[must_use = "nothing is sent until this is awaited"]
 pub struct Requesting<'a, M> {
-    bus: &'a Bus,
-    message: &'a M,
-    headers: Headers,
-    /// With the namespace.
-    channel: String,
+    to_send: Addressed<'a, M>,
     timeout: Duration,
 }
 
@@ -54,14 +49,12 @@ impl<'a, M: Request> Requesting<'a, M> {
     where
         M: AddressedByFields,
     {
-        let channel = bus.channel(|channel| message.write_channel(channel));
-        Self { bus, message, headers: Headers::default(), channel, timeout: TIMEOUT }
+        Self { to_send: Addressed::by_fields(message, bus), timeout: TIMEOUT }
     }
 
     #[doc(hidden)]
     pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
-        let channel = bus.channel(|channel| address.write(channel));
-        Self { bus, message, headers: Headers::default(), channel, timeout: TIMEOUT }
+        Self { to_send: Addressed::to(message, address, bus), timeout: TIMEOUT }
     }
 
     /// How long to wait for the answer, sending included. Default: 5 s. It travels with the request: a handler that is reached
@@ -73,7 +66,7 @@ impl<'a, M: Request> Requesting<'a, M> {
 
     /// Sets a header.
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.headers.set(name, value);
+        self.to_send.header(name, value);
         self
     }
 
@@ -92,7 +85,7 @@ impl<'a, M: Request> Requesting<'a, M> {
 
     async fn exchange(self) -> Output<M> {
         let expires = self.expires();
-        let replies = self.bus.replies().await?;
+        let replies = self.to_send.bus.replies().await?;
         let mut waiter = replies.wait_for_one();
         self.send(replies, &waiter.correlation_id, expires).await?;
         arrived::<M>(waiter.answer().await)
@@ -106,8 +99,8 @@ impl<'a, M: Request> Requesting<'a, M> {
 
     async fn send(self, replies: &Replies, correlation_id: &str, expires: u64) -> Result<(), RequestError<M::Error>> {
         let exchange = Exchange { correlation_id, reply_to: Some(replies.channel()), deadline: Some(expires) };
-        let parcel = self.bus.parcel(self.channel, self.message, &self.headers, Some(exchange))?;
-        match self.bus.send(parcel).await?.receivers {
+        let bus = self.to_send.bus;
+        match bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers {
             Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
             _ => Ok(()),
         }
@@ -127,7 +120,7 @@ impl<M: Request> Collecting<'_, M> {
         let Self { request, wanted } = self;
         let (deadline, expires) = (Instant::now() + request.timeout, request.expires());
         let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
-        let replies = match timeout_at(deadline, request.bus.replies()).await {
+        let replies = match timeout_at(deadline, request.to_send.bus.replies()).await {
             Ok(replies) => replies?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         };
@@ -158,7 +151,7 @@ impl<'a, M: Request> IntoFuture for Collecting<'a, M> {
     ///
     /// Dropping the future gives up the answers; the request may be handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        let observation = self.request.bus.observer().request(M::TEMPLATE.text());
+        let observation = self.request.to_send.bus.observer().request(M::TEMPLATE.text());
         BusFuture::new(watch(observation, self.run()))
     }
 }
@@ -171,14 +164,14 @@ impl<'a, M: Request> IntoFuture for Requesting<'a, M> {
     ///
     /// Dropping the future gives up the answer; the request may be handled all the same.
     fn into_future(self) -> Self::IntoFuture {
-        let observation = self.bus.observer().request(M::TEMPLATE.text());
+        let observation = self.to_send.bus.observer().request(M::TEMPLATE.text());
         BusFuture::new(watch(observation, self.run()))
     }
 }
 
 impl<M> fmt::Debug for Requesting<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Requesting").field("channel", &self.channel).finish_non_exhaustive()
+        formatter.debug_struct("Requesting").field("to_send", &self.to_send).finish_non_exhaustive()
     }
 }
 

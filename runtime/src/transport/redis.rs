@@ -1,9 +1,13 @@
 //! The transport on a Redis server: one connection for subscriptions, one for commands.
 
+pub(crate) mod access;
 pub(crate) mod address;
 pub(crate) mod admin;
+pub(crate) mod capabilities;
+pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod connector;
+pub(crate) mod login;
 pub(crate) mod pipeline;
 pub(crate) mod resp;
 pub(crate) mod session;
@@ -15,6 +19,7 @@ pub(crate) mod tls;
 #[cfg(not(feature = "tls"))]
 #[path = "redis/no_tls.rs"]
 pub(crate) mod tls;
+pub(crate) mod topology;
 pub(crate) mod transactions;
 pub(crate) mod wire;
 
@@ -74,7 +79,7 @@ impl Redis {
     /// Dropping it closes what was made so far.
     pub(crate) async fn connect(url: &str, config: &Config) -> Result<Self, ConnectError> {
         let connector = Connector::new(url, config)?;
-        let settings = Arc::new(Settings::new(config, connector.server().user()));
+        let settings = Arc::new(Settings::new(config, connector.user()));
         let events = Events::new(Instant::now());
         let life = Arc::new(Life::default());
         let (commands, subscriber) = tokio::try_join!(

@@ -1,17 +1,20 @@
 //! Where a Redis server is, and how to sign in.
 
-use std::fmt;
-
-use crate::{config::Config, error::ConnectError};
+use crate::{
+    config::Config,
+    error::ConnectError,
+    transport::redis::{
+        login::Login,
+        topology::{Endpoint, Topology},
+    },
+};
 
 /// A parsed `redis://` or `rediss://` URL, with what the configuration says instead.
-#[derive(Clone, PartialEq, Eq)]
-pub(super) struct Server {
-    pub(super) host: String,
-    pub(super) port: u16,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ServerAddress {
+    pub(super) topology: Topology,
     pub(super) encrypted: bool,
-    pub(super) username: Option<String>,
-    pub(super) password: Option<String>,
+    pub(super) login: Login,
 }
 
 const DEFAULT_PORT: u16 = 6379;
@@ -19,7 +22,7 @@ const DEFAULT_PORT: u16 = 6379;
 const NO_PASSWORD: &str =
     "a user needs a password: `redis://user:password@host`, or `redis://:password@host` for the default user";
 
-impl Server {
+impl ServerAddress {
     /// `redis[s]://[[user]:password@]host[:port]`; user and password are percent-encoded, an IPv6 address stands in brackets.
     pub(super) fn parse(url: &str, config: &Config) -> Result<Self, ConnectError> {
         let invalid = |reason: &str| ConnectError::InvalidUrl { url: redacted(url), reason: reason.to_owned() };
@@ -51,31 +54,8 @@ impl Server {
         if username.is_some() && password.is_none() {
             return Err(invalid(NO_PASSWORD));
         }
-        Ok(Self { host, port, encrypted, username, password })
-    }
-
-    /// Host and port, as errors and log lines name it.
-    pub(super) fn address(&self) -> String {
-        if self.host.contains(':') {
-            format!("[{}]:{}", self.host, self.port)
-        } else {
-            format!("{}:{}", self.host, self.port)
-        }
-    }
-
-    /// The user of access rules.
-    pub(super) fn user(&self) -> &str {
-        self.username.as_deref().unwrap_or("default")
-    }
-}
-
-impl fmt::Debug for Server {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter
-            .debug_struct("Server")
-            .field("address", &self.address())
-            .field("encrypted", &self.encrypted)
-            .finish_non_exhaustive()
+        let topology = Topology::Single(Endpoint { host, port });
+        Ok(Self { topology, encrypted, login: Login { username, password } })
     }
 }
 
@@ -144,29 +124,27 @@ fn redacted(url: &str) -> String {
 mod tests {
     use super::*;
 
-    fn parse(url: &str) -> Result<Server, ConnectError> {
-        Server::parse(url, &Config::default())
+    fn parse(url: &str) -> Result<ServerAddress, ConnectError> {
+        ServerAddress::parse(url, &Config::default())
     }
 
     #[test]
     fn understands_every_form_of_address() {
-        let server = parse("redis://example.org").unwrap();
-        assert_eq!(
-            (server.address().as_str(), server.encrypted, server.user()),
-            ("example.org:6379", false, "default")
-        );
-        let server = parse("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/").unwrap();
-        assert_eq!((server.address().as_str(), server.encrypted), ("[::1]:7000", true));
-        assert_eq!((server.username.as_deref(), server.password.as_deref()), (Some("user"), Some("p@ss:w/rd")));
-        let server = parse("redis://:secret@10.0.0.1:1").unwrap();
-        assert_eq!((server.username, server.password.as_deref()), (None, Some("secret")));
+        let ServerAddress { topology, encrypted, login } = parse("redis://example.org").unwrap();
+        assert_eq!((topology.endpoint().to_string().as_str(), encrypted), ("example.org:6379", false));
+        assert_eq!(login.user(), "default");
+        let ServerAddress { topology, encrypted, login } = parse("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/").unwrap();
+        assert_eq!((topology.endpoint().to_string().as_str(), encrypted), ("[::1]:7000", true));
+        assert_eq!((login.username.as_deref(), login.password.as_deref()), (Some("user"), Some("p@ss:w/rd")));
+        let login = parse("redis://:secret@10.0.0.1:1").unwrap().login;
+        assert_eq!((login.username, login.password.as_deref()), (None, Some("secret")));
     }
 
     #[test]
     fn the_configuration_overrides_the_url() {
         let config = Config { username: Some("u".into()), password: Some("p".into()), ..Config::default() };
-        let server = Server::parse("redis://a@host", &config).unwrap();
-        assert_eq!((server.username.as_deref(), server.password.as_deref()), (Some("u"), Some("p")));
+        let login = ServerAddress::parse("redis://a@host", &config).unwrap().login;
+        assert_eq!((login.username.as_deref(), login.password.as_deref()), (Some("u"), Some("p")));
     }
 
     #[test]

@@ -1,16 +1,20 @@
 //! Rare questions to the server, on a connection that is made for them.
 //!
-//! The commands are the `redis` crate's; the connection is made by our own [`Connector`], which knows about TLS, log-in and timeouts, so that
-//! crate never sees a credential.
+//! The commands are the `redis` crate's: what is asked so rarely is not worth a reader of our own (ARCHITECTURE.md has the figures).
 
 use std::collections::HashMap;
 
-use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisError, aio::MultiplexedConnection, cmd};
+use redis::{RedisError, aio::MultiplexedConnection, cmd};
 use tokio::time::{Instant, timeout};
 
 use crate::transport::{
     health::{Health, HealthError, HealthWarning},
-    redis::{connector::Connector, settings::Settings},
+    redis::{
+        capabilities::Capabilities,
+        client::client,
+        connector::{Connector, Opened},
+        settings::Settings,
+    },
     status::Status,
 };
 
@@ -23,15 +27,11 @@ const CLIENT_NAME: &str = "tidings-admin";
 ///
 /// Dropping it closes the connection.
 pub(super) async fn health(connector: &Connector, settings: &Settings, status: Status) -> Result<Health, HealthError> {
-    let (stream, hello) = connector.open(CLIENT_NAME).await?;
+    let Opened { stream, capabilities } = connector.open(CLIENT_NAME).await?;
     let asked = async {
-        // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
-        let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
-        let connected = MultiplexedConnection::new_with_config(&signed_in, stream, config).await;
-        let (connection, driver) = connected.map_err(failed)?;
+        let (connection, driver) = client(stream, settings).await.map_err(failed)?;
         tokio::select! {
-            health = ask(connection, settings, status, &hello.role) => health,
+            health = ask(connection, settings, status, &capabilities) => health,
             () = driver => Err(HealthError::Server { reason: "the connection was lost".to_owned() }),
         }
     };
@@ -43,13 +43,13 @@ async fn ask(
     mut connection: MultiplexedConnection,
     settings: &Settings,
     status: Status,
-    role: &str,
+    capabilities: &Capabilities,
 ) -> Result<Health, HealthError> {
     let start = Instant::now();
     let _: String = cmd("PING").query_async(&mut connection).await.map_err(failed)?;
     let mut health = Health::new(start.elapsed(), status);
-    health.role = Some(role.to_owned());
-    if role != "master" {
+    health.role = Some(capabilities.role.clone());
+    if !capabilities.is_master() {
         health.warnings.push(HealthWarning::Replica);
     }
     // <https://redis.io/docs/latest/commands/info/>

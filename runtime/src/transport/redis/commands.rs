@@ -19,7 +19,8 @@ use crate::{
     transport::{
         contract::{Parcel, Published},
         redis::{
-            connector::Connector,
+            access::{is_refusal, missing_rule},
+            connector::{Connector, Opened},
             pipeline::{Answer, Answered, Pipeline, Unanswered},
             settings::Settings,
         },
@@ -47,7 +48,6 @@ struct Link {
 
 struct Live {
     pipeline: Pipeline,
-    /// A cluster's node counts only its own subscribers.
     counts_receivers: bool,
 }
 
@@ -177,14 +177,8 @@ impl Commands {
     }
 
     async fn open(&self) -> Result<(), ConnectError> {
-        let (stream, hello) = self.connector.open(CLIENT_NAME).await?;
-        if hello.role != "master" {
-            return Err(self.connector.unusable(&format!(
-                "its role is {}: what is published there reaches only its own subscribers; connect to the master",
-                hello.role
-            )));
-        }
-        let live = Live { pipeline: Pipeline::start(stream), counts_receivers: hello.mode != "cluster" };
+        let Opened { stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
+        let live = Live { pipeline: Pipeline::start(stream), counts_receivers: capabilities.counts_receivers() };
         let mut link = self.link();
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
         link.live = Some(Arc::new(live));
@@ -194,14 +188,10 @@ impl Commands {
 
     fn refused(&self, reason: String, parcel: &Parcel) -> PublishError {
         let Parcel { template, channel, .. } = parcel;
-        if !reason.starts_with("NOPERM ") {
+        if !is_refusal(&reason) {
             return PublishError::Server { template, reason };
         }
-        let user = &self.settings.user;
-        let rule = match reason.contains("run the '") {
-            true => format!("ACL SETUSER {user} +publish"),
-            false => format!("ACL SETUSER {user} &{channel}"),
-        };
+        let rule = missing_rule(&self.settings.user, &reason, "publish", channel);
         PublishError::Refused { channel: channel.clone(), reason, rule }
     }
 

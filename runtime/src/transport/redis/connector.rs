@@ -12,40 +12,52 @@ use crate::{
     config::Config,
     error::ConnectError,
     transport::redis::{
-        address::Server,
-        resp::reply::{Hello, hello},
+        address::ServerAddress,
+        capabilities::Capabilities,
+        login::Login,
+        resp::reply::hello,
         stream::{Stream, Unencrypted},
         tls::Tls,
+        topology::{Endpoint, Topology},
         wire::encode,
     },
 };
 
-/// Makes connections to one server, each with a fresh look at its address.
+/// Makes connections: it knows where the servers are and how to sign in, and looks at the address anew each time.
 #[derive(Clone, Debug)]
 pub(super) struct Connector {
-    server: Server,
+    topology: Topology,
+    login: Login,
     tls: Option<Tls>,
     timeout: Duration,
 }
 
+/// A connection that has signed in.
+pub(super) struct Opened {
+    pub(super) stream: Stream,
+    pub(super) capabilities: Capabilities,
+}
+
 impl Connector {
     pub(super) fn new(url: &str, config: &Config) -> Result<Self, ConnectError> {
-        let server = Server::parse(url, config)?;
-        let tls = match server.encrypted {
+        let ServerAddress { topology, encrypted, login } = ServerAddress::parse(url, config)?;
+        let tls = match encrypted {
             false => None,
             true if !cfg!(feature = "tls") => {
                 let reason = "this program is built without TLS: enable the feature `tls` of `tidings`".to_owned();
-                return Err(ConnectError::InvalidUrl { url: format!("rediss://{}", server.address()), reason });
+                return Err(ConnectError::InvalidUrl { url: format!("rediss://{}", topology.endpoint()), reason });
             }
-            true => Some(
-                Tls::new(&server.host, config.certificate_authority.as_deref()).map_err(ConnectError::InvalidConfig)?,
-            ),
+            true => {
+                let tls = Tls::new(&topology.endpoint().host, config.certificate_authority.as_deref());
+                Some(tls.map_err(ConnectError::InvalidConfig)?)
+            }
         };
-        Ok(Self { server, tls, timeout: config.connect_timeout })
+        Ok(Self { topology, login, tls, timeout: config.connect_timeout })
     }
 
-    pub(super) fn server(&self) -> &Server {
-        &self.server
+    /// The user of access rules.
+    pub(super) fn user(&self) -> &str {
+        self.login.user()
     }
 
     /// Connects and signs in under `name`, which CLIENT LIST shows. All of it within the connect timeout.
@@ -53,33 +65,45 @@ impl Connector {
     /// # Cancel safety
     ///
     /// Dropping it closes what was made so far.
-    pub(super) async fn open(&self, name: &str) -> Result<(Stream, Hello), ConnectError> {
+    pub(super) async fn open(&self, name: &str) -> Result<Opened, ConnectError> {
         match tokio::time::timeout(self.timeout, self.open_unbounded(name)).await {
             Ok(opened) => opened,
-            Err(_) => Err(ConnectError::TimedOut { address: self.server.address(), timeout: self.timeout }),
+            Err(_) => Err(ConnectError::TimedOut { address: self.address(), timeout: self.timeout }),
         }
     }
 
-    async fn open_unbounded(&self, name: &str) -> Result<(Stream, Hello), ConnectError> {
-        let unreachable = |source| ConnectError::Unreachable { address: self.server.address(), source };
-        let stream = TcpStream::connect((self.server.host.as_str(), self.server.port)).await.map_err(unreachable)?;
+    /// Like [`open`](Self::open), for commands that write: the server has to be the master.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`open`](Self::open).
+    pub(super) async fn open_master(&self, name: &str) -> Result<Opened, ConnectError> {
+        let opened = self.open(name).await?;
+        if !opened.capabilities.is_master() {
+            return Err(self.unusable(&format!(
+                "its role is {}: what is published there reaches only its own subscribers; connect to the master",
+                opened.capabilities.role
+            )));
+        }
+        Ok(opened)
+    }
+
+    async fn open_unbounded(&self, name: &str) -> Result<Opened, ConnectError> {
+        let unreachable = |source| ConnectError::Unreachable { address: self.address(), source };
+        let Endpoint { host, port } = self.topology.endpoint();
+        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
         // Small commands and confirmations must not wait for each other.
         stream.set_nodelay(true).map_err(unreachable)?;
         let mut stream: Stream = match &self.tls {
             None => Box::new(Unencrypted::from(stream)),
             Some(tls) => Box::new(tls.wrap(stream).await.map_err(|reason| self.no_tls(reason))?),
         };
-        let hello = self.greet(&mut stream, name).await?;
-        Ok((stream, hello))
+        let capabilities = self.greet(&mut stream, name).await?;
+        Ok(Opened { stream, capabilities })
     }
 
-    /// <https://redis.io/docs/latest/commands/hello/>
-    async fn greet(&self, stream: &mut Stream, name: &str) -> Result<Hello, ConnectError> {
-        let mut words = vec!["HELLO", "3"];
-        if let Some(password) = &self.server.password {
-            words.extend(["AUTH", self.server.user(), password]);
-        }
-        words.extend(["SETNAME", name]);
+    async fn greet(&self, stream: &mut Stream, name: &str) -> Result<Capabilities, ConnectError> {
+        let words = self.login.greeting(name);
         let mut command = BytesMut::new();
         encode(&mut command, words.len(), words);
         stream.write_all(&command).await.map_err(|error| self.cut_off(error))?;
@@ -91,7 +115,7 @@ impl Connector {
             }
             match hello(&answer) {
                 Ok(None) => {}
-                Ok(Some((Ok(hello), end))) if end == answer.len() => return Ok(hello),
+                Ok(Some((Ok(capabilities), end))) if end == answer.len() => return Ok(capabilities),
                 Ok(Some((Err(words), _))) => return Err(self.refused(&words)),
                 Ok(Some(_)) => return Err(self.unusable("it says more than it was asked")),
                 Err(error) => {
@@ -109,9 +133,7 @@ impl Connector {
         }
         let reason = words.to_owned();
         match words.split(' ').next() {
-            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => {
-                ConnectError::Unauthorized { address: self.server.address(), reason }
-            }
+            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ConnectError::Unauthorized { address: self.address(), reason },
             _ => self.unusable(words),
         }
     }
@@ -120,15 +142,19 @@ impl Connector {
     fn cut_off(&self, source: io::Error) -> ConnectError {
         match self.tls {
             Some(_) if source.kind() == io::ErrorKind::InvalidData => self.no_tls(source.to_string()),
-            _ => ConnectError::Unreachable { address: self.server.address(), source },
+            _ => ConnectError::Unreachable { address: self.address(), source },
         }
     }
 
     fn no_tls(&self, reason: String) -> ConnectError {
-        ConnectError::Tls { address: self.server.address(), reason }
+        ConnectError::Tls { address: self.address(), reason }
     }
 
-    pub(super) fn unusable(&self, reason: &str) -> ConnectError {
-        ConnectError::Unusable { address: self.server.address(), reason: reason.to_owned() }
+    fn address(&self) -> String {
+        self.topology.endpoint().to_string()
+    }
+
+    fn unusable(&self, reason: &str) -> ConnectError {
+        ConnectError::Unusable { address: self.address(), reason: reason.to_owned() }
     }
 }

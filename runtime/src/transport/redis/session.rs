@@ -14,6 +14,7 @@ use crate::{
         frame::{Frame, Origin},
         inbox::{Item, Wishes},
         redis::{
+            access::missing_rule,
             resp::{
                 parts::{ProtocolError, Span, owned},
                 scanner::{Scanned, Scanner},
@@ -249,15 +250,14 @@ fn short(span: &Span) -> Range<u32> {
 }
 
 fn refusal(user: &str, name: &Name, words: &str) -> SubscribeError {
-    let rule = match (words.contains("run the '"), name.kind) {
-        (true, NameKind::Channel) => "+subscribe".to_owned(),
-        (true, NameKind::Pattern) => "+psubscribe".to_owned(),
-        (false, _) => format!("&{}", name.text),
+    let command = match name.kind {
+        NameKind::Channel => "subscribe",
+        NameKind::Pattern => "psubscribe",
     };
     SubscribeError::Refused {
         channel: name.text.clone(),
         reason: words.to_owned(),
-        rule: format!("ACL SETUSER {user} {rule}"),
+        rule: missing_rule(user, words, command, &name.text),
     }
 }
 

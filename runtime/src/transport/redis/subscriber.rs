@@ -28,7 +28,7 @@ use crate::{
         inbox::Inbox,
         life::Life,
         redis::{
-            connector::Connector,
+            connector::{Connector, Opened},
             session::Session,
             settings::Settings,
             stream::Stream,
@@ -84,7 +84,7 @@ impl Subscriber {
         events: Arc<Events>,
         life: Arc<Life>,
     ) -> Result<Self, ConnectError> {
-        let (stream, _) = connector.open(CLIENT_NAME).await?;
+        let Opened { stream, .. } = connector.open(CLIENT_NAME).await?;
         let shared = Arc::new(Shared {
             registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
@@ -244,7 +244,7 @@ impl Worker {
             }
             backoff.tried = Some(now());
             match self.connector.open(CLIENT_NAME).await {
-                Ok((stream, _)) => return Some(stream),
+                Ok(Opened { stream, .. }) => return Some(stream),
                 // Rarer the longer it lasts: an outage must not fill the log, and its reason may change.
                 Err(error) if backoff.failures.saturating_add(1).is_power_of_two() => {
                     tracing::warn!(%error, failures = backoff.failures.saturating_add(1), "could not reconnect for subscriptions");

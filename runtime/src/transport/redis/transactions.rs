@@ -1,9 +1,8 @@
 //! Batches that are published whole or not at all: MULTI and EXEC, on a connection for them alone.
 //!
-//! The commands are the `redis` crate's; as for [`super::admin`] the connection is made by our own [`Connector`]. It is made with the first
-//! atomic batch, and anew after each fault.
+//! The commands are the `redis` crate's. The connection is made with the first atomic batch, and anew after each fault.
 
-use redis::{AsyncConnectionConfig, ErrorKind, RedisConnectionInfo, RedisError, aio::MultiplexedConnection, pipe};
+use redis::{ErrorKind, RedisError, aio::MultiplexedConnection, pipe};
 use tokio::{
     sync::Mutex,
     task::JoinSet,
@@ -14,7 +13,7 @@ use crate::{
     error::PublishError,
     transport::{
         contract::Parcel,
-        redis::{connector::Connector, settings::Settings},
+        redis::{client::client, connector::Connector, settings::Settings},
     },
 };
 
@@ -79,14 +78,8 @@ impl Transactions {
         if let Some(link) = &*link {
             return Ok(link.clone());
         }
-        let (stream, hello) = connector.open(CLIENT_NAME).await.map_err(|error| error.to_string())?;
-        if hello.role != "master" {
-            return Err(format!("the server's role is {}: connect to the master", hello.role));
-        }
-        // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
-        let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
-        let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
-        let connected = MultiplexedConnection::new_with_config(&signed_in, stream, config).await;
+        let opened = connector.open_master(CLIENT_NAME).await.map_err(|error| error.to_string())?;
+        let connected = client(opened.stream, settings).await;
         let (connection, driver) = connected.map_err(|error| error.to_string())?;
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);

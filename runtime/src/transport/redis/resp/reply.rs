@@ -1,8 +1,11 @@
 //! What commands are answered with: numbers, errors, and the greeting.
 
-use crate::transport::redis::resp::{
-    parts::{LINE_LIMIT, ProtocolError, Span, Stop, blob, header, length, line, owned},
-    skip::Skip,
+use crate::transport::redis::{
+    capabilities::Capabilities,
+    resp::{
+        parts::{LINE_LIMIT, ProtocolError, Span, Stop, blob, header, length, line, owned},
+        skip::Skip,
+    },
 };
 
 /// What a command is answered with.
@@ -31,16 +34,8 @@ pub(crate) fn reply(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, 
     }
 }
 
-/// What HELLO says of the server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Hello {
-    pub(crate) role: String,
-    pub(crate) mode: String,
-    pub(crate) version: String,
-}
-
 /// What the server answered, and where that ends.
-pub(crate) type HelloAnswer = (Result<Hello, String>, usize);
+pub(crate) type HelloAnswer = (Result<Capabilities, String>, usize);
 
 /// The answer to HELLO: a map, or the server's error.
 ///
@@ -51,7 +46,7 @@ pub(crate) fn hello(buffer: &[u8]) -> Result<Option<HelloAnswer>, ProtocolError>
     let answer = match buffer.first() {
         None => return Ok(None),
         Some(b'-') => line(buffer, 1).map(|(text, end)| (Err(owned(&buffer[text])), end)),
-        Some(b'%') => hello_map(buffer).map(|(hello, end)| (Ok(hello), end)),
+        Some(b'%') => hello_map(buffer).map(|(capabilities, end)| (Ok(capabilities), end)),
         Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
     };
     match answer {
@@ -62,21 +57,21 @@ pub(crate) fn hello(buffer: &[u8]) -> Result<Option<HelloAnswer>, ProtocolError>
     }
 }
 
-fn hello_map(buffer: &[u8]) -> Result<(Hello, usize), Stop> {
-    let mut hello = Hello::default();
+fn hello_map(buffer: &[u8]) -> Result<(Capabilities, usize), Stop> {
+    let mut capabilities = Capabilities::default();
     let (pairs, mut at) = length(buffer, 1)?;
     for _ in 0..pairs {
         let (key, value_at) = text(buffer, at)?;
         let (value, end) = text(buffer, value_at)?;
         match key {
-            b"mode" => hello.mode = owned(value),
-            b"role" => hello.role = owned(value),
-            b"version" => hello.version = owned(value),
+            b"mode" => capabilities.mode = owned(value),
+            b"role" => capabilities.role = owned(value),
+            b"version" => capabilities.version = owned(value),
             _ => {}
         }
         at = end;
     }
-    Ok((hello, at))
+    Ok((capabilities, at))
 }
 
 /// A value's text, empty for an aggregate, and where the value ends.

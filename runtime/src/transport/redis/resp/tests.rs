@@ -4,10 +4,13 @@ use proptest::prelude::*;
 
 use crate::transport::{
     contract::NameKind,
-    redis::resp::{
-        parts::{BLOB_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span},
-        reply::{Hello, hello},
-        scanner::{NAME_KEPT, Scanned, Scanner},
+    redis::{
+        capabilities::Capabilities,
+        resp::{
+            parts::{BLOB_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span},
+            reply::hello,
+            scanner::{NAME_KEPT, Scanned, Scanner},
+        },
     },
     registry::wire::Verb,
 };
@@ -199,7 +202,7 @@ fn reads_the_answer_to_hello() {
     for end in 0..map.len() {
         assert_eq!(hello(&map[..end]), Ok(None));
     }
-    let expected = Hello { role: "master".into(), mode: "standalone".into(), version: "7.0.15".into() };
+    let expected = Capabilities { role: "master".into(), mode: "standalone".into(), version: "7.0.15".into() };
     assert_eq!(hello(map), Ok(Some((Ok(expected), map.len()))));
     assert_eq!(hello(b"-NOAUTH no\r\n"), Ok(Some((Err("NOAUTH no".into()), 12))));
     assert_eq!(hello(b"HTTP/1.1 400\r\n"), Err(ProtocolError::UnexpectedReply(b'H')));

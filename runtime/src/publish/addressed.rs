@@ -1,0 +1,54 @@
+//! What every verb of a message begins with.
+
+use std::fmt;
+
+use crate::{
+    bus::handle::Bus,
+    channel::parameter::Params,
+    codec::{contract::Exchange, headers::Headers},
+    error::PublishError,
+    message::{
+        address::Address,
+        contract::{AddressedByFields, Message},
+    },
+    transport::contract::Parcel,
+};
+
+/// A message that is to be sent to an address, with the headers that it is to carry.
+pub(super) struct Addressed<'a, M> {
+    pub(super) bus: &'a Bus,
+    message: &'a M,
+    headers: Headers,
+    /// With the namespace.
+    channel: String,
+}
+
+impl<'a, M: Message> Addressed<'a, M> {
+    pub(super) fn by_fields(message: &'a M, bus: &'a Bus) -> Self
+    where
+        M: AddressedByFields,
+    {
+        let channel = bus.channel(|channel| message.write_channel(channel));
+        Self { bus, message, headers: Headers::default(), channel }
+    }
+
+    pub(super) fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
+        let channel = bus.channel(|channel| address.write(channel));
+        Self { bus, message, headers: Headers::default(), channel }
+    }
+
+    pub(super) fn header(&mut self, name: impl Into<String>, value: impl Into<String>) {
+        self.headers.set(name, value);
+    }
+
+    /// Encodes the message.
+    pub(super) fn parcel(self, exchange: Option<Exchange<'_>>) -> Result<Parcel, PublishError> {
+        self.bus.parcel(self.channel, self.message, &self.headers, exchange)
+    }
+}
+
+impl<M> fmt::Debug for Addressed<'_, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Addressed").field("channel", &self.channel).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,25 @@
+//! The `redis` crate's client, on a connection of our own making.
+//!
+//! Our own [`Connector`](super::connector::Connector) knows about TLS, log-in and timeouts, so that crate never sees a credential.
+
+use std::pin::Pin;
+
+use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, aio::MultiplexedConnection};
+
+use crate::transport::redis::{settings::Settings, stream::Stream};
+
+/// Drives the connection of a client, for as long as there is one.
+pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// A client, and what drives its connection.
+///
+/// # Cancel safety
+///
+/// Dropping it closes the connection.
+pub(super) async fn client(stream: Stream, settings: &Settings) -> RedisResult<(MultiplexedConnection, Driver)> {
+    // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
+    let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
+    let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));
+    let (connection, driver) = MultiplexedConnection::new_with_config(&signed_in, stream, config).await?;
+    Ok((connection, Box::pin(driver)))
+}
