@@ -396,8 +396,8 @@ pub enum ShutdownError {
         /// Why the bus is closed.
         reason: String,
     },
-    /// The service's task is gone: its runtime was shut down, or tidings has a defect.
-    #[error("the service's task ended early")]
+    /// The service's tokio task is gone: its runtime was shut down, or tidings has a defect.
+    #[error("the service's tokio task ended early")]
     TaskEnded,
 }
 

@@ -23,7 +23,7 @@ use crate::transport::{glob, memory::broker};
 /// ```
 pub struct Broker {
     name: String,
-    broker: Arc<broker::Broker>,
+    broker: Arc<broker::MemoryBroker>,
 }
 
 impl Broker {
@@ -32,7 +32,7 @@ impl Broker {
     pub fn new() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(1);
         let name = format!("testing-{}", NEXT.fetch_add(1, Ordering::Relaxed));
-        let broker = broker::Broker::named(&name);
+        let broker = broker::MemoryBroker::named(&name);
         Self { name, broker }
     }
 

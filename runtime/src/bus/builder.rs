@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    bus::handle::{Bus, Shared},
+    bus::handle::{Bus, BusParts},
     codec::contract::Format,
     config::{Config, Reconnect},
     error::ConnectError,
@@ -141,7 +141,7 @@ impl BusBuilder {
         let transport = AnyTransport::connect(&self.url, &self.config).await?;
         let random = RandomState::new().build_hasher().finish();
         let id_prefix = format!("{random:016x}-");
-        let shared = Shared {
+        let shared = BusParts {
             observer: Observer::new(transport.system()),
             transport,
             config: self.config,

@@ -34,10 +34,10 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Bus {
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<BusParts>,
 }
 
-pub(super) struct Shared {
+pub(super) struct BusParts {
     pub(super) transport: AnyTransport,
     pub(super) config: Config,
     pub(super) observer: Observer,

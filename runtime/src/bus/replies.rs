@@ -32,7 +32,7 @@ pub(crate) struct Replies {
 
 #[derive(Default)]
 struct Waiters {
-    by_id: Mutex<HashMap<u64, Waiting>>,
+    by_id: Mutex<HashMap<u64, Recipient>>,
     /// Keyed at random, so that nobody can guess the id of a request that was not sent to them.
     ids: RandomState,
     next: AtomicU64,
@@ -47,7 +47,7 @@ pub(crate) enum Arrived {
 }
 
 /// Who waits.
-enum Waiting {
+enum Recipient {
     ForOne(oneshot::Sender<Arrived>),
     ForMany(mpsc::Sender<Arrived>),
 }
@@ -77,16 +77,16 @@ impl Replies {
     /// Waits for one answer.
     pub(crate) fn wait_for_one(&self) -> Waiter<oneshot::Receiver<Arrived>> {
         let (done, arrived) = oneshot::channel();
-        self.register(Waiting::ForOne(done), arrived)
+        self.register(Recipient::ForOne(done), arrived)
     }
 
     /// Waits for answers until the waiter is dropped.
     pub(crate) fn wait_for_many(&self) -> Waiter<mpsc::Receiver<Arrived>> {
         let (done, arrived) = mpsc::channel(MANY);
-        self.register(Waiting::ForMany(done), arrived)
+        self.register(Recipient::ForMany(done), arrived)
     }
 
-    fn register<T>(&self, waiting: Waiting, arrived: T) -> Waiter<T> {
+    fn register<T>(&self, waiting: Recipient, arrived: T) -> Waiter<T> {
         let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
         let id = self.waiters.ids.hash_one(number);
         self.waiters.lock().insert(id, waiting);
@@ -133,9 +133,9 @@ impl Waiters {
         }
         let mut by_id = self.lock();
         let taken = match by_id.get(&id) {
-            Some(Waiting::ForMany(waiter)) => waiter.try_send(Arrived::Answer(frame)).is_ok(),
-            Some(Waiting::ForOne(_)) => match by_id.remove(&id) {
-                Some(Waiting::ForOne(waiter)) => waiter.send(Arrived::Answer(frame)).is_ok(),
+            Some(Recipient::ForMany(waiter)) => waiter.try_send(Arrived::Answer(frame)).is_ok(),
+            Some(Recipient::ForOne(_)) => match by_id.remove(&id) {
+                Some(Recipient::ForOne(waiter)) => waiter.send(Arrived::Answer(frame)).is_ok(),
                 _ => false,
             },
             None => false,
@@ -151,8 +151,8 @@ impl Waiters {
         for (_, waiting) in self.lock().drain() {
             // A waiter that has gone in this moment, or that is flooded, learns it from its closed channel.
             match waiting {
-                Waiting::ForOne(waiter) => drop(waiter.send(Arrived::ConnectionLost)),
-                Waiting::ForMany(waiter) => drop(waiter.try_send(Arrived::ConnectionLost)),
+                Recipient::ForOne(waiter) => drop(waiter.send(Arrived::ConnectionLost)),
+                Recipient::ForMany(waiter) => drop(waiter.try_send(Arrived::ConnectionLost)),
             }
         }
     }
@@ -162,7 +162,7 @@ impl Waiters {
         tracing::debug!("an answer arrived that nobody waits for");
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Waiting>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Recipient>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use serde::{
 use crate::codec::{
     cloud_events::CloudEvents,
     contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
-    envelope::Text,
+    envelope::BorrowedText,
     json::Json,
     redis_toolkit::RedisToolkit,
 };
@@ -86,7 +86,7 @@ impl AnswerFor {
     pub(crate) fn of_head(payload: &[u8]) -> Option<Self> {
         let mut found = None;
         // Whatever follows is left unread, so the parser never comes to the end that it expects.
-        let _ = Head { found: &mut found }.deserialize(&mut serde_json::Deserializer::from_slice(payload));
+        let _ = AnswerHead { found: &mut found }.deserialize(&mut serde_json::Deserializer::from_slice(payload));
         found
     }
 
@@ -103,7 +103,7 @@ impl AnswerFor {
 }
 
 /// Reads members up to the correlation id, and nothing behind it.
-struct Head<'a> {
+struct AnswerHead<'a> {
     found: &'a mut Option<AnswerFor>,
 }
 
@@ -120,7 +120,7 @@ enum Before {
     Other,
 }
 
-impl<'de> DeserializeSeed<'de> for Head<'_> {
+impl<'de> DeserializeSeed<'de> for AnswerHead<'_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -128,7 +128,7 @@ impl<'de> DeserializeSeed<'de> for Head<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for Head<'_> {
+impl<'de> Visitor<'de> for AnswerHead<'_> {
     type Value = ();
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -142,7 +142,7 @@ impl<'de> Visitor<'de> for Head<'_> {
                     members.next_value::<IgnoredAny>()?;
                 }
                 Before::CorrelationId => {
-                    *self.found = Some(AnswerFor::of_id(&members.next_value::<Text<'de>>()?.0));
+                    *self.found = Some(AnswerFor::of_id(&members.next_value::<BorrowedText<'de>>()?.0));
                     return Ok(());
                 }
                 Before::Other => return Ok(()),

@@ -16,7 +16,7 @@ use serde_json::value::RawValue;
 
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::{Text, Timestamp, Version, shorten},
+    envelope::{BorrowedText, Timestamp, Version, shorten},
     headers::{Headers, TextOrOther},
     json::{Json, decode_text, text, value},
 };
@@ -59,7 +59,7 @@ impl Codec for CloudEvents {
         if !may_be_event(text) {
             return decode_text(expected, text);
         }
-        let event: Event<'_> = value(text)?;
+        let event: CloudEvent<'_> = value(text)?;
         match event.specversion {
             None => return decode_text(expected, text),
             Some(_) => event.check(expected)?,
@@ -70,7 +70,7 @@ impl Codec for CloudEvents {
 
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         let text = text(payload).ok()?;
-        match may_be_event(text).then(|| value::<Event<'_>>(text).ok()).flatten() {
+        match may_be_event(text).then(|| value::<CloudEvent<'_>>(text).ok()).flatten() {
             Some(event) if event.specversion.is_some() => Some(event.inbound),
             _ => Json::metadata(expected, payload),
         }
@@ -145,7 +145,7 @@ fn rfc3339(millis: u64) -> String {
 
 /// What was read of an event. Its data is read later, once the rest is right.
 #[derive(Default)]
-struct Event<'de> {
+struct CloudEvent<'de> {
     specversion: Option<Cow<'de, str>>,
     source: Option<Cow<'de, str>>,
     name: Option<Cow<'de, str>>,
@@ -155,7 +155,7 @@ struct Event<'de> {
     inbound: Inbound<'de>,
 }
 
-impl Event<'_> {
+impl CloudEvent<'_> {
     fn check(&self, expected: &Expected) -> Result<(), DecodeError> {
         let invalid = |reason: &str| Err(DecodeError::Invalid(reason.to_owned()));
         if !self.specversion.as_deref().is_some_and(|version| version == "1.0" || version.starts_with("1.0.")) {
@@ -189,25 +189,25 @@ fn is_json(content_type: &str) -> bool {
     media_type.ends_with("/json") || media_type.ends_with("+json")
 }
 
-impl<'de> Deserialize<'de> for Event<'de> {
+impl<'de> Deserialize<'de> for CloudEvent<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EventVisitor(PhantomData))
+        deserializer.deserialize_map(CloudEventVisitor(PhantomData))
     }
 }
 
-struct EventVisitor<'de>(PhantomData<&'de ()>);
+struct CloudEventVisitor<'de>(PhantomData<&'de ()>);
 
-impl<'de> Visitor<'de> for EventVisitor<'de> {
-    type Value = Event<'de>;
+impl<'de> Visitor<'de> for CloudEventVisitor<'de> {
+    type Value = CloudEvent<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("a CloudEvent")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Event<'de>, A::Error> {
-        let mut event = Event::default();
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<CloudEvent<'de>, A::Error> {
+        let mut event = CloudEvent::default();
         let mut headers = Headers::default();
-        while let Some(Text(name)) = members.next_key::<Text<'de>>()? {
+        while let Some(BorrowedText(name)) = members.next_key::<BorrowedText<'de>>()? {
             match &*name {
                 "specversion" => once(&mut event.specversion, "specversion", &mut members)?,
                 "id" => once(&mut event.inbound.id, "id", &mut members)?,
@@ -247,6 +247,6 @@ fn once<'de, A: MapAccess<'de>>(
     if attribute.is_some() {
         return Err(de::Error::duplicate_field(name));
     }
-    *attribute = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+    *attribute = members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
     Ok(())
 }

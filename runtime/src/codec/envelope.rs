@@ -65,9 +65,9 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
         while let Some(member) = members.next_key::<Member>()? {
             self.seen.note(member)?;
             match member {
-                Member::Id => self.seen.inbound.id = Some(members.next_value::<Text<'de>>()?.0),
+                Member::Id => self.seen.inbound.id = Some(members.next_value::<BorrowedText<'de>>()?.0),
                 Member::Type => {
-                    let found = members.next_value::<Text<'de>>()?.0;
+                    let found = members.next_value::<BorrowedText<'de>>()?.0;
                     if found != self.expected.name {
                         self.seen.refusal.get_or_insert(DecodeError::WrongType(shorten(&found)));
                     }
@@ -82,10 +82,11 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
                 }
                 Member::Headers => self.seen.inbound.headers = members.next_value()?,
                 Member::CorrelationId => {
-                    self.seen.inbound.correlation_id = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+                    self.seen.inbound.correlation_id =
+                        members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
                 }
                 Member::ReplyTo => {
-                    self.seen.inbound.reply_to = members.next_value::<Option<Text<'de>>>()?.map(|text| text.0);
+                    self.seen.inbound.reply_to = members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
                 }
                 Member::Deadline => self.seen.inbound.deadline = members.next_value::<Timestamp>()?.0,
                 Member::Data => {
@@ -120,7 +121,7 @@ enum Member {
 
 /// A text that is borrowed where it can be.
 #[derive(Deserialize)]
-pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+pub(super) struct BorrowedText<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
 
 /// Milliseconds since the epoch, from milliseconds, seconds or RFC 3339; nothing from what is none of them.
 pub(super) struct Timestamp(pub(super) Option<u64>);

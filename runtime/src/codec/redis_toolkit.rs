@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::Text,
+    envelope::BorrowedText,
     json::{Json, decode_text, text, value, write_envelope},
 };
 
@@ -123,10 +123,10 @@ impl<'de> Deserialize<'de> for Wrapper<'de> {
 
             fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
                 let mut wrapper = Wrapper { name: None, data: None };
-                while let Some(member) = members.next_key::<Text<'de>>()? {
+                while let Some(member) = members.next_key::<BorrowedText<'de>>()? {
                     match &*member.0 {
                         "__type__" if wrapper.name.is_some() => return Err(de::Error::duplicate_field("__type__")),
-                        "__type__" => wrapper.name = Some(members.next_value::<Text<'de>>()?.0),
+                        "__type__" => wrapper.name = Some(members.next_value::<BorrowedText<'de>>()?.0),
                         "__data__" if wrapper.data.is_some() => return Err(de::Error::duplicate_field("__data__")),
                         "__data__" => wrapper.data = Some(members.next_value()?),
                         _ => drop(members.next_value::<IgnoredAny>()?),

@@ -27,10 +27,10 @@ pub(crate) struct Meters {
 }
 
 /// Handler and template; the handler is empty where there is none.
-type Key = (Kind, &'static str, &'static str);
+type Key = (Measured, &'static str, &'static str);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Kind {
+enum Measured {
     Publish,
     Request,
     Handling,
@@ -39,7 +39,7 @@ enum Kind {
 /// What is recorded of operations that differ in nothing a label shows.
 #[derive(Debug)]
 struct Operation {
-    kind: Kind,
+    kind: Measured,
     template: &'static str,
     duration: Histogram,
     /// The outcome of nearly all of them.
@@ -61,20 +61,20 @@ impl Meters {
     }
 
     pub(crate) fn publish(&self, template: &'static str) -> Option<Timer> {
-        self.start((Kind::Publish, "", template))
+        self.start((Measured::Publish, "", template))
     }
 
     pub(crate) fn request(&self, template: &'static str) -> Option<Timer> {
-        self.start((Kind::Request, "", template))
+        self.start((Measured::Request, "", template))
     }
 
     pub(crate) fn handling(&self, handler: &'static str, template: &'static str) -> Option<Timer> {
-        self.start((Kind::Handling, handler, template))
+        self.start((Measured::Handling, handler, template))
     }
 
     /// Counts a message that was published with others.
     pub(crate) fn published(&self, template: &'static str, label: Label) {
-        if let Some(operation) = self.operation((Kind::Publish, "", template)) {
+        if let Some(operation) = self.operation((Measured::Publish, "", template)) {
             operation.count(label);
         }
     }
@@ -96,19 +96,19 @@ impl Meters {
 impl Operation {
     fn new((kind, handler, template): Key) -> Self {
         let duration = match kind {
-            Kind::Publish => histogram!(names::PUBLISH_DURATION, "template" => template),
-            Kind::Request => histogram!(names::REQUEST_DURATION, "template" => template),
-            Kind::Handling => histogram!(names::HANDLING_DURATION, "handler" => handler, "template" => template),
+            Measured::Publish => histogram!(names::PUBLISH_DURATION, "template" => template),
+            Measured::Request => histogram!(names::REQUEST_DURATION, "template" => template),
+            Measured::Handling => histogram!(names::HANDLING_DURATION, "handler" => handler, "template" => template),
         };
         Self { kind, template, duration, fine: Self::counter(kind, template, OK.text) }
     }
 
-    fn counter(kind: Kind, template: &'static str, outcome: &'static str) -> Counter {
+    fn counter(kind: Measured, template: &'static str, outcome: &'static str) -> Counter {
         match kind {
-            Kind::Publish => counter!(names::PUBLISHED, "template" => template, "outcome" => outcome),
-            Kind::Request => counter!(names::REQUESTS, "template" => template, "outcome" => outcome),
+            Measured::Publish => counter!(names::PUBLISHED, "template" => template, "outcome" => outcome),
+            Measured::Request => counter!(names::REQUESTS, "template" => template, "outcome" => outcome),
             // The service counts what its handlers do.
-            Kind::Handling => Counter::noop(),
+            Measured::Handling => Counter::noop(),
         }
     }
 

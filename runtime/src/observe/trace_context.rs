@@ -17,7 +17,7 @@ pub(crate) fn adopt(span: &Span, headers: &Headers) {
         return;
     }
     let context = global::get_text_map_propagator(|propagator| {
-        propagator.extract_with_context(&Context::new(), &Received(headers))
+        propagator.extract_with_context(&Context::new(), &ReceivedHeaders(headers))
     });
     // Without a layer for OpenTelemetry there is nothing to be a part of.
     let _ = span.set_parent(context);
@@ -41,7 +41,7 @@ pub(crate) fn carried(headers: &Headers) -> Option<Headers> {
     }
     let mut both = headers.clone();
     global::get_text_map_propagator(|propagator| {
-        propagator.inject_context(&context, &mut Sent { own: headers, carried: &mut both });
+        propagator.inject_context(&context, &mut SentHeaders { own: headers, carried: &mut both });
     });
     Some(both)
 }
@@ -50,12 +50,12 @@ fn is_valid(context: &Context) -> bool {
     context.span().span_context().is_valid()
 }
 
-struct Sent<'a> {
+struct SentHeaders<'a> {
     own: &'a Headers,
     carried: &'a mut Headers,
 }
 
-impl Injector for Sent<'_> {
+impl Injector for SentHeaders<'_> {
     fn set(&mut self, name: &str, value: String) {
         // A propagator writes `tracestate` and `baggage` also where there is nothing to say.
         if self.own.get(name).is_none() && !value.is_empty() {
@@ -64,9 +64,9 @@ impl Injector for Sent<'_> {
     }
 }
 
-struct Received<'a>(&'a Headers);
+struct ReceivedHeaders<'a>(&'a Headers);
 
-impl Extractor for Received<'_> {
+impl Extractor for ReceivedHeaders<'_> {
     fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).or_else(|| {
             // Other programs may write names as HTTP does: in any case.

@@ -82,7 +82,7 @@ pub struct HandlerOptions {
     pub timeout: Option<Duration>,
     /// Whether the handler takes what no other handler of the router takes.
     pub fallback: bool,
-    /// Whether each call is a task of its own: for handlers that compute for long or block the thread.
+    /// Whether each call is a tokio task of its own: for handlers that compute for long or block the thread.
     pub spawn: bool,
 }
 

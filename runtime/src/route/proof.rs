@@ -156,8 +156,8 @@ const fn rest_covers(shape: &Shape, segments: &[Segment], from: usize) -> bool {
     true
 }
 
-const fn conflict(first: &Route, second: &Route) -> Text {
-    let text = Text::new();
+const fn conflict(first: &Route, second: &Route) -> ErrorText {
+    let text = ErrorText::new();
     if bytes_equal(first.message().as_bytes(), second.message().as_bytes())
         && bytes_equal(first.template().text().as_bytes(), second.template().text().as_bytes())
     {
@@ -187,8 +187,8 @@ const fn conflict(first: &Route, second: &Route) -> Text {
         .push("`; change a literal segment, narrow the type of a parameter, or write `#[handler(fallback)]` on the less specific one")
 }
 
-const fn never_runs(other: &Route, fallback: &Route) -> Text {
-    Text::new()
+const fn never_runs(other: &Route, fallback: &Route) -> ErrorText {
+    ErrorText::new()
         .push("the fallback `")
         .push(fallback.handler())
         .push("` on `")
@@ -200,8 +200,8 @@ const fn never_runs(other: &Route, fallback: &Route) -> Text {
         .push("` takes every channel of it; move `fallback` to the less specific handler, or remove one of the two")
 }
 
-const fn needless_fallback(route: &Route) -> Text {
-    Text::new()
+const fn needless_fallback(route: &Route) -> ErrorText {
+    ErrorText::new()
         .push("the fallback `")
         .push(route.handler())
         .push("` has nothing to fall back from: no other handler can take a channel of `")
@@ -210,12 +210,12 @@ const fn needless_fallback(route: &Route) -> Text {
 }
 
 /// A text that constant evaluation can build. What does not fit is cut.
-struct Text {
+struct ErrorText {
     bytes: [u8; Self::CAPACITY],
     length: usize,
 }
 
-impl Text {
+impl ErrorText {
     /// Room for four templates and four names of ordinary length; a template has at most 512 bytes.
     const CAPACITY: usize = 4096;
 

@@ -206,11 +206,11 @@ impl RouteTable {
         match tail {
             _ if child == NONE => NONE,
             Some(tail) => self.walk(child, tail, fallback),
-            None => self.settle(self.nodes[usize::from(child)].route, fallback),
+            None => self.prefer(self.nodes[usize::from(child)].route, fallback),
         }
     }
 
-    fn settle(&self, route: u16, fallback: &mut u16) -> u16 {
+    fn prefer(&self, route: u16, fallback: &mut u16) -> u16 {
         if route != NONE && self.routes[usize::from(route)].options().fallback {
             *fallback = route;
             return NONE;
@@ -238,7 +238,7 @@ impl RouteTable {
             let node = &self.nodes[usize::from(child)];
             let fits = || rest.split(|&byte| byte == b':').all(|segment| node.shape.accepts(segment));
             if rest == EMPTY_REST.as_bytes() || fits() {
-                let found = self.settle(node.route, fallback);
+                let found = self.prefer(node.route, fallback);
                 if found != NONE {
                     return found;
                 }

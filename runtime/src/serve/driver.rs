@@ -178,7 +178,7 @@ async fn take(inbox: &Inbox, items: &mut VecDeque<Item>) -> bool {
     poll_fn(|context| if items.is_empty() { inbox.poll_take(context, items, BATCH) } else { Poll::Ready(true) }).await
 }
 
-/// Does something with the task's context. It never waits: one future a batch, where each message would otherwise make several.
+/// Does something with the tokio task's context. It never waits: one future a batch, where each message would otherwise make several.
 async fn at_once<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut work = Some(work);
     poll_fn(|context| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(context)))).await

@@ -9,7 +9,7 @@ use crate::{
     handler::outcome::{Ended, Outcome},
     route::{entry::Route, table::RouteTable},
     serve::{
-        lanes::{Lanes, Waiting},
+        lanes::{Lanes, Weighed},
         settlement::Settled,
         stats::Counters,
     },
@@ -44,7 +44,7 @@ pub(super) fn order_key(frame: &Frame) -> &[u8] {
     frame.channel()
 }
 
-impl Waiting for Frame {
+impl Weighed for Frame {
     fn size(&self) -> usize {
         Self::size(self)
     }

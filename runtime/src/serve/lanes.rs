@@ -1,4 +1,4 @@
-//! Which message a handler works on next: order, concurrency and bounds, without a clock, a task or a transport.
+//! Which message a handler works on next: order, concurrency and bounds, without a clock, a tokio task or a transport.
 //!
 //! Messages with the same key are worked on one after the other; which key a message has is decided by whoever gives it. A message that a
 //! handler completes at once never enters this state. Only what has to wait does: a message whose key is busy waits in the key's lane, and a
@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use crate::config::{Bounds, Overflow};
 
 /// What waits in a lane.
-pub(crate) trait Waiting {
+pub(crate) trait Weighed {
     /// Bytes, as they count for the bound.
     fn size(&self) -> usize;
 }
@@ -47,7 +47,7 @@ struct Lane<T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneId(usize);
 
-impl<T: Waiting> Lanes<T> {
+impl<T: Weighed> Lanes<T> {
     pub(crate) fn new(concurrency: usize, bounds: Bounds, overflow: Overflow) -> Self {
         Self {
             concurrency,
@@ -216,7 +216,7 @@ mod tests {
 
     use super::*;
 
-    impl Waiting for u32 {
+    impl Weighed for u32 {
         fn size(&self) -> usize {
             10
         }

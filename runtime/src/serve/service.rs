@@ -152,7 +152,7 @@ impl Service {
         deadline: Duration,
     ) -> Result<(), ShutdownError> {
         tokio::select! {
-            result = self.driver.join_next() => return ended(result),
+            result = self.driver.join_next() => return joined(result),
             signal = signal => {
                 if let Err(error) = signal {
                     tracing::error!(%error, "cannot listen for the signal to stop; the service stops");
@@ -163,7 +163,7 @@ impl Service {
     }
 
     async fn join(&mut self) -> Result<(), ShutdownError> {
-        ended(self.driver.join_next().await)
+        joined(self.driver.join_next().await)
     }
 }
 
@@ -184,7 +184,7 @@ async fn stop_signal() -> io::Result<()> {
     tokio::signal::ctrl_c().await
 }
 
-fn ended(result: Option<Result<Result<(), ShutdownError>, tokio::task::JoinError>>) -> Result<(), ShutdownError> {
+fn joined(result: Option<Result<Result<(), ShutdownError>, tokio::task::JoinError>>) -> Result<(), ShutdownError> {
     match result {
         Some(Ok(result)) => result,
         Some(Err(_)) | None => Err(ShutdownError::TaskEnded),

@@ -100,10 +100,10 @@ pub(crate) fn carry_out<'a>(
     open: Open,
 ) -> impl Future<Output = Settled> + Send + 'a {
     let Open { delivery, observation } = open;
-    watch(observation, settle(bus, route, ended, delivery))
+    watch(observation, fulfil(bus, route, ended, delivery))
 }
 
-async fn settle(bus: &Bus, route: &'static Route, mut ended: Ended, mut delivery: Delivery) -> Settled {
+async fn fulfil(bus: &Bus, route: &'static Route, mut ended: Ended, mut delivery: Delivery) -> Settled {
     let mut unsent = Vec::new();
     let excuse = match decide(&mut ended) {
         Settlement::Nothing => return Settled { ended, unsent },

@@ -14,12 +14,12 @@ use crate::{
     serve::{call::call, lanes::LaneId, settlement::Called},
 };
 
-/// Calls that are tasks of their own, because their handlers compute for long.
+/// Calls that are tokio tasks of their own, because their handlers compute for long.
 pub(super) struct Spawned<R> {
     router: Arc<R>,
     layers: Arc<Layers>,
     bus: Bus,
-    /// Aborts the tasks when the driver is dropped.
+    /// Aborts the tokio tasks when the driver is dropped.
     tasks: JoinSet<Called>,
     calls: HashMap<Id, (usize, LaneId)>,
 }
@@ -53,9 +53,9 @@ impl<R: Router> Spawned<R> {
     }
 }
 
-/// A future that may keep its thread for as long as it likes: the other tasks of the thread, and the polling of the network that may be its
-/// turn, go on elsewhere meanwhile. Being a task of its own is not enough for that: tokio wakes no other thread for a single task, and
-/// what a task has woken last, or what has yielded, runs on no other thread. A runtime of one thread has nowhere else to go on.
+/// A future that may keep its thread for as long as it likes: the other tokio tasks of the thread, and the polling of the network that may be its
+/// turn, go on elsewhere meanwhile. Being a tokio task of its own is not enough for that: tokio wakes no other thread for a single tokio task, and
+/// what a tokio task has woken last, or what has yielded, runs on no other thread. A runtime of one thread has nowhere else to go on.
 async fn may_block<F: Future>(future: F) -> F::Output {
     let mut future = pin!(future);
     let has_threads = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;

@@ -55,11 +55,11 @@ pub(crate) enum WhenFull {
     Wait,
 }
 
-/// See the module's documentation.
+/// Holds what has arrived for one subscription or service, within its bounds, until it is taken.
 pub(crate) struct Inbox {
     bounds: Bounds,
     when_full: WhenFull,
-    state: Mutex<State>,
+    state: Mutex<Contents>,
     space: Notify,
     direct: Option<Arc<dyn Direct>>,
     /// What a direct inbox has put off.
@@ -132,7 +132,7 @@ pub(crate) enum Wish {
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct Contents {
     items: VecDeque<Item>,
     bytes: usize,
     messages: usize,
@@ -325,7 +325,7 @@ impl Inbox {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, Contents> {
         // No code that can panic runs under the lock, so a poisoned state is a whole one.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -346,7 +346,7 @@ impl fmt::Debug for Inbox {
     }
 }
 
-impl State {
+impl Contents {
     fn count(&mut self, item: &Item) {
         if let Some(bytes) = load(item) {
             self.traffic.messages += 1;

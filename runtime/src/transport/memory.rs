@@ -27,7 +27,7 @@ use crate::{
         health::{Health, HealthError},
         inbox::Inbox,
         memory::{
-            broker::{Broker, Condition, Taken, give_up_after, stopped},
+            broker::{Condition, MemoryBroker, Taken, give_up_after, stopped},
             connection::{Connection, confirm_all},
         },
         status::{GapCause, Status, SubscriptionSnapshot},
@@ -36,7 +36,7 @@ use crate::{
 
 /// One bus's connection to a broker.
 pub(crate) struct Memory {
-    broker: Arc<Broker>,
+    broker: Arc<MemoryBroker>,
     connection: Arc<Connection>,
     /// Ends everything when the server is away for longer than the reconnect policy allows; aborted with the bus.
     _watch: JoinSet<()>,
@@ -48,7 +48,7 @@ const PATIENCE: Duration = Duration::from_millis(100);
 impl Memory {
     /// Connects to the broker of that name, or to a new one of its own where the name is empty.
     pub(crate) fn connect(name: &str, config: &Config) -> Self {
-        let broker = if name.is_empty() { Broker::new() } else { Broker::named(name) };
+        let broker = if name.is_empty() { MemoryBroker::new() } else { MemoryBroker::named(name) };
         let connection = Arc::new(Connection::new(&broker, config));
         broker.lock().connections.push(Arc::clone(&connection));
         let mut watch = JoinSet::new();

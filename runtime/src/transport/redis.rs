@@ -49,7 +49,7 @@ use crate::{
     },
 };
 
-/// The only handle to the connections: dropping it ends their tasks and every inbox.
+/// The only handle to the connections: dropping it ends their tokio tasks and every inbox.
 pub(crate) struct Redis {
     commands: Commands,
     subscriber: Subscriber,
@@ -61,11 +61,11 @@ pub(crate) struct Redis {
     /// Ends with the shared connection for subscriptions.
     life: Arc<Life>,
     /// Looks at subscriptions that have a connection of their own.
-    further: Mutex<Vec<Observer>>,
+    further: Mutex<Vec<Look>>,
 }
 
 /// What the subscriptions of a connection look like, for as long as it is there.
-type Observer = Box<dyn Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync>;
+type Look = Box<dyn Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync>;
 
 impl Redis {
     /// Makes both connections, within the connect timeout.
@@ -93,7 +93,7 @@ impl Redis {
 }
 
 impl Redis {
-    fn further(&self) -> MutexGuard<'_, Vec<Observer>> {
+    fn further(&self) -> MutexGuard<'_, Vec<Look>> {
         let mut further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that are gone leave with the next look, so that the list is as long as what it shows.
         further.retain(|look| look().is_some());

@@ -18,13 +18,13 @@ use crate::transport::{
 };
 
 /// The server's part.
-pub(crate) struct Broker {
-    state: Mutex<State>,
-    /// Told of every change of [`State::condition`].
+pub(crate) struct MemoryBroker {
+    state: Mutex<BrokerState>,
+    /// Told of every change of [`BrokerState::condition`].
     changed: Notify,
 }
 
-pub(super) struct State {
+pub(super) struct BrokerState {
     pub(super) condition: Condition,
     pub(super) connections: Vec<Arc<Connection>>,
     /// What was published while the server was frozen: it runs when the server goes on, like bytes in a socket.
@@ -39,7 +39,7 @@ pub(super) enum Condition {
 }
 
 /// Brokers that are shared by name, for as long as somebody holds them.
-static BROKERS: LazyLock<Mutex<HashMap<String, Weak<Broker>>>> = LazyLock::new(Mutex::default);
+static BROKERS: LazyLock<Mutex<HashMap<String, Weak<MemoryBroker>>>> = LazyLock::new(Mutex::default);
 
 /// What became of a publish.
 pub(super) enum Taken {
@@ -53,9 +53,9 @@ pub(super) enum Taken {
     Never,
 }
 
-impl Broker {
+impl MemoryBroker {
     pub(crate) fn new() -> Arc<Self> {
-        let state = State { condition: Condition::Up, connections: Vec::new(), backlog: Vec::new() };
+        let state = BrokerState { condition: Condition::Up, connections: Vec::new(), backlog: Vec::new() };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -211,7 +211,7 @@ impl Broker {
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, BrokerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -234,7 +234,7 @@ fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u
 }
 
 /// Closes the connection when the server is away for so long after its loss was noticed.
-pub(super) async fn give_up_after(limit: Duration, broker: Arc<Broker>, connection: Arc<Connection>) {
+pub(super) async fn give_up_after(limit: Duration, broker: Arc<MemoryBroker>, connection: Arc<Connection>) {
     let is_up = |condition| condition == Condition::Up;
     loop {
         let allowed = match broker.reaches(|condition| !is_up(condition)).await {

@@ -15,17 +15,17 @@ use crate::{
         frame::{Frame, Origin},
         inbox::Item,
         life::Life,
-        memory::broker::{Broker, Condition},
+        memory::broker::{Condition, MemoryBroker},
         registry::{
             attached::{Confirmation, Registry},
-            wire::CommandBounds,
+            standing::CommandBounds,
         },
         status::GapCause,
     },
 };
 
 pub(super) struct Connection {
-    pub(super) broker: Weak<Broker>,
+    pub(super) broker: Weak<MemoryBroker>,
     pub(super) registry: Mutex<Registry>,
     /// Bytes of the namespace and its separator at the start of each channel.
     pub(super) prefix: usize,
@@ -40,7 +40,7 @@ pub(super) struct Connection {
 }
 
 impl Connection {
-    pub(super) fn new(broker: &Arc<Broker>, config: &Config) -> Self {
+    pub(super) fn new(broker: &Arc<MemoryBroker>, config: &Config) -> Self {
         let events = Events::new(Instant::now());
         Self {
             broker: Arc::downgrade(broker),

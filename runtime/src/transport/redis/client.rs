@@ -9,14 +9,14 @@ use redis::{AsyncConnectionConfig, RedisConnectionInfo, RedisResult, aio::Multip
 use crate::transport::redis::{settings::Settings, stream::Stream};
 
 /// Drives the connection of a client, for as long as there is one.
-pub(super) type Driver = Pin<Box<dyn Future<Output = ()> + Send>>;
+pub(super) type ClientDriver = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// A client, and what drives its connection.
 ///
 /// # Cancel safety
 ///
 /// Dropping it closes the connection.
-pub(super) async fn client(stream: Stream, settings: &Settings) -> RedisResult<(MultiplexedConnection, Driver)> {
+pub(super) async fn client(stream: Stream, settings: &Settings) -> RedisResult<(MultiplexedConnection, ClientDriver)> {
     // Logged in and named by the greeting, in RESP3, whose answers the crate reads without being told.
     let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
     let config = AsyncConnectionConfig::new().set_response_timeout(Some(settings.command_timeout));

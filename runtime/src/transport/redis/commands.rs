@@ -21,7 +21,7 @@ use crate::{
         redis::{
             access::{is_refusal, missing_rule},
             connector::{Connector, Opened},
-            pipeline::{Answer, Answered, Pipeline, Unanswered},
+            pipeline::{Answered, Pipeline, Response, Unanswered},
             settings::Settings,
         },
     },
@@ -30,23 +30,23 @@ use crate::{
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
 
-/// See the module's documentation. Dropping it closes the connection.
+/// Publishes for everybody on one connection, which the next publisher makes anew when it is lost. Dropping it closes the connection.
 pub(super) struct Commands {
     connector: Connector,
     settings: Arc<Settings>,
-    link: Mutex<Link>,
+    link: Mutex<Current>,
     /// Held by the one publisher that makes the connection anew.
     retry: AsyncMutex<Retry>,
 }
 
 #[derive(Default)]
-struct Link {
-    live: Option<Arc<Live>>,
+struct Current {
+    live: Option<Arc<OpenPipeline>>,
     /// Why the last attempt to connect failed.
     failed: Option<String>,
 }
 
-struct Live {
+struct OpenPipeline {
     pipeline: Pipeline,
     counts_receivers: bool,
 }
@@ -88,7 +88,7 @@ impl Commands {
                 },
             };
             let answered = live.pipeline.send(publish_words(parcel));
-            let lost = |_| Err(Unanswered::Lost("the connection's task has ended".to_owned()));
+            let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
             match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {
                 // The connection was lost since `live` looked: another one will do.
                 Some(Err(Unanswered::NotSent)) => {}
@@ -124,11 +124,11 @@ impl Commands {
     }
 
     /// What an answer means; there is none when the time is over.
-    fn result(&self, live: &Live, parcel: &Parcel, answered: Option<Answered>) -> Published {
+    fn result(&self, live: &OpenPipeline, parcel: &Parcel, answered: Option<Answered>) -> Published {
         let template = parcel.template;
         match answered {
-            Some(Ok(Answer::Integer(receivers))) => Ok(live.counts_receivers.then_some(receivers)),
-            Some(Ok(Answer::Error(words))) => Err(self.refused(words, parcel)),
+            Some(Ok(Response::Integer(receivers))) => Ok(live.counts_receivers.then_some(receivers)),
+            Some(Ok(Response::Error(words))) => Err(self.refused(words, parcel)),
             Some(Err(Unanswered::NotSent)) => Err(not_connected(parcel, self.reason())),
             Some(Err(Unanswered::Lost(reason))) => Err(PublishError::ConnectionLost { template, reason }),
             None => {
@@ -139,13 +139,13 @@ impl Commands {
         }
     }
 
-    fn live(&self) -> Option<Arc<Live>> {
+    fn live(&self) -> Option<Arc<OpenPipeline>> {
         self.link().live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
     /// Makes the connection anew, one caller at a time, with the reconnect policy's pauses between attempts. Ends with the reason of a
     /// failure that will last.
-    async fn reconnected(&self) -> Result<Arc<Live>, String> {
+    async fn reconnected(&self) -> Result<Arc<OpenPipeline>, String> {
         let mut retry = self.retry.lock().await;
         loop {
             if let Some(live) = self.live() {
@@ -178,7 +178,8 @@ impl Commands {
 
     async fn open(&self) -> Result<(), ConnectError> {
         let Opened { stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
-        let live = Live { pipeline: Pipeline::start(stream), counts_receivers: capabilities.counts_receivers() };
+        let live =
+            OpenPipeline { pipeline: Pipeline::start(stream), counts_receivers: capabilities.counts_receivers() };
         let mut link = self.link();
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
         link.live = Some(Arc::new(live));
@@ -199,7 +200,7 @@ impl Commands {
         self.link().failed.clone().unwrap_or_else(|| "the connection is being made anew".to_owned())
     }
 
-    fn link(&self) -> MutexGuard<'_, Link> {
+    fn link(&self) -> MutexGuard<'_, Current> {
         // No code that can panic runs under the lock.
         self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,8 +1,14 @@
 //! Commands of many callers on one connection: written together, answered in order.
 //!
+//! ```text
+//! commands    answered │ sent              │ unsent            ──▶ in the order of the calls
+//! callers              │ each awaits its answers, oldest first
+//! bytes                │ with the server   │ in the line
+//! ```
+//!
 //! A caller encodes its command into the shared buffer by itself, so the order of commands is the order of calls, the payload is
 //! copied once, and it is known of each command whether it can have been sent. When nothing is under way it also writes it by
-//! itself, which saves the way over the task; what comes while answers are due is written together, by the task.
+//! itself, which saves the way over the tokio task; what comes while answers are due is written together, by the tokio task.
 
 use std::{
     collections::VecDeque,
@@ -29,14 +35,14 @@ use crate::transport::redis::{
     wire::{Wire, encode, lost},
 };
 
-/// A connection for commands and the task that drives it. Dropping it stops the task and closes the connection.
+/// A connection for commands and the tokio task that drives it. Dropping it stops the tokio task and closes the connection.
 pub(super) struct Pipeline {
-    shared: Arc<Shared>,
+    shared: Arc<SharedLine>,
     _task: JoinSet<()>,
 }
 
 #[derive(Default)]
-struct Shared {
+struct SharedLine {
     line: Mutex<Line>,
     changed: Notify,
     /// To be used for no further command.
@@ -45,15 +51,15 @@ struct Shared {
 
 #[derive(Default)]
 struct Line {
-    /// Commands that the task has not taken yet.
+    /// Commands that the tokio task has not taken yet.
     unsent: BytesMut,
     unsent_commands: usize,
     /// Commands without an answer; the last `unsent_commands` of them cannot get one yet.
     commands: usize,
-    /// The task last took several commands at once.
+    /// The tokio task last took several commands at once.
     crowded: bool,
     /// Who awaits an answer, oldest first.
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Caller>,
     ended: bool,
     /// Where callers write by themselves. Absent when the connection is encrypted or has ended.
     socket: Option<Arc<OwnedWriteHalf>>,
@@ -62,33 +68,33 @@ struct Line {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Writer {
     Caller,
-    /// It has to be woken.
-    Task,
+    /// The connection's tokio task. It has to be woken.
+    Driver,
     /// It has been woken, and has not taken yet what is in line.
-    TaskAlready,
+    DriverAlready,
 }
 
 /// Who awaits an answer.
-enum Waiting {
+enum Caller {
     /// To one command.
     One(oneshot::Sender<Answered>),
     /// To several.
-    All { missing: usize, answers: Answers, complete: oneshot::Sender<()> },
+    All { missing: usize, answers: Responses, complete: oneshot::Sender<()> },
 }
 
 /// The answers to several commands, in order, as far as they have come.
-type Answers = Arc<Mutex<Vec<Answered>>>;
+type Responses = Arc<Mutex<Vec<Answered>>>;
 
 /// Waits for the answers to several commands.
-pub(super) struct AllAnswers {
-    answers: Answers,
+pub(super) struct AllResponses {
+    answers: Responses,
     complete: oneshot::Receiver<()>,
 }
 
-pub(super) type Answered = Result<Answer, Unanswered>;
+pub(super) type Answered = Result<Response, Unanswered>;
 
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(super) enum Response {
     Integer(u64),
     Error(String),
 }
@@ -108,10 +114,10 @@ const PART: usize = 64 * 1024;
 
 impl Pipeline {
     pub(super) fn start(stream: Stream) -> Self {
-        let shared = Arc::new(Shared::default());
+        let shared = Arc::new(SharedLine::default());
         shared.line().socket = stream.socket();
         let mut task = JoinSet::new();
-        task.spawn(drive(stream, Ended(Arc::clone(&shared))));
+        task.spawn(drive(stream, FailsCallers(Arc::clone(&shared))));
         Self { shared, _task: task }
     }
 
@@ -124,7 +130,7 @@ impl Pipeline {
             return answered;
         }
         let writer = line.writer();
-        line.waiting.push_back(Waiting::One(answer));
+        line.waiting.push_back(Caller::One(answer));
         line.add(words);
         self.write(line, writer);
         answered
@@ -134,12 +140,12 @@ impl Pipeline {
     pub(super) fn send_all<'a, const WORDS: usize>(
         &self,
         commands: impl ExactSizeIterator<Item = [&'a [u8]; WORDS]>,
-    ) -> AllAnswers {
+    ) -> AllResponses {
         let (complete, completed) = oneshot::channel();
         let missing = commands.len();
-        let answers = Answers::new(Mutex::new(Vec::with_capacity(missing)));
-        let all = AllAnswers { answers: Arc::clone(&answers), complete: completed };
-        let waiting = Waiting::All { missing, answers, complete };
+        let answers = Responses::new(Mutex::new(Vec::with_capacity(missing)));
+        let all = AllResponses { answers: Arc::clone(&answers), complete: completed };
+        let waiting = Caller::All { missing, answers, complete };
         let mut line = self.shared.line();
         if line.ended || missing == 0 {
             waiting.fail(&mut 0, "");
@@ -150,7 +156,7 @@ impl Pipeline {
         for words in commands {
             line.add(words);
             if writer == Writer::Caller && line.unsent.len() >= PART && !line.write() {
-                writer = Writer::Task;
+                writer = Writer::Driver;
             }
         }
         self.write(line, writer);
@@ -158,7 +164,7 @@ impl Pipeline {
     }
 
     fn write(&self, mut line: MutexGuard<'_, Line>, writer: Writer) {
-        if writer == Writer::TaskAlready || writer == Writer::Caller && line.write() {
+        if writer == Writer::DriverAlready || writer == Writer::Caller && line.write() {
             return;
         }
         drop(line);
@@ -175,7 +181,7 @@ impl Pipeline {
     }
 }
 
-impl Shared {
+impl SharedLine {
     fn line(&self) -> MutexGuard<'_, Line> {
         lock(&self.line)
     }
@@ -183,7 +189,7 @@ impl Shared {
     /// Moves commands from the line to the socket's buffer.
     fn take(&self, outgoing: &mut BytesMut) {
         if !outgoing.is_empty() {
-            // What is being written will be answered, and the answers bring the task back here.
+            // What is being written will be answered, and the answers bring the tokio task back here.
             return;
         }
         let mut line = self.line();
@@ -191,6 +197,7 @@ impl Shared {
             line.crowded = line.unsent_commands > 1;
         }
         line.unsent_commands = 0;
+        line.check();
         std::mem::swap(&mut line.unsent, outgoing);
         if line.unsent.capacity() > LARGEST_KEPT {
             line.unsent = BytesMut::new();
@@ -198,7 +205,7 @@ impl Shared {
     }
 
     /// Hands the answers to those who wait. Returns whether there was somebody for each.
-    fn answer(&self, answers: &mut Vec<Answer>) -> bool {
+    fn answer(&self, answers: &mut Vec<Response>) -> bool {
         let mut line = self.line();
         let awaited = line.commands - line.unsent_commands;
         let all = answers.len() <= awaited;
@@ -208,6 +215,7 @@ impl Shared {
                 line.waiting.push_front(waiting);
             }
         }
+        line.check();
         all
     }
 
@@ -227,11 +235,11 @@ impl Line {
     /// Who writes what is put in line next.
     fn writer(&self) -> Writer {
         match self.unsent_commands {
-            // All that was sent is answered, so the task has nothing left to write. Where several callers come at once it still writes
+            // All that was sent is answered, so the tokio task has nothing left to write. Where several callers come at once it still writes
             // for all of them: one write of sixty commands costs less than one of the first and one of the others.
             0 if self.commands == 0 && !self.crowded => Writer::Caller,
-            0 => Writer::Task,
-            _ => Writer::TaskAlready,
+            0 => Writer::Driver,
+            _ => Writer::DriverAlready,
         }
     }
 
@@ -239,9 +247,17 @@ impl Line {
         encode(&mut self.unsent, WORDS, words);
         self.commands += 1;
         self.unsent_commands += 1;
+        self.check();
     }
 
-    /// Writes as much as the socket takes at once, and tells whether that was all. The task writes the rest, and meets any trouble.
+    /// What the picture above says.
+    fn check(&self) {
+        debug_assert!(self.unsent_commands <= self.commands, "what is unsent has no answer");
+        debug_assert!(self.commands > 0 || self.waiting.is_empty(), "nobody awaits an answer where none is due");
+        debug_assert!(self.unsent_commands == 0 || !self.unsent.is_empty(), "an unsent command has bytes");
+    }
+
+    /// Writes as much as the socket takes at once, and tells whether that was all. The tokio task writes the rest, and meets any trouble.
     fn write(&mut self) -> bool {
         let Some(socket) = &self.socket else { return false };
         match socket.try_write(&self.unsent) {
@@ -256,9 +272,9 @@ impl Line {
     }
 }
 
-impl Waiting {
+impl Caller {
     /// Takes an answer, and gives itself back while it waits for more.
-    fn take(self, answer: Answer) -> Option<Self> {
+    fn take(self, answer: Response) -> Option<Self> {
         match self {
             // Whoever stopped waiting does not want to know.
             Self::One(waiting) => {
@@ -297,10 +313,10 @@ impl Waiting {
     }
 }
 
-impl AllAnswers {
+impl AllResponses {
     /// The answers, in the order of the commands. Those that have not come by the deadline are missing at the end.
     pub(super) async fn until(self, deadline: Instant) -> Vec<Answered> {
-        // An error says that the task has gone without a word, which it does not.
+        // An error says that the tokio task has gone without a word, which it does not.
         let _ = timeout_at(deadline, self.complete).await;
         std::mem::take(&mut *lock(&self.answers))
     }
@@ -311,16 +327,16 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Answers everybody when the task ends, whatever ended it.
-struct Ended(Arc<Shared>);
+/// Answers everybody when the tokio task ends, whatever ended it.
+struct FailsCallers(Arc<SharedLine>);
 
-impl Drop for Ended {
+impl Drop for FailsCallers {
     fn drop(&mut self) {
-        self.0.end("the connection's task has ended");
+        self.0.end("the connection's tokio task has ended");
     }
 }
 
-async fn drive(stream: Stream, ended: Ended) {
+async fn drive(stream: Stream, ended: FailsCallers) {
     let shared = &ended.0;
     let mut wire = Wire::new(stream);
     let mut answers = Vec::new();
@@ -344,14 +360,14 @@ async fn drive(stream: Stream, ended: Ended) {
 
 /// Takes whole answers out of the buffer. Anything else than what commands are answered with ends the connection: a stream that is out
 /// of step would hand one caller's answer to another.
-fn scan(incoming: &mut BytesMut, answers: &mut Vec<Answer>) -> Result<(), String> {
+fn scan(incoming: &mut BytesMut, answers: &mut Vec<Response>) -> Result<(), String> {
     let mut at = 0;
     let scanned = loop {
         match reply(incoming, at) {
             Ok(Some((reply, end))) => {
                 answers.push(match reply {
-                    Reply::Integer(number) => Answer::Integer(number),
-                    Reply::Error(text) => Answer::Error(owned(&incoming[text])),
+                    Reply::Integer(number) => Response::Integer(number),
+                    Reply::Error(text) => Response::Error(owned(&incoming[text])),
                 });
                 at = end;
             }
@@ -395,7 +411,7 @@ mod tests {
         let sent = pipeline.send([b"PING"]);
         far.read_exact(&mut [0; 14]).await.unwrap();
         drop(far);
-        // The task has not run since, so this one cannot have been taken.
+        // The tokio task has not run since, so this one cannot have been taken.
         let unsent = pipeline.send([b"PING"]);
         assert!(matches!(sent.await.unwrap(), Err(Unanswered::Lost(_))));
         assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent | Unanswered::Lost(_))));
@@ -418,8 +434,8 @@ mod tests {
         far.write_all(b":1\r\n:2\r\n-ERR no\r\n:4\r\n:5\r\n").await.unwrap();
         let all = format!("{:?}", all.until(soon()).await);
         assert_eq!(all, r#"[Ok(Integer(2)), Ok(Error("ERR no")), Ok(Integer(4))]"#);
-        assert!(matches!(before.await.unwrap(), Ok(Answer::Integer(1))));
-        assert!(matches!(after.await.unwrap(), Ok(Answer::Integer(5))));
+        assert!(matches!(before.await.unwrap(), Ok(Response::Integer(1))));
+        assert!(matches!(after.await.unwrap(), Ok(Response::Integer(5))));
         assert!(pipeline.send_all(std::iter::empty::<[&[u8]; 1]>()).until(soon()).await.is_empty());
     }
 
@@ -439,7 +455,7 @@ mod tests {
         far.write_all(b":5\r\n:6\r\n").await.unwrap();
         drop(far);
         let lost = lost.until(soon()).await;
-        assert!(matches!(lost[..], [Ok(Answer::Integer(6)), Err(Unanswered::Lost(_))]), "{lost:?}");
+        assert!(matches!(lost[..], [Ok(Response::Integer(6)), Err(Unanswered::Lost(_))]), "{lost:?}");
         let unsent = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter()).until(soon()).await;
         assert!(matches!(unsent[..], [Err(Unanswered::NotSent), Err(Unanswered::NotSent)]), "{unsent:?}");
     }
@@ -452,7 +468,7 @@ mod tests {
             let first = pipeline.send([b"PING"]);
             far.read_exact(&mut [0; 14]).await.unwrap();
             far.write_all(bytes).await.unwrap();
-            assert!(matches!(first.await.unwrap(), Ok(Answer::Integer(1))));
+            assert!(matches!(first.await.unwrap(), Ok(Response::Integer(1))));
             assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "closed");
             assert!(!pipeline.is_usable());
         }

@@ -24,7 +24,7 @@ use crate::{
         },
         registry::{
             attached::Registry,
-            wire::{Command, CommandBounds, Verb},
+            standing::{Command, CommandBounds, Verb},
         },
         status::GapCause,
     },
@@ -35,7 +35,7 @@ const COMMAND_BOUNDS: CommandBounds = CommandBounds { names: 256, bytes: 32 * 10
 /// So much may wait to be written before more commands are made.
 const OUTGOING_LIMIT: usize = 64 * 1024;
 
-/// See the module's documentation.
+/// Knows which command of one connection awaits which answer, and hands on to the registry what arrives.
 pub(super) struct Session {
     settings: Arc<Settings>,
     scanner: Scanner,

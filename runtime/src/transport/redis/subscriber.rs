@@ -1,6 +1,6 @@
-//! The connection for subscriptions: one task that reads, delivers, (un)subscribes, watches and reconnects.
+//! The connection for subscriptions: one tokio task that reads, delivers, (un)subscribes, watches and reconnects.
 //!
-//! Callers change the [`Registry`] under its lock and wake the task, which brings the server in line. Nothing waits in a queue, so
+//! Callers change the [`Registry`] under its lock and wake the tokio task, which brings the server in line. Nothing waits in a queue, so
 //! nothing can grow, and dropping a subscription never blocks.
 
 use std::{
@@ -44,22 +44,22 @@ const CLIENT_NAME: &str = "tidings-sub";
 /// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a loaded machine's
 /// scheduler, short against the command timeout, and against the 60 seconds after which Redis drops a reader that lags.
 const PATIENCE: Duration = Duration::from_millis(500);
-/// So many bytes at once are a burst, of which more is to come. After fewer the socket is empty, and the task waits anyway.
+/// So many bytes at once are a burst, of which more is to come. After fewer the socket is empty, and the tokio task waits anyway.
 const BURST: usize = 32 * 1024;
 
-/// The owner of the task. Dropping it stops the task and ends every inbox.
+/// The owner of the tokio task. Dropping it stops the tokio task and ends every inbox.
 pub(super) struct Subscriber {
-    shared: Arc<Shared>,
+    shared: Arc<SharedRegistry>,
     command_timeout: Duration,
-    /// The one task; aborted when this is dropped.
+    /// The one tokio task; aborted when this is dropped.
     _task: JoinSet<()>,
 }
 
-struct Shared {
+struct SharedRegistry {
     registry: Mutex<Registry>,
     status: Mutex<Status>,
     changed: Notify,
-    /// Ended by this connection; that of the whole bus where it is the shared one.
+    /// ClosesInboxes by this connection; that of the whole bus where it is the shared one.
     life: Arc<Life>,
     events: Arc<Events>,
 }
@@ -77,7 +77,7 @@ impl Detach for Owned {
 }
 
 impl Subscriber {
-    /// Connects, and starts the task.
+    /// Connects, and starts the tokio task.
     pub(super) async fn start(
         connector: Connector,
         settings: Arc<Settings>,
@@ -85,7 +85,7 @@ impl Subscriber {
         life: Arc<Life>,
     ) -> Result<Self, ConnectError> {
         let Opened { stream, .. } = connector.open(CLIENT_NAME).await?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedRegistry {
             registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
             changed: Notify::new(),
@@ -163,7 +163,7 @@ impl fmt::Debug for Subscriber {
     }
 }
 
-impl Shared {
+impl SharedRegistry {
     fn registry(&self) -> MutexGuard<'_, Registry> {
         // The registry's methods keep its parts consistent even if an allocation failed in between.
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
@@ -181,33 +181,33 @@ impl Shared {
     }
 }
 
-/// Ends every inbox when the task ends, whatever ended it: without the task they would wait for ever.
-struct Ended(Arc<Shared>);
+/// Ends every inbox when the tokio task ends, whatever ended it: without the tokio task they would wait for ever.
+struct ClosesInboxes(Arc<SharedRegistry>);
 
-impl Drop for Ended {
+impl Drop for ClosesInboxes {
     fn drop(&mut self) {
-        self.0.close("the subscription task has ended");
+        self.0.close("the subscription tokio task has ended");
     }
 }
 
-impl Detach for Shared {
+impl Detach for SharedRegistry {
     fn detach(&self, id: usize) {
         self.registry().detach(id);
         self.changed.notify_one();
     }
 }
 
-/// What the task owns between connections.
+/// What the tokio task owns between connections.
 struct Worker {
     connector: Connector,
     settings: Arc<Settings>,
-    shared: Arc<Shared>,
+    shared: Arc<SharedRegistry>,
 }
 
 impl Worker {
     async fn run(self, stream: Stream) {
-        let _ended = Ended(Arc::clone(&self.shared));
-        let mut live = Live::new(&self, stream);
+        let _ended = ClosesInboxes(Arc::clone(&self.shared));
+        let mut live = LiveSession::new(&self, stream);
         let mut backoff = Backoff::default();
         loop {
             let cause = live.serve().await;
@@ -226,7 +226,7 @@ impl Worker {
             let lasted = now().saturating_duration_since(since);
             tracing::info!(?lasted, "connected for subscriptions again");
             self.shared.events.connected(lasted);
-            live = Live::new(&self, stream);
+            live = LiveSession::new(&self, stream);
             live.lost = Some(since);
         }
     }
@@ -276,8 +276,8 @@ impl Backoff {
 }
 
 /// A connection that serves.
-struct Live {
-    shared: Arc<Shared>,
+struct LiveSession {
+    shared: Arc<SharedRegistry>,
     settings: Arc<Settings>,
     wire: Wire,
     session: Session,
@@ -290,7 +290,7 @@ struct Live {
     lost: Option<Instant>,
 }
 
-impl Live {
+impl LiveSession {
     fn new(worker: &Worker, stream: Stream) -> Self {
         let now = now();
         Self {
@@ -409,7 +409,7 @@ impl Live {
 }
 
 /// Lets the consumers run first, on this thread: what was read is still in its processor's cache. Unlike tokio's `yield_now` it leaves the
-/// task where another thread can take it, as a consumer may block this one.
+/// tokio task where another thread can take it, as a consumer may block this one.
 async fn give_way() {
     let mut gave_way = false;
     poll_fn(|context| {

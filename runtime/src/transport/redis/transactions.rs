@@ -22,11 +22,11 @@ const CLIENT_NAME: &str = "tidings-transactions";
 
 #[derive(Default)]
 pub(super) struct Transactions {
-    link: Mutex<Option<Link>>,
+    link: Mutex<Option<Client>>,
 }
 
 #[derive(Clone)]
-struct Link {
+struct Client {
     connection: MultiplexedConnection,
     /// Drives the connection, and ends with the last clone of it.
     _driver: std::sync::Arc<JoinSet<()>>,
@@ -73,7 +73,7 @@ impl Transactions {
         }
     }
 
-    async fn link(&self, connector: &Connector, settings: &Settings) -> Result<Link, String> {
+    async fn link(&self, connector: &Connector, settings: &Settings) -> Result<Client, String> {
         let mut link = self.link.lock().await;
         if let Some(link) = &*link {
             return Ok(link.clone());
@@ -83,7 +83,7 @@ impl Transactions {
         let (connection, driver) = connected.map_err(|error| error.to_string())?;
         let mut tasks = JoinSet::new();
         tasks.spawn(driver);
-        let made = Link { connection, _driver: std::sync::Arc::new(tasks) };
+        let made = Client { connection, _driver: std::sync::Arc::new(tasks) };
         *link = Some(made.clone());
         Ok(made)
     }

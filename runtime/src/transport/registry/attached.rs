@@ -16,8 +16,8 @@ use crate::{
         events::{BusEvent, Events},
         inbox::{Inbox, Item, Wishes},
         registry::{
-            names::{Index, Slots},
-            wire::Wire,
+            names::{Arena, Index},
+            standing::Standing,
         },
         status::GapCause,
     },
@@ -38,16 +38,16 @@ pub(crate) enum Confirmation {
 /// What an attach resolves to once the server has answered.
 pub(crate) type Attached = Result<(), SubscribeError>;
 
-/// See the module's documentation.
+/// Knows which inboxes want which names, and how each name stands with the server.
 pub(crate) struct Registry {
     pub(super) confirmation: Confirmation,
     pub(super) channels: Index,
     pub(super) patterns: Index,
-    pub(super) names: Slots<Entry>,
-    pub(super) members: Slots<Member>,
+    pub(super) names: Arena<Entry>,
+    pub(super) listeners: Arena<Listener>,
     /// Members with staged items, in the order in which they got their first.
     pub(super) touched: Vec<usize>,
-    /// Names whose wire state may differ from what is wanted.
+    /// Names that may stand otherwise than is wanted.
     pub(super) unsettled: VecDeque<NameId>,
     /// Names that the server would not subscribe, and when each is tried again.
     pub(super) resting: BTreeSet<(Instant, NameId)>,
@@ -59,20 +59,20 @@ pub(crate) struct Registry {
 /// A name, and who wants it.
 pub(super) struct Entry {
     pub(super) name: Name,
-    pub(super) subscribers: Vec<Subscriber>,
-    pub(super) wire: Wire,
+    pub(super) interests: Vec<Interest>,
+    pub(super) standing: Standing,
     pub(super) in_line: bool,
     /// To be asked for in a command of its own, because a command with several names was refused.
     pub(super) alone: bool,
-    /// The refusal has been reported to the subscribers.
+    /// The refusal has been reported to the interests.
     pub(super) reported: bool,
     /// When and why a confirmed subscription was lost.
     pub(super) lost: Option<Loss>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) struct Subscriber {
-    pub(super) member: usize,
+pub(super) struct Interest {
+    pub(super) listener: usize,
     pub(super) token: u32,
     /// It was promised messages of the name before the loss, so it is told of the gap.
     pub(super) missed: bool,
@@ -85,17 +85,17 @@ pub(super) struct Loss {
 }
 
 /// An attached inbox.
-pub(super) struct Member {
+pub(super) struct Listener {
     pub(super) inbox: Arc<Inbox>,
     pub(super) names: Vec<NameId>,
     pub(super) staged: Vec<Item>,
     /// Present until every name was confirmed once.
-    pub(super) waiter: Option<Waiter>,
+    pub(super) attaching: Option<Attaching>,
     /// Up to where gaps have been reported, so that one outage is not counted once for each name.
     pub(super) gaps_told_until: Option<Instant>,
 }
 
-pub(super) struct Waiter {
+pub(super) struct Attaching {
     pub(super) unconfirmed: usize,
     pub(super) done: oneshot::Sender<Attached>,
 }
@@ -106,8 +106,8 @@ impl Registry {
             confirmation,
             channels: Index::default(),
             patterns: Index::default(),
-            names: Slots::default(),
-            members: Slots::default(),
+            names: Arena::default(),
+            listeners: Arena::default(),
             touched: Vec::new(),
             unsettled: VecDeque::new(),
             resting: BTreeSet::new(),
@@ -126,14 +126,14 @@ impl Registry {
     /// twice the first token counts.
     pub(crate) fn attach(&mut self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> (usize, oneshot::Receiver<Attached>) {
         let (done, attached) = oneshot::channel();
-        let member = Member {
+        let listener = Listener {
             inbox,
             names: Vec::with_capacity(names.len()),
             staged: Vec::new(),
-            waiter: None,
+            attaching: None,
             gaps_told_until: None,
         };
-        let id = self.members.insert(member);
+        let id = self.listeners.insert(listener);
         if let Some(reason) = &self.closed {
             let _ = done.send(Err(SubscribeError::NotConnected { reason: reason.clone() }));
             return (id, attached);
@@ -144,8 +144,8 @@ impl Registry {
         let unconfirmed = self.unconfirmed(id);
         if unconfirmed == 0 {
             let _ = done.send(Ok(()));
-        } else if let Some(member) = self.members.get_mut(id) {
-            member.waiter = Some(Waiter { unconfirmed, done });
+        } else if let Some(listener) = self.listeners.get_mut(id) {
+            listener.attaching = Some(Attaching { unconfirmed, done });
         }
         (id, attached)
     }
@@ -153,7 +153,7 @@ impl Registry {
     /// Removes an inbox. Its id may be used again.
     pub(crate) fn detach(&mut self, id: usize) {
         self.withdraw(id);
-        self.members.remove(id);
+        self.listeners.remove(id);
     }
 
     /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with
@@ -178,10 +178,10 @@ impl Registry {
     ) -> u64 {
         let mut matched = 0;
         for entry in self.patterns.ids().filter_map(|id| self.names.get(id)) {
-            if matches(&entry.name.text) && !entry.subscribers.is_empty() {
+            if matches(&entry.name.text) && !entry.interests.is_empty() {
                 matched += 1;
-                for subscriber in &entry.subscribers {
-                    stage(&mut self.members, &mut self.touched, subscriber.member, item(subscriber.token));
+                for interest in &entry.interests {
+                    stage(&mut self.listeners, &mut self.touched, interest.listener, item(interest.token));
                 }
             }
         }
@@ -194,10 +194,10 @@ impl Registry {
     pub(crate) fn flush(&mut self) -> Wishes {
         let mut wishes = Wishes::default();
         for id in self.touched.drain(..) {
-            let Some(member) = self.members.get_mut(id) else { continue };
-            wishes.push(&member.inbox, &mut member.staged);
-            if let (true, Some(events)) = (member.inbox.fell_behind(), &self.events) {
-                let first = member.names.first().and_then(|&name| self.names.get(name));
+            let Some(listener) = self.listeners.get_mut(id) else { continue };
+            wishes.push(&listener.inbox, &mut listener.staged);
+            if let (true, Some(events)) = (listener.inbox.fell_behind(), &self.events) {
+                let first = listener.names.first().and_then(|&name| self.names.get(name));
                 let channel = first.map_or_else(String::new, |entry| entry.name.text.clone());
                 events.tell(BusEvent::Lagging { channel });
             }
@@ -210,11 +210,11 @@ impl Registry {
         self.closed.get_or_insert_with(|| reason.to_owned());
         // Every delivery has flushed what it staged: what is left is news, for which nobody asks for anything.
         let _ = self.flush();
-        for member in self.members.iter_mut() {
-            member.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
-            member.inbox.close();
-            if let Some(waiter) = member.waiter.take() {
-                let _ = waiter.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
+        for listener in self.listeners.iter_mut() {
+            listener.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
+            listener.inbox.close();
+            if let Some(attaching) = listener.attaching.take() {
+                let _ = attaching.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
             }
         }
     }
@@ -224,9 +224,9 @@ impl Registry {
         let exact = self.channels.get(channel.as_bytes());
         let entries = exact.into_iter().chain(self.patterns.ids()).filter_map(|id| self.names.get(id));
         let wanted = entries.filter(|entry| entry.name.kind == NameKind::Channel || matches(&entry.name.text));
-        let inboxes = wanted.flat_map(|entry| &entry.subscribers).filter_map(|subscriber| {
-            let member = self.members.get(subscriber.member)?;
-            member.inbox.blocks().then_some(&member.inbox)
+        let inboxes = wanted.flat_map(|entry| &entry.interests).filter_map(|interest| {
+            let listener = self.listeners.get(interest.listener)?;
+            listener.inbox.blocks().then_some(&listener.inbox)
         });
         inboxes.into_iter().find(|inbox| inbox.is_blocked()).map(Arc::clone)
     }
@@ -238,38 +238,38 @@ impl Registry {
 
     /// The first name of an inbox that the server has not confirmed.
     pub(crate) fn first_unconfirmed(&self, id: usize) -> Option<String> {
-        let member = self.members.get(id)?;
-        let mut entries = member.names.iter().filter_map(|&name| self.names.get(name));
-        entries.find(|entry| entry.wire != Wire::Active).map(|entry| entry.name.text.clone())
+        let listener = self.listeners.get(id)?;
+        let mut entries = listener.names.iter().filter_map(|&name| self.names.get(name));
+        entries.find(|entry| entry.standing != Standing::Active).map(|entry| entry.name.text.clone())
     }
 
-    pub(super) fn subscribe(&mut self, member: usize, name: Name, token: u32) {
+    pub(super) fn subscribe(&mut self, listener: usize, name: Name, token: u32) {
         let id = match self.index(name.kind).get(name.text.as_bytes()) {
             Some(id) => id,
             None => self.insert(name),
         };
         let Some(entry) = self.names.get_mut(id) else { return };
-        // The subscribers of one member are pushed in one go, so a repeated name can only be the last.
-        if entry.subscribers.last().is_some_and(|last| last.member == member) {
+        // The interests of one listener are pushed in one go, so a repeated name can only be the last.
+        if entry.interests.last().is_some_and(|last| last.listener == listener) {
             return;
         }
-        entry.subscribers.push(Subscriber { member, token, missed: false });
-        if let Some(member) = self.members.get_mut(member) {
-            member.names.push(id);
+        entry.interests.push(Interest { listener, token, missed: false });
+        if let Some(listener) = self.listeners.get_mut(listener) {
+            listener.names.push(id);
         }
         self.wanted(id);
     }
 
     /// The inbox wants nothing any more.
     pub(super) fn withdraw(&mut self, id: usize) {
-        let Some(member) = self.members.get_mut(id) else { return };
-        member.staged.clear();
-        let names = std::mem::take(&mut member.names);
+        let Some(listener) = self.listeners.get_mut(id) else { return };
+        listener.staged.clear();
+        let names = std::mem::take(&mut listener.names);
         self.touched.retain(|&touched| touched != id);
         for name in names {
             let Some(entry) = self.names.get_mut(name) else { continue };
-            entry.subscribers.retain(|subscriber| subscriber.member != id);
-            if entry.subscribers.is_empty() {
+            entry.interests.retain(|interest| interest.listener != id);
+            if entry.interests.is_empty() {
                 self.unwanted(name);
             }
         }
@@ -277,12 +277,12 @@ impl Registry {
 
     pub(super) fn insert(&mut self, name: Name) -> NameId {
         let (kind, key) = (name.kind, name.text.clone().into_bytes());
-        let wire = match self.confirmation {
-            Confirmation::Immediate => Wire::Active,
-            Confirmation::ByServer => Wire::Absent,
+        let standing = match self.confirmation {
+            Confirmation::Immediate => Standing::Active,
+            Confirmation::ByServer => Standing::Absent,
         };
         let entry =
-            Entry { name, subscribers: Vec::new(), wire, in_line: false, alone: false, reported: false, lost: None };
+            Entry { name, interests: Vec::new(), standing, in_line: false, alone: false, reported: false, lost: None };
         let id = self.names.insert(entry);
         self.index(kind).insert(key, id);
         id
@@ -296,15 +296,18 @@ impl Registry {
 
     pub(super) fn stage_for(&mut self, id: NameId, mut item: impl FnMut(u32) -> Item) -> bool {
         let Some(entry) = self.names.get(id) else { return false };
-        for subscriber in &entry.subscribers {
-            stage(&mut self.members, &mut self.touched, subscriber.member, item(subscriber.token));
+        for interest in &entry.interests {
+            stage(&mut self.listeners, &mut self.touched, interest.listener, item(interest.token));
         }
-        !entry.subscribers.is_empty()
+        !entry.interests.is_empty()
     }
 
     fn unconfirmed(&self, id: usize) -> usize {
-        let names = self.members.get(id).map_or(&[][..], |member| &member.names);
-        names.iter().filter(|&&name| self.names.get(name).is_some_and(|entry| entry.wire != Wire::Active)).count()
+        let names = self.listeners.get(id).map_or(&[][..], |listener| &listener.names);
+        names
+            .iter()
+            .filter(|&&name| self.names.get(name).is_some_and(|entry| entry.standing != Standing::Active))
+            .count()
     }
 
     pub(super) fn index(&mut self, kind: NameKind) -> &mut Index {
@@ -321,17 +324,17 @@ impl fmt::Debug for Registry {
             .debug_struct("Registry")
             .field("channels", &self.channels.len())
             .field("patterns", &self.patterns.len())
-            .field("members", &self.members.len())
+            .field("listeners", &self.listeners.len())
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
 }
 
-/// Apart from the registry's methods, so that a name's subscribers can be borrowed meanwhile.
-pub(super) fn stage(members: &mut Slots<Member>, touched: &mut Vec<usize>, id: usize, item: Item) {
-    let Some(member) = members.get_mut(id) else { return };
-    if member.staged.is_empty() {
+/// Apart from the registry's methods, so that a name's interests can be borrowed meanwhile.
+pub(super) fn stage(listeners: &mut Arena<Listener>, touched: &mut Vec<usize>, id: usize, item: Item) {
+    let Some(listener) = listeners.get_mut(id) else { return };
+    if listener.staged.is_empty() {
         touched.push(id);
     }
-    member.staged.push(item);
+    listener.staged.push(item);
 }

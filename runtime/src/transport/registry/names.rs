@@ -53,18 +53,18 @@ impl Hasher for NameHasher {
 }
 
 /// Values at indices that stay until the value is removed, and are then used again.
-pub(super) struct Slots<T> {
+pub(super) struct Arena<T> {
     values: Vec<Option<T>>,
     free: Vec<usize>,
 }
 
-impl<T> Default for Slots<T> {
+impl<T> Default for Arena<T> {
     fn default() -> Self {
         Self { values: Vec::new(), free: Vec::new() }
     }
 }
 
-impl<T> Slots<T> {
+impl<T> Arena<T> {
     pub(super) fn insert(&mut self, value: T) -> usize {
         match self.free.pop() {
             Some(index) => {

@@ -16,7 +16,7 @@ use crate::{
         inbox::{Inbox, Item, WhenFull},
         registry::{
             attached::{Confirmation, Registry},
-            wire::{Command, CommandBounds, Verb},
+            standing::{Command, CommandBounds, Verb},
         },
         status::GapCause,
     },
@@ -117,7 +117,7 @@ fn subscribes_a_name_once_however_many_inboxes_want_it() {
     assert_eq!(settle(&mut registry, now), ["Unsubscribe b"]);
     registry.detach(second);
     assert_eq!(settle(&mut registry, now), ["Unsubscribe a"]);
-    assert_eq!(format!("{registry:?}"), "Registry { channels: 0, patterns: 0, members: 0, closed: None, .. }");
+    assert_eq!(format!("{registry:?}"), "Registry { channels: 0, patterns: 0, listeners: 0, closed: None, .. }");
 }
 
 #[test]
@@ -206,9 +206,9 @@ fn one_refused_name_fails_its_attach_and_leaves_the_others_alone() {
     let refused = bad_attached.try_recv();
     assert!(matches!(refused, Ok(Err(SubscribeError::Refused { channel, .. })) if channel == "secret"));
     assert_eq!(settle(&mut registry, now), ["Unsubscribe b"], "the rest of the attach is rolled back");
-    assert_eq!(registry.members.len(), 2, "the id is not used again before it is detached");
+    assert_eq!(registry.listeners.len(), 2, "the id is not used again before it is detached");
     registry.detach(bad_id);
-    assert_eq!(registry.members.len(), 1);
+    assert_eq!(registry.listeners.len(), 1);
     assert_eq!(registry.names.indices().len(), 1);
     assert_eq!(registry.rested(now), None);
 }

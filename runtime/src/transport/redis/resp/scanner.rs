@@ -9,7 +9,7 @@ use crate::transport::{
         },
         skip::Skip,
     },
-    registry::wire::Verb,
+    registry::standing::Verb,
 };
 
 /// Something that the server sent.
@@ -45,7 +45,7 @@ pub(crate) enum Scanned {
 /// So much of a longer name is shown.
 pub(super) const NAME_KEPT: usize = 256;
 
-/// See the module's documentation.
+/// Finds the next value in the read buffer, and passes over what is too large or concerns nobody.
 #[derive(Debug)]
 pub(crate) struct Scanner {
     payload_limit: usize,

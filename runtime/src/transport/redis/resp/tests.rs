@@ -12,7 +12,7 @@ use crate::transport::{
             scanner::{NAME_KEPT, Scanned, Scanner},
         },
     },
-    registry::wire::Verb,
+    registry::standing::Verb,
 };
 
 const LIMIT: usize = 1_000;

@@ -18,14 +18,14 @@ use crate::{
         contract::{Name, NameKind},
         events::BusEvent,
         inbox::Item,
-        registry::attached::{Confirmation, Loss, NameId, Registry, Waiter, stage},
+        registry::attached::{Attaching, Confirmation, Loss, NameId, Registry, stage},
         status::{Gap, GapCause},
     },
 };
 
 /// Where a name stands on the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Wire {
+pub(super) enum Standing {
     Absent,
     Subscribing,
     Active,
@@ -68,7 +68,7 @@ impl Registry {
     }
 
     pub(crate) fn is_wanted(&self, id: NameId) -> bool {
-        self.names.get(id).is_some_and(|entry| !entry.subscribers.is_empty())
+        self.names.get(id).is_some_and(|entry| !entry.interests.is_empty())
     }
 
     /// The name's place, for as long as the server or an inbox knows it.
@@ -130,7 +130,7 @@ impl Registry {
             return self.gone(id);
         }
         if let Some(entry) = self.names.get_mut(id) {
-            entry.wire = Wire::Resting(retry);
+            entry.standing = Standing::Resting(retry);
             self.resting.insert((retry, id));
         }
     }
@@ -140,14 +140,14 @@ impl Registry {
         let Some(entry) = self.names.get_mut(id) else { return };
         let report = !std::mem::replace(&mut entry.reported, true);
         let mut failed = Vec::new();
-        for subscriber in &entry.subscribers {
-            match self.members.get_mut(subscriber.member).and_then(|member| member.waiter.take()) {
-                Some(waiter) => {
-                    let _ = waiter.done.send(Err(error(&entry.name)));
-                    failed.push(subscriber.member);
+        for interest in &entry.interests {
+            match self.listeners.get_mut(interest.listener).and_then(|listener| listener.attaching.take()) {
+                Some(attaching) => {
+                    let _ = attaching.done.send(Err(error(&entry.name)));
+                    failed.push(interest.listener);
                 }
                 None if report => {
-                    stage(&mut self.members, &mut self.touched, subscriber.member, Item::Refused(error(&entry.name)));
+                    stage(&mut self.listeners, &mut self.touched, interest.listener, Item::Refused(error(&entry.name)));
                 }
                 None => {}
             }
@@ -158,8 +158,8 @@ impl Registry {
         }
         // Resting before the roll-back, so that a name that nobody is left to want is forgotten by it.
         self.postponed(id, retry);
-        for member in failed {
-            self.withdraw(member);
+        for listener in failed {
+            self.withdraw(listener);
         }
     }
 
@@ -195,28 +195,28 @@ impl Registry {
     }
 
     pub(super) fn wanted(&mut self, id: NameId) {
-        match self.names.get(id).map(|entry| entry.wire) {
-            Some(Wire::Absent) => self.line_up(id),
-            Some(Wire::Resting(retry)) => {
+        match self.names.get(id).map(|entry| entry.standing) {
+            Some(Standing::Absent) => self.line_up(id),
+            Some(Standing::Resting(retry)) => {
                 self.resting.remove(&(retry, id));
                 self.gone(id);
             }
             // An answer is due, and settles the name; or it stands in line for its UNSUBSCRIBE, which is then not sent.
-            Some(Wire::Subscribing | Wire::Unsubscribing | Wire::Active) | None => {}
+            Some(Standing::Subscribing | Standing::Unsubscribing | Standing::Active) | None => {}
         }
     }
 
     pub(super) fn unwanted(&mut self, id: NameId) {
         let Some(entry) = self.names.get_mut(id) else { return };
         entry.lost = None;
-        match entry.wire {
+        match entry.standing {
             _ if self.confirmation == Confirmation::Immediate => self.forget(id),
-            Wire::Resting(retry) => {
+            Standing::Resting(retry) => {
                 self.resting.remove(&(retry, id));
                 self.gone(id);
             }
-            Wire::Active | Wire::Absent => self.line_up(id),
-            Wire::Subscribing | Wire::Unsubscribing => {}
+            Standing::Active | Standing::Absent => self.line_up(id),
+            Standing::Subscribing | Standing::Unsubscribing => {}
         }
     }
 
@@ -225,12 +225,12 @@ impl Registry {
     fn due(&mut self, id: NameId) -> Option<Due> {
         let entry = self.names.get_mut(id)?;
         entry.in_line = false;
-        let wanted = !entry.subscribers.is_empty();
+        let wanted = !entry.interests.is_empty();
         let due = |verb, alone| Some(Due { verb, kind: entry.name.kind, alone, length: entry.name.text.len() });
-        match entry.wire {
-            Wire::Absent if wanted => due(Verb::Subscribe, entry.alone),
-            Wire::Active if !wanted => due(Verb::Unsubscribe, false),
-            Wire::Absent => {
+        match entry.standing {
+            Standing::Absent if wanted => due(Verb::Subscribe, entry.alone),
+            Standing::Active if !wanted => due(Verb::Unsubscribe, false),
+            Standing::Absent => {
                 self.forget(id);
                 None
             }
@@ -240,9 +240,9 @@ impl Registry {
 
     fn asked(&mut self, id: NameId, verb: Verb) {
         if let Some(entry) = self.names.get_mut(id) {
-            entry.wire = match verb {
-                Verb::Subscribe => Wire::Subscribing,
-                Verb::Unsubscribe => Wire::Unsubscribing,
+            entry.standing = match verb {
+                Verb::Subscribe => Standing::Subscribing,
+                Verb::Unsubscribe => Standing::Unsubscribing,
             };
         }
     }
@@ -264,28 +264,28 @@ impl Registry {
 
     fn activated(&mut self, id: NameId, now: Instant) {
         let Some(entry) = self.names.get_mut(id) else { return };
-        entry.wire = Wire::Active;
+        entry.standing = Standing::Active;
         entry.alone = false;
         entry.reported = false;
         let lost = entry.lost.take();
-        for subscriber in &mut entry.subscribers {
-            let Some(member) = self.members.get_mut(subscriber.member) else { continue };
-            if let Some(waiter) = &mut member.waiter {
-                waiter.unconfirmed -= 1;
-                if waiter.unconfirmed == 0
-                    && let Some(Waiter { done, .. }) = member.waiter.take()
+        for interest in &mut entry.interests {
+            let Some(listener) = self.listeners.get_mut(interest.listener) else { continue };
+            if let Some(attaching) = &mut listener.attaching {
+                attaching.unconfirmed -= 1;
+                if attaching.unconfirmed == 0
+                    && let Some(Attaching { done, .. }) = listener.attaching.take()
                 {
                     let _ = done.send(Ok(()));
                 }
             }
-            if let (true, Some(loss)) = (std::mem::take(&mut subscriber.missed), &lost) {
-                let from = member.gaps_told_until.map_or(loss.at, |told| told.max(loss.at));
-                member.gaps_told_until = Some(now);
+            if let (true, Some(loss)) = (std::mem::take(&mut interest.missed), &lost) {
+                let from = listener.gaps_told_until.map_or(loss.at, |told| told.max(loss.at));
+                listener.gaps_told_until = Some(now);
                 let gap = Gap { cause: loss.cause.clone(), lasted: now.saturating_duration_since(from) };
-                stage(&mut self.members, &mut self.touched, subscriber.member, Item::Gap(gap));
+                stage(&mut self.listeners, &mut self.touched, interest.listener, Item::Gap(gap));
             }
         }
-        if entry.subscribers.is_empty() {
+        if entry.interests.is_empty() {
             self.line_up(id);
         }
     }
@@ -293,7 +293,7 @@ impl Registry {
     /// The server does not have the name: it is asked for again if an inbox wants it, and forgotten if not.
     fn gone(&mut self, id: NameId) {
         if let Some(entry) = self.names.get_mut(id) {
-            entry.wire = Wire::Absent;
+            entry.standing = Standing::Absent;
             self.line_up(id);
         }
     }
@@ -301,14 +301,14 @@ impl Registry {
     /// Notes who is to be told of a gap once the name is confirmed again.
     fn lose(&mut self, id: NameId, cause: &GapCause, now: Instant) {
         let Some(entry) = self.names.get_mut(id) else { return };
-        if entry.wire != Wire::Active {
+        if entry.standing != Standing::Active {
             return;
         }
-        for subscriber in &mut entry.subscribers {
-            match self.members.get_mut(subscriber.member).and_then(|member| member.waiter.as_mut()) {
+        for interest in &mut entry.interests {
+            match self.listeners.get_mut(interest.listener).and_then(|listener| listener.attaching.as_mut()) {
                 // Nothing was promised yet.
-                Some(waiter) => waiter.unconfirmed += 1,
-                None => subscriber.missed = true,
+                Some(attaching) => attaching.unconfirmed += 1,
+                None => interest.missed = true,
             }
         }
         entry.lost = Some(Loss { cause: cause.clone(), at: now });
