@@ -38,7 +38,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
 /// The first attempt comes at once; then the pauses grow from 50 ms to a second, for ever, each shortened at random so that many
 /// programs do not return in step. `give_up_after` would set a limit, which ends every subscription.
 async fn connect(url: &str) -> Result<Bus, Box<dyn Error>> {
-    let policy = Reconnect::default().pauses(Duration::from_millis(50), Duration::from_secs(1));
+    let policy = Reconnect::default().first_pause(Duration::from_millis(50)).longest_pause(Duration::from_secs(1));
     Ok(Bus::builder(url).reconnect(policy).command_timeout(Duration::from_secs(1)).connect().await?)
 }
 

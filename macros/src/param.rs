@@ -207,7 +207,7 @@ fn words(name: &str) -> Vec<String> {
 //                 text.write_str(match self { Self::High => "high", Self::Low => "low" })
 //             }
 //             fn parse(text: &str) -> Result<Self, __tidings::InvalidParam> {
-//                 match text { "high" => Ok(Self::High), "low" => Ok(Self::Low), _ => Err(__tidings::InvalidParam) }
+//                 match text { "high" => Ok(Self::High), "low" => Ok(Self::Low), _ => Err(__tidings::InvalidParam::new()) }
 //             }
 //             fn is_value(text: &str) -> bool { matches!(text, "high" | "low") }
 //         }
@@ -231,7 +231,7 @@ fn expand(param: &Param) -> TokenStream {
                 fn parse(text: &::core::primitive::str) -> ::core::result::Result<Self, __tidings::InvalidParam> {
                     match text {
                         #(#texts => ::core::result::Result::Ok(Self::#names),)*
-                        _ => ::core::result::Result::Err(__tidings::InvalidParam),
+                        _ => ::core::result::Result::Err(__tidings::InvalidParam::new()),
                     }
                 }
 
@@ -260,7 +260,7 @@ fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 }
 
                 fn parse(_: &::core::primitive::str) -> ::core::result::Result<Self, __tidings::InvalidParam> {
-                    ::core::result::Result::Err(__tidings::InvalidParam)
+                    ::core::result::Result::Err(__tidings::InvalidParam::new())
                 }
             }
         };

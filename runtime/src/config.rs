@@ -43,8 +43,8 @@ impl Default for Config {
             ping_interval: Duration::from_secs(5),
             ping_deadline: Duration::from_secs(5),
             reconnect: Reconnect::default(),
-            subscription_buffer: Bounds { messages: 16_384, bytes: 16 * 1024 * 1024 },
-            handler_buffer: Bounds { messages: 16_384, bytes: 16 * 1024 * 1024 },
+            subscription_buffer: Bounds::default(),
+            handler_buffer: Bounds::default(),
         }
     }
 }
@@ -113,6 +113,9 @@ pub struct Reconnect {
     pub(crate) give_up_after: Option<Duration>,
 }
 
+/// A server that accepts and at once closes must not be asked in a tight loop.
+const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
+
 impl Default for Reconnect {
     /// Pauses from 50 ms up to 5 s, for ever.
     fn default() -> Self {
@@ -121,11 +124,17 @@ impl Default for Reconnect {
 }
 
 impl Reconnect {
-    /// The pauses: the longest possible first one, and the maximum. Both at least 1 ms; the maximum is at least the first.
+    /// The longest that the first pause can be, at least 1 ms. Default: 50 ms.
     #[must_use]
-    pub fn pauses(mut self, first: Duration, longest: Duration) -> Self {
-        self.first_pause = first.max(Duration::from_millis(1));
-        self.longest_pause = longest.max(self.first_pause);
+    pub fn first_pause(mut self, longest: Duration) -> Self {
+        self.first_pause = longest.max(SHORTEST_PAUSE);
+        self
+    }
+
+    /// The longest that any pause can be; never less than the first one. Default: 5 s.
+    #[must_use]
+    pub fn longest_pause(mut self, longest: Duration) -> Self {
+        self.longest_pause = longest.max(SHORTEST_PAUSE);
         self
     }
 
@@ -137,11 +146,51 @@ impl Reconnect {
     }
 }
 
-/// The bounds of a buffer.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Bounds {
+/// The bounds of a buffer: messages and bytes. Whichever is reached first counts.
+///
+/// One message fits always, however large it is.
+///
+/// # Examples
+///
+/// ```
+/// use tidings::Bounds;
+///
+/// let bounds = Bounds::messages(1_000).bytes(1 << 20);
+/// assert_ne!(bounds, Bounds::default()); // 16,384 messages, 16 MiB
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
     pub(crate) messages: usize,
     pub(crate) bytes: usize,
+}
+
+impl Bounds {
+    /// So many messages, at least 1, of 16 MiB together.
+    #[must_use]
+    pub const fn messages(messages: usize) -> Self {
+        Self { messages, ..Self::DEFAULT }
+    }
+
+    /// So many bytes of channels and payloads, at least 1.
+    #[must_use]
+    pub const fn bytes(mut self, bytes: usize) -> Self {
+        self.bytes = bytes;
+        self
+    }
+
+    const DEFAULT: Self = Self { messages: 16_384, bytes: 16 * 1024 * 1024 };
+
+    /// With room for at least one message and one byte.
+    pub(crate) fn at_least_one(self) -> Self {
+        Self { messages: self.messages.max(1), bytes: self.bytes.max(1) }
+    }
+}
+
+impl Default for Bounds {
+    /// 16,384 messages and 16 MiB.
+    fn default() -> Self {
+        Self::DEFAULT
+    }
 }
 
 /// What a subscription or a service does when a buffer is full.

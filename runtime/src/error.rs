@@ -12,17 +12,25 @@ pub enum AddressError {
     #[error("the channel does not fit the template")]
     Mismatch,
     /// A segment is no value of its parameter.
-    #[error("the segment of `{parameter}` is no value of its type")]
+    #[error("the segment of `{parameter}` is no value of its type{}", because(reason))]
+    #[non_exhaustive]
     Invalid {
         /// The parameter.
         parameter: &'static str,
+        /// Why, where the parameter's type says so.
+        reason: Option<String>,
     },
     /// A field of the message differs from the parameter in the channel.
     #[error("the field `{parameter}` differs from the channel")]
+    #[non_exhaustive]
     Disagrees {
         /// The parameter and field.
         parameter: &'static str,
     },
+}
+
+fn because(reason: &Option<String>) -> String {
+    reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 /// A message that was received but not handed to the program as a value.
@@ -31,6 +39,7 @@ pub enum AddressError {
 pub enum Rejection {
     /// The payload is not in the expected format, or `data` is no value of the message's type.
     #[error("the payload is no {name}: {reason}")]
+    #[non_exhaustive]
     Undecodable {
         /// The expected wire name.
         name: &'static str,
@@ -39,6 +48,7 @@ pub enum Rejection {
     },
     /// The envelope names another type.
     #[error("the envelope holds a `{found}`, not a {name}")]
+    #[non_exhaustive]
     WrongType {
         /// The expected wire name.
         name: &'static str,
@@ -47,6 +57,7 @@ pub enum Rejection {
     },
     /// The envelope's version is newer than the receiver's.
     #[error("version {found} of {name} is newer than version {known}, the newest that this program knows")]
+    #[non_exhaustive]
     NewerVersion {
         /// The wire name.
         name: &'static str,
@@ -57,6 +68,7 @@ pub enum Rejection {
     },
     /// The channel and the message disagree, or the channel holds no value of a parameter.
     #[error("on a channel of {template}: {source}")]
+    #[non_exhaustive]
     Address {
         /// The template.
         template: &'static str,
@@ -65,6 +77,7 @@ pub enum Rejection {
     },
     /// The payload is larger than the bus allows.
     #[error("the payload has {size} bytes, more than the limit of {limit}")]
+    #[non_exhaustive]
     TooLarge {
         /// Bytes received.
         size: usize,
@@ -93,6 +106,7 @@ impl Rejection {
 pub enum ConnectError {
     /// The address cannot be understood.
     #[error("`{url}` is no address of a bus: {reason}")]
+    #[non_exhaustive]
     InvalidUrl {
         /// The address without its credentials.
         url: String,
@@ -104,6 +118,7 @@ pub enum ConnectError {
     InvalidConfig(String),
     /// The server cannot be reached.
     #[error("no Redis server answers at {address}: {source}")]
+    #[non_exhaustive]
     Unreachable {
         /// Host and port.
         address: String,
@@ -112,6 +127,7 @@ pub enum ConnectError {
     },
     /// The server did not answer in time.
     #[error("the Redis server at {address} did not answer within {timeout:?}")]
+    #[non_exhaustive]
     TimedOut {
         /// Host and port.
         address: String,
@@ -120,6 +136,7 @@ pub enum ConnectError {
     },
     /// The server refused user or password.
     #[error("the Redis server at {address} refused the credentials: {reason}")]
+    #[non_exhaustive]
     Unauthorized {
         /// Host and port.
         address: String,
@@ -128,6 +145,7 @@ pub enum ConnectError {
     },
     /// TLS could not be established.
     #[error("no TLS with {address}: {reason}")]
+    #[non_exhaustive]
     Tls {
         /// Host and port.
         address: String,
@@ -136,6 +154,7 @@ pub enum ConnectError {
     },
     /// The server answered something that tidings cannot work with.
     #[error("the server at {address} cannot be used: {reason}")]
+    #[non_exhaustive]
     Unusable {
         /// Host and port.
         address: String,
@@ -150,6 +169,7 @@ pub enum ConnectError {
 pub enum PublishError {
     /// The message cannot be encoded.
     #[error("{name} cannot be encoded: {reason}")]
+    #[non_exhaustive]
     Encode {
         /// The wire name.
         name: &'static str,
@@ -160,6 +180,7 @@ pub enum PublishError {
     #[error(
         "on {template}: the payload has {size} bytes, more than the limit of {limit}; raise `payload_limit` on both sides or send a reference"
     )]
+    #[non_exhaustive]
     PayloadTooLarge {
         /// The channel template.
         template: &'static str,
@@ -170,6 +191,7 @@ pub enum PublishError {
     },
     /// The channel's name is longer than the bus allows. Nothing was sent.
     #[error("on {template}: the channel's name has {length} characters, more than the limit of {limit}")]
+    #[non_exhaustive]
     NameTooLong {
         /// The channel template.
         template: &'static str,
@@ -180,6 +202,7 @@ pub enum PublishError {
     },
     /// The server's access rules refuse the channel. Nothing was published.
     #[error("the server refuses to publish on {channel}: {reason}; a rule that allows it: `{rule}`")]
+    #[non_exhaustive]
     Refused {
         /// The channel as the server knows it, with the namespace.
         channel: String,
@@ -190,6 +213,7 @@ pub enum PublishError {
     },
     /// No answer came in time: the message may or may not have been published.
     #[error("on {template}: no answer within {timeout:?}; the message may or may not have been published")]
+    #[non_exhaustive]
     TimedOut {
         /// The channel template.
         template: &'static str,
@@ -200,6 +224,7 @@ pub enum PublishError {
     #[error(
         "on {template}: the connection was lost before the answer came; the message may or may not have been published: {reason}"
     )]
+    #[non_exhaustive]
     ConnectionLost {
         /// The channel template.
         template: &'static str,
@@ -208,6 +233,7 @@ pub enum PublishError {
     },
     /// The reconnect policy's limit was reached, and the bus is closed for good. Nothing was published.
     #[error("on {template}: the bus is closed: {reason}")]
+    #[non_exhaustive]
     Closed {
         /// The channel template.
         template: &'static str,
@@ -216,6 +242,7 @@ pub enum PublishError {
     },
     /// There is no connection. Nothing was published.
     #[error("on {template}: not connected: {reason}")]
+    #[non_exhaustive]
     NotConnected {
         /// The channel template.
         template: &'static str,
@@ -224,6 +251,7 @@ pub enum PublishError {
     },
     /// The server refused the command for another reason.
     #[error("on {template}: the server answered {reason}")]
+    #[non_exhaustive]
     Server {
         /// The channel template.
         template: &'static str,
@@ -251,6 +279,7 @@ impl PublishError {
 pub enum SubscribeError {
     /// The channel's name is longer than the bus allows.
     #[error("the channel's name has {length} characters, more than the limit of {limit}")]
+    #[non_exhaustive]
     NameTooLong {
         /// Characters of the name.
         length: usize,
@@ -259,6 +288,7 @@ pub enum SubscribeError {
     },
     /// The server's access rules refuse the channel.
     #[error("the server refuses a subscription to {channel}: {reason}; a rule that allows it: `{rule}`")]
+    #[non_exhaustive]
     Refused {
         /// The channel or pattern as the server knows it, with the namespace.
         channel: String,
@@ -269,6 +299,7 @@ pub enum SubscribeError {
     },
     /// The server did not confirm the subscription in time.
     #[error("the server did not confirm the subscription to {channel} within {timeout:?}")]
+    #[non_exhaustive]
     TimedOut {
         /// The first channel that was not confirmed.
         channel: String,
@@ -277,6 +308,7 @@ pub enum SubscribeError {
     },
     /// There is no connection, and it will not be tried again.
     #[error("not connected: {reason}")]
+    #[non_exhaustive]
     NotConnected {
         /// The reason.
         reason: String,
@@ -292,12 +324,14 @@ pub enum RequestError<E> {
     Answered(E),
     /// Nobody is subscribed to the channel. The request was not handled.
     #[error("on {template}: nobody listens")]
+    #[non_exhaustive]
     NobodyListens {
         /// The channel template.
         template: &'static str,
     },
     /// No answer came in time: the request may or may not have been handled.
     #[error("on {template}: no answer within {timeout:?}; the request may or may not have been handled")]
+    #[non_exhaustive]
     TimedOut {
         /// The channel template.
         template: &'static str,
@@ -306,12 +340,14 @@ pub enum RequestError<E> {
     },
     /// The connection was lost while the request waited: it may or may not have been handled.
     #[error("on {template}: the connection was lost while waiting; the request may or may not have been handled")]
+    #[non_exhaustive]
     ConnectionLost {
         /// The channel template.
         template: &'static str,
     },
     /// The handler failed in a way that is not its typed error: it panicked, timed out, or refused the message.
     #[error("on {template}: the other side failed: {reason}")]
+    #[non_exhaustive]
     Failed {
         /// The channel template.
         template: &'static str,
@@ -320,6 +356,7 @@ pub enum RequestError<E> {
     },
     /// The answer is not of the expected type.
     #[error("on {template}: the answer cannot be read: {reason}")]
+    #[non_exhaustive]
     InvalidAnswer {
         /// The channel template.
         template: &'static str,
@@ -340,12 +377,14 @@ pub enum RequestError<E> {
 pub enum AcknowledgeError {
     /// Nobody is subscribed to the channel.
     #[error("on {template}: nobody listens")]
+    #[non_exhaustive]
     NobodyListens {
         /// The channel template.
         template: &'static str,
     },
     /// Everybody who received the message failed to handle it.
     #[error("on {template}: every handler failed: {}", refusals.join("; "))]
+    #[non_exhaustive]
     Refused {
         /// The channel template.
         template: &'static str,
@@ -354,6 +393,7 @@ pub enum AcknowledgeError {
     },
     /// Too few answers came in time: others may or may not have handled the message.
     #[error("on {template}: {handlers} handled and {} refused within {timeout:?}, fewer than asked for", refusals.len())]
+    #[non_exhaustive]
     TimedOut {
         /// The channel template.
         template: &'static str,
@@ -366,6 +406,7 @@ pub enum AcknowledgeError {
     },
     /// The connection was lost while waiting: the message may or may not have been handled.
     #[error("on {template}: the connection was lost while waiting; the message may or may not have been handled")]
+    #[non_exhaustive]
     ConnectionLost {
         /// The channel template.
         template: &'static str,
@@ -384,6 +425,7 @@ pub enum AcknowledgeError {
 pub enum ShutdownError {
     /// The deadline passed; what was still running or waiting was dropped.
     #[error("{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped")]
+    #[non_exhaustive]
     DeadlineMissed {
         /// Messages that were running or waiting.
         abandoned: usize,
@@ -392,6 +434,7 @@ pub enum ShutdownError {
     },
     /// The bus gave up reconnecting, and the service ended with it. What had arrived was finished.
     #[error("the service ended because the bus is closed: {reason}")]
+    #[non_exhaustive]
     BusClosed {
         /// Why the bus is closed.
         reason: String,

@@ -70,7 +70,7 @@ pub use self::{
     bus::{Bus, BusBuilder, Receipt},
     channel::ChannelParam,
     codec::{Codec, Format, Headers, Json},
-    config::{Overflow, Reconnect},
+    config::{Bounds, Overflow, Reconnect},
     error::{
         AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, ShutdownError,
         SubscribeError,
@@ -93,7 +93,7 @@ pub use self::{
     transport::{
         events::{BusEvent, BusEvents},
         health::{BusStats, Health, HealthError, HealthWarning},
-        status::{Gap, GapCause, NameSnapshot, Status, SubscriptionSnapshot, SubscriptionState},
+        status::{Gap, GapCause, NameKind, NameSnapshot, Status, SubscriptionSnapshot, SubscriptionState},
     },
 };
 #[doc(inline)]

@@ -32,7 +32,7 @@ use crate::{
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
-/// # use tidings::{Bus, Message, Overflow, handler, routes};
+/// # use tidings::{Bounds, Bus, Message, Overflow, handler, routes};
 /// # #[derive(Message, Serialize, Deserialize)]
 /// # #[channel("news")]
 /// # struct News { n: u64 }
@@ -40,7 +40,7 @@ use crate::{
 /// # async fn news(_news: News) {}
 /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// # let bus = Bus::connect("memory:").await?;
-/// let service = bus.serve(routes![news]).overflow(Overflow::DropNewest).buffer(1_000, 1024 * 1024).await?;
+/// let service = bus.serve(routes![news]).overflow(Overflow::DropNewest).buffer(Bounds::messages(1_000).bytes(1 << 20)).await?;
 /// # service.shutdown().await?;
 /// # Ok(()) }
 /// ```
@@ -71,13 +71,12 @@ impl Serving {
         self
     }
 
-    /// The bounds of what waits for each handler: messages and bytes, each at least 1. Default: those of the bus, 16,384 messages and
-    /// 16 MiB.
+    /// The bounds of what waits for each handler. Default: those of the bus, 16,384 messages and 16 MiB.
     ///
     /// One message fits always, however large it is. In front of the handlers the service holds up to 8,192 messages and 1 MiB more,
     /// which are being handed over.
-    pub fn buffer(mut self, messages: usize, bytes: usize) -> Self {
-        self.options.bounds = Bounds { messages: messages.max(1), bytes: bytes.max(1) };
+    pub fn buffer(mut self, bounds: Bounds) -> Self {
+        self.options.bounds = bounds.at_least_one();
         self
     }
 }

@@ -24,7 +24,7 @@ use crate::{
 /// ```
 /// # use std::time::Duration;
 /// # use serde::{Deserialize, Serialize};
-/// # use tidings::{Bus, EndReason, Event, Message, Overflow};
+/// # use tidings::{Bounds, Bus, EndReason, Event, Message, Overflow};
 /// # #[derive(Message, Serialize, Deserialize)]
 /// # #[channel("news")]
 /// # struct News { n: u64 }
@@ -34,7 +34,7 @@ use crate::{
 ///     .subscribe(News::channel())
 ///     .idle_timeout(Duration::from_millis(20))
 ///     .overflow(Overflow::DropNewest)
-///     .buffer(1_000, 1024 * 1024)
+///     .buffer(Bounds::messages(1_000).bytes(1 << 20))
 ///     .await?;
 /// assert!(matches!(news.next().await, Some(Event::Ended(EndReason::Idle(_)))));
 /// assert!(news.next().await.is_none());
@@ -74,11 +74,11 @@ impl<M: OwnedMessage> Subscribing<M> {
         self
     }
 
-    /// The bounds of the buffer: messages and bytes, each at least 1. Default: those of the bus, 16,384 messages and 16 MiB.
+    /// The bounds of the buffer. Default: those of the bus, 16,384 messages and 16 MiB.
     ///
     /// One message fits always, however large it is. The buffer may exceed its bounds by one read from the connection, 128 KiB.
-    pub fn buffer(mut self, messages: usize, bytes: usize) -> Self {
-        self.options.bounds = Bounds { messages: messages.max(1), bytes: bytes.max(1) };
+    pub fn buffer(mut self, bounds: Bounds) -> Self {
+        self.options.bounds = bounds.at_least_one();
         self
     }
 }

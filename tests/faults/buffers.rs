@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidings::{Event, Message, Overflow, PublishError};
+use tidings::{Bounds, Event, Message, Overflow, PublishError};
 use tidings_tests::{RedisServer, eventually};
 
 use crate::{
@@ -55,7 +55,8 @@ async fn a_burst_into_a_slow_subscription_is_dropped_as_it_says_and_counted() {
 async fn burst(overflow: Overflow, count: u64) -> (u64, u64) {
     let server = RedisServer::start().await;
     let (from, to) = (bus(server.url()).await, bus(server.url()).await);
-    let mut slow = to.subscribe(Bulk::channel()).buffer(MESSAGES, BYTES).overflow(overflow).await.unwrap();
+    let mut slow =
+        to.subscribe(Bulk::channel()).buffer(Bounds::messages(MESSAGES).bytes(BYTES)).overflow(overflow).await.unwrap();
     let mut quick = to.subscribe(Entry::channel(1_u64)).await.unwrap();
     let before = resident();
     for n in 0..count {

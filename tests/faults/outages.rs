@@ -28,7 +28,7 @@ pub(crate) async fn bus(url: impl Into<String>) -> Bus {
 }
 
 pub(crate) async fn bus_with(url: impl Into<String>, settings: impl FnOnce(BusBuilder) -> BusBuilder) -> Bus {
-    let reconnect = Reconnect::default().pauses(Duration::from_millis(10), LONGEST);
+    let reconnect = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(LONGEST);
     settings(Bus::builder(url).reconnect(reconnect)).connect().await.unwrap()
 }
 
@@ -132,7 +132,7 @@ on_both! {
     async fn a_server_that_hangs_is_noticed_and_blocks_no_call(world: World) {
         const PING: Duration = Duration::from_millis(300);
         const TIMEOUT: Duration = Duration::from_millis(500);
-        let impatient = |builder: BusBuilder| builder.ping(PING, PING).command_timeout(TIMEOUT).connect_timeout(TIMEOUT);
+        let impatient = |builder: BusBuilder| builder.ping_interval(PING).ping_deadline(PING).command_timeout(TIMEOUT).connect_timeout(TIMEOUT);
         let (from, to) = (world.bus_with(impatient).await, world.bus_with(impatient).await);
         let ledger = Ledger::open(&from, &to, 2, 1).await;
         ledger.under_way().await;

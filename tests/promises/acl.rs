@@ -36,7 +36,8 @@ async fn anna(server: &RedisServer) -> Bus {
 }
 
 async fn anna_in(server: &RedisServer, namespace: Option<&str>) -> Bus {
-    let reconnect = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(100));
+    let reconnect =
+        Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(100));
     let builder = Bus::builder(format!("redis://anna:secret@127.0.0.1:{}", server.port())).reconnect(reconnect);
     let builder = match namespace {
         Some(namespace) => builder.namespace(namespace),

@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use tidings::{Event, router};
+use tidings::{Bounds, Event, router};
 use tidings_tests::{Recorder, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -200,7 +200,7 @@ on_both! {
     }
 
     async fn a_full_handler_buffer_drops_the_oldest_and_counts_them(world: World) {
-        let bus = world.bus_with(|builder| builder.handler_buffer(10, 1024 * 1024)).await;
+        let bus = world.bus_with(|builder| builder.handler_buffer(Bounds::messages(10).bytes(1024 * 1024))).await;
         let gate = Gate::closed();
         let (started, done) = (Recorder::new(), Recorder::new());
         let router = OneAtATime { gate: gate.clone(), started: started.clone(), done: done.clone() };
@@ -219,7 +219,7 @@ on_both! {
 
     async fn a_handler_buffer_is_bounded_in_bytes_too(world: World) {
         // The payload of a message with its envelope and channel has between 100 and 200 bytes.
-        let bus = world.bus_with(|builder| builder.handler_buffer(1_000, 2_000)).await;
+        let bus = world.bus_with(|builder| builder.handler_buffer(Bounds::messages(1_000).bytes(2_000))).await;
         let gate = Gate::closed();
         let (started, done) = (Recorder::new(), Recorder::new());
         let router = OneAtATime { gate: gate.clone(), started: started.clone(), done: done.clone() };
@@ -237,7 +237,7 @@ on_both! {
     }
 
     async fn a_slow_subscription_is_told_what_it_missed_where_it_missed_it(world: World) {
-        let bus = world.bus_with(|builder| builder.subscription_buffer(100, 1024 * 1024)).await;
+        let bus = world.bus_with(|builder| builder.subscription_buffer(Bounds::messages(100).bytes(1024 * 1024))).await;
         let mut steps = bus.subscribe(Step::channel(1)).await.unwrap();
         let (mut expected, mut lagged) = (0, 0);
         for round in 1..=5 {
@@ -285,7 +285,7 @@ on_both! {
     }
 
     async fn a_service_that_is_stuck_loses_nothing_silently_and_stalls_the_others_for_a_moment_only(world: World) {
-        let bus = world.bus_with(|builder| builder.subscription_buffer(100_000, 100_000_000)).await;
+        let bus = world.bus_with(|builder| builder.subscription_buffer(Bounds::messages(100_000).bytes(100_000_000))).await;
         let (start, computing) = (Gate::closed(), Computing::default());
         let finish = computing.until_dropped();
         let (started, handled) = (Recorder::new(), Recorder::new());

@@ -1,10 +1,10 @@
 //! What is published after `subscribe` or `serve` returned arrives, and the receipt says how many it was passed to.
 
 use futures_util::StreamExt;
-use tidings::router;
+use tidings::{Received, router};
 use tidings_tests::{Recorder, on_both};
 
-use crate::support::{News, Step, message, messages};
+use crate::support::{News, Step, message, messages, received};
 
 struct Listener {
     seen: Recorder<u64>,
@@ -31,6 +31,23 @@ on_both! {
             Step { line: n % 7, n }.publish(&publisher).await.unwrap();
             assert_eq!(message(&mut steps).await.n, n);
         }
+    }
+
+    async fn a_message_that_is_detached_keeps_all_that_is_known_of_it(world: World) {
+        let (bus, publisher) = (world.bus().await, world.bus().await);
+        let mut news = bus.subscribe(News::channel()).await.unwrap();
+        News { n: 7 }.publish(&publisher).header("from", "here").await.unwrap();
+        let mut kept = received(&mut news).await;
+        let known = |received: &Received<News>| {
+            let delivery = &received.delivery;
+            let headers: Vec<String> = delivery.headers().iter().map(|(name, value)| format!("{name}={value}")).collect();
+            (delivery.channel().to_owned(), delivery.payload().to_vec(), delivery.id().map(str::to_owned), headers)
+        };
+        let before = known(&kept);
+        assert_eq!((before.0.as_str(), before.2.is_some(), before.3.as_slice()), ("news", true, &["from=here".to_owned()][..]));
+        kept.detach();
+        assert_eq!(known(&kept), before);
+        assert_eq!(kept.n, 7);
     }
 
     async fn a_pattern_is_live_when_subscribe_returns(world: World) {

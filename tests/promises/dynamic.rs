@@ -5,7 +5,7 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use tidings::{Bus, Event, Overflow, Router, Service, routes};
+use tidings::{Bounds, Bus, Event, Overflow, Router, Service, routes};
 use tidings_tests::{Recorder, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -41,7 +41,7 @@ on_both! {
         let bus = world.bus().await;
         let (steps_seen, news_seen) = (Recorder::new(), Recorder::new());
         let staying = serve(&bus, routes![news].with_state(news_seen.clone())).await;
-        let mut steps = bus.subscribe(Step::any()).buffer(1_000_000, 1 << 30).await.unwrap();
+        let mut steps = bus.subscribe(Step::any()).buffer(Bounds::messages(1_000_000).bytes(1 << 30)).await.unwrap();
         let recorder = steps_seen.clone();
         let mut reader = JoinSet::new();
         reader.spawn(async move {

@@ -36,8 +36,9 @@ impl Listener {
 }
 
 async fn impatient(world: &World) -> Bus {
-    let bus =
-        world.bus_with(|builder| builder.ping(INTERVAL, DEADLINE).command_timeout(TIMEOUT).connect_timeout(TIMEOUT));
+    let bus = world.bus_with(|builder| {
+        builder.ping_interval(INTERVAL).ping_deadline(DEADLINE).command_timeout(TIMEOUT).connect_timeout(TIMEOUT)
+    });
     bus.await
 }
 
@@ -61,7 +62,7 @@ on_both! {
             let gaps = service.stats().gaps;
             world.freeze();
             let start = Instant::now();
-            eventually(SOON, async || matches!(bus.status(), Status::Reconnecting { cause: GapCause::Timeout })).await;
+            eventually(SOON, async || matches!(bus.status(), Status::Reconnecting { cause: GapCause::Timeout, .. })).await;
             assert!(start.elapsed() < INTERVAL + DEADLINE + SLACK, "{:?}", start.elapsed());
             assert!(start.elapsed() > DEADLINE, "noticed after {:?}: too early", start.elapsed());
             world.thaw();
@@ -100,7 +101,7 @@ on_both! {
         let bus = impatient(&world).await;
         world.freeze();
         let error = in_time(News { n: 1 }.publish(&bus)).await.unwrap_err();
-        assert!(matches!(error, PublishError::TimedOut { template: "news", timeout: TIMEOUT }), "{error}");
+        assert!(matches!(error, PublishError::TimedOut { template: "news", timeout: TIMEOUT, .. }), "{error}");
         world.thaw();
     }
 
@@ -139,7 +140,7 @@ on_both! {
 
     async fn a_silent_server_that_answers_is_kept(world: World) {
         let interval = Duration::from_millis(20);
-        let bus = world.bus_with(|builder| builder.ping(interval, SOON)).await;
+        let bus = world.bus_with(|builder| builder.ping_interval(interval).ping_deadline(SOON)).await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
         // Nothing is published while several intervals pass.
         let start = Instant::now();

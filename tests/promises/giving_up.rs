@@ -21,7 +21,7 @@ impl Listener {
 
 /// A bus that gives up after 300 ms.
 async fn impatient(world: &World) -> Bus {
-    let pauses = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(50));
+    let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
     world.bus_with(|builder| builder.reconnect(pauses.give_up_after(Duration::from_millis(300)))).await
 }
 
@@ -34,7 +34,7 @@ on_both! {
         assert_eq!(message(&mut news).await.n, 1);
         world.stop();
         match event(&mut news).await {
-            Event::Ended(EndReason::GaveUp { reason }) => assert!(reason.contains("away"), "{reason}"),
+            Event::Ended(EndReason::GaveUp { reason, .. }) => assert!(reason.contains("away"), "{reason}"),
             other => panic!("{other:?}"),
         }
         assert!(news.next().await.is_none());
@@ -79,7 +79,7 @@ on_both! {
     }
 
     async fn a_server_that_comes_back_in_time_ends_nothing(world: World) {
-        let pauses = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(50));
+        let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
         let bus = world.bus_with(|builder| builder.reconnect(pauses.give_up_after(SOON))).await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
         for n in 0..2 {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, BusBuilder, ConnectError, Message, PublishError, SubscribeError, router};
+use tidings::{Bounds, Bus, BusBuilder, ConnectError, Message, PublishError, SubscribeError, router};
 use tidings_tests::{Recorder, RedisServer, World, on_both};
 
 use crate::support::{News, SOON, Step, message};
@@ -66,7 +66,7 @@ on_both! {
         let mut notes = bus.subscribe(Note::any()).await.unwrap();
         let error = note(101).publish(&bus).await.unwrap_err();
         assert!(
-            matches!(error, PublishError::PayloadTooLarge { template: "notes:<name>", size: 112, limit: 111 }),
+            matches!(error, PublishError::PayloadTooLarge { template: "notes:<name>", size: 112, limit: 111, .. }),
             "{error}"
         );
         assert!(!error.is_retryable());
@@ -87,12 +87,12 @@ on_both! {
         let nine = Note { name: "\u{e9}".repeat(9) };
         let error = ten.publish(&bus).await.unwrap_err();
         assert!(
-            matches!(error, PublishError::NameTooLong { template: "notes:<name>", length: 21, limit: 20 }),
+            matches!(error, PublishError::NameTooLong { template: "notes:<name>", length: 21, limit: 20, .. }),
             "{error}"
         );
         assert!(!error.is_retryable());
         let error = bus.subscribe(Note::channel(&ten.name)).await.unwrap_err();
-        assert!(matches!(error, SubscribeError::NameTooLong { length: 21, limit: 20 }), "{error}");
+        assert!(matches!(error, SubscribeError::NameTooLong { length: 21, limit: 20, .. }), "{error}");
         let mut notes = bus.subscribe(Note::channel(&nine.name)).await.unwrap();
         nine.publish(&bus).await.unwrap();
         assert_eq!(message(&mut notes).await, nine);
@@ -100,7 +100,7 @@ on_both! {
 
         let short = world.bus_with(|builder| builder.name_limit(6)).await;
         let error = short.serve(Listener { seen: Recorder::new() }).await.unwrap_err();
-        assert!(matches!(error, SubscribeError::NameTooLong { length: 7, limit: 6 }), "{error}");
+        assert!(matches!(error, SubscribeError::NameTooLong { length: 7, limit: 6, .. }), "{error}");
         assert_eq!(world.subscriptions("news").await, 0);
     }
 
@@ -139,10 +139,10 @@ on_both! {
             ("name_limit", setting_error(&world, |builder| builder.name_limit(16_385)).await),
             ("connect", setting_error(&world, |builder| builder.connect_timeout(zero)).await),
             ("command", setting_error(&world, |builder| builder.command_timeout(zero)).await),
-            ("ping", setting_error(&world, |builder| builder.ping(zero, SOON)).await),
-            ("ping", setting_error(&world, |builder| builder.ping(SOON, zero)).await),
-            ("subscription_buffer", setting_error(&world, |builder| builder.subscription_buffer(0, 1)).await),
-            ("handler_buffer", setting_error(&world, |builder| builder.handler_buffer(1, 0)).await),
+            ("ping", setting_error(&world, |builder| builder.ping_interval(zero).ping_deadline(SOON)).await),
+            ("ping", setting_error(&world, |builder| builder.ping_interval(SOON).ping_deadline(zero)).await),
+            ("subscription_buffer", setting_error(&world, |builder| builder.subscription_buffer(Bounds::messages(0).bytes(1))).await),
+            ("handler_buffer", setting_error(&world, |builder| builder.handler_buffer(Bounds::messages(1).bytes(0))).await),
             ("namespace", setting_error(&world, |builder| builder.namespace("")).await),
             ("namespace", setting_error(&world, |builder| builder.namespace("a*")).await),
             ("namespace", setting_error(&world, |builder| builder.namespace("a b")).await),

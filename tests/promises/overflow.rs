@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings::{Bus, Event, Overflow, PublishError, Subscription};
+use tidings::{Bounds, Bus, Event, Overflow, PublishError, Subscription};
 use tidings_tests::{World, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -39,7 +39,7 @@ async fn publish_all(bus: &Bus, witness: &mut Subscription<News>, numbers: std::
 on_both! {
     async fn drop_oldest_keeps_what_is_new(world: World) {
         let bus = world.bus().await;
-        let mut news = bus.subscribe(News::channel()).buffer(10, 1 << 20).await.unwrap();
+        let mut news = bus.subscribe(News::channel()).buffer(Bounds::messages(10).bytes(1 << 20)).await.unwrap();
         let mut witness = bus.subscribe(News::channel()).await.unwrap();
         publish_all(&bus, &mut witness, 0..25).await;
         let (numbers, dropped) = read_to(&mut news, 24).await;
@@ -49,7 +49,7 @@ on_both! {
 
     async fn drop_newest_keeps_what_is_old_and_tells_of_the_loss_behind_it(world: World) {
         let bus = world.bus().await;
-        let mut news = bus.subscribe(News::channel()).overflow(Overflow::DropNewest).buffer(10, 1 << 20).await.unwrap();
+        let mut news = bus.subscribe(News::channel()).overflow(Overflow::DropNewest).buffer(Bounds::messages(10).bytes(1 << 20)).await.unwrap();
         let mut witness = bus.subscribe(News::channel()).await.unwrap();
         publish_all(&bus, &mut witness, 0..25).await;
         for n in 0..10 {
@@ -66,7 +66,7 @@ on_both! {
         let bus = world.bus().await;
         let mut steps = bus.subscribe(Step::any()).await.unwrap();
         let mut news =
-            bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(10, 1 << 20).await.unwrap();
+            bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(Bounds::messages(10).bytes(1 << 20)).await.unwrap();
         let publishing = world.bus().await;
         let mut publisher = JoinSet::new();
         publisher.spawn(async move {
@@ -103,7 +103,12 @@ async fn on_memory_a_publisher_waits_and_then_fails() {
     let world = World::memory();
     let timeout = Duration::from_millis(50);
     let bus = world.bus_with(|builder| builder.command_timeout(timeout)).await;
-    let mut news = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+    let mut news = bus
+        .subscribe(News::channel())
+        .overflow(Overflow::BackPressure)
+        .buffer(Bounds::messages(2).bytes(1 << 20))
+        .await
+        .unwrap();
     for n in 0..3 {
         News { n }.publish(&bus).await.unwrap();
     }
@@ -123,7 +128,12 @@ async fn on_memory_a_publisher_waits_and_then_fails() {
 #[tokio::test]
 async fn on_memory_a_batch_that_waits_keeps_its_order() {
     let bus = World::memory().bus().await;
-    let mut news = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+    let mut news = bus
+        .subscribe(News::channel())
+        .overflow(Overflow::BackPressure)
+        .buffer(Bounds::messages(2).bytes(1 << 20))
+        .await
+        .unwrap();
     let batch: Vec<_> = (0..50).map(|n| News { n }).collect();
     let publishing = bus.publish_all(&batch);
     let reading = async {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, BusEvent, BusEvents, Message, Overflow, PublishError, ShutdownError, router};
+use tidings::{Bounds, Bus, BusEvent, BusEvents, Message, Overflow, PublishError, ShutdownError, router};
 use tidings_tests::{Recorder, World, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -59,7 +59,7 @@ fn lagging(events: &mut BusEvents) -> Vec<String> {
     let mut told = Vec::new();
     while let Some(Some(event)) = futures_util::FutureExt::now_or_never(events.next()) {
         match event {
-            BusEvent::Lagging { channel } => told.push(channel),
+            BusEvent::Lagging { channel, .. } => told.push(channel),
             other => panic!("{other:?}"),
         }
     }
@@ -70,7 +70,7 @@ on_both! {
     async fn by_default_the_oldest_are_dropped(world: World) {
         let bus = world.bus().await;
         let worker = Worker::new();
-        let service = bus.serve(worker.clone()).buffer(3, 1 << 20).await.unwrap();
+        let service = bus.serve(worker.clone()).buffer(Bounds::messages(3).bytes(1 << 20)).await.unwrap();
         arrived(&bus, 0..10, &worker).await;
         assert_eq!(handler(&service, "step").dropped, 6);
         worker.gate.open();
@@ -80,7 +80,7 @@ on_both! {
     async fn the_newest_are_dropped_where_that_was_chosen(world: World) {
         let bus = world.bus().await;
         let worker = Worker::new();
-        let service = bus.serve(worker.clone()).overflow(Overflow::DropNewest).buffer(3, 1 << 20).await.unwrap();
+        let service = bus.serve(worker.clone()).overflow(Overflow::DropNewest).buffer(Bounds::messages(3).bytes(1 << 20)).await.unwrap();
         arrived(&bus, 0..10, &worker).await;
         assert_eq!(handler(&service, "step").dropped, 6);
         worker.gate.open();
@@ -92,7 +92,7 @@ on_both! {
     async fn a_bound_in_bytes_holds_and_one_message_fits_always(world: World) {
         let bus = world.bus().await;
         let worker = Worker::new();
-        let service = bus.serve(worker.clone()).buffer(100, 1).await.unwrap();
+        let service = bus.serve(worker.clone()).buffer(Bounds::messages(100).bytes(1)).await.unwrap();
         arrived(&bus, 0..10, &worker).await;
         assert_eq!(handler(&service, "step").dropped, 8);
         worker.gate.open();
@@ -103,7 +103,7 @@ on_both! {
         const COUNT: u64 = 20_000;
         let bus = world.bus().await;
         let worker = Worker::new();
-        let service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(10, 1 << 20).await.unwrap();
+        let service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(Bounds::messages(10).bytes(1 << 20)).await.unwrap();
         let publishing = world.bus().await;
         let mut publisher = JoinSet::new();
         publisher.spawn(async move {
@@ -128,7 +128,7 @@ on_both! {
     async fn with_back_pressure_a_shutdown_finishes_what_has_arrived(world: World) {
         let bus = world.bus().await;
         let worker = Worker::new();
-        let service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+        let service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(Bounds::messages(2).bytes(1 << 20)).await.unwrap();
         for n in 0..50 {
             Step { line: 1, n }.publish(&bus).await.unwrap();
         }
@@ -142,7 +142,7 @@ on_both! {
     async fn with_back_pressure_a_missed_deadline_counts_what_was_not_taken(world: World) {
         let bus = world.bus().await;
         let worker = Worker::new();
-        let service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+        let service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(Bounds::messages(2).bytes(1 << 20)).await.unwrap();
         for n in 0..50 {
             Step { line: 1, n }.publish(&bus).await.unwrap();
         }
@@ -156,7 +156,7 @@ on_both! {
         let bus = world.bus().await;
         let mut events = bus.events();
         let worker = Worker::new();
-        let _service = bus.serve(worker.clone()).buffer(2, 1 << 20).await.unwrap();
+        let _service = bus.serve(worker.clone()).buffer(Bounds::messages(2).bytes(1 << 20)).await.unwrap();
         arrived(&bus, 0..20, &worker).await;
         assert_eq!(lagging(&mut events), ["line:<line>"]);
         arrived(&bus, 20..40, &worker).await;
@@ -180,7 +180,12 @@ async fn on_memory_whoever_publishes_to_a_full_service_waits_and_then_fails() {
     let timeout = Duration::from_millis(50);
     let bus = world.bus_with(|builder| builder.command_timeout(timeout)).await;
     let worker = Worker::new();
-    let _service = bus.serve(worker.clone()).overflow(Overflow::BackPressure).buffer(2, 1 << 20).await.unwrap();
+    let _service = bus
+        .serve(worker.clone())
+        .overflow(Overflow::BackPressure)
+        .buffer(Bounds::messages(2).bytes(1 << 20))
+        .await
+        .unwrap();
     let mut sent = 0;
     let error = loop {
         match (Step { line: 1, n: sent }).publish(&bus).await {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use tidings::{BusStats, Overflow, Status, SubscriptionSnapshot, SubscriptionState, router};
+use tidings::{Bounds, BusStats, NameKind, Overflow, Status, SubscriptionSnapshot, SubscriptionState, router};
 use tidings_tests::{Recorder, eventually, on_both};
 
 use crate::support::{News, SOON, Step, message};
@@ -49,9 +49,9 @@ on_both! {
         assert_eq!((one.messages, one.dropped, one.waiting), (3, 0, 0));
         assert!(one.bytes > 0 && one.last_activity.is_some_and(|ago| ago < SOON), "{one:?}");
         let name = &one.names[0];
-        assert_eq!((name.is_pattern, name.template, name.state), (false, Some("news"), SubscriptionState::Active));
+        assert_eq!((name.kind, name.template, name.state), (NameKind::Channel, Some("news"), SubscriptionState::Active));
         let pattern = find(&stats, 1, "shop:line:*");
-        assert!(pattern.names[0].is_pattern && pattern.last_activity.is_none(), "{pattern:?}");
+        assert!(pattern.names[0].kind == NameKind::Pattern && pattern.last_activity.is_none(), "{pattern:?}");
         assert_eq!(pattern.names[0].template, Some("line:<line>"));
         let served = find(&stats, 2, "shop:line:*");
         assert_eq!((served.messages, served.names[1].template), (3, Some("news")));
@@ -62,7 +62,7 @@ on_both! {
 
     async fn what_is_dropped_and_what_waits_is_counted(world: World) {
         let bus = world.bus().await;
-        let _slow = bus.subscribe(News::channel()).buffer(5, 1 << 20).await.unwrap();
+        let _slow = bus.subscribe(News::channel()).buffer(Bounds::messages(5).bytes(1 << 20)).await.unwrap();
         for n in 0..12 {
             News { n }.publish(&bus).await.unwrap();
         }

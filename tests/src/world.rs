@@ -60,7 +60,8 @@ impl World {
 
     /// A new bus with settings of the test's own.
     pub async fn bus_with(&self, settings: impl FnOnce(BusBuilder) -> BusBuilder) -> Bus {
-        let reconnect = Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(200));
+        let reconnect =
+            Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(200));
         let builder = Bus::builder(self.url()).reconnect(reconnect);
         settings(builder).connect().await.expect("the bus connects")
     }

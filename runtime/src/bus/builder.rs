@@ -12,7 +12,7 @@ use tokio::sync::OnceCell;
 use crate::{
     bus::handle::{Bus, BusParts},
     codec::contract::Format,
-    config::{Config, Reconnect},
+    config::{Bounds, Config, Reconnect},
     error::ConnectError,
     observe::observation::Observer,
     transport::any::AnyTransport,
@@ -93,11 +93,16 @@ impl BusBuilder {
         self
     }
 
-    /// After how much silence the server is asked for a sign of life, and how long it may take. Defaults: 5 s and 5 s.
+    /// After how much silence the server is asked for a sign of life. Default: 5 s.
     ///
-    /// A server that hangs is noticed within the sum of both.
-    pub fn ping(mut self, interval: Duration, deadline: Duration) -> Self {
+    /// A server that hangs is noticed within this and [`ping_deadline`](Self::ping_deadline) together.
+    pub fn ping_interval(mut self, interval: Duration) -> Self {
         self.config.ping_interval = interval;
+        self
+    }
+
+    /// How long a sign of life may take before the connection counts as lost. Default: 5 s.
+    pub fn ping_deadline(mut self, deadline: Duration) -> Self {
         self.config.ping_deadline = deadline;
         self
     }
@@ -108,22 +113,20 @@ impl BusBuilder {
         self
     }
 
-    /// The bounds of each subscription's buffer: messages and bytes. Default: 16,384 messages, 16 MiB.
+    /// The bounds of each subscription's buffer. Default: 16,384 messages, 16 MiB.
     ///
     /// A full buffer drops its oldest messages; the subscription reports how many.
-    pub fn subscription_buffer(mut self, messages: usize, bytes: usize) -> Self {
-        self.config.subscription_buffer.messages = messages;
-        self.config.subscription_buffer.bytes = bytes;
+    pub fn subscription_buffer(mut self, bounds: Bounds) -> Self {
+        self.config.subscription_buffer = bounds;
         self
     }
 
-    /// The bounds of what waits for each handler of a service: messages and bytes. Default: 16,384 messages, 16 MiB.
+    /// The bounds of what waits for each handler of a service. Default: 16,384 messages, 16 MiB.
     ///
     /// Messages wait when their handler is at its concurrency or works on an earlier message of their channel. A full buffer
     /// drops its oldest messages; they are counted and logged.
-    pub fn handler_buffer(mut self, messages: usize, bytes: usize) -> Self {
-        self.config.handler_buffer.messages = messages;
-        self.config.handler_buffer.bytes = bytes;
+    pub fn handler_buffer(mut self, bounds: Bounds) -> Self {
+        self.config.handler_buffer = bounds;
         self
     }
 

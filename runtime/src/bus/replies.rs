@@ -16,9 +16,10 @@ use crate::{
     codec::answers::AnswerFor,
     error::SubscribeError,
     transport::{
-        contract::{Attachment, NameKind},
+        contract::Attachment,
         frame::Frame,
         inbox::{Direct, Inbox, Item},
+        status::NameKind,
     },
 };
 

@@ -17,8 +17,9 @@ use crate::{
     observe::{observation::encoded, trace_context},
     time::unix_millis,
     transport::{
-        contract::{Attachment, Broadcast, Name, NameKind, Parcel, Wanted},
+        contract::{Attachment, Broadcast, Name, Parcel, Wanted},
         inbox::Inbox,
+        status::NameKind,
     },
 };
 

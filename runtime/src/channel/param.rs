@@ -30,7 +30,7 @@ use crate::channel::shape::Shape;
 ///     }
 ///
 ///     fn parse(text: &str) -> Result<Self, InvalidParam> {
-///         text.starts_with("SKU-").then(|| Sku(text.to_owned())).ok_or(InvalidParam)
+///         text.starts_with("SKU-").then(|| Sku(text.to_owned())).ok_or(InvalidParam::because("a SKU begins with `SKU-`"))
 ///     }
 /// }
 /// ```
@@ -82,9 +82,29 @@ impl Write for Comparison<'_> {
 }
 
 /// The text is no value of the parameter's type.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the text is no value of the parameter's type")]
-pub struct InvalidParam;
+#[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
+#[error("{}", reason.as_deref().unwrap_or("the text is no value of the parameter's type"))]
+pub struct InvalidParam {
+    reason: Option<Cow<'static, str>>,
+}
+
+impl InvalidParam {
+    /// Says no more than that.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { reason: None }
+    }
+
+    pub(crate) fn reason(self) -> Option<String> {
+        self.reason.map(Cow::into_owned)
+    }
+
+    /// Says why, without the text itself: `InvalidParam::because("a stock-keeping unit begins with SKU-")`.
+    #[must_use]
+    pub fn because(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self { reason: Some(reason.into()) }
+    }
+}
 
 /// A value that can fill all remaining segments of a channel: a `Vec` of parameters.
 #[diagnostic::on_unimplemented(
@@ -184,9 +204,9 @@ macro_rules! integer_params {
             fn parse(text: &str) -> Result<Self, InvalidParam> {
                 // `str::parse` also reads `+7` and `007`, which would give one value several channels.
                 if !Self::SHAPE.accepts(text.as_bytes()) {
-                    return Err(InvalidParam);
+                    return Err(InvalidParam::new());
                 }
-                text.parse().map_err(|_| InvalidParam)
+                text.parse().map_err(|_| InvalidParam::new())
             }
 
             fn is_written_as(&self, text: &str) -> bool {
@@ -210,11 +230,11 @@ macro_rules! displayed_params {
             }
 
             fn parse(text: &str) -> Result<Self, InvalidParam> {
-                let value: Self = text.parse().map_err(|_| InvalidParam)?;
+                let value: Self = text.parse().map_err(|_| InvalidParam::new())?;
                 // One spelling for each value: `str::parse` may read several.
                 let mut spelling = String::with_capacity(text.len());
-                value.write(&mut spelling).map_err(|_| InvalidParam)?;
-                if spelling == text { Ok(value) } else { Err(InvalidParam) }
+                value.write(&mut spelling).map_err(|_| InvalidParam::new())?;
+                if spelling == text { Ok(value) } else { Err(InvalidParam::new()) }
             }
         }
     )*};

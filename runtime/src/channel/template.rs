@@ -18,6 +18,7 @@ pub struct Template {
 #[non_exhaustive]
 pub enum Segment {
     /// Text that stands in the channel as it is.
+    #[non_exhaustive]
     Literal {
         /// The text.
         text: &'static str,
@@ -25,6 +26,7 @@ pub enum Segment {
         hash: u64,
     },
     /// One segment that a parameter fills.
+    #[non_exhaustive]
     Parameter {
         /// The parameter's name.
         name: &'static str,
@@ -32,6 +34,7 @@ pub enum Segment {
         shape: Shape,
     },
     /// All remaining segments.
+    #[non_exhaustive]
     Rest {
         /// The parameter's name.
         name: &'static str,

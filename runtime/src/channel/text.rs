@@ -114,7 +114,7 @@ impl<'a> ChannelReader<'a> {
     /// Checks that the segment is the value of the message's field.
     #[doc(hidden)]
     pub fn equals<P: ChannelParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
-        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name })?;
+        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name, reason: None })?;
         if value.is_written_as(&text) { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
     }
 
@@ -137,8 +137,8 @@ impl<'a> ChannelReader<'a> {
     /// Checks that the segment is some value of a parameter that is no field.
     #[doc(hidden)]
     pub fn valid<P: ChannelParam>(&mut self, name: &'static str) -> Result<(), AddressError> {
-        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name })?;
-        if P::is_value(&text) { Ok(()) } else { Err(AddressError::Invalid { parameter: name }) }
+        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name, reason: None })?;
+        if P::is_value(&text) { Ok(()) } else { Err(AddressError::Invalid { parameter: name, reason: None }) }
     }
 
     /// Checks that the remaining segments are some value of a rest parameter that is no field.
@@ -153,8 +153,8 @@ impl<'a> ChannelReader<'a> {
 }
 
 fn parse_segment<P: ChannelParam>(segment: &str, name: &'static str) -> Result<P, AddressError> {
-    let text = encoding::decode(segment).ok_or(AddressError::Invalid { parameter: name })?;
-    P::parse(&text).map_err(|_| AddressError::Invalid { parameter: name })
+    let text = encoding::decode(segment).ok_or(AddressError::Invalid { parameter: name, reason: None })?;
+    P::parse(&text).map_err(|invalid| AddressError::Invalid { parameter: name, reason: invalid.reason() })
 }
 
 /// Whether the channel fits a pattern segment by segment: unlike in Redis, `*` never crosses a `:`, except in a final rest.
@@ -176,6 +176,10 @@ pub(crate) fn fits_pattern(pattern: &str, channel: &str, has_rest: bool) -> bool
 
 #[cfg(test)]
 mod tests {
+    use std::fmt;
+
+    use crate::channel::param::{ChannelParam, InvalidParam};
+
     use super::*;
 
     #[test]
@@ -185,6 +189,27 @@ mod tests {
         assert!(!fits_pattern("order:*", "order", false));
         assert!(fits_pattern("logs:*", "logs:a:b", true));
         assert!(!fits_pattern("logs:eu:*", "logs:us:b", true));
+    }
+
+    #[test]
+    fn a_parameter_says_why_a_text_is_none_of_its_values() {
+        #[derive(Clone)]
+        struct Sku;
+
+        impl ChannelParam for Sku {
+            fn write(&self, text: &mut dyn fmt::Write) -> fmt::Result {
+                text.write_str("SKU-1")
+            }
+
+            fn parse(text: &str) -> Result<Self, InvalidParam> {
+                text.starts_with("SKU-").then_some(Self).ok_or(InvalidParam::because("a SKU begins with `SKU-`"))
+            }
+        }
+
+        let error = ChannelReader::new("7").param::<Sku>("sku").err().unwrap();
+        assert_eq!(error.to_string(), "the segment of `sku` is no value of its type: a SKU begins with `SKU-`");
+        let error = ChannelReader::new("x").param::<u8>("id").err().unwrap();
+        assert_eq!(error.to_string(), "the segment of `id` is no value of its type");
     }
 
     #[test]

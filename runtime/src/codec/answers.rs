@@ -28,7 +28,7 @@ pub(crate) enum Answer<R, E> {
 }
 
 /// The wire name of answers.
-pub(crate) const ANSWER: Expected = Expected::new("reply", 1, Format::Envelope);
+pub(crate) const ANSWER: Expected = Expected::new("reply", 1);
 
 /// The codec of answers: written as the standard envelope, read from any JSON text.
 pub(crate) enum Answers {}

@@ -130,6 +130,79 @@ pub struct Outbound<'a> {
     pub exchange: Option<Exchange<'a>>,
 }
 
+impl<'a> Outbound<'a> {
+    /// A message of this wire name, in its version 1 and with this id, published at the beginning of 1970 by nobody in particular: for the
+    /// tests of a codec of your own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tidings::codec::{Codec, Exchange, Expected, Json, Outbound};
+    ///
+    /// let request = Outbound::new("Ping", "id-1").exchange(Exchange::new("c-1").reply_to("answers"));
+    /// let mut payload = Vec::new();
+    /// Json::encode(&request, &7, &mut payload).unwrap();
+    /// let (number, inbound) = Json::decode::<u8>(&Expected::new("Ping", 1), &payload).unwrap();
+    /// assert_eq!((number, inbound.id.as_deref(), inbound.reply_to.as_deref()), (7, Some("id-1"), Some("answers")));
+    /// ```
+    #[must_use]
+    pub const fn new(name: &'static str, id: &'a str) -> Self {
+        const NO_HEADERS: &Headers = &Headers::new();
+        Self {
+            format: Format::Envelope,
+            source: "tidings",
+            name,
+            version: 1,
+            id,
+            timestamp: 0,
+            headers: NO_HEADERS,
+            exchange: None,
+        }
+    }
+
+    /// What the bus chose.
+    #[must_use]
+    pub const fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
+    }
+
+    /// Who publishes.
+    #[must_use]
+    pub const fn source(mut self, source: &'a str) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// The version.
+    #[must_use]
+    pub const fn version(mut self, version: u32) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// When it was published, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn timestamp(mut self, millis: u64) -> Self {
+        self.timestamp = millis;
+        self
+    }
+
+    /// The headers.
+    #[must_use]
+    pub const fn headers(mut self, headers: &'a Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// What an answer needs.
+    #[must_use]
+    pub const fn exchange(mut self, exchange: Exchange<'a>) -> Self {
+        self.exchange = Some(exchange);
+        self
+    }
+}
+
 /// How a request and its answers find each other.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
@@ -140,6 +213,28 @@ pub struct Exchange<'a> {
     pub reply_to: Option<&'a str>,
     /// Milliseconds since the Unix epoch, by the requester's clock, after which nobody waits for an answer.
     pub deadline: Option<u64>,
+}
+
+impl<'a> Exchange<'a> {
+    /// An answer's: it names what it answers, and no channel.
+    #[must_use]
+    pub const fn new(correlation_id: &'a str) -> Self {
+        Self { correlation_id, reply_to: None, deadline: None }
+    }
+
+    /// The channel for answers.
+    #[must_use]
+    pub const fn reply_to(mut self, channel: &'a str) -> Self {
+        self.reply_to = Some(channel);
+        self
+    }
+
+    /// When nobody waits for an answer any more, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub const fn deadline(mut self, millis: u64) -> Self {
+        self.deadline = Some(millis);
+        self
+    }
 }
 
 /// What a receiver accepts.
@@ -155,15 +250,24 @@ pub struct Expected {
 }
 
 impl Expected {
-    pub(crate) const fn new(name: &'static str, version: u32, format: Format) -> Self {
-        Self { name, version, format }
+    /// Messages of this name, up to this version, of a bus that says [`Format::Envelope`].
+    #[must_use]
+    pub const fn new(name: &'static str, version: u32) -> Self {
+        Self { name, version, format: Format::Envelope }
+    }
+
+    /// What the bus chose.
+    #[must_use]
+    pub const fn format(mut self, format: Format) -> Self {
+        self.format = format;
+        self
     }
 
     /// For metadata: every name and version will do.
     pub(crate) const ANYTHING: Self = Self::anything(Format::Envelope);
 
     pub(crate) const fn anything(format: Format) -> Self {
-        Self::new("", u32::MAX, format)
+        Self::new("", u32::MAX).format(format)
     }
 }
 
@@ -172,6 +276,7 @@ pub(crate) type ReadMetadata = for<'de> fn(&Expected, &'de [u8]) -> Option<Inbou
 
 /// The metadata of a message that was read. All of it is absent when the payload was the message alone.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct Inbound<'de> {
     /// The id.
     pub id: Option<Cow<'de, str>>,
@@ -189,8 +294,66 @@ pub struct Inbound<'de> {
     pub deadline: Option<u64>,
 }
 
-/// Why a payload cannot be read.
+impl<'de> Inbound<'de> {
+    /// Of the message alone: nothing is known.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The id.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<Cow<'de, str>>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// When it was published, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn timestamp(mut self, millis: u64) -> Self {
+        self.timestamp = Some(millis);
+        self
+    }
+
+    /// The version.
+    #[must_use]
+    pub fn version(mut self, version: u64) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// The headers.
+    #[must_use]
+    pub fn headers(mut self, headers: Headers) -> Self {
+        self.headers = headers;
+        self
+    }
+
+    /// What a request and its answers have in common.
+    #[must_use]
+    pub fn correlation_id(mut self, id: impl Into<Cow<'de, str>>) -> Self {
+        self.correlation_id = Some(id.into());
+        self
+    }
+
+    /// The channel for answers.
+    #[must_use]
+    pub fn reply_to(mut self, channel: impl Into<Cow<'de, str>>) -> Self {
+        self.reply_to = Some(channel.into());
+        self
+    }
+
+    /// When nobody waits for an answer any more, in milliseconds since the Unix epoch.
+    #[must_use]
+    pub fn deadline(mut self, millis: u64) -> Self {
+        self.deadline = Some(millis);
+        self
+    }
+}
+
+/// Why a payload cannot be read. A codec of your own makes it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
 pub enum DecodeError {
     /// The bytes are not in the format, or not of the type. The text says where and why.
     #[error("{0}")]

@@ -14,6 +14,12 @@ pub struct Headers {
 }
 
 impl Headers {
+    /// No headers.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { entries: Vec::new() }
+    }
+
     /// The value of a header.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&str> {

@@ -189,7 +189,7 @@ mod tests {
         customer: String,
     }
 
-    const EXPECTED: Expected = Expected::new("Order", 2, Format::Envelope);
+    const EXPECTED: Expected = Expected::new("Order", 2);
 
     fn decode(payload: &str) -> Result<(Order, Inbound<'_>), DecodeError> {
         Json::decode(&EXPECTED, payload.as_bytes())

@@ -24,7 +24,7 @@ enum Note {
     Price { cents: i64, rate: f64 },
 }
 
-const EXPECTED: Expected = Expected::new("Order", 2, Format::Envelope);
+const EXPECTED: Expected = Expected::new("Order", 2);
 
 fn order() -> Order {
     let notes = vec![Note::Urgent, Note::Text("a \"b\" \u{1f980}\n".to_owned()), Note::Price { cents: -5, rate: 0.25 }];

@@ -162,7 +162,10 @@ mod tests {
         ] {
             assert_eq!(verify(channel), Err(AddressError::Disagrees { parameter }), "{channel}");
         }
-        assert_eq!(verify("orders:us_west:-7:x:a%3Ab:%_"), Err(AddressError::Invalid { parameter: "room" }));
+        assert_eq!(
+            verify("orders:us_west:-7:x:a%3Ab:%_"),
+            Err(AddressError::Invalid { parameter: "room", reason: None })
+        );
         assert_eq!(verify("orders:us_west:-7"), Err(AddressError::Mismatch));
     }
 

@@ -29,6 +29,8 @@ use crate::{
 /// One received message, with its metadata.
 ///
 /// Id, time and headers come from the envelope; a plain message has none of them. `Debug` leaves the payload out.
+///
+/// It holds the whole read buffer that its payload is a piece of, 128 KiB or more: [`detach`](Self::detach) one that is kept.
 pub struct Delivery {
     frame: Frame,
     /// What the bus chose.
@@ -116,6 +118,12 @@ impl Delivery {
         self.frame.payload()
     }
 
+    /// Copies channel and payload out of the read buffer, which is then free for others: for a delivery that is kept for longer than it
+    /// takes to handle it.
+    pub fn detach(&mut self) {
+        self.frame.compact();
+    }
+
     /// Decodes the message and checks it against the channel. Called by generated code, once, before the metadata is read.
     ///
     /// # Errors
@@ -151,7 +159,7 @@ impl Delivery {
     }
 
     fn expected<M: Message>(&self) -> Expected {
-        Expected::new(M::NAME, M::VERSION, self.format)
+        Expected::new(M::NAME, M::VERSION).format(self.format)
     }
 
     /// Reads the metadata, unless that was done before. Spans and layers want it before the message is decoded, and whoever asked is told of a

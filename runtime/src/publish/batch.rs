@@ -180,15 +180,8 @@ impl Bus {
         Batch::new(self)
     }
 
-    /// Publishes messages of one type in one round trip, in order, with a result for each.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
-    pub fn publish_all<'m, M: AddressedByFields + 'm>(
-        &self,
-        messages: impl IntoIterator<Item = &'m M>,
-    ) -> BusFuture<'_, Vec<Result<Receipt, PublishError>>> {
-        messages.into_iter().fold(self.batch(), Batch::push).into_future()
+    /// Starts a batch of messages of one type: awaited, they are published in one round trip, in order, with a result for each.
+    pub fn publish_all<'m, M: AddressedByFields + 'm>(&self, messages: impl IntoIterator<Item = &'m M>) -> Batch<'_> {
+        messages.into_iter().fold(self.batch(), Batch::push)
     }
 }

@@ -14,8 +14,8 @@ use crate::{
         stats::{Counters, ServiceStats},
     },
     transport::{
-        contract::NameKind,
         inbox::{Inbox, WhenFull},
+        status::NameKind,
     },
 };
 

@@ -30,6 +30,7 @@ pub enum Event<M> {
 #[non_exhaustive]
 pub enum EndReason {
     /// The bus is closed: the server was away for longer than [`Reconnect::give_up_after`](crate::Reconnect::give_up_after) allows.
+    #[non_exhaustive]
     GaveUp {
         /// What happened, in words.
         reason: String,
@@ -48,6 +49,8 @@ impl fmt::Display for EndReason {
 }
 
 /// A message with its metadata. Dereferences to the message. `Debug` shows the metadata only.
+///
+/// Its delivery holds the whole read buffer, 128 KiB or more: [`detach`](Self::detach) one that is kept.
 #[non_exhaustive]
 pub struct Received<M> {
     /// The message.
@@ -104,6 +107,13 @@ impl<M> Event<M> {
             Self::Message(received) => Some(received),
             _ => None,
         }
+    }
+}
+
+impl<M> Received<M> {
+    /// Copies channel and payload out of the read buffer, as [`Delivery::detach`](crate::Delivery::detach) does.
+    pub fn detach(&mut self) {
+        self.delivery.detach();
     }
 }
 

@@ -30,8 +30,9 @@ use crate::{
     observe::{meters::Counted, names},
     subscribe::event::{EndReason, Event, Invalid, Received},
     transport::{
-        contract::{Attachment, NameKind},
+        contract::Attachment,
         inbox::{Inbox, Item, WhenFull},
+        status::NameKind,
     },
 };
 

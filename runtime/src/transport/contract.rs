@@ -8,7 +8,7 @@ use crate::{
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
-        status::{Status, SubscriptionSnapshot},
+        status::{NameKind, Status, SubscriptionSnapshot},
     },
 };
 
@@ -17,12 +17,6 @@ use crate::{
 pub(crate) struct Name {
     pub(crate) text: String,
     pub(crate) kind: NameKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum NameKind {
-    Channel,
-    Pattern,
 }
 
 /// A name that an inbox wants, and the token that its frames carry.

@@ -29,16 +29,19 @@ use crate::{
 pub enum BusEvent {
     /// A connection for subscriptions was lost: the shared one, or the one of a subscription with
     /// [`Overflow::BackPressure`](crate::Overflow::BackPressure).
+    #[non_exhaustive]
     Disconnected {
         /// Why.
         cause: GapCause,
     },
     /// The connection was made anew; its subscriptions are not confirmed yet.
+    #[non_exhaustive]
     Connected {
         /// Since the loss was noticed.
         lasted: Duration,
     },
     /// The server has answered for every subscription of a connection that was made anew.
+    #[non_exhaustive]
     Resubscribed {
         /// How many channels and patterns are live.
         names: usize,
@@ -46,6 +49,7 @@ pub enum BusEvent {
         lasted: Duration,
     },
     /// The server refused a channel or pattern.
+    #[non_exhaustive]
     Refused {
         /// The channel or pattern, with the namespace.
         channel: String,
@@ -53,11 +57,13 @@ pub enum BusEvent {
         reason: String,
     },
     /// A subscription or a handler of a service is too slow, and its buffer started to drop messages. Told again once it had caught up.
+    #[non_exhaustive]
     Lagging {
         /// The first channel or pattern of the subscription, with the namespace; of a handler, the template of its channel.
         channel: String,
     },
     /// The bus gave up reconnecting. Every subscription and service ends.
+    #[non_exhaustive]
     Closed {
         /// Why.
         reason: String,

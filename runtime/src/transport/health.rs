@@ -65,6 +65,7 @@ impl Health {
 #[non_exhaustive]
 pub enum HealthWarning {
     /// The server closes the connection of each subscriber of a message that the bus may publish.
+    #[non_exhaustive]
     OutputBuffer {
         /// The server's hard limit for subscribers, in bytes.
         limit: u64,
@@ -74,6 +75,7 @@ pub enum HealthWarning {
     /// The server is a replica: what is published there reaches only its own subscribers.
     Replica,
     /// The access rules do not let the bus read what it would check.
+    #[non_exhaustive]
     Unchecked {
         /// The command.
         command: &'static str,
@@ -81,6 +83,7 @@ pub enum HealthWarning {
         reason: String,
     },
     /// The connection for subscriptions is being made anew.
+    #[non_exhaustive]
     Reconnecting {
         /// Why it was lost.
         cause: GapCause,
@@ -124,12 +127,14 @@ pub enum HealthError {
     Connect(#[from] ConnectError),
     /// The server did not answer in time.
     #[error("the server did not answer within {timeout:?}")]
+    #[non_exhaustive]
     TimedOut {
         /// The command timeout.
         timeout: Duration,
     },
     /// The server answered with an error, or the connection was lost.
     #[error("the server did not tell: {reason}")]
+    #[non_exhaustive]
     Server {
         /// What happened.
         reason: String,

@@ -9,6 +9,7 @@ pub enum Status {
     /// Subscriptions are served.
     Connected,
     /// The connection for subscriptions is gone and is being made anew.
+    #[non_exhaustive]
     Reconnecting {
         /// Why it was lost.
         cause: GapCause,
@@ -74,8 +75,8 @@ pub struct SubscriptionSnapshot {
 pub struct NameSnapshot {
     /// The channel or pattern on the server, with the namespace.
     pub name: String,
-    /// Whether it is a pattern.
-    pub is_pattern: bool,
+    /// Whether it is a channel or a pattern.
+    pub kind: NameKind,
     /// The template of its messages, where it is known.
     pub template: Option<&'static str>,
     /// How it stands with the server.
@@ -92,4 +93,13 @@ pub enum SubscriptionState {
     Active,
     /// The server refused it, or could not serve it; it is tried again.
     Refused,
+}
+
+/// What a name on the server stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NameKind {
+    /// One channel.
+    Channel,
+    /// All channels that match it, in Redis's [glob syntax](https://redis.io/docs/latest/commands/psubscribe/).
+    Pattern,
 }

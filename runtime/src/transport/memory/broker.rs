@@ -10,11 +10,10 @@ use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
 
 use crate::transport::{
-    contract::NameKind,
     glob,
     inbox::{Inbox, Item, Wishes},
     memory::connection::Connection,
-    status::GapCause,
+    status::{GapCause, NameKind},
 };
 
 /// The server's part.

@@ -10,7 +10,7 @@ use bytes::{Bytes, BytesMut};
 use crate::{
     error::SubscribeError,
     transport::{
-        contract::{Name, NameKind},
+        contract::Name,
         frame::{Frame, Origin},
         inbox::{Item, Wishes},
         redis::{
@@ -26,7 +26,7 @@ use crate::{
             attached::Registry,
             standing::{Command, CommandBounds, Verb},
         },
-        status::GapCause,
+        status::{GapCause, NameKind},
     },
 };
 
@@ -309,7 +309,8 @@ mod tests {
 
     impl Bench {
         fn new() -> Self {
-            let reconnect = Reconnect::default().pauses(Duration::from_millis(1), Duration::from_secs(1));
+            let reconnect =
+                Reconnect::default().first_pause(Duration::from_millis(1)).longest_pause(Duration::from_secs(1));
             let config = Config { namespace: Some("ns".into()), reconnect, payload_limit: 100, ..Config::default() };
             let bounds = Bounds { messages: 100, bytes: 10_000 };
             Self {

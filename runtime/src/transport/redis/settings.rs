@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_the_longest_and_are_spread() {
-        let policy = Reconnect::default().pauses(Duration::from_millis(100), Duration::from_secs(1));
+        let policy = Reconnect::default().first_pause(Duration::from_millis(100)).longest_pause(Duration::from_secs(1));
         for (failures, bound) in [(0, 100), (1, 200), (2, 400), (3, 800), (4, 1_000), (u32::MAX, 1_000)] {
             let pauses: Vec<_> = (0..200).map(|_| policy.pause(failures)).collect();
             let bound = Duration::from_millis(bound);

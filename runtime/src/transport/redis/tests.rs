@@ -17,10 +17,10 @@ use self::server::free_port;
 use crate::{
     config::{Bounds, Reconnect},
     transport::{
-        contract::{Name, NameKind},
+        contract::Name,
         frame::Origin,
         inbox::{Item, WhenFull},
-        status::{Gap, GapCause},
+        status::{Gap, GapCause, NameKind},
     },
 };
 
@@ -28,7 +28,9 @@ use super::*;
 
 fn config() -> Config {
     Config {
-        reconnect: Reconnect::default().pauses(Duration::from_millis(10), Duration::from_millis(100)),
+        reconnect: Reconnect::default()
+            .first_pause(Duration::from_millis(10))
+            .longest_pause(Duration::from_millis(100)),
         ..Config::default()
     }
 }

@@ -12,14 +12,14 @@ use tokio::sync::oneshot;
 use crate::{
     error::SubscribeError,
     transport::{
-        contract::{Name, NameKind, Wanted},
+        contract::{Name, Wanted},
         events::{BusEvent, Events},
         inbox::{Inbox, Item, Wishes},
         registry::{
             names::{Arena, Index},
             standing::Standing,
         },
-        status::GapCause,
+        status::{GapCause, NameKind},
     },
 };
 

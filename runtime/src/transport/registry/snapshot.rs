@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use crate::transport::{
-    contract::NameKind,
     registry::{attached::Registry, standing::Standing},
     status::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
 };
@@ -28,7 +27,7 @@ impl Registry {
             let interest = entry.interests.iter().find(|interest| interest.listener == id)?;
             Some(NameSnapshot {
                 name: entry.name.text.clone(),
-                is_pattern: entry.name.kind == NameKind::Pattern,
+                kind: entry.name.kind,
                 template: listener.inbox.template(interest.token),
                 state: match entry.standing {
                     Standing::Active => SubscriptionState::Active,

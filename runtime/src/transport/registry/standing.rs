@@ -15,11 +15,11 @@ use std::time::Instant;
 use crate::{
     error::SubscribeError,
     transport::{
-        contract::{Name, NameKind},
+        contract::Name,
         events::BusEvent,
         inbox::Item,
         registry::attached::{Attaching, Confirmation, Loss, NameId, Registry, stage},
-        status::{Gap, GapCause},
+        status::{Gap, GapCause, NameKind},
     },
 };
 

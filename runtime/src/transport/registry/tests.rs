@@ -11,14 +11,14 @@ use crate::{
     config::Bounds,
     error::SubscribeError,
     transport::{
-        contract::{Name, NameKind, Wanted},
+        contract::{Name, Wanted},
         frame::{Frame, Origin},
         inbox::{Inbox, Item, WhenFull},
         registry::{
             attached::{Confirmation, Registry},
             standing::{Command, CommandBounds, Verb},
         },
-        status::GapCause,
+        status::{GapCause, NameKind},
     },
 };
 

@@ -1,7 +1,6 @@
 //! What a subscription connection receives.
 
 use crate::transport::{
-    contract::NameKind,
     redis::resp::{
         parts::{
             BLOB_LIMIT, ELEMENT_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span, Stop, available, blob, byte,
@@ -10,6 +9,7 @@ use crate::transport::{
         skip::Skip,
     },
     registry::standing::Verb,
+    status::NameKind,
 };
 
 /// Something that the server sent.

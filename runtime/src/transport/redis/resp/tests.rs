@@ -3,7 +3,6 @@ mod fuzz;
 use proptest::prelude::*;
 
 use crate::transport::{
-    contract::NameKind,
     redis::{
         capabilities::Capabilities,
         resp::{
@@ -13,6 +12,7 @@ use crate::transport::{
         },
     },
     registry::standing::Verb,
+    status::NameKind,
 };
 
 const LIMIT: usize = 1_000;
