@@ -372,7 +372,7 @@ on_both! {
         let (header, id) = traceparent(0xdef);
         LazyLock::force(&SPANS);
         world.publish_raw("bills:7", format!(
-            r#"{{"id":"a","type":"Billed","timestamp":1,"version":1,"headers":{{"traceparent":"{header}"}},"data":{{"id":7}}}}"#
+            r#"{{"id":"a","type":"Billed","timestamp":1,"version":1,"headers":{{"traceparent":"{header}"}},"correlation_id":"c-7","data":{{"id":7}}}}"#
         )).await;
         world.publish_raw("events:7", format!(
             r#"{{"specversion":"1.0","id":"a","source":"/b","type":"AsEvent","traceparent":"{header}","data":{{"id":7}}}}"#
@@ -382,6 +382,9 @@ on_both! {
             assert_eq!(span.parent_span_id, SpanId::from(0xdef_u64));
             assert!(span.parent_span_is_remote);
         }
+        // A conversation that wants no answer from here is one too.
+        let conversation = attribute(named(&spans, "process bills:<id>"), "messaging.message.conversation_id");
+        assert_eq!(conversation.as_deref(), Some("c-7"));
     }
 
     async fn a_message_without_a_place_for_headers_is_sent_without_them(world: World) {

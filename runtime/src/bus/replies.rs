@@ -56,8 +56,9 @@ enum Recipient {
 /// Answers that one waiter for many has not taken yet. Beyond that they are counted as unexpected: a waiter that is polled takes
 /// them faster than a connection brings them.
 const MANY: usize = 1_024;
-/// Larger answers keep their read buffer, which has 128 KiB: copying them would take longer under the lock than it saves in memory.
-const COPIED: usize = 32 * 1024;
+/// Larger answers keep their read buffer, of whose 128 KiB they are half or more: copying them would keep the lock for longer than it saves
+/// memory.
+const COPIED: usize = 64 * 1024;
 
 impl Replies {
     /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
@@ -106,11 +107,11 @@ impl Replies {
 }
 
 impl Direct for Waiters {
-    fn take(&self, item: Item) -> Option<Frame> {
+    fn take(&self, item: Item) -> Option<Item> {
         match item {
             Item::Frame(frame) => match AnswerFor::of_head(frame.payload()) {
                 Some(answer_for) => self.answer(answer_for, frame),
-                None => return Some(frame),
+                None => return Some(Item::Frame(frame)),
             },
             // An answer that is too large has no id that could be read; whoever waits for it times out.
             Item::Oversized { .. } => self.note_unexpected(),
@@ -120,15 +121,17 @@ impl Direct for Waiters {
         None
     }
 
-    fn read(&self, frame: Frame) {
-        self.answer(AnswerFor::of_whole(frame.payload()), frame);
+    fn read(&self, item: Item) {
+        if let Some(Item::Frame(frame)) = self.take(item) {
+            self.answer(AnswerFor::of_whole(frame.payload()), frame);
+        }
     }
 }
 
 impl Waiters {
     fn answer(&self, answer_for: AnswerFor, mut frame: Frame) {
         let AnswerFor::Waiter(id) = answer_for else { return self.note_unexpected() };
-        // The waiter may hold the answer for long, and shall not hold the whole read buffer; a large answer is most of its buffer.
+        // The waiter may hold the answer for long, and shall not hold the whole read buffer.
         if frame.size() <= COPIED {
             frame.compact();
         }
@@ -147,7 +150,7 @@ impl Waiters {
         }
     }
 
-    /// Nobody knows what has become of what waits.
+    /// Tells everybody who waits: whether their requests were handled is unknown.
     fn connection_lost(&self) {
         for (_, waiting) in self.lock().drain() {
             // A waiter that has gone in this moment, or that is flooded, learns it from its closed channel.

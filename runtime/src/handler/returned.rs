@@ -24,7 +24,10 @@ use crate::{
     transport::contract::Parcel,
 };
 
-/// What a handler may return: nothing, [`Publish`], or a `Result` of either with any error that can be displayed.
+/// What a handler may return: nothing, [`Publish`], or a `Result` of either with any error that can be displayed. It is not meant to be
+/// implemented.
+///
+/// A tuple of up to four [`Publish`] and an `Option` of any of these are outcomes too.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
@@ -60,6 +63,32 @@ impl<T: IntoOutcome> IntoOutcome for Option<T> {
 ///
 /// They are encoded at once; if one cannot be encoded, the delivery fails and none of them is published. Messages of different
 /// types are returned as a tuple: `(Publish<A>, Publish<B>)`.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Event, Message, Publish, handler, routes};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("invoices:<order>")]
+/// # struct InvoiceSent { order: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// #[handler]
+/// async fn placed(order: OrderPlaced) -> Publish<InvoiceSent> {
+///     Publish::new(InvoiceSent { order: order.id })
+/// }
+///
+/// let service = bus.serve(routes![placed]).await?;
+/// let mut invoices = bus.subscribe(InvoiceSent::any()).await?;
+/// OrderPlaced { id: 7 }.publish(&bus).await?;
+/// assert!(matches!(invoices.next().await, Some(Event::Message(invoice)) if invoice.order == 7));
+/// # service.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[derive(Debug)]
 #[must_use = "a handler returns it; nothing is published otherwise"]
 pub struct Publish<M: Message> {
@@ -279,12 +308,12 @@ pub(crate) fn answer<R: Serialize, E: Serialize>(
 ) -> Result<Option<Parcel>, PublishError> {
     let Some(reply_to) = delivery.reply_to() else { return Ok(None) };
     let draft = Draft {
-        channel: reply_to.channel.clone(),
+        channel: reply_to.channel.to_owned(),
         template: "replies",
         name: ANSWER.name,
         version: ANSWER.version,
         headers: &Headers::default(),
-        exchange: Some(Exchange { correlation_id: &reply_to.correlation_id, reply_to: None, deadline: None }),
+        exchange: Some(Exchange { correlation_id: reply_to.correlation_id, reply_to: None, deadline: None }),
     };
     bus.encode::<Answers, _>(draft, answer).map(Some)
 }

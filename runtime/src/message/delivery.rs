@@ -31,6 +31,30 @@ use crate::{
 /// Id, time and headers come from the envelope; a plain message has none of them. `Debug` leaves the payload out.
 ///
 /// It holds the whole read buffer that its payload is a piece of, 128 KiB or more: [`detach`](Self::detach) one that is kept.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Delivery, Event, Message, handler};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// #[handler]
+/// async fn placed(order: OrderPlaced, delivery: &Delivery) {
+///     println!("order {} arrived on {} as {:?}", order.id, delivery.channel(), delivery.id());
+/// }
+///
+/// let mut orders = bus.subscribe(OrderPlaced::any()).await?;
+/// OrderPlaced { id: 7 }.publish(&bus).await?;
+/// let order = orders.next().await.and_then(Event::into_message).ok_or("no order")?;
+/// assert_eq!(order.delivery.channel(), "orders:7");
+/// assert_eq!(order.delivery.address::<OrderPlaced>()?.id, 7);
+/// assert!(order.delivery.id().is_some() && order.delivery.timestamp().is_some());
+/// # Ok(()) }
+/// ```
 pub struct Delivery {
     frame: Frame,
     /// What the bus chose.
@@ -46,18 +70,25 @@ struct Metadata {
     id: Option<Id>,
     timestamp: Option<u64>,
     headers: Headers,
-    /// Only requests have it, so only they pay for it.
-    exchange: Option<Box<ReplyTo>>,
+    /// Mostly requests have it, so mostly they pay for it.
+    conversation: Option<Box<Conversation>>,
+}
+
+/// What a message belongs to that has a correlation id.
+#[derive(Clone, Debug)]
+struct Conversation {
+    correlation_id: String,
+    reply_to: Option<String>,
+    /// Milliseconds since the Unix epoch.
+    deadline: Option<u64>,
 }
 
 /// Where the answer to a request goes.
-#[derive(Clone, Debug)]
-pub(crate) struct ReplyTo {
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ReplyTo<'a> {
     /// With the namespace.
-    pub(crate) channel: String,
-    pub(crate) correlation_id: String,
-    /// Milliseconds since the Unix epoch.
-    pub(crate) deadline: Option<u64>,
+    pub(crate) channel: &'a str,
+    pub(crate) correlation_id: &'a str,
 }
 
 /// An id: nearly always a piece of the payload, which then needs no copy.
@@ -162,8 +193,8 @@ impl Delivery {
         Expected::new(M::NAME, M::VERSION).format(self.format)
     }
 
-    /// Reads the metadata, unless that was done before. Spans and layers want it before the message is decoded, and whoever asked is told of a
-    /// message that cannot be.
+    /// Reads the metadata, unless that was done before. Spans and layers want it before the message is decoded, and the requester of one
+    /// that cannot be decoded is told so.
     pub(crate) fn read(&mut self, read: ReadMetadata) {
         if !self.is_read
             && let Some(inbound) = read(&Expected::anything(self.format), self.frame.payload())
@@ -175,7 +206,7 @@ impl Delivery {
 
     /// What a span wants to know, once the metadata was read.
     pub(crate) fn about(&self) -> About<'_> {
-        let correlation_id = self.metadata.exchange.as_ref().map(|exchange| exchange.correlation_id.as_str());
+        let correlation_id = self.metadata.conversation.as_ref().map(|of| of.correlation_id.as_str());
         About { id: self.id(), correlation_id, headers: self.headers() }
     }
 
@@ -185,22 +216,27 @@ impl Delivery {
         Self { frame: self.frame.clone(), format: self.format, metadata: self.metadata.clone(), is_read: self.is_read }
     }
 
-    /// Where the answer goes, once the request has been decoded.
-    pub(crate) fn reply_to(&self) -> Option<&ReplyTo> {
-        self.metadata.exchange.as_deref()
+    /// Where the answer goes, once the metadata was read.
+    pub(crate) fn reply_to(&self) -> Option<ReplyTo<'_>> {
+        let Conversation { correlation_id, reply_to, .. } = self.metadata.conversation.as_deref()?;
+        Some(ReplyTo { channel: reply_to.as_deref()?, correlation_id })
     }
 
     /// Whether the requester has stopped waiting, if both clocks agree.
     pub(crate) fn is_expired(&self) -> bool {
-        let deadline = self.metadata.exchange.as_ref().and_then(|exchange| exchange.deadline);
-        deadline.is_some_and(|deadline| deadline < unix_millis())
+        self.unix_deadline().is_some_and(|deadline| deadline < unix_millis())
     }
 
     /// When the requester stops waiting, by its clock.
     #[must_use]
     pub fn deadline(&self) -> Option<SystemTime> {
-        let deadline = self.metadata.exchange.as_ref()?.deadline?;
-        UNIX_EPOCH.checked_add(Duration::from_millis(deadline))
+        UNIX_EPOCH.checked_add(Duration::from_millis(self.unix_deadline()?))
+    }
+
+    /// Only what is to be answered has one.
+    fn unix_deadline(&self) -> Option<u64> {
+        let Conversation { reply_to, deadline, .. } = self.metadata.conversation.as_deref()?;
+        deadline.filter(|_| reply_to.is_some())
     }
 
     /// The typed address of the channel.
@@ -247,19 +283,14 @@ impl Metadata {
             id: inbound.id.map(|id| Id::new(&id, payload)),
             timestamp: inbound.timestamp,
             headers: inbound.headers,
-            exchange: ReplyTo::new(inbound.reply_to, inbound.correlation_id, inbound.deadline),
+            conversation: inbound.correlation_id.map(|correlation_id| {
+                Box::new(Conversation {
+                    correlation_id: correlation_id.into_owned(),
+                    reply_to: inbound.reply_to.map(Cow::into_owned),
+                    deadline: inbound.deadline,
+                })
+            }),
         }
-    }
-}
-
-impl ReplyTo {
-    fn new(
-        channel: Option<Cow<'_, str>>,
-        correlation_id: Option<Cow<'_, str>>,
-        deadline: Option<u64>,
-    ) -> Option<Box<Self>> {
-        let (channel, correlation_id) = (channel?.into_owned(), correlation_id?.into_owned());
-        Some(Box::new(Self { channel, correlation_id, deadline }))
     }
 }
 

@@ -12,7 +12,11 @@ use tokio::time::Sleep;
 
 use crate::{
     bus::handle::Bus,
-    handler::{contract::Router, layer::Layers, outcome::Ended},
+    handler::{
+        contract::Router,
+        layer::Layers,
+        outcome::{Ended, Outcome},
+    },
     message::delivery::Delivery,
     observe::observation::enter,
     serve::{
@@ -23,8 +27,8 @@ use crate::{
 
 /// Runs the handler of a route within its span, and says how that ended.
 ///
-/// The arguments of an `async fn` are kept twice in its future, and this one is moved into its slot for every message: hence blocks, here
-/// and below.
+/// An `async` block and no `async fn`, here and below: the future of an `async fn` holds its arguments twice, and this future is moved into
+/// its slot for every message.
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
 pub(crate) fn call<R: Router>(
     router: &R,
@@ -46,6 +50,10 @@ pub(crate) fn call<R: Router>(
             Some(observation) => Box::pin(enter(observation, handle(router, layers, bus, route, &mut delivery))).await,
         };
         if !ended.is_settled() {
+            if let Ended::Returned(Outcome::Rejected(_)) = ended {
+                // Whoever asked is to be told, and what was not decoded has not said who that is.
+                delivery.read(entry.facts().read_metadata());
+            }
             return Called::open(ended, delivery, observation);
         }
         observation.iter().for_each(|observation| observation.ended(&ended));

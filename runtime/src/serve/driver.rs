@@ -121,12 +121,12 @@ impl<R: Router> Driver<R> {
                 // What ends makes room for what waits, and comes before anything new.
                 biased;
                 () = reached(stopping) => return Err(engine.late(stopping, items.len(), &inbox)),
-                Some(finished) = engine.running.next() => {
-                    at_once(|context| engine.finished(finished, context)).await;
-                    None
-                }
                 Some(settled) = engine.settling.next() => {
                     at_once(|context| engine.settled(settled, context)).await;
+                    None
+                }
+                Some(finished) = engine.running.next() => {
+                    at_once(|context| engine.finished(finished, context)).await;
                     None
                 }
                 Some(called) = engine.spawned.next() => {
@@ -178,7 +178,8 @@ async fn take(inbox: &Inbox, items: &mut VecDeque<Item>) -> bool {
     poll_fn(|context| if items.is_empty() { inbox.poll_take(context, items, BATCH) } else { Poll::Ready(true) }).await
 }
 
-/// Does something with the tokio task's context. It never waits: one future a batch, where each message would otherwise make several.
+/// Does something with the tokio task's context, without waiting: one future for a whole batch, where otherwise each message would make
+/// several.
 async fn at_once<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut work = Some(work);
     poll_fn(|context| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(context)))).await
@@ -251,7 +252,7 @@ impl<R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Engine<
             self.intake.count(route, ended);
             return true;
         };
-        let mut carried_out = Box::pin(carry_out(self.bus, &self.intake.routes[route], ended, *open));
+        let mut carried_out = Box::pin(carry_out(self.bus, ended, *open));
         match carried_out.as_mut().poll(context) {
             Poll::Ready(settled) => {
                 self.intake.settled(route, settled);

@@ -18,7 +18,6 @@ use crate::{
         label::{Label, Observed},
         observation::{Observation, watch},
     },
-    route::entry::Route,
     transport::contract::Parcel,
 };
 
@@ -59,7 +58,8 @@ enum Settlement {
 
 /// What follows from how a call ended. What is to be sent is taken out of it; the call then counts as done.
 ///
-/// A requester is told nothing that comes from the inside, unless it is meant to be told. Somebody else may want what a filter did not.
+/// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). After a filter it is told nothing:
+/// another service may take the message.
 fn decide(ended: &mut Ended) -> Settlement {
     let excuse = match ended {
         Ended::Returned(Outcome::Done | Outcome::Expired | Outcome::Filtered) => return Settlement::Nothing,
@@ -93,26 +93,16 @@ impl Observed for Settled {
 }
 
 /// Carries out what a call asks for.
-pub(crate) fn carry_out<'a>(
-    bus: &'a Bus,
-    route: &'static Route,
-    ended: Ended,
-    open: Open,
-) -> impl Future<Output = Settled> + Send + 'a {
+pub(crate) fn carry_out(bus: &Bus, ended: Ended, open: Open) -> impl Future<Output = Settled> + Send + '_ {
     let Open { delivery, observation } = open;
-    watch(observation, fulfil(bus, route, ended, delivery))
+    watch(observation, fulfil(bus, ended, delivery))
 }
 
-async fn fulfil(bus: &Bus, route: &'static Route, mut ended: Ended, mut delivery: Delivery) -> Settled {
+async fn fulfil(bus: &Bus, mut ended: Ended, delivery: Delivery) -> Settled {
     let mut unsent = Vec::new();
     let excuse = match decide(&mut ended) {
         Settlement::Nothing => return Settled { ended, unsent },
-        Settlement::Excuse(reason) => {
-            if let Ended::Returned(Outcome::Rejected(_)) = ended {
-                delivery.read(route.facts().read_metadata());
-            }
-            reason
-        }
+        Settlement::Excuse(reason) => reason,
         Settlement::Send(outgoing) => {
             let Outgoing { messages, answer } = *outgoing;
             unsent = send(bus, messages).await;
@@ -124,7 +114,7 @@ async fn fulfil(bus: &Bus, route: &'static Route, mut ended: Ended, mut delivery
         }
     };
     if let Ok(Some(parcel)) = answer::<(), NoError>(&Answer::Failure(excuse.into_owned()), &delivery, bus) {
-        // It is an excuse already: the requester's timeout says the rest.
+        // Where even this cannot be sent, the requester's timeout ends its wait.
         let _ = bus.send(parcel).await;
     }
     Settled { ended, unsent }

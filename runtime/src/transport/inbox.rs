@@ -63,10 +63,10 @@ pub(crate) struct Inbox {
     space: Notify,
     direct: Option<Arc<dyn Direct>>,
     /// What a direct inbox has put off.
-    unread: Mutex<Vec<Frame>>,
+    unread: Mutex<Vec<Item>>,
     /// The template of each token's messages, where it is known.
     templates: Vec<&'static str>,
-    /// It started to drop messages, and nobody asked yet.
+    /// Whether it started to drop messages since [`fell_behind`](Inbox::fell_behind) was last asked.
     fell_behind: AtomicBool,
 }
 
@@ -83,10 +83,10 @@ pub(crate) struct Traffic {
 /// Takes items in the reader's tokio task, instead of a consumer in one of its own: for what is quick and never waits.
 pub(crate) trait Direct: Send + Sync {
     /// Takes an item while the registry is locked. What has to be looked at for longer is given back.
-    fn take(&self, item: Item) -> Option<Frame>;
+    fn take(&self, item: Item) -> Option<Item>;
 
-    /// Looks at what [`take`](Self::take) gave back, when nothing is locked.
-    fn read(&self, frame: Frame);
+    /// Takes what [`take`](Self::take) gave back, and what came behind it, when nothing is locked.
+    fn read(&self, item: Item);
 }
 
 /// What inboxes ask of the reader, once the registry is unlocked.
@@ -145,7 +145,7 @@ struct Contents {
     impatient: bool,
     closed: bool,
     traffic: Traffic,
-    /// It has been told that messages are dropped, until the inbox was empty once.
+    /// Whether the dropping has been noted; cleared when the inbox was empty once.
     behind: bool,
 }
 
@@ -183,7 +183,11 @@ impl Inbox {
     pub(crate) fn push(&self, batch: &mut Vec<Item>) -> Wish {
         if let Some(direct) = &self.direct {
             let mut unread = self.unread();
-            unread.extend(batch.drain(..).filter_map(|item| direct.take(item)));
+            for item in batch.drain(..) {
+                // What comes behind something that was put off is put off too: order is kept.
+                let put_off = if unread.is_empty() { direct.take(item) } else { Some(item) };
+                unread.extend(put_off);
+            }
             return if unread.is_empty() { Wish::Nothing } else { Wish::ToRead };
         }
         let mut state = self.lock();
@@ -227,7 +231,7 @@ impl Inbox {
     fn read(&self) {
         let unread = std::mem::take(&mut *self.unread());
         if let Some(direct) = &self.direct {
-            unread.into_iter().for_each(|frame| direct.read(frame));
+            unread.into_iter().for_each(|item| direct.read(item));
         }
     }
 
@@ -321,7 +325,7 @@ impl Inbox {
         }
     }
 
-    fn unread(&self) -> MutexGuard<'_, Vec<Frame>> {
+    fn unread(&self) -> MutexGuard<'_, Vec<Item>> {
         self.unread.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -399,7 +403,7 @@ impl Contents {
                     self.lagged += 1;
                     self.traffic.dropped += 1;
                 }
-                // News stays.
+                // Gaps and refusals are never dropped.
                 None => keep.push(item),
             }
         }
@@ -480,5 +484,44 @@ mod tests {
         assert_eq!(take(&inbox, 100), (10, 2));
         assert!(push(&inbox, 11), "caught up: the reader waits again, and nothing is dropped");
         assert_eq!(take(&inbox, 100), (11, 0));
+    }
+
+    /// Takes the channels `a` at once, and puts `b` off.
+    #[derive(Default)]
+    struct PutsOff {
+        taken: Mutex<Vec<u32>>,
+    }
+
+    impl Direct for PutsOff {
+        fn take(&self, item: Item) -> Option<Item> {
+            let Item::Frame(frame) = item else { return None };
+            if frame.channel() == b"b" {
+                return Some(Item::Frame(frame));
+            }
+            self.read(Item::Frame(frame));
+            None
+        }
+
+        fn read(&self, item: Item) {
+            let Item::Frame(frame) = item else { return };
+            let Origin::Broadcast { token } = frame.origin();
+            self.taken.lock().unwrap().push(token);
+        }
+    }
+
+    #[test]
+    fn what_comes_behind_something_that_was_put_off_is_put_off_too() {
+        let direct = Arc::new(PutsOff::default());
+        let inbox = Arc::new(Inbox::direct(Arc::clone(&direct) as Arc<dyn Direct>));
+        let mut batch = (0..).zip(*b"abab").map(|(token, channel)| {
+            let bytes = Bytes::copy_from_slice(&[channel]);
+            Item::Frame(Frame::new(bytes, 0..1, 1..1, Origin::Broadcast { token }))
+        });
+        let mut wishes = Wishes::default();
+        wishes.push(&inbox, &mut batch.by_ref().take(3).collect());
+        assert_eq!(*direct.taken.lock().unwrap(), [0]);
+        wishes.push(&inbox, &mut batch.collect());
+        let _ = wishes.read();
+        assert_eq!(*direct.taken.lock().unwrap(), [0, 1, 2, 3]);
     }
 }
