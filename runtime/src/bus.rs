@@ -1,4 +1,14 @@
 //! The handle to one transport: what is sent with it, and the one inbox for all answers.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `handle` | `Bus` itself |
+//! | `builder` | its settings, before it connects |
+//! | `sending` | from a message to its receipt: encoding, limits, the way to the transport |
+//! | `replies` | the inbox for answers, and who waits for which |
+//!
+//! A verb is an `impl Bus` in the verb's own file, on the floors above: this floor knows none of them. It uses `message`, `transport` and
+//! the floors below; nothing below knows the bus.
 
 pub(crate) mod builder;
 pub(crate) mod handle;

@@ -14,6 +14,12 @@
 //!
 //! Requests and acknowledged publishes need metadata; each codec carries it. Answers always travel in the standard envelope as JSON, so that
 //! whoever asks need not know the format of whoever answers; an answer in one of the other formats of JSON text is understood.
+//!
+//! # Inside
+//!
+//! `contract` is the trait and what it is told, `by_bus` leaves the choice to the bus, `headers` and `answers` travel in every format, and
+//! `envelope` is the standard envelope in any of them. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
+//! the last two share `binary` and `scan`. This floor is the lowest: it knows nothing else of the crate.
 
 pub(crate) mod answers;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]

@@ -106,6 +106,27 @@ fn validate_namespace(namespace: &str) -> Result<(), String> {
 
 /// How a lost connection is made anew: at once, then after pauses that double up to a maximum, each drawn at random between zero
 /// and its full length so that many clients do not return in step.
+/// [`BusBuilder::reconnect`](crate::BusBuilder::reconnect) takes it.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, EndReason, Event, Message, Reconnect, Status, testing::Broker};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = Broker::new();
+/// let reconnect = Reconnect::default().longest_pause(Duration::from_secs(1)).give_up_after(Duration::from_millis(20));
+/// let bus = Bus::builder(broker.url()).reconnect(reconnect).connect().await?;
+/// let mut orders = bus.subscribe(OrderPlaced::any()).await?;
+/// broker.stop();
+/// assert!(matches!(orders.next().await, Some(Event::Ended(EndReason::GaveUp { .. }))));
+/// assert_eq!(bus.status(), Status::Closed);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reconnect {
     pub(crate) first_pause: Duration,
@@ -197,6 +218,27 @@ impl Default for Bounds {
 ///
 /// Every loss of a subscription shows as [`Event::Lagged`](crate::Event::Lagged), at its place; those of a service are counted for
 /// each handler, in [`HandlerStats::dropped`](crate::HandlerStats).
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bounds, Bus, Event, Message, Overflow};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("prices")]
+/// # struct Price { cents: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let mut newest = bus.subscribe(Price::channel()).buffer(Bounds::messages(2)).await?; // `DropOldest`
+/// let mut first = bus.subscribe(Price::channel()).buffer(Bounds::messages(2)).overflow(Overflow::DropNewest).await?;
+/// for cents in [100, 101, 102] {
+///     Price { cents }.publish(&bus).await?; // meanwhile nobody reads
+/// }
+/// assert!(matches!(newest.next().await, Some(Event::Lagged(1))));
+/// assert!(matches!(newest.next().await, Some(Event::Message(price)) if price.cents == 101));
+/// assert!(matches!(first.next().await, Some(Event::Message(price)) if price.cents == 100));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Overflow {

@@ -4,7 +4,7 @@ use std::{io, time::Duration};
 
 use crate::observe::label::{Label, Observed};
 
-/// A channel that is no address of the expected message.
+/// Why a channel is no address of the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum AddressError {
@@ -33,7 +33,7 @@ fn because(reason: &Option<String>) -> String {
     reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
-/// A message that was received but not handed to the program as a value.
+/// Why a received message was not handed to the program as a value.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -419,7 +419,7 @@ pub enum AcknowledgeError {
     Subscribe(#[from] SubscribeError),
 }
 
-/// The service did not finish its work in time.
+/// Why a service did not end in order: it missed the deadline, or it had ended before.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
@@ -474,7 +474,7 @@ impl Observed for SubscribeError {
 impl<E> Observed for RequestError<E> {
     fn label(&self) -> Label {
         match self {
-            // The answer that the request's type names: nothing went wrong on the way.
+            // A typed error is an answer like others: the request itself succeeded.
             Self::Answered(_) => Label::fine("answered_error"),
             Self::NobodyListens { .. } => Label::error("nobody_listens"),
             Self::TimedOut { .. } => Label::error("timed_out"),

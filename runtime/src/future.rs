@@ -6,7 +6,7 @@ use std::{
     task::{Context, Poll},
 };
 
-/// An operation that runs while it is awaited.
+/// The future of an operation, which runs while it is awaited.
 ///
 /// It has a name so that a wrong argument gives one compile error, at the argument: an `async fn` repeats it at each use of its
 /// future.

@@ -1,4 +1,16 @@
 //! Handlers: what they take, what they return, and the layers around them.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `contract` | what a handler and a router are |
+//! | `incoming` | how the message of a handler is decoded |
+//! | `extract` | what a handler takes after its message |
+//! | `returned` | what a handler may return, and what it asks for |
+//! | `outcome` | what came of a message, and what is to be done about it |
+//! | `layer`, `no_layer` | layers of tower, with and without the feature `tower` |
+//! | `stub` | what stands in where a macro has failed |
+//!
+//! It uses `bus`, `route`, `message` and the floors below. It runs no handler by itself: `serve` does.
 
 pub(crate) mod contract;
 pub(crate) mod extract;

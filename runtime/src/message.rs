@@ -1,4 +1,15 @@
 //! Messages: the traits that `#[derive(Message)]` implements, addresses, and what was received of one.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `contract` | `Message` and its relatives, as the derive implements them |
+//! | `reading` | how messages are written and read with serde; the page on traits that exist for their error texts |
+//! | `kind` | `Request`: a message that is answered |
+//! | `facts` | what is known of a message without its type |
+//! | `address` | a concrete channel of one message type |
+//! | `delivery` | one received message with its metadata |
+//!
+//! It uses `transport` (for frames) and the floors below. Nothing below this floor knows messages.
 
 pub(crate) mod address;
 pub(crate) mod contract;

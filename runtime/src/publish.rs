@@ -1,4 +1,15 @@
-//! Sending: one message, many, a request, and a message that handlers acknowledge.
+//! The verbs that send: one message, many, a request, and a message that handlers acknowledge.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `publishing` | one message |
+//! | `batch` | many messages in one round trip |
+//! | `request` | a message that is answered with a typed reply, by one service or by several |
+//! | `acknowledge` | a publish that waits until handlers have handled the message |
+//! | `addressed` | what every one of them begins with: message, address, headers |
+//!
+//! The derive generates the functions of a message (`publish`, `request`, …), which return these builders. This floor uses `bus`, `message`
+//! and the floors below, and knows no handler.
 
 pub(crate) mod acknowledge;
 pub(crate) mod addressed;

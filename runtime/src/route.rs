@@ -1,4 +1,13 @@
-//! Routes: what a router knows of its handlers, the table that finds one for a channel, and the proof that none is in the way of another.
+//! Routes: what a router knows of its handlers.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `entry` | one handler as its router knows it, and its options |
+//! | `table` | the trie that finds the route of a channel, built in constant evaluation |
+//! | `proof` | the proof that no two handlers take the same channel, run in constant evaluation |
+//!
+//! It stands above `message`, because a route has the facts of its handler's message, and uses only that and `channel`. It knows no bus and
+//! calls no handler.
 
 pub(crate) mod entry;
 pub(crate) mod proof;

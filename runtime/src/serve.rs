@@ -1,4 +1,18 @@
 //! Serving: the verb, and a service before it is started.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `service` | the handle to a running service |
+//! | `driver` | its one tokio task: takes frames, calls handlers, carries out what they ask for |
+//! | `intake` | what happens to a frame, without calling anything |
+//! | `lanes` | which message a handler works on next: order, concurrency, bounds |
+//! | `call` | one call of a handler |
+//! | `spawned` | calls that are tokio tasks of their own |
+//! | `settlement` | what is left to do once a handler has returned |
+//! | `stats` | the counters |
+//!
+//! Only `driver`, `call` and `spawned` spawn, sleep or read a clock; the other rooms decide without them. This floor uses `handler`, `bus`,
+//! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;
 pub(crate) mod driver;
@@ -129,6 +143,33 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes everything.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Message, router};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("orders:<id>")]
+    /// # struct OrderPlaced { id: u64 }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// struct Shop;
+    ///
+    /// #[router]
+    /// impl Shop {
+    ///     #[handler]
+    ///     async fn placed(&self, order: OrderPlaced) {
+    ///         println!("order {}", order.id);
+    ///     }
+    /// }
+    ///
+    /// let service = bus.serve(Shop).await?;
+    /// assert_eq!(OrderPlaced { id: 7 }.publish(&bus).await?.receivers, Some(1));
+    /// service.shutdown().await?;
+    /// assert_eq!(OrderPlaced { id: 8 }.publish(&bus).await?.receivers, Some(0));
+    /// # Ok(()) }
+    /// ```
     pub fn serve<R: Router>(&self, router: R) -> Serving {
         Serving::new(self.clone(), router)
     }

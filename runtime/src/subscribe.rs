@@ -1,4 +1,11 @@
 //! Subscribing: the verb, and a subscription before it is made.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `subscription` | the stream of one message type |
+//! | `event` | what it yields |
+//!
+//! It uses `bus`, `message` and the floors below, and knows no handler.
 
 pub(crate) mod event;
 pub(crate) mod subscription;
@@ -115,6 +122,26 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future unsubscribes.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Event, Message};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("orders:<region>:<id>")]
+    /// # struct OrderPlaced { region: String, id: u64 }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// let mut one = bus.subscribe(OrderPlaced::channel("eu", 7)).await?; // `orders:eu:7`
+    /// let mut european = bus.subscribe(OrderPlaced::any().region("eu")).await?; // `orders:eu:*`
+    ///
+    /// OrderPlaced { region: "eu".into(), id: 7 }.publish(&bus).await?;
+    /// OrderPlaced { region: "us".into(), id: 8 }.publish(&bus).await?; // for neither of them
+    /// assert!(matches!(one.next().await, Some(Event::Message(order)) if order.id == 7));
+    /// assert!(matches!(european.next().await, Some(Event::Message(order)) if order.id == 7));
+    /// # Ok(()) }
+    /// ```
     pub fn subscribe<M: Subscribable>(&self, selector: impl Selector<M>) -> Subscribing<M> {
         Subscribing::new(self.clone(), Selection::new(&selector))
     }

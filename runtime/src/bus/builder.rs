@@ -18,7 +18,30 @@ use crate::{
     transport::any::AnyTransport,
 };
 
-/// The settings of a bus. Every one has a default that is right for most programs.
+/// The settings of a bus before it connects. Every one has a default that is right for most programs.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, testing::Broker};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = Broker::new();
+/// let bus = Bus::builder(broker.url()) // or "redis://127.0.0.1:6379"
+///     .namespace("shop")
+///     .payload_limit(64 * 1024)
+///     .command_timeout(Duration::from_secs(2))
+///     .connect()
+///     .await?;
+/// let orders = bus.subscribe(OrderPlaced::channel(7)).await?;
+/// assert_eq!(orders.selection(), "orders:7");
+/// assert_eq!(broker.subscribers("shop:orders:7"), 1); // the channel's name on the server
+/// # Ok(()) }
+/// ```
 #[derive(Clone)]
 #[must_use = "nothing is connected until `connect` is awaited"]
 pub struct BusBuilder {

@@ -110,6 +110,20 @@ impl Bus {
     /// # Cancel safety
     ///
     /// Dropping the future closes the connection.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use tidings::Bus;
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// let health = bus.health().await?;
+    /// for warning in &health.warnings {
+    ///     println!("look after this: {warning}");
+    /// }
+    /// assert!(health.is_well());
+    /// # Ok(()) }
+    /// ```
     pub async fn health(&self) -> Result<Health, HealthError> {
         self.shared.transport.health().await
     }

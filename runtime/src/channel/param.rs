@@ -81,7 +81,7 @@ impl Write for Comparison<'_> {
     }
 }
 
-/// The text is no value of the parameter's type.
+/// The error of a text that is no value of the parameter's type.
 #[derive(Clone, Debug, Default, PartialEq, Eq, thiserror::Error)]
 #[error("{}", reason.as_deref().unwrap_or("the text is no value of the parameter's type"))]
 pub struct InvalidParam {
@@ -106,7 +106,7 @@ impl InvalidParam {
     }
 }
 
-/// A value that can fill all remaining segments of a channel: a `Vec` of parameters.
+/// A value that can fill all remaining segments of a channel: a `Vec` of parameters. It is not meant to be implemented.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot take the remaining segments of a channel",
     label = "not a list of channel parameters",

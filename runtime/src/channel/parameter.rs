@@ -10,7 +10,7 @@ use crate::{
     error::AddressError,
 };
 
-/// The parameters of a message's template, as the derive generates them.
+/// The parameters of a message's template. `#[derive(Message)]` makes the type and implements it; never implement it by hand.
 pub trait Params: Clone + Send + Sync + 'static {
     #[doc(hidden)]
     fn write(&self, channel: &mut ChannelWriter<'_>);

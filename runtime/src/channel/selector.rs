@@ -2,9 +2,9 @@
 
 use crate::channel::text::ChannelWriter;
 
-/// What can be subscribed to: an [`Address`], or a pattern that `M::any()` makes.
+/// What can be subscribed to: an [`Address`](crate::Address), or a pattern that `M::any()` makes. Never implement it by hand.
 ///
-/// Implemented by addresses and by the generated patterns only.
+/// Only addresses and the patterns that `#[derive(Message)]` generates implement it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` says nothing about which channels of `{M}` to subscribe to",
     label = "neither an address nor a pattern of `{M}`",

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::channel::shape::Shape;
 
-/// A channel with parameters, such as `orders:<id>`.
+/// A message type's channel with its parameters left open, such as `orders:<id>`.
 ///
 /// The derive splits the template; nothing parses text at run time or in constant evaluation.
 #[derive(Clone, Copy, Debug)]

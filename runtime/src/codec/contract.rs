@@ -10,19 +10,19 @@ use crate::codec::headers::Headers;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Format {
-    /// [`Json`]: the standard envelope, `{"id", "type", "timestamp", "version", "data"}`.
+    /// [`Json`](crate::codec::Json): the standard envelope, `{"id", "type", "timestamp", "version", "data"}`.
     #[default]
     Envelope,
-    /// [`Plain`]: the message alone. Id, time, version and headers are not sent.
+    /// [`Plain`](crate::codec::Plain): the message alone. Id, time, version and headers are not sent.
     Plain,
-    /// [`CloudEvents`]: a CloudEvent 1.0 in JSON's structured mode.
+    /// [`CloudEvents`](crate::codec::CloudEvents): a CloudEvent 1.0 in JSON's structured mode.
     CloudEvents,
-    /// [`RedisToolkit`]: what the Python library `redis-toolkit` 0.4 writes and reads.
+    /// [`RedisToolkit`](crate::codec::RedisToolkit): what the Python library `redis-toolkit` 0.4 writes and reads.
     RedisToolkit,
-    /// [`MessagePack`]: the standard envelope as MessagePack.
+    /// [`MessagePack`](crate::codec::MessagePack): the standard envelope as MessagePack.
     #[cfg(feature = "messagepack")]
     MessagePack,
-    /// [`Cbor`]: the standard envelope as CBOR.
+    /// [`Cbor`](crate::codec::Cbor): the standard envelope as CBOR.
     #[cfg(feature = "cbor")]
     Cbor,
 }

@@ -8,6 +8,32 @@ use serde::{
 };
 
 /// Names and values that travel beside a message. Names are compared exactly; the last value set for a name counts.
+///
+/// A publish sets them with [`header`](crate::Publishing::header), and a received message has them in
+/// [`Delivery::headers`](crate::Delivery::headers). A message carries at most 256: a receiver does not understand an envelope with more.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Event, Headers, Message};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let mut orders = bus.subscribe(OrderPlaced::any()).await?;
+/// OrderPlaced { id: 7 }.publish(&bus).header("tenant", "acme").await?;
+/// let order = orders.next().await.and_then(Event::into_message).ok_or("no order")?;
+/// assert_eq!(order.delivery.headers().get("tenant"), Some("acme"));
+///
+/// let mut headers = Headers::new();
+/// headers.set("tenant", "acme");
+/// headers.set("tenant", "globex"); // replaces
+/// assert_eq!(headers.iter().collect::<Vec<_>>(), [("tenant", "globex")]);
+/// assert_eq!(headers.get("Tenant"), None);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers {
     entries: Vec<(String, String)>,

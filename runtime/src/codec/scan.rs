@@ -1,11 +1,11 @@
 //! A look over a binary payload before it is read: where its one item ends, and that it is not too deep.
 //!
-//! Deserializers call themselves for what is nested, as deep as the bytes want; the scan does not.
+//! Deserializers recurse as deep as the payload is nested, and a hostile one could overflow the stack; the scan does not recurse.
 
 /// What the next bytes begin.
 #[cfg_attr(not(feature = "cbor"), expect(dead_code, reason = "MessagePack always says how many items follow"))]
 pub(super) enum Head {
-    /// Something that holds nothing, and is behind.
+    /// An item without items inside. The cursor has passed it.
     Leaf,
     /// So many items follow.
     Items(u64),

@@ -7,7 +7,7 @@ use crate::{
     route::{entry::Route, table::RouteTable},
 };
 
-/// An asynchronous function that takes one message type. `#[handler]` implements it.
+/// An asynchronous function that takes one message type. `#[handler]` implements it; never implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a handler",
     label = "not a handler",
@@ -33,7 +33,7 @@ pub trait Call<S>: Handler {
     fn call<'a>(state: &'a S, delivery: &'a mut Delivery, bus: &'a Bus) -> impl Future<Output = Outcome> + Send + 'a;
 }
 
-/// A set of handlers; each message goes to exactly one of them. `#[router]` and `routes![…]` implement it.
+/// A set of handlers, of which each message goes to exactly one. `#[router]` and `routes![…]` implement it; never implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a router",
     label = "not a router",

@@ -78,7 +78,7 @@ pub trait Extract<'a, M, S>: Sized {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError>;
 }
 
-/// An extractor could not make its value.
+/// The error of an extractor that could not make its value.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
 pub struct ExtractError {
@@ -128,7 +128,37 @@ impl<'a, M, S> Extract<'a, M, S> for Bus {
     }
 }
 
-/// The router's state, or a part of it: `State(db): State<Db>`.
+/// The extractor of the router's state, or of a part of it: `State(db): State<Db>`.
+///
+/// The state is cloned for each message, so a large one belongs in an `Arc`.
+///
+/// # Examples
+///
+/// ```
+/// # use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, State, handler, routes};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// /// So many orders were placed.
+/// #[derive(Clone, Default)]
+/// struct Placed(Arc<AtomicU64>);
+///
+/// #[handler]
+/// async fn placed(_order: OrderPlaced, State(placed): State<Placed>) {
+///     placed.0.fetch_add(1, Relaxed);
+/// }
+///
+/// let orders = Placed::default();
+/// let service = bus.serve(routes![placed].with_state(orders.clone())).await?;
+/// OrderPlaced { id: 7 }.publish(&bus).await?;
+/// service.shutdown().await?;
+/// assert_eq!(orders.0.load(Relaxed), 1);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<T>(pub T);
 
@@ -139,6 +169,41 @@ impl<'a, M, S, T: FromState<S>> Extract<'a, M, S> for State<T> {
 }
 
 /// A part of a router's state. Every `T: Clone` is a part of itself; implement it to give handlers a field of a larger state.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, FromState, Message, State, handler, routes};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("quotes")]
+/// # #[reply(String)]
+/// # struct QuoteRequest { sku: String }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// #[derive(Clone)]
+/// struct Currency(&'static str);
+///
+/// struct Shop {
+///     currency: Currency,
+/// }
+///
+/// impl FromState<Shop> for Currency {
+///     fn from_state(shop: &Shop) -> Self {
+///         shop.currency.clone()
+///     }
+/// }
+///
+/// #[handler]
+/// async fn quote(request: QuoteRequest, State(currency): State<Currency>) -> String {
+///     format!("{} costs 125 {}", request.sku, currency.0)
+/// }
+///
+/// let service = bus.serve(routes![quote].with_state(Shop { currency: Currency("EUR") })).await?;
+/// assert_eq!(QuoteRequest { sku: "engine".into() }.request(&bus).await?, "engine costs 125 EUR");
+/// # service.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[diagnostic::on_unimplemented(
     message = "the router has no state `{Self}`",
     label = "a handler takes `State<{Self}>`, but the router's state is `{S}`",

@@ -42,6 +42,12 @@
 //! # service.shutdown().await?;
 //! # Ok(()) }
 //! ```
+//!
+//! # Inside
+//!
+//! `serve` applies the layers of a service once, when it starts, and sends each delivery through those of its route. The module is a room of
+//! `handler`, because a handler names its own layer, and uses `bus`, `route`, `message` and its neighbours. Without the feature
+//! `no_layer.rs` stands in its place.
 
 use std::{
     error::Error,
@@ -94,7 +100,7 @@ impl Invocation {
     }
 }
 
-/// What layers are put around: it decodes the message, runs the handler, and tells what came of it.
+/// The service that layers are put around: it decodes the message, runs the handler, and tells what came of it.
 ///
 /// It is always ready, and cheap to clone.
 #[derive(Clone)]
@@ -127,7 +133,7 @@ impl fmt::Debug for Handlers {
 
 /// Handlers with any number of layers around them.
 trait Stack: Send + Sync {
-    /// Runs nothing of the layers' before the first poll, so that a panic of theirs is one of the call.
+    /// Runs no code of a layer before the first poll, so that a panic in it counts as a panic of the call.
     fn call(self: Arc<Self>, invocation: Invocation) -> HandlersFuture;
 }
 
@@ -162,7 +168,7 @@ where
     fn call(self: Arc<Self>, invocation: Invocation) -> HandlersFuture {
         Box::pin(async move {
             let response = {
-                // Whoever waits for the service in its turn and is dropped gives the lock to the next one, who asks the service anew.
+                // Cancel-safe: a call that is dropped here releases the lock, and the next one polls the service anew.
                 let mut service = self.0.lock().await;
                 poll_fn(|context| service.poll_ready(context)).await.map_err(Into::into)?;
                 service.call(invocation)

@@ -16,6 +16,24 @@ use crate::{
 ///
 /// `M::channel(…)` makes one, and a handler may take one: `address: Address<ChatEvent>` then has `address.room`.
 /// Its text is injective: two addresses with different parameters never share a channel.
+///
+/// # Examples
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Address, Message};
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("chat:room:<room: String>")]
+/// struct ChatLine { text: String }
+///
+/// let address = ChatLine::channel("a:b");
+/// assert_eq!(address.to_string(), "chat:room:a%3Ab"); // no value leaves its segment
+/// let read = Address::<ChatLine>::parse("chat:room:a%3Ab")?;
+/// assert_eq!(read.room, "a:b");
+/// assert!(Address::<ChatLine>::parse("chat:room:a:b").is_err());
+/// # Ok::<(), tidings::AddressError>(())
+/// ```
 pub struct Address<M: Message> {
     params: M::Params,
 }

@@ -15,10 +15,10 @@ use crate::{
     },
 };
 
-/// A type whose values travel on a channel that is part of the type.
+/// A type whose values travel on a channel that is part of the type. Derive it with `#[derive(Message)]`; never implement it by hand.
 ///
-/// Derive it: the derive also generates the verbs (`publish`, `publish_to`), the typed address (`channel`) and the patterns
-/// (`any`) as inherent functions, so that no trait needs to be in scope.
+/// The derive also generates the verbs (`publish`, `publish_to`), the typed address (`channel`) and the patterns (`any`) as inherent
+/// functions, so that no trait needs to be in scope.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message",
     label = "not a message",
@@ -62,9 +62,9 @@ pub trait Message: Sized + Send + Sync {
     fn verify(&self, channel: &mut ChannelReader<'_>) -> Result<(), AddressError>;
 }
 
-/// A message that owns its fields. Subscriptions yield these; handlers take them, and [borrowed ones](BorrowedMessage) too.
+/// A message that owns its fields. `#[derive(Message)]` implements it for each type without a lifetime; never implement it by hand.
 ///
-/// `#[derive(Message)]` implements it for each type without a lifetime.
+/// Subscriptions yield these; handlers take them, and [borrowed ones](BorrowedMessage) too.
 // The words are those of `Arrives`: a handler's argument that is no message fails both, and gives one error.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message",
@@ -89,12 +89,13 @@ pub trait Subscribable: OwnedMessage {}
 #[diagnostic::do_not_recommend]
 impl<M: OwnedMessage> Subscribable for M {}
 
-/// A message that borrows from the payload it is read from, such as `OrderView<'_>` with a `&str` or a `Cow<str>` as a field: nothing is
-/// copied that need not be. Handlers take it.
+/// A message that borrows from the payload it is read from. `#[derive(Message)]` implements it for each type with one lifetime; never
+/// implement it by hand.
 ///
-/// `#[derive(Message)]` implements it for each type with one lifetime. Serde borrows `&str` and `&[u8]` by itself and other fields where
-/// `#[serde(borrow)]` says so. A text with an escape, such as `\n`, cannot be borrowed from JSON: a `&str` refuses it, and the message is
-/// rejected; a `Cow<str>` with `#[serde(borrow)]` borrows where it can and copies where it must.
+/// `OrderView<'_>` with a `&str` or a `Cow<str>` as a field is one: nothing is copied that need not be. Handlers take it. Serde borrows
+/// `&str` and `&[u8]` by itself and other fields where `#[serde(borrow)]` says so. A text with an escape, such as `\n`, cannot be borrowed
+/// from JSON: a `&str` refuses it, and the message is rejected; a `Cow<str>` with `#[serde(borrow)]` borrows where it can and copies where
+/// it must.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no message that borrows from its payload",
     label = "does not borrow from its payload",
@@ -110,7 +111,8 @@ pub trait BorrowedMessage: Message {
     type Reader<'de>: ReadableFrom<'de, Self::At<'de>>;
 }
 
-/// A message whose parameters are all fields: its value alone says where it goes.
+/// A message whose parameters are all fields, so that its value alone says where it goes. `#[derive(Message)]` implements it; never
+/// implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not say where to publish: not every parameter of its channel is a field",
     label = "the channel is incomplete",

@@ -45,6 +45,13 @@ impl Facts {
         Self { name: "", version: 1, description: "", kind: Kind::Broadcast, template, metadata: |_, _| None }
     }
 
+    /// The same on another channel: how a benchmark has ten thousand routes without ten thousand types.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn on(self, template: Template) -> Self {
+        Self { template, ..self }
+    }
+
     /// The name on the wire.
     #[must_use]
     pub const fn name(&self) -> &'static str {

@@ -6,7 +6,8 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::message::contract::Message;
 
-/// A message that is answered: `#[reply(Quote, error = QuoteError)]` makes it one.
+/// A message that is answered. `#[derive(Message)]` with `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]` implements it; never
+/// implement it by hand.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a request",
     label = "not answered",

@@ -1,4 +1,46 @@
 //! How messages are written and read: with serde's traits, in words of our own.
+//!
+//! # Traits that exist for their error texts
+//!
+//! rustc explains a missing implementation with the text of the trait that is asked for, and else lists other people's types that have it. A
+//! trait of our own at the place where a rule is asked says the rule once, in a user's words, and names what to write; a trait of serde or a
+//! bound that is inherited would say it again at each use, in words about serde.
+//!
+//! | rule | trait | who asks | UI test |
+//! |--|--|--|--|
+//! | a message is written with `Serialize` | `Writable` | `Message::Writer`, which the derive sets to `Serde` | `message/missing_serialize` |
+//! | a message is read with `Deserialize` | `Readable` | `OwnedMessage::Reader`, set to `Serde` | `message/missing_deserialize` |
+//! | so is one that borrows | `ReadableFrom` | `BorrowedMessage::Reader`, set to `SerdeBorrowed` | `borrowed/no_deserialize` |
+//! | a parameter can stand in a channel | `FillsSegment` | `parameter::<T>`, in the derive's constant for each parameter | `message/type_that_is_no_parameter` |
+//! | an argument fits its parameter | `IntoParam` | `M::channel(…)` and the pattern's functions | `verbs/parameter_of_another_type` |
+//! | an address is one of this message | `AddressOf` | `publish_to`, `request_to`, `Batch::push_to` | `verbs/address_of_another_message` |
+//! | `publish` needs every parameter as a field | `CompleteChannel` | `publish` of a message where some are none | `verbs/publish_without_all_fields` |
+//! | so does `request` | `CompleteRequest` | `request` of such a message | `request/request_without_all_fields` |
+//! | a subscription yields messages that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed` |
+//! | a handler takes a message | `Arrives` | the handler's constant for its message | `handler/not_a_message` |
+//! | or one that borrows | `ArrivesBorrowed` | the same, where the type is written with a lifetime | `borrowed/no_message` |
+//! | a handler returns what its message allows | `Returned` | the handler's call, around the return value | `handler/not_an_outcome` |
+//! | a request is answered with its reply | `IntoReply` | `Returned<AnswerWith<_>>` | `request/no_reply`, in the words of `Returned` |
+//! | or with its typed error | `IntoAnswer` | `Returned<AnswerOr<_, _>>` | `request/wrong_reply`, in the words of `Returned` |
+//! | layers need the feature `tower` | `HandlerLayers` | `handler_layer`, without the feature | none: the tests have the feature |
+//!
+//! These would exist without their texts, which have the same form:
+//!
+//! | rule | trait | who asks | UI test |
+//! |--|--|--|--|
+//! | a message is derived | `Message`, `OwnedMessage`, `BorrowedMessage` | bounds of the runtime; handlers ask `Arrives` first | none, the words are those of `Arrives` |
+//! | the fields say where a message goes | `AddressedByFields` | `Publish::new`, `Batch::push` | `verbs/returned_without_all_fields` |
+//! | a request has a reply | `Request` | `Requesting` | none: `request` is not there, `request/request_of_a_broadcast` |
+//! | a codec is one | `Codec` | `Message::Codec`, which the derive sets | `message/codec_that_is_none` |
+//! | a type can stand in a channel | `ChannelParam` | bounds of the runtime; the derive asks `FillsSegment` first | none, the words are those of `FillsSegment` |
+//! | a `<rest..>` is a list | `RestParam` | `rest_parameter::<T>`, in the derive's constant | `message/rest_that_is_no_list` |
+//! | a subscription is to channels of its message | `Selector` | `Bus::subscribe` | none |
+//! | an argument can be extracted | `Extract` | the handler, for each argument after the message | `handler/not_an_extractor` |
+//! | the router's state has the part | `FromState` | `Extract` of `State<T>`, at `Bus::serve` | `routes/missing_state` |
+//! | a handler runs with the router's state | `Call` | the router of `routes![…]` | none: the text of `FromState` comes first |
+//! | a handler is one | `Handler` | `routes![…]` | none: in `routes/not_a_handler` rustc first says that a function is no type |
+//! | a router is one | `Router` | `Bus::serve` | `router/not_a_router` |
+//! | a return value asks for something | `IntoOutcome` | `Returned<NoAnswer>` | `handler/not_an_outcome`, in the words of `Returned` |
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

@@ -18,6 +18,36 @@ use crate::{
 };
 
 /// A publish that waits until subscribers have handled the message. `publish(&bus).acknowledged_within(…)` makes one.
+///
+/// A handler acknowledges when it returns without an error, and refuses with its error's words otherwise. It is no promise of more than one
+/// attempt: after a timeout the message may have been handled or not.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{AcknowledgeError, Bus, Message, handler, routes};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("prices")]
+/// # struct PriceChanged { cents: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// #[handler]
+/// async fn price(price: PriceChanged) -> Result<(), String> {
+///     if price.cents == 0 { Err("nothing is free".into()) } else { Ok(()) }
+/// }
+///
+/// let service = bus.serve(routes![price]).await?;
+/// let patience = Duration::from_secs(1);
+/// let acknowledged = PriceChanged { cents: 125 }.publish(&bus).acknowledged_within(patience).await?;
+/// assert_eq!(acknowledged.handlers, 1);
+///
+/// let free = PriceChanged { cents: 0 }.publish(&bus).acknowledged_within(patience).await;
+/// assert!(matches!(free, Err(AcknowledgeError::Refused { refusals, .. }) if refusals == ["nothing is free"]));
+/// # service.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is published until this is awaited"]
 pub struct Acknowledging<'a, M> {
     to_send: Addressed<'a, M>,
@@ -25,7 +55,7 @@ pub struct Acknowledging<'a, M> {
     wanted: usize,
 }
 
-/// Who has handled a message.
+/// What an acknowledged publish yields: who has handled the message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Acknowledged {

@@ -176,11 +176,46 @@ impl fmt::Debug for Batch<'_> {
 
 impl Bus {
     /// Starts a batch: messages, also of different types, that are published in one round trip.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Message};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("orders:<id>")]
+    /// # struct OrderPlaced { id: u64 }
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("stock")]
+    /// # struct StockTaken { order: u64 }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// let batch = bus.batch().push(&OrderPlaced { id: 7 }).push(&StockTaken { order: 7 });
+    /// let receipts = batch.atomic().await?; // both or neither
+    /// assert_eq!(receipts.len(), 2);
+    /// # Ok(()) }
+    /// ```
     pub fn batch(&self) -> Batch<'_> {
         Batch::new(self)
     }
 
     /// Starts a batch of messages of one type: awaited, they are published in one round trip, in order, with a result for each.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Message};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("orders:<id>")]
+    /// # struct OrderPlaced { id: u64 }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// let orders = [OrderPlaced { id: 7 }, OrderPlaced { id: 8 }];
+    /// let results = bus.publish_all(&orders).await;
+    /// assert!(results.len() == 2 && results.iter().all(Result::is_ok));
+    /// # Ok(()) }
+    /// ```
     pub fn publish_all<'m, M: AddressedByFields + 'm>(&self, messages: impl IntoIterator<Item = &'m M>) -> Batch<'_> {
         messages.into_iter().fold(self.batch(), Batch::push)
     }

@@ -19,7 +19,28 @@ use crate::{
     publish::{acknowledge::Acknowledging, addressed::Addressed},
 };
 
-/// A publish that is sent when it is awaited.
+/// A publish that is sent when it is awaited. `message.publish(&bus)` and `message.publish_to(address, &bus)` make one.
+///
+/// It reaches everybody who is subscribed at that moment, at most once. The [`Receipt`] counts connections, not handlers: whoever wants to
+/// know that the message was handled says [`acknowledged_within`](Self::acknowledged_within).
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Event, Message};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("chat:room:<room: String>")]
+/// # struct ChatLine { text: String }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let mut room = bus.subscribe(ChatLine::channel("general")).await?;
+/// let line = ChatLine { text: "hello".into() };
+/// let receipt = line.publish_to(ChatLine::channel("general"), &bus).header("client", "web").await?;
+/// assert_eq!(receipt.receivers, Some(1));
+/// assert!(matches!(room.next().await, Some(Event::Message(line)) if line.text == "hello"));
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is published until this is awaited"]
 pub struct Publishing<'a, M> {
     to_send: Addressed<'a, M>,

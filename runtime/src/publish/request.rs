@@ -36,7 +36,43 @@ pub trait CompleteRequest<'a, M> {
 /// How long a request waits for its answer if nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A request that is sent when it is awaited.
+/// A request that is sent when it is awaited. `message.request(&bus)` and `message.request_to(address, &bus)` make one.
+///
+/// The first answer counts. A request is handled at most once by each service; after a timeout or a lost connection it may have been
+/// handled or not.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, RequestError, handler, routes};
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("quotes:<sku>")]
+/// #[reply(Quote, error = QuoteError)]
+/// struct QuoteRequest { sku: String }
+///
+/// #[derive(Debug, Serialize, Deserialize)]
+/// struct Quote { cents: u64 }
+///
+/// #[derive(Debug, PartialEq, Serialize, Deserialize)]
+/// enum QuoteError { UnknownSku }
+///
+/// #[handler]
+/// async fn quote(request: QuoteRequest) -> Result<Quote, QuoteError> {
+///     if request.sku == "engine" { Ok(Quote { cents: 125_000 }) } else { Err(QuoteError::UnknownSku) }
+/// }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let service = bus.serve(routes![quote]).await?;
+/// let engine = QuoteRequest { sku: "engine".into() }.request(&bus).timeout(Duration::from_secs(1)).await?;
+/// assert_eq!(engine.cents, 125_000);
+///
+/// let loom = QuoteRequest { sku: "loom".into() }.request(&bus).await;
+/// assert!(matches!(loom, Err(RequestError::Answered(QuoteError::UnknownSku))));
+/// # service.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is sent until this is awaited"]
 pub struct Requesting<'a, M> {
     to_send: Addressed<'a, M>,
@@ -107,7 +143,45 @@ impl<'a, M: Request> Requesting<'a, M> {
     }
 }
 
-/// A request to several services. [`Requesting::collect`] makes it.
+/// A request to several services that is sent when it is awaited. [`Requesting::collect`] makes it.
+///
+/// It ends with as many answers as are wanted, or with the timeout, whichever comes first; too few answers are no error.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, router};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("quotes:<sku>")]
+/// # #[reply(Quote)]
+/// # struct QuoteRequest { sku: String }
+/// # #[derive(Debug, Serialize, Deserialize)]
+/// # struct Quote { cents: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:shops").await?;
+/// struct Shop {
+///     cents: u64,
+/// }
+///
+/// #[router]
+/// impl Shop {
+///     #[handler]
+///     async fn quote(&self, _request: QuoteRequest) -> Quote {
+///         Quote { cents: self.cents }
+///     }
+/// }
+///
+/// // Each service has a connection of its own, as in a program of its own.
+/// let near = Bus::connect("memory:shops").await?.serve(Shop { cents: 900 }).await?;
+/// let far = Bus::connect("memory:shops").await?.serve(Shop { cents: 700 }).await?;
+/// let quotes = QuoteRequest { sku: "engine".into() }.request(&bus).collect(2).await?;
+/// let cheapest = quotes.into_iter().flatten().map(|quote| quote.cents).min();
+/// assert_eq!(cheapest, Some(700));
+/// # near.shutdown().await?;
+/// # far.shutdown().await?;
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is sent until this is awaited"]
 #[derive(Debug)]
 pub struct Collecting<'a, M> {

@@ -81,7 +81,7 @@ impl Intake {
         None
     }
 
-    /// Told once until the handler has caught up: what is too much already must not become more.
+    /// Warns once until the handler has caught up: an overload must not flood the log as well.
     fn lags(&self, route: usize) {
         let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
         tracing::warn!(

@@ -32,7 +32,7 @@ pub(crate) struct Lanes<T> {
     next_sequence: u64,
     messages: usize,
     bytes: usize,
-    /// It has dropped messages since nothing waited.
+    /// Whether it has dropped messages since the last time that nothing waited.
     behind: bool,
 }
 
@@ -99,7 +99,7 @@ impl<T: Weighed> Lanes<T> {
         if self.overflow == Overflow::DropOldest { self.drop_oldest() } else { 0 }
     }
 
-    /// Whether nothing more must come: only where nothing is dropped.
+    /// Whether it takes no more messages for now: it is full, and its overflow policy drops nothing.
     pub(crate) fn is_full(&self) -> bool {
         self.overflow == Overflow::BackPressure
             && (self.messages >= self.bounds.messages || self.bytes >= self.bounds.bytes)

@@ -26,6 +26,37 @@ use crate::{
 /// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap.
 ///
 /// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped.
+///
+/// # Examples
+///
+/// ```
+/// # use std::sync::{Arc, atomic::{AtomicU64, Ordering::Relaxed}};
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, router};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// struct Mailer {
+///     sent: Arc<AtomicU64>,
+/// }
+///
+/// #[router]
+/// impl Mailer {
+///     #[handler]
+///     async fn placed(&self, _order: OrderPlaced) {
+///         self.sent.fetch_add(1, Relaxed);
+///     }
+/// }
+///
+/// let sent = Arc::new(AtomicU64::new(0));
+/// let service = bus.serve(Mailer { sent: Arc::clone(&sent) }).await?;
+/// OrderPlaced { id: 7 }.publish(&bus).await?;
+/// service.shutdown().await?; // or `run_until_stopped`, which waits for SIGTERM or Ctrl-C first
+/// assert_eq!(sent.load(Relaxed), 1); // what had arrived was handled
+/// # Ok(()) }
+/// ```
 #[must_use = "the service stops when it is dropped"]
 pub struct Service {
     /// Holds the driver, and aborts it when the service is dropped.

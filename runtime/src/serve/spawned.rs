@@ -20,23 +20,24 @@ pub(super) struct Spawned<R> {
     layers: Arc<Layers>,
     bus: Bus,
     /// Aborts the tokio tasks when the driver is dropped.
-    tasks: JoinSet<Called>,
+    tokio_tasks: JoinSet<Called>,
     calls: HashMap<Id, (usize, LaneId)>,
 }
 
 impl<R: Router> Spawned<R> {
     pub(super) fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
-        Self { router, layers, bus, tasks: JoinSet::new(), calls: HashMap::new() }
+        Self { router, layers, bus, tokio_tasks: JoinSet::new(), calls: HashMap::new() }
     }
 
     pub(super) fn start(&mut self, route: usize, lane: LaneId, delivery: Delivery) {
         let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        let task = self.tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, delivery).await }));
-        self.calls.insert(task.id(), (route, lane));
+        let handle =
+            self.tokio_tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, delivery).await }));
+        self.calls.insert(handle.id(), (route, lane));
     }
 
     pub(super) async fn next(&mut self) -> Option<(usize, LaneId, Called)> {
-        let (id, called) = match self.tasks.join_next_with_id().await? {
+        let (id, called) = match self.tokio_tasks.join_next_with_id().await? {
             Ok((id, called)) => (id, called),
             Err(error) => (JoinError::id(&error), Called::settled(Ended::Panicked)),
         };
@@ -45,11 +46,11 @@ impl<R: Router> Spawned<R> {
     }
 
     pub(super) fn len(&self) -> usize {
-        self.tasks.len()
+        self.tokio_tasks.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.tasks.is_empty()
+        self.tokio_tasks.is_empty()
     }
 }
 

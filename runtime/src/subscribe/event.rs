@@ -8,7 +8,29 @@ use crate::{
     transport::status::Gap,
 };
 
-/// What a subscription yields. `Debug` shows a message's metadata and never its payload.
+/// What a [`Subscription`](crate::Subscription) yields, in order: messages, and what happened between them. `Debug` shows a message's
+/// metadata and never its payload.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Event, Message, testing::Broker};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = Broker::new();
+/// # let bus = Bus::connect(&broker.url()).await?;
+/// let mut orders = bus.subscribe(OrderPlaced::any()).await?;
+/// broker.disconnect_subscribers(); // the connection comes back at once
+/// OrderPlaced { id: 7 }.publish(&bus).await?;
+///
+/// assert!(matches!(orders.next().await, Some(Event::Gap(_)))); // before it, orders may be missing
+/// let order = orders.next().await.and_then(Event::into_message);
+/// assert_eq!(order.map(|order| order.id), Some(7));
+/// # Ok(()) }
+/// ```
 #[non_exhaustive]
 pub enum Event<M> {
     /// A message.

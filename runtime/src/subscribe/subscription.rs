@@ -43,6 +43,38 @@ use crate::{
 /// Delivery is at most once: a message published while the connection is down is gone.
 ///
 /// Dropping the subscription unsubscribes on the server, unless another one on the same bus wants the channel.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Event, Message, testing::Broker};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("chat:room:<room: String>")]
+/// # struct ChatLine { text: String }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = Broker::new();
+/// # let bus = Bus::connect(&broker.url()).await?;
+/// let general = ChatLine::channel("general");
+/// let mut room = bus.subscribe(&general).idle_timeout(Duration::from_millis(20)).await?;
+/// ChatLine { text: "hello".into() }.publish_to(&general, &bus).await?;
+/// broker.publish_raw("chat:room:general", b"no chat line");
+/// let mut lines = Vec::new();
+/// while let Some(event) = room.next().await {
+///     match event {
+///         Event::Message(line) => lines.push(line.message.text),
+///         Event::Gap(gap) => println!("lines may be missing: {}", gap.cause),
+///         Event::Lagged(count) => println!("{count} lines were dropped, because this loop is too slow"),
+///         Event::Invalid(invalid) => println!("{}: {}", invalid.channel, invalid.rejection),
+///         Event::Ended(reason) => println!("that was all: {reason}"), // `None` follows
+///         other => println!("{other:?}"),
+///     }
+/// }
+/// assert_eq!(lines, ["hello"]);
+/// assert_eq!(room.stats().invalid, 1);
+/// # Ok(()) }
+/// ```
 pub struct Subscription<M> {
     inbox: Arc<Inbox>,
     /// What was taken out of the inbox with one lock.

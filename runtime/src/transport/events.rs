@@ -75,6 +75,20 @@ pub enum BusEvent {
 /// The events of a bus from the moment of [`Bus::events`](crate::Bus::events) on, as a [`Stream`]. It ends when the bus is dropped.
 ///
 /// It holds up to 256 events; whoever reads too slowly loses the oldest and is told with [`BusEvent::Missed`].
+///
+/// # Examples
+///
+/// ```
+/// # use tidings::{Bus, BusEvent, testing::Broker};
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let broker = Broker::new();
+/// # let bus = Bus::connect(&broker.url()).await?;
+/// let mut events = bus.events();
+/// broker.disconnect_subscribers();
+/// assert!(matches!(events.next().await, Some(BusEvent::Disconnected { .. })));
+/// assert!(matches!(events.next().await, Some(BusEvent::Connected { .. })));
+/// # Ok(()) }
+/// ```
 pub struct BusEvents {
     stream: Pin<Box<dyn Stream<Item = BusEvent> + Send + Sync>>,
 }

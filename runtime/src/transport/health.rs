@@ -27,7 +27,7 @@ pub struct BusStats {
     pub reply_channel: Option<String>,
 }
 
-/// The answer of [`Bus::health`](crate::Bus::health).
+/// How a server is: the answer of [`Bus::health`](crate::Bus::health).
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Health {

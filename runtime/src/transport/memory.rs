@@ -2,6 +2,14 @@
 //!
 //! Each bus is a connection with a registry of its own, as on Redis: overlapping subscriptions of one bus share it, and the
 //! number of receivers counts connections and patterns, not local subscribers.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `broker` | the server's part: who is connected, and whether it is up, stopped or frozen |
+//! | `connection` | one bus's connection, as the broker sees it |
+//!
+//! It uses its neighbours in `transport` except `redis`, and the floors below. A publish runs in the publisher's own tokio task; there is no
+//! reader.
 
 pub(crate) mod broker;
 pub(crate) mod connection;
@@ -168,7 +176,8 @@ impl Memory {
         Ok(Some(receivers))
     }
 
-    /// The answer of the one server that is always as it should be, once it answers.
+    /// The health of the memory broker: it has no settings that could be wrong, so only the round trip is measured. A frozen broker does not
+    /// answer.
     async fn ask(&self) -> Health {
         let start = Instant::now();
         self.broker.leaves_frozen().await;

@@ -1,4 +1,16 @@
-//! The transport on a Redis server: one connection for subscriptions, one for commands.
+//! The transport on a Redis server: one connection for subscriptions, one for commands. Only this folder knows Redis.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
+//! | `connector`, `tls`, `stream` | making a connection, encrypted or not |
+//! | `capabilities`, `access` | what the greeting says of the server; what its access rules refuse |
+//! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
+//! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
+//! | `commands`, `pipeline` | the connection for commands: made anew when it is lost; commands of many callers, answered in order |
+//! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
+//!
+//! It uses its neighbours in `transport` except `memory`, and the floors below. No type of the `redis` crate is in the public interface.
 
 pub(crate) mod access;
 pub(crate) mod address;
@@ -95,7 +107,7 @@ impl Redis {
 impl Redis {
     fn further(&self) -> MutexGuard<'_, Vec<Look>> {
         let mut further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those that are gone leave with the next look, so that the list is as long as what it shows.
+        // Connections that are gone are removed here, so that the list does not grow.
         further.retain(|look| look().is_some());
         further
     }

@@ -38,7 +38,7 @@ use crate::transport::redis::{
 /// A connection for commands and the tokio task that drives it. Dropping it stops the tokio task and closes the connection.
 pub(super) struct Pipeline {
     shared: Arc<SharedLine>,
-    _task: JoinSet<()>,
+    _tokio_task: JoinSet<()>,
 }
 
 #[derive(Default)]
@@ -56,7 +56,7 @@ struct Line {
     unsent_commands: usize,
     /// Commands without an answer; the last `unsent_commands` of them cannot get one yet.
     commands: usize,
-    /// The tokio task last took several commands at once.
+    /// Whether the tokio task took several commands at once the last time.
     crowded: bool,
     /// Who awaits an answer, oldest first.
     waiting: VecDeque<Caller>,
@@ -116,9 +116,9 @@ impl Pipeline {
     pub(super) fn start(stream: Stream) -> Self {
         let shared = Arc::new(SharedLine::default());
         shared.line().socket = stream.socket();
-        let mut task = JoinSet::new();
-        task.spawn(drive(stream, FailsCallers(Arc::clone(&shared))));
-        Self { shared, _task: task }
+        let mut tokio_task = JoinSet::new();
+        tokio_task.spawn(drive(stream, FailsCallers(Arc::clone(&shared))));
+        Self { shared, _tokio_task: tokio_task }
     }
 
     /// Puts a command in line. The receiver resolves with its answer, or with an error when the connection ends.
@@ -250,7 +250,7 @@ impl Line {
         self.check();
     }
 
-    /// What the picture above says.
+    /// Checks that the counts agree with the picture at the head of this file.
     fn check(&self) {
         debug_assert!(self.unsent_commands <= self.commands, "what is unsent has no answer");
         debug_assert!(self.commands > 0 || self.waiting.is_empty(), "nobody awaits an answer where none is due");
@@ -262,7 +262,7 @@ impl Line {
         let Some(socket) = &self.socket else { return false };
         match socket.try_write(&self.unsent) {
             Ok(written @ 1..) => {
-                // Even of a part the server may have heard.
+                // A command of which only a part was written counts as sent: the rest follows, and the server may then carry it out.
                 self.unsent_commands = 0;
                 self.unsent.advance(written);
                 self.unsent.is_empty()
@@ -276,7 +276,7 @@ impl Caller {
     /// Takes an answer, and gives itself back while it waits for more.
     fn take(self, answer: Response) -> Option<Self> {
         match self {
-            // Whoever stopped waiting does not want to know.
+            // The receiver is gone when its caller stopped waiting; that is no error.
             Self::One(waiting) => {
                 let _ = waiting.send(Ok(answer));
                 None

@@ -153,7 +153,7 @@ impl Session {
                 _ => return Err(unexpected(&batch[text])),
             },
             Scanned::Error(text) => self.refused(&batch[text], registry, now)?,
-            // A push that was never asked for was another one before its bytes changed on the way: it must not vanish.
+            // Nobody asked for such a push, so its bytes were damaged on the way: a message may have been in them, and must not vanish.
             Scanned::Foreign => return Err(GapCause::Protocol("a push of an unknown kind".to_owned())),
             Scanned::Skipped => {}
         }
@@ -270,8 +270,8 @@ fn unexpected(text: &[u8]) -> GapCause {
     GapCause::Protocol(format!("an answer to nothing that was asked: {text}"))
 }
 
-/// A message that nobody wants any more is on its way until the server has confirmed that. One of a name that it never had is a
-/// sign of damaged bytes, behind which a message of another name has vanished.
+/// Refuses a message of a name that was never subscribed: its bytes were damaged, and it was a message of another name. A name that nobody
+/// wants any more is still known until the server has confirmed the UNSUBSCRIBE, because messages may be on their way.
 fn known(kind: NameKind, name: &[u8], registry: &Registry) -> Result<(), GapCause> {
     match registry.find(kind, name) {
         Some(_) => Ok(()),

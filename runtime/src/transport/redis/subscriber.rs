@@ -52,14 +52,14 @@ pub(super) struct Subscriber {
     shared: Arc<SharedRegistry>,
     command_timeout: Duration,
     /// The one tokio task; aborted when this is dropped.
-    _task: JoinSet<()>,
+    _tokio_task: JoinSet<()>,
 }
 
 struct SharedRegistry {
     registry: Mutex<Registry>,
     status: Mutex<Status>,
     changed: Notify,
-    /// ClosesInboxes by this connection; that of the whole bus where it is the shared one.
+    /// Ended when this connection gives up. The shared connection has the bus's; any other has one of its own.
     life: Arc<Life>,
     events: Arc<Events>,
 }
@@ -94,12 +94,12 @@ impl Subscriber {
         });
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
-        let mut task = JoinSet::new();
-        task.spawn(worker.run(stream));
-        Ok(Self { shared, command_timeout, _task: task })
+        let mut tokio_task = JoinSet::new();
+        tokio_task.spawn(worker.run(stream));
+        Ok(Self { shared, command_timeout, _tokio_task: tokio_task })
     }
 
-    /// See [`Transport::attach`](crate::transport::Transport::attach).
+    /// See `Broadcast::attach`.
     ///
     /// # Cancel safety
     ///
@@ -385,7 +385,7 @@ impl LiveSession {
                 () = shared.changed.notified() => self.ask(),
             }
         }
-        // What was not read was not silence.
+        // Nothing was read meanwhile, so the server cannot be blamed for the silence.
         self.heard = now();
         Ok(())
     }

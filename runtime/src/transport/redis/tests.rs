@@ -43,7 +43,7 @@ fn pattern(text: &str) -> Wanted {
     Wanted { name: Name { text: text.into(), kind: NameKind::Pattern }, token: 2 }
 }
 
-/// A subscription as the layers above have one.
+/// A subscription as the floors above have one.
 struct Reader {
     inbox: Arc<Inbox>,
     items: VecDeque<Item>,
@@ -222,8 +222,8 @@ async fn no_loss_is_unreported_while_connections_are_killed() {
     let redis = Arc::new(connected(&server).await);
     let mut reader = Reader::attach(&redis, vec![pattern("a*")]).await.unwrap();
     let publisher = Arc::clone(&redis);
-    let mut tasks = tokio::task::JoinSet::new();
-    tasks.spawn(async move {
+    let mut tokio_tasks = tokio::task::JoinSet::new();
+    tokio_tasks.spawn(async move {
         for number in 0_u64.. {
             // The command connection is not killed, so every publish succeeds.
             publisher.publish(parcel("a", &number.to_string())).await.unwrap();
@@ -509,20 +509,20 @@ async fn listener(answer: &'static [u8]) -> (String, tokio::task::JoinSet<()>) {
     use tokio::io::AsyncWriteExt;
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("redis://{}", listener.local_addr().unwrap());
-    let mut task = tokio::task::JoinSet::new();
-    task.spawn(async move {
+    let mut tokio_task = tokio::task::JoinSet::new();
+    tokio_task.spawn(async move {
         let mut held = Vec::new();
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.write_all(answer).await;
             held.push(stream);
         }
     });
-    (url, task)
+    (url, tokio_task)
 }
 
 #[tokio::test]
 async fn a_server_that_never_answers_times_out() {
-    let (url, _task) = listener(b"").await;
+    let (url, _tokio_task) = listener(b"").await;
     let config = Config { connect_timeout: Duration::from_millis(100), ..config() };
     let start = Instant::now();
     let error = Redis::connect(&url, &config).await.unwrap_err();
@@ -534,7 +534,7 @@ async fn a_server_that_never_answers_times_out() {
 async fn a_server_that_is_no_redis_is_said_to_be_none() {
     for answer in [&b"HTTP/1.1 400 Bad Request\r\n\r\n"[..], b"-ERR unknown command 'HELLO', with args: 'hunter2'\r\n"]
     {
-        let (url, _task) = listener(answer).await;
+        let (url, _tokio_task) = listener(answer).await;
         let error = Redis::connect(&url, &config()).await.unwrap_err();
         assert!(matches!(error, ConnectError::Unusable { .. }), "{error:?}");
         assert!(!error.to_string().contains("hunter2"));

@@ -81,9 +81,9 @@ impl Transactions {
         let opened = connector.open_master(CLIENT_NAME).await.map_err(|error| error.to_string())?;
         let connected = client(opened.stream, settings).await;
         let (connection, driver) = connected.map_err(|error| error.to_string())?;
-        let mut tasks = JoinSet::new();
-        tasks.spawn(driver);
-        let made = Client { connection, _driver: std::sync::Arc::new(tasks) };
+        let mut tokio_task = JoinSet::new();
+        tokio_task.spawn(driver);
+        let made = Client { connection, _driver: std::sync::Arc::new(tokio_task) };
         *link = Some(made.clone());
         Ok(made)
     }

@@ -201,7 +201,7 @@ impl Registry {
                 self.resting.remove(&(retry, id));
                 self.gone(id);
             }
-            // An answer is due, and settles the name; or it stands in line for its UNSUBSCRIBE, which is then not sent.
+            // An answer is due and decides about the name; or the name stands in line for its UNSUBSCRIBE, which is then not sent.
             Some(Standing::Subscribing | Standing::Unsubscribing | Standing::Active) | None => {}
         }
     }

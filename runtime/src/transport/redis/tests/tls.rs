@@ -103,7 +103,7 @@ async fn never_falls_back_to_plain_text() {
 
 #[tokio::test]
 async fn a_server_that_never_answers_the_handshake_times_out() {
-    let (url, _task) = listener(b"").await;
+    let (url, _tokio_task) = listener(b"").await;
     let config = Config { connect_timeout: Duration::from_millis(100), ..Authority::new().trusted() };
     let error = Redis::connect(&url.replace("redis", "rediss"), &config).await.unwrap_err();
     assert!(matches!(error, ConnectError::TimedOut { .. }), "{error:?}");
