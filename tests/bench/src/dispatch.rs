@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tidings::{
-    __private::{Outcome, Route, RouteTable},
+    __private::{HandlerLayer, Outcome, Route, RouteTable},
     Bus, Delivery, Format, Message, Router, handler, routes,
     testing::Broker,
 };
@@ -198,6 +198,7 @@ struct Probe<R> {
 
 impl<R: Router> Router for Probe<R> {
     const ROUTES: &'static [Route] = R::ROUTES;
+    const LAYERS: &'static [Option<fn() -> HandlerLayer>] = R::LAYERS;
 
     fn table() -> RouteTable {
         R::table()

@@ -38,10 +38,10 @@ pub async fn publish(program: &str, url: &str, messages: u64, form: Form, tasks:
 }
 
 #[cfg(feature = "peers")]
-pub async fn publish_in_batches(program: &str, url: &str, messages: u64, form: Form) -> Report {
+pub async fn publish_in_batches(program: &str, url: &str, messages: u64, form: Form, size: u64) -> Report {
     match program {
-        "fred" => fred::publish_in_batches(url, messages, form).await,
-        "rustis" => rustis::publish_in_batches(url, messages, form).await,
+        "fred" => fred::publish_in_batches(url, messages, form, size).await,
+        "rustis" => rustis::publish_in_batches(url, messages, form, size).await,
         other => panic!("no such program: {other}"),
     }
 }
@@ -57,6 +57,6 @@ pub async fn publish(program: &str, _url: &str, _messages: u64, _form: Form, _ta
 }
 
 #[cfg(not(feature = "peers"))]
-pub async fn publish_in_batches(program: &str, _url: &str, _messages: u64, _form: Form) -> Report {
+pub async fn publish_in_batches(program: &str, _url: &str, _messages: u64, _form: Form, _size: u64) -> Report {
     panic!("no such program: {program}")
 }

@@ -41,19 +41,23 @@ pub async fn run(program: &str, url: &str, messages: u64, form: Form, tasks: u64
     }
 }
 
-/// Publishes `messages`, [`BATCH`] in each round trip.
-pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form) -> Report {
+/// Publishes `messages`, so many in each round trip; with `atomic`, Redis runs each batch as one transaction.
+pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form, size: u64, atomic: bool) -> Report {
     match program {
         "tidings" => {
             let format = if form == Form::Plain { Format::Plain } else { Format::Envelope };
             let bus = Bus::builder(url).format(format).connect().await.expect("a connection");
             let begun = Begun::now();
-            for numbers in batches(messages) {
+            for numbers in batches(messages, size) {
                 let mut batch = bus.batch();
                 for number in numbers {
                     batch = batch.push(&Order::new(number));
                 }
-                assert!(batch.await.iter().all(Result::is_ok));
+                if atomic {
+                    batch.atomic().await.expect("published");
+                } else {
+                    assert!(batch.await.iter().all(Result::is_ok));
+                }
             }
             begun.report(messages)
         }
@@ -61,8 +65,11 @@ pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form)
             let client = redis::Client::open(url).expect("an address");
             let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
             let begun = Begun::now();
-            for numbers in batches(messages) {
+            for numbers in batches(messages, size) {
                 let mut pipe = redis::pipe();
+                if atomic {
+                    pipe.atomic();
+                }
                 for number in numbers {
                     let order = Order::new(number);
                     let payload = form.encode(&order, number);
@@ -72,7 +79,7 @@ pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form)
             }
             begun.report(messages)
         }
-        other => crate::peers::publish_in_batches(other, url, messages, form).await,
+        other => crate::peers::publish_in_batches(other, url, messages, form, size).await,
     }
 }
 
@@ -101,10 +108,12 @@ pub async fn spread<F: Future<Output = ()> + Send>(
     begun.report(messages)
 }
 
-/// How many messages share a round trip.
-const BATCH: u64 = 1_000;
+/// How many messages share a round trip, in the work that has large batches.
+pub const LARGE: u64 = 1_000;
+/// How many messages a batch has that somebody writes by hand: an order, its invoice and a note.
+pub const SMALL: u64 = 3;
 
 /// The numbers of the messages of each batch.
-pub fn batches(messages: u64) -> impl Iterator<Item = std::ops::Range<u64>> + Send {
-    (0..messages).step_by(BATCH as usize).map(move |first| first..messages.min(first + BATCH))
+pub fn batches(messages: u64, size: u64) -> impl Iterator<Item = std::ops::Range<u64>> + Send {
+    (0..messages).step_by(size as usize).map(move |first| first..messages.min(first + size))
 }

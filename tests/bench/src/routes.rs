@@ -4,7 +4,8 @@
 use serde::{Deserialize, Serialize};
 use tidings::{
     __private::{
-        Call, HandlerOptions, Outcome, Route, RouteTable, Segment, Shape, TableStorage, Template, literal_slots, nodes,
+        Call, HandlerLayer, HandlerOptions, Outcome, Route, RouteTable, Segment, Shape, TableStorage, Template,
+        literal_slots, nodes,
     },
     Bus, Delivery, Message, Router, handler,
 };
@@ -28,7 +29,7 @@ async fn take(order: Routed) {
 const ID: Segment = Segment::parameter("id", Shape::Unsigned);
 
 const fn route(template: Template) -> Route {
-    Route::new("take", "Routed", template, HandlerOptions::DEFAULT)
+    Route::new("take", "Routed", Routed::FACTS.on(template), HandlerOptions::DEFAULT)
 }
 
 include!(concat!(env!("OUT_DIR"), "/routes.rs"));
@@ -42,6 +43,7 @@ macro_rules! router {
     ($router:ident, $routes:ident) => {
         impl Router for $router {
             const ROUTES: &'static [Route] = &$routes;
+            const LAYERS: &'static [Option<fn() -> HandlerLayer>] = &[];
 
             fn table() -> RouteTable {
                 static TABLE: TableStorage<{ nodes(&$routes) }, { literal_slots(&$routes) }> =

@@ -50,6 +50,8 @@ pub fn programs() -> Vec<Work> {
         Work::new("W2 publish in batches of 1,000, plain messages", "batches", 400_000)
             .by(&["redis", "tidings", "fred", "rustis"]),
         Work::new("W2 publish in batches of 1,000, in the envelope", "batches", 400_000).in_the_envelope(),
+        Work::new("W2 publish in atomic batches of 1,000, plain messages", "atomic", 400_000),
+        Work::new("W2 publish in atomic batches of 3, plain messages", "atomic3", 60_000),
         Work::new("W3 request and reply, one at a time", "request", 5_000).in_the_envelope().columns(&[
             Column::Median,
             Column::Tail,

@@ -38,10 +38,10 @@ pub async fn publish(url: &str, messages: u64, form: Form, tasks: u64) -> Report
     report.await
 }
 
-pub async fn publish_in_batches(url: &str, messages: u64, form: Form) -> Report {
+pub async fn publish_in_batches(url: &str, messages: u64, form: Form, size: u64) -> Report {
     let client = Client::connect(url).await.expect("a connection");
     let begun = Begun::now();
-    for numbers in batches(messages) {
+    for numbers in batches(messages, size) {
         let mut pipeline = client.create_pipeline();
         for number in numbers {
             let order = Order::new(number);
