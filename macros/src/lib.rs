@@ -115,8 +115,8 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// returns its reply, or a `Result` of it. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
 ///
-/// Handlers of a service share one task and are polled in turn: one that waits stalls nobody, one that computes for long or blocks the
-/// thread stalls the others, and what else its runtime would do on that thread. `spawn` gives each call a task of its own, which may do
+/// Handlers of a service share one tokio task and are polled in turn: one that waits stalls nobody, one that computes for long or blocks the
+/// thread stalls the others, and what else its runtime would do on that thread. `spawn` gives each call a tokio task of its own, which may do
 /// so: the runtime goes on elsewhere meanwhile, as around `tokio::task::block_in_place`, at the price of some ten microseconds each time
 /// the call is polled. A runtime of one thread has nowhere to go on.
 ///
@@ -128,7 +128,7 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// | `timeout = "30s"` | how long one message may take, in `ms`, `s`, `m` or `h` | no limit |
 /// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references | every message |
 /// | `fallback` | it takes what no other handler of the router takes | |
-/// | `spawn` | each call is a task of its own: for handlers that compute for long or block the thread | |
+/// | `spawn` | each call is a tokio task of its own: for handlers that compute for long or block the thread | |
 /// | `layer = ConcurrencyLimitLayer::new(4)` | a layer of `tower` around the handler, with the feature `tower`; the expression is evaluated once, when a service starts | none |
 /// | `crate = path` | where the runtime is, for free functions | `::tidings` |
 ///
