@@ -252,6 +252,8 @@ pub enum Overflow {
     /// On Redis the subscription or service gets a connection of its own, so that it stalls nobody else. The server then buffers for it, up to
     /// its limit for subscribers (`client-output-buffer-limit pubsub`, by default 32 MiB, or 8 MiB for a minute); beyond that it closes
     /// the connection, and the subscription reports a [`Gap`](crate::Gap). A server that is lost while nothing is read is noticed when
-    /// reading goes on; the connection is made anew by the bus's policy, apart from the shared one. On memory, those who publish to a full subscription wait, for the command timeout at most, and then fail.
+    /// reading goes on; the connection is made anew by the bus's policy, apart from the shared one.
+    ///
+    /// On memory, those who publish to a full subscription wait, for the command timeout at most, and then fail.
     BackPressure,
 }

@@ -69,8 +69,8 @@ impl BusBuilder {
         self
     }
 
-    /// Who publishes, for formats that say so: the `source` of [`CloudEvents`](crate::codec::CloudEvents), a URI reference such as `"/shop"`. Default:
-    /// `"tidings"`.
+    /// Who publishes, for formats that say so: the `source` of [`CloudEvents`](crate::codec::CloudEvents), a URI reference such as `"/shop"`.
+    /// Default: `"tidings"`.
     pub fn source(mut self, source: impl Into<String>) -> Self {
         self.config.source = source.into();
         self

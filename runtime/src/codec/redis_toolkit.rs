@@ -18,8 +18,8 @@ use crate::codec::{
 
 /// The wire format of the Python library `redis-toolkit` 0.4: `{"__type__": "dict", "__data__": {…}}`.
 ///
-/// Python reads a struct as a `dict`, a sequence as a `list`, and a text, number, boolean or `()` as what it is; [`ToolkitBytes`] are its `bytes`. That
-/// library reads the integers 0 and 1 as booleans, so a message that is a bare number is better sent as a struct.
+/// Python reads a struct as a `dict`, a sequence as a `list`, and a text, number, boolean or `()` as what it is; [`ToolkitBytes`] are its
+/// `bytes`. That library reads the integers 0 and 1 as booleans, so a message that is a bare number is better sent as a struct.
 ///
 /// The format has no metadata. A message with headers, a request and an acknowledged publish are sent as a `dict` that is the standard envelope:
 /// a program in Python finds the message in `data`, and where to answer in `reply_to` and `correlation_id`.
