@@ -17,6 +17,42 @@ pub enum Kind {
 }
 
 /// What is known of a message without its type: its names, its channel, and what it promises. A router reads it of each of its handlers.
+///
+/// # Examples
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Kind, Message, Router, router};
+///
+/// /// An order was placed.
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("orders:<id>")]
+/// #[message(name = "orders.placed", version = 2)]
+/// struct OrderPlaced { id: u64 }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("quotes:<sku>")]
+/// #[reply(u64)]
+/// struct QuoteRequest { sku: String }
+///
+/// struct Shop;
+///
+/// #[router]
+/// impl Shop {
+///     #[handler]
+///     async fn placed(&self, _order: OrderPlaced) {}
+///
+///     #[handler]
+///     async fn quote(&self, request: QuoteRequest) -> u64 {
+///         request.sku.len() as u64
+///     }
+/// }
+///
+/// let [placed, quote] = [Shop::ROUTES[0].facts(), Shop::ROUTES[1].facts()];
+/// assert_eq!((placed.name(), placed.version(), placed.kind()), ("orders.placed", 2, Kind::Broadcast));
+/// assert_eq!((placed.description(), placed.template().text()), ("An order was placed.", "orders:<id>"));
+/// assert_eq!((quote.name(), quote.version(), quote.kind()), ("QuoteRequest", 1, Kind::Request));
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Facts {
     name: &'static str,
