@@ -197,6 +197,21 @@ impl Entry {
         None
     }
 
+    /// A name, and whether it is written as a word: `account`, or `"account"`.
+    pub(crate) fn name(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<(LitStr, bool)> {
+        if let Some(Lit::Str(text)) = self.literal() {
+            return Some((text.clone(), false));
+        }
+        if let Some(Value::Expr(expression)) = &self.value
+            && let Expr::Path(ExprPath { qself: None, path, .. }) = &**expression
+            && let Some(word) = path.get_ident()
+        {
+            return Some((LitStr::new(&word.unraw().to_string(), word.span()), true));
+        }
+        diagnostics.at(self.span(), format!("`{}` takes a name: write `{example}`", self.key));
+        None
+    }
+
     /// The path of an item.
     pub(crate) fn path(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<Path> {
         if let Some(Value::Expr(expression)) = &self.value

@@ -79,7 +79,7 @@ pub use self::{
     handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
     message::{Address, BorrowedMessage, Delivery, Facts, Kind, Message, NoError, OwnedMessage, Request},
     publish::{Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishing, Requesting},
-    route::{HandlerOptions, Route},
+    route::{HandlerOptions, Order, Route},
     serve::{
         Serving,
         service::Service,
@@ -140,6 +140,7 @@ pub mod __private {
         },
         route::{
             entry::{HandlerOptions, Route},
+            order::{Order, prove_order},
             proof::prove,
             table::{RouteTable, TableStorage, literal_slots, nodes},
         },

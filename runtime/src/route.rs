@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `entry` | one handler as its router knows it, and its options |
+//! | `order` | what its messages must have in common to be handled one after the other |
 //! | `table` | the trie that finds the route of a channel, built in constant evaluation |
 //! | `proof` | the proof that no two handlers take the same channel, run in constant evaluation |
 //!
@@ -10,7 +11,11 @@
 //! calls no handler.
 
 pub(crate) mod entry;
+pub(crate) mod order;
 pub(crate) mod proof;
 pub(crate) mod table;
 
-pub use self::entry::{HandlerOptions, Route};
+pub use self::{
+    entry::{HandlerOptions, Route},
+    order::Order,
+};

@@ -3,7 +3,9 @@
 //! | room | holds |
 //! |--|--|
 //! | `service` | the handle to a running service |
-//! | `driver` | its one tokio task: takes frames, calls handlers, carries out what they ask for |
+//! | `driver` | its one tokio task: takes frames, and has handlers called |
+//! | `engine` | calls them, and keeps what waits after them |
+//! | `departures` | what calls have asked to be sent, and is on its way |
 //! | `intake` | what happens to a frame, without calling anything |
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
@@ -15,7 +17,9 @@
 //! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;
+pub(crate) mod departures;
 pub(crate) mod driver;
+pub(crate) mod engine;
 pub(crate) mod intake;
 pub(crate) mod lanes;
 pub(crate) mod service;

@@ -9,14 +9,16 @@ use syn::{
     Safety, Signature, Token, Type, Visibility, parse::Parser, punctuated::Punctuated,
 };
 
-use super::model::{Handler, Options, Router, Routes};
+use super::model::{Handler, Options, Order, Router, Routes};
 use crate::{
     attr::{self, Runtime},
     diag::Diagnostics,
 };
 
-const OPTIONS: [&str; 6] = ["concurrency", "timeout", "filter", "fallback", "spawn", "layer"];
-const OPTIONS_AND_CRATE: [&str; 7] = ["concurrency", "timeout", "filter", "fallback", "spawn", "layer", "crate"];
+const OPTIONS_AND_CRATE: [&str; 9] =
+    ["concurrency", "order", "timeout", "run_to_end", "filter", "fallback", "spawn", "layer", "crate"];
+/// Of a method: its router says where the runtime is.
+const OPTIONS: &[&str] = OPTIONS_AND_CRATE.split_at(8).0;
 
 /// A handler on its own.
 pub(super) fn free_handler(
@@ -118,7 +120,7 @@ fn method_handler(
             TokenStream::new()
         }
     };
-    let options = handler_options(tokens, &OPTIONS, &mut Runtime::default(), diagnostics);
+    let options = handler_options(tokens, OPTIONS, &mut Runtime::default(), diagnostics);
     takes_shared_self(&method.sig, diagnostics);
     let handler = signature(&method.sig, &method.vis, options, diagnostics)?;
     Some(without_self_type(handler, self_type))
@@ -173,6 +175,8 @@ fn handler_options(
     for entry in attr::entries("handler", tokens, known, &mut HashSet::new(), diagnostics) {
         match entry.key.to_string().as_str() {
             "concurrency" => options.concurrency = entry.number((1, u32::MAX.into()), "concurrency = 16", diagnostics),
+            "order" => options.order = order(&entry, diagnostics),
+            "run_to_end" => options.run_to_end = entry.flag(diagnostics),
             "timeout" => options.timeout_nanos = entry.duration(diagnostics),
             "filter" => options.filter = entry.expression("filter = order.total > 100", diagnostics),
             "fallback" => options.fallback = entry.flag(diagnostics),
@@ -182,6 +186,16 @@ fn handler_options(
         }
     }
     options
+}
+
+/// `channel`, `none`, or a parameter: a name, or a string where it is called like one of the two.
+fn order(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<Order> {
+    let (name, is_word) = entry.name("order = channel", diagnostics)?;
+    match name.value().as_str() {
+        "channel" if is_word => Some(Order::Channel),
+        "none" if is_word => Some(Order::None),
+        _ => Some(Order::Parameter(name)),
+    }
 }
 
 /// The rules that both kinds of handler share.

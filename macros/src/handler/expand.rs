@@ -4,7 +4,7 @@ use proc_macro2::{Delimiter, Ident, Literal, Punct, Spacing, Span, TokenStream, 
 use quote::{ToTokens, format_ident, quote, quote_spanned};
 use syn::{ItemFn, ItemImpl, Type, ext::IdentExt, spanned::Spanned};
 
-use super::model::{Handler, Router, Routes};
+use super::model::{Handler, Order, Router, Routes};
 use crate::attr::Runtime;
 
 // Input:
@@ -90,6 +90,8 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
         let limit = Literal::u64_unsuffixed(limit);
         quote!(.concurrency(#limit))
     });
+    let (order, order_proof) = options.order.as_ref().map(|order| self::order(order, constant)).unzip();
+    let run_to_end = options.run_to_end.then(|| quote!(.run_to_end()));
     let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
     let fallback = options.fallback.then(|| quote!(.fallback()));
     // This and `answer` below are one and the same error if the argument is no message, so it shows once.
@@ -112,10 +114,26 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
                 #name,
                 #message_name,
                 #constant.facts(),
-                __tidings::HandlerOptions::DEFAULT #concurrency #timeout #fallback #spawn,
+                __tidings::HandlerOptions::DEFAULT #concurrency #order #timeout #run_to_end #fallback #spawn,
             );
             #layer
         }
+        #order_proof
+    }
+}
+
+// Output of `order = account`, at the name:
+//
+//     const _: () = __tidings::prove_order(__MESSAGE.facts(), "account");
+/// The option, and the proof that there is such a parameter: an item of its own, so that its error is one.
+fn order(order: &Order, constant: &Ident) -> (TokenStream, TokenStream) {
+    match order {
+        Order::Channel => (quote!(.order(__tidings::Order::Channel)), TokenStream::new()),
+        Order::None => (quote!(.order(__tidings::Order::None)), TokenStream::new()),
+        Order::Parameter(name) => (
+            quote!(.order(__tidings::Order::Parameter(#name))),
+            quote_spanned!(name.span()=> const _: () = __tidings::prove_order(#constant.facts(), #name);),
+        ),
     }
 }
 

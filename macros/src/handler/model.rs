@@ -1,7 +1,7 @@
 //! Handlers and routers that have passed every check.
 
 use proc_macro2::TokenStream;
-use syn::{Attribute, Expr, Generics, Ident, Path, Type, Visibility};
+use syn::{Attribute, Expr, Generics, Ident, LitStr, Path, Type, Visibility};
 
 pub(crate) struct Handler {
     /// The `#[cfg(…)]` attributes: what is generated exists where the function does.
@@ -25,11 +25,20 @@ pub(crate) struct Handler {
 #[derive(Default)]
 pub(crate) struct Options {
     pub(crate) concurrency: Option<u64>,
+    pub(crate) order: Option<Order>,
     pub(crate) timeout_nanos: Option<u64>,
+    pub(crate) run_to_end: bool,
     pub(crate) filter: Option<Expr>,
     pub(crate) fallback: bool,
     pub(crate) spawn: bool,
     pub(crate) layer: Option<Expr>,
+}
+
+pub(crate) enum Order {
+    Channel,
+    None,
+    /// A parameter of the message's template; whether it has it, the compiler proves.
+    Parameter(LitStr),
 }
 
 pub(crate) struct Router {

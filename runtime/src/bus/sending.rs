@@ -17,7 +17,7 @@ use crate::{
     observe::{observation::encoded, trace_context},
     time::unix_millis,
     transport::{
-        contract::{Attachment, Broadcast, Name, Parcel, Wanted},
+        contract::{Attachment, Broadcast, Lined, Name, Parcel, Wanted},
         inbox::Inbox,
         status::NameKind,
     },
@@ -72,13 +72,18 @@ impl Bus {
         self.shared.transport.publish(parcel).await.map(|receivers| Receipt { receivers })
     }
 
-    /// Sends all of them in order; a result for each.
-    pub(crate) async fn send_all(&self, parcels: Vec<Parcel>) -> Vec<Result<Receipt, PublishError>> {
+    /// Sends all of them in order; a result for each. `lined` is dropped when the last of them is in line.
+    pub(crate) async fn send_all(
+        &self,
+        parcels: Vec<Parcel>,
+        mut lined: Option<Lined>,
+    ) -> Vec<Result<Receipt, PublishError>> {
         let mut receipts = Vec::with_capacity(parcels.len());
         let mut parcels = parcels.into_iter();
         while parcels.len() > 0 {
             let part: Vec<Parcel> = parcels.by_ref().take(BATCH_PART).collect();
-            let results = self.shared.transport.publish_all(part).await.into_iter();
+            let lined = if parcels.len() == 0 { lined.take() } else { None };
+            let results = self.shared.transport.publish_all(part, lined).await.into_iter();
             receipts.extend(results.map(|result| result.map(|receivers| Receipt { receivers })));
         }
         receipts

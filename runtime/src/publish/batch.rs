@@ -147,7 +147,7 @@ async fn send_all(bus: &Bus, parcels: Vec<Result<Parcel, PublishError>>) -> Vec<
             template
         }));
     }
-    let mut sent = bus.send_all(sendable).await.into_iter();
+    let mut sent = bus.send_all(sendable, None).await.into_iter();
     let result = |template: Result<&'static str, PublishError>| {
         let template = template?;
         let result = sent.next().unwrap_or_else(|| {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     channel::template::{Segment, Template},
     message::facts::Facts,
+    route::order::{Order, OrderKey},
 };
 
 /// One handler, as its router knows it.
@@ -53,6 +54,19 @@ impl Route {
         &self.options
     }
 
+    /// What messages must have in common to be handled one after the other: what the handler chose, or else its message's kind.
+    #[must_use]
+    pub const fn order(&self) -> Order {
+        match self.options.order {
+            Some(order) => order,
+            None => Order::of_kind(self.facts.kind()),
+        }
+    }
+
+    pub(crate) const fn order_key(&self) -> OrderKey {
+        self.order().key(self.facts.template())
+    }
+
     /// The name to subscribe to, and whether it is a pattern.
     pub(crate) fn subscription(&self) -> (String, bool) {
         let mut name = String::new();
@@ -76,10 +90,15 @@ impl Route {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct HandlerOptions {
-    /// How many messages the handler works on at once. Messages of one channel are never worked on at once. Default 64.
+    /// How many messages the handler works on at once, those with one order key never. Default 64.
     pub concurrency: usize,
+    /// What messages must have in common to be handled one after the other. Default: as the message's kind says, see
+    /// [`Route::order`].
+    pub order: Option<Order>,
     /// How long one message may take, once its handler waits. Default: as long as it wants.
     pub timeout: Option<Duration>,
+    /// Whether a call that has begun goes on when its requester has stopped waiting. Default: it is cancelled at its next await.
+    pub run_to_end: bool,
     /// Whether the handler takes what no other handler of the router takes.
     pub fallback: bool,
     /// Whether each call is a tokio task of its own: for handlers that compute for long or block the thread.
@@ -88,7 +107,8 @@ pub struct HandlerOptions {
 
 impl HandlerOptions {
     /// The defaults.
-    pub const DEFAULT: Self = Self { concurrency: 64, timeout: None, fallback: false, spawn: false };
+    pub const DEFAULT: Self =
+        Self { concurrency: 64, order: None, timeout: None, run_to_end: false, fallback: false, spawn: false };
 
     #[doc(hidden)]
     #[must_use]
@@ -99,8 +119,22 @@ impl HandlerOptions {
 
     #[doc(hidden)]
     #[must_use]
+    pub const fn order(mut self, order: Order) -> Self {
+        self.order = Some(order);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
     pub const fn timeout_nanos(mut self, nanos: u64) -> Self {
         self.timeout = Some(Duration::from_nanos(nanos));
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn run_to_end(mut self) -> Self {
+        self.run_to_end = true;
         self
     }
 

@@ -210,7 +210,7 @@ const fn needless_fallback(route: &Route) -> ErrorText {
 }
 
 /// A text that constant evaluation can build. What does not fit is cut.
-struct ErrorText {
+pub(super) struct ErrorText {
     bytes: [u8; Self::CAPACITY],
     length: usize,
 }
@@ -219,11 +219,11 @@ impl ErrorText {
     /// Room for four templates and four names of ordinary length; a template has at most 512 bytes.
     const CAPACITY: usize = 4096;
 
-    const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self { bytes: [0; Self::CAPACITY], length: 0 }
     }
 
-    const fn push(mut self, text: &str) -> Self {
+    pub(super) const fn push(mut self, text: &str) -> Self {
         let text = text.as_bytes();
         let mut index = 0;
         while index < text.len() && self.length < Self::CAPACITY {
@@ -234,7 +234,7 @@ impl ErrorText {
         self
     }
 
-    const fn as_str(&self) -> &str {
+    pub(super) const fn as_str(&self) -> &str {
         match str::from_utf8(self.bytes.split_at(self.length).0) {
             Ok(text) => text,
             Err(_) => "two handlers can take the same channel",

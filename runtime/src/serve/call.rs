@@ -19,10 +19,7 @@ use crate::{
     },
     message::delivery::Delivery,
     observe::observation::enter,
-    serve::{
-        lanes::LaneId,
-        settlement::{Called, Settled},
-    },
+    serve::{lanes::LaneId, settlement::Called},
 };
 
 /// Runs the handler of a route within its span, and says how that ended.
@@ -173,30 +170,5 @@ impl<F: Future<Output = Called>> Future for Running<F> {
                 Poll::Pending
             }
         }
-    }
-}
-
-/// What is being carried out after a call, and the lane that it holds until then.
-pub(crate) struct Settling<'a> {
-    carried_out: Pin<Box<dyn Future<Output = Settled> + Send + 'a>>,
-    route: usize,
-    lane: LaneId,
-}
-
-impl<'a> Settling<'a> {
-    pub(crate) fn new(
-        carried_out: Pin<Box<dyn Future<Output = Settled> + Send + 'a>>,
-        route: usize,
-        lane: LaneId,
-    ) -> Self {
-        Self { carried_out, route, lane }
-    }
-}
-
-impl Future for Settling<'_> {
-    type Output = (usize, LaneId, Settled);
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        self.carried_out.as_mut().poll(context).map(|settled| (self.route, self.lane, settled))
     }
 }

@@ -1,6 +1,6 @@
 //! What happens to an item, without calling anything.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Instant};
 
 use crate::{
     bus::handle::Bus,
@@ -9,8 +9,7 @@ use crate::{
     handler::outcome::{Ended, Outcome},
     route::{entry::Route, table::RouteTable},
     serve::{
-        lanes::{Lanes, Weighed},
-        settlement::Settled,
+        lanes::{LaneId, Lanes, Waits},
         stats::Counters,
     },
     transport::{
@@ -39,14 +38,13 @@ pub(super) struct Intake {
     pub(super) closed: Option<String>,
 }
 
-/// What messages of a handler must have in common to be handled one after the other: their channel.
-pub(super) fn order_key(frame: &Frame) -> &[u8] {
-    frame.channel()
-}
-
-impl Weighed for Frame {
+impl Waits for Frame {
     fn size(&self) -> usize {
         Self::size(self)
+    }
+
+    fn arrived(&self) -> Instant {
+        Self::arrived(self)
     }
 }
 
@@ -62,13 +60,15 @@ impl Intake {
         if frame.origin() != (Origin::Broadcast { token: self.tokens[route] }) {
             return None;
         }
-        if self.lanes[route].has_room(order_key(&frame)) {
+        let order_key = self.routes[route].order_key();
+        if self.lanes[route].has_room(order_key.of(frame.channel())) {
             return Some((route, frame));
         }
         frame.compact();
-        let key = order_key(&frame).to_owned();
+        let key = order_key.of(frame.channel()).map(<[u8]>::to_owned);
         let lanes = &mut self.lanes[route];
-        let dropped = lanes.wait(&key, frame);
+        let mut dropped = 0;
+        lanes.wait(key.as_deref(), frame, |_| dropped += 1);
         if lanes.is_full() {
             self.full = Some(route);
         }
@@ -78,7 +78,26 @@ impl Intake {
                 self.lags(route);
             }
         }
+        self.note_load(route);
         None
+    }
+
+    /// A call that does not complete at once has begun.
+    pub(super) fn started(&mut self, route: usize, key: Option<&[u8]>, arrived: Instant) -> LaneId {
+        let lane = self.lanes[route].started(key, arrived);
+        self.note_load(route);
+        lane
+    }
+
+    /// A lane's message is done; another may run in its place.
+    pub(super) fn finished(&mut self, route: usize, lane: LaneId) -> Option<(LaneId, Frame)> {
+        let next = self.lanes[route].finished(lane);
+        self.note_load(route);
+        next
+    }
+
+    fn note_load(&self, route: usize) {
+        self.counters.handler(route).load.note(self.lanes[route].load());
     }
 
     /// Warns once until the handler has caught up: an overload must not flood the log as well.
@@ -150,23 +169,23 @@ impl Intake {
         }
     }
 
-    /// Counts and logs how a call ended, and what it returned that could not be published.
-    pub(super) fn settled(&self, route: usize, Settled { ended, unsent }: Settled) {
-        self.count(route, ended);
-        if !unsent.is_empty() {
-            self.note_unsent(route, &unsent);
-        }
-    }
-
-    fn note_unsent(&self, route: usize, unsent: &[PublishError]) {
+    /// Counts and logs what a handler returned and could not be published.
+    pub(super) fn unsent(&self, route: usize, errors: &[PublishError]) {
         let handler = self.routes[route].handler();
-        self.counters.handler(route).unsent.add(unsent.len() as u64);
-        for error in unsent {
+        for error in errors {
+            self.counters.handler(route).unsent.add(1);
             tracing::warn!(handler, %error, "a message that a handler returned was not published");
         }
     }
 
+    /// Counts and logs an answer that could not be sent.
+    pub(super) fn unanswered(&self, route: usize, error: &PublishError) {
+        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
+        self.counters.handler(route).unanswered.add(1);
+        tracing::warn!(handler, template, %error, "an answer could not be sent; whoever waits for it runs into the timeout");
+    }
+
     pub(super) fn waiting(&self) -> usize {
-        self.lanes.iter().map(Lanes::waiting).sum()
+        self.lanes.iter().map(|lanes| lanes.load().waiting).sum()
     }
 }

@@ -1,17 +1,22 @@
 //! Which message a handler works on next: order, concurrency and bounds, without a clock, a tokio task or a transport.
 //!
-//! Messages with the same key are worked on one after the other; which key a message has is decided by whoever gives it. A message that a
-//! handler completes at once never enters this state. Only what has to wait does: a message whose key is busy waits in the key's lane, and a
-//! lane that is free waits until the handler has room.
+//! Messages with the same key are worked on one after the other; which key a message has, if any, is decided by whoever gives it. A message
+//! that a handler completes at once never enters this state. Only what has to wait does: a message whose key is busy waits in the key's lane,
+//! and a lane that is free waits until the handler has room. A message without a key has a lane of its own.
 
-use std::collections::{HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    time::Instant,
+};
 
 use crate::config::{Bounds, Overflow};
 
 /// What waits in a lane.
-pub(crate) trait Weighed {
+pub(crate) trait Waits {
     /// Bytes, as they count for the bound.
     fn size(&self) -> usize;
+
+    fn arrived(&self) -> Instant;
 }
 
 /// The state of one handler.
@@ -21,7 +26,7 @@ pub(crate) struct Lanes<T> {
     bounds: Bounds,
     overflow: Overflow,
     running: usize,
-    /// Lanes that exist: those that run, and those with something waiting.
+    /// Lanes with a key that exist: those that run, and those with something waiting.
     by_key: HashMap<Box<[u8]>, usize>,
     lanes: Vec<Option<Lane<T>>>,
     vacant: Vec<usize>,
@@ -29,6 +34,8 @@ pub(crate) struct Lanes<T> {
     ready: VecDeque<usize>,
     /// Everything that waits, oldest first, as (sequence number, lane). An entry whose item has left is stale.
     arrivals: VecDeque<(u64, usize)>,
+    /// When what runs or waits has arrived, by sequence number.
+    ages: BTreeMap<u64, Instant>,
     next_sequence: u64,
     messages: usize,
     bytes: usize,
@@ -38,16 +45,26 @@ pub(crate) struct Lanes<T> {
 
 #[derive(Debug)]
 struct Lane<T> {
-    key: Box<[u8]>,
+    key: Option<Box<[u8]>>,
     waiting: VecDeque<(u64, T)>,
-    running: bool,
+    /// The message that runs.
+    running: Option<u64>,
 }
 
 /// A lane in which a message runs; to be given back to [`Lanes::finished`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LaneId(usize);
 
-impl<T: Weighed> Lanes<T> {
+/// How much a handler has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Load {
+    pub(crate) running: usize,
+    pub(crate) waiting: usize,
+    /// When the oldest of both has arrived.
+    pub(crate) oldest: Option<Instant>,
+}
+
+impl<T: Waits> Lanes<T> {
     pub(crate) fn new(concurrency: usize, bounds: Bounds, overflow: Overflow) -> Self {
         Self {
             concurrency,
@@ -59,6 +76,7 @@ impl<T: Weighed> Lanes<T> {
             vacant: Vec::new(),
             ready: VecDeque::new(),
             arrivals: VecDeque::new(),
+            ages: BTreeMap::new(),
             next_sequence: 0,
             messages: 0,
             bytes: 0,
@@ -67,36 +85,38 @@ impl<T: Weighed> Lanes<T> {
     }
 
     /// Whether a message with this key may start now.
-    pub(crate) fn has_room(&self, key: &[u8]) -> bool {
-        self.running < self.concurrency && (self.by_key.is_empty() || !self.by_key.contains_key(key))
+    pub(crate) fn has_room(&self, key: Option<&[u8]>) -> bool {
+        self.running < self.concurrency && key.and_then(|key| self.by_key(key)).is_none()
     }
 
     /// Notes that a message which had room did not complete at once.
-    pub(crate) fn started(&mut self, key: &[u8]) -> LaneId {
+    pub(crate) fn started(&mut self, key: Option<&[u8]>, arrived: Instant) -> LaneId {
         let lane = self.open(key);
-        self.lane(lane).running = true;
+        let sequence = self.arrival(arrived);
+        self.lane(lane).running = Some(sequence);
         self.running += 1;
         LaneId(lane)
     }
 
-    /// Lets a message wait; returns how many were dropped for it, or because of it.
-    pub(crate) fn wait(&mut self, key: &[u8], item: T) -> u64 {
+    /// Lets a message wait, and hands over what is dropped for it: perhaps itself.
+    pub(crate) fn wait(&mut self, key: Option<&[u8]>, item: T, mut dropped: impl FnMut(T)) {
         if self.overflow == Overflow::DropNewest && !self.fits(item.size()) {
-            return 1;
+            return dropped(item);
         }
-        let lane = self.by_key.get(key).copied().unwrap_or_else(|| {
+        let lane = key.and_then(|key| self.by_key(key)).unwrap_or_else(|| {
             let lane = self.open(key);
             self.ready.push_back(lane);
             lane
         });
-        let sequence = self.next_sequence;
-        self.next_sequence += 1;
+        let sequence = self.arrival(item.arrived());
         self.messages += 1;
         self.bytes += item.size();
         self.lane(lane).waiting.push_back((sequence, item));
         self.arrivals.push_back((sequence, lane));
         self.forget_stale();
-        if self.overflow == Overflow::DropOldest { self.drop_oldest() } else { 0 }
+        if self.overflow == Overflow::DropOldest {
+            self.drop_oldest(dropped);
+        }
     }
 
     /// Whether it takes no more messages for now: it is full, and its overflow policy drops nothing.
@@ -113,15 +133,17 @@ impl<T: Weighed> Lanes<T> {
     /// Notes that a lane's message is done, and returns the next message that runs in its place.
     pub(crate) fn finished(&mut self, LaneId(lane): LaneId) -> Option<(LaneId, T)> {
         self.running -= 1;
-        self.lane(lane).running = false;
+        if let Some(sequence) = self.lane(lane).running.take() {
+            self.ages.remove(&sequence);
+        }
         if self.lane(lane).waiting.is_empty() {
             self.close(lane);
         } else {
             self.ready.push_back(lane);
         }
         let next = self.ready.pop_front()?;
-        let (_, item) = self.lane(next).waiting.pop_front()?;
-        self.lane(next).running = true;
+        let (sequence, item) = self.lane(next).waiting.pop_front()?;
+        self.lane(next).running = Some(sequence);
         self.running += 1;
         self.messages -= 1;
         self.bytes -= item.size();
@@ -129,9 +151,9 @@ impl<T: Weighed> Lanes<T> {
         Some((LaneId(next), item))
     }
 
-    /// How many messages wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.messages
+    pub(crate) fn load(&self) -> Load {
+        let oldest = self.ages.first_key_value().map(|(_, &arrived)| arrived);
+        Load { running: self.running, waiting: self.messages, oldest }
     }
 
     /// The first always does: a message larger than the bound must not stop the handler.
@@ -139,8 +161,7 @@ impl<T: Weighed> Lanes<T> {
         self.messages == 0 || (self.messages < self.bounds.messages && self.bytes + size <= self.bounds.bytes)
     }
 
-    fn drop_oldest(&mut self) -> u64 {
-        let mut dropped = 0;
+    fn drop_oldest(&mut self, mut dropped: impl FnMut(T)) {
         // The newest message stays even when it alone is over the bound in bytes.
         while self.messages > 1 && (self.messages > self.bounds.messages || self.bytes > self.bounds.bytes) {
             let Some((sequence, lane)) = self.arrivals.pop_front() else { break };
@@ -148,17 +169,17 @@ impl<T: Weighed> Lanes<T> {
                 continue;
             }
             if let Some((_, item)) = self.lane(lane).waiting.pop_front() {
+                self.ages.remove(&sequence);
                 self.messages -= 1;
                 self.bytes -= item.size();
-                dropped += 1;
+                dropped(item);
             }
             let state = self.lane(lane);
-            if state.waiting.is_empty() && !state.running {
+            if state.waiting.is_empty() && state.running.is_none() {
                 self.forget_ready(lane);
                 self.close(lane);
             }
         }
-        dropped
     }
 
     fn forget_ready(&mut self, lane: usize) {
@@ -185,20 +206,36 @@ impl<T: Weighed> Lanes<T> {
         first.is_some_and(|&(first, _)| first <= sequence)
     }
 
-    fn open(&mut self, key: &[u8]) -> usize {
-        let lane = Lane { key: key.into(), waiting: VecDeque::new(), running: false };
+    fn arrival(&mut self, arrived: Instant) -> u64 {
+        let sequence = self.next_sequence;
+        self.next_sequence += 1;
+        self.ages.insert(sequence, arrived);
+        sequence
+    }
+
+    fn by_key(&self, key: &[u8]) -> Option<usize> {
+        // Mostly nothing waits, and no key has to be hashed to know that.
+        if self.by_key.is_empty() { None } else { self.by_key.get(key).copied() }
+    }
+
+    fn open(&mut self, key: Option<&[u8]>) -> usize {
+        let lane = Lane { key: key.map(Box::from), waiting: VecDeque::new(), running: None };
         let index = self.vacant.pop().unwrap_or_else(|| {
             self.lanes.push(None);
             self.lanes.len() - 1
         });
-        self.by_key.insert(lane.key.clone(), index);
+        if let Some(key) = &lane.key {
+            self.by_key.insert(key.clone(), index);
+        }
         self.lanes[index] = Some(lane);
         index
     }
 
     fn close(&mut self, lane: usize) {
         if let Some(closed) = self.lanes[lane].take() {
-            self.by_key.remove(&closed.key);
+            if let Some(key) = &closed.key {
+                self.by_key.remove(key);
+            }
             self.vacant.push(lane);
         }
     }
@@ -216,10 +253,25 @@ mod tests {
 
     use super::*;
 
-    impl Weighed for u32 {
+    impl Waits for u32 {
         fn size(&self) -> usize {
             10
         }
+
+        fn arrived(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    /// How many were dropped.
+    fn wait(lanes: &mut Lanes<u32>, key: &[u8], item: u32) -> u64 {
+        let mut dropped = 0;
+        lanes.wait(Some(key), item, |_| dropped += 1);
+        dropped
+    }
+
+    fn started(lanes: &mut Lanes<u32>, key: &[u8]) -> LaneId {
+        lanes.started(Some(key), Instant::now())
     }
 
     fn lanes(concurrency: usize, messages: usize) -> Lanes<u32> {
@@ -233,28 +285,28 @@ mod tests {
     #[test]
     fn one_channel_is_worked_on_in_order() {
         let mut lanes = lanes(8, 100);
-        let running = lanes.started(b"a");
-        assert!(!lanes.has_room(b"a"));
-        assert!(lanes.has_room(b"b"));
-        lanes.wait(b"a", 1);
-        lanes.wait(b"a", 2);
+        let running = started(&mut lanes, b"a");
+        assert!(!lanes.has_room(Some(b"a")));
+        assert!(lanes.has_room(Some(b"b")));
+        wait(&mut lanes, b"a", 1);
+        wait(&mut lanes, b"a", 2);
         let (running, item) = lanes.finished(running).unwrap();
         assert_eq!(item, 1);
-        assert!(!lanes.has_room(b"a"));
+        assert!(!lanes.has_room(Some(b"a")));
         let (running, item) = lanes.finished(running).unwrap();
         assert_eq!(item, 2);
         assert_eq!(lanes.finished(running), None);
-        assert!(lanes.has_room(b"a"));
+        assert!(lanes.has_room(Some(b"a")));
     }
 
     #[test]
     fn the_limit_holds_and_channels_take_turns() {
         let mut lanes = lanes(1, 100);
-        let running = lanes.started(b"a");
-        assert!(!lanes.has_room(b"b"));
-        lanes.wait(b"a", 1);
-        lanes.wait(b"b", 2);
-        lanes.wait(b"a", 3);
+        let running = started(&mut lanes, b"a");
+        assert!(!lanes.has_room(Some(b"b")));
+        wait(&mut lanes, b"a", 1);
+        wait(&mut lanes, b"b", 2);
+        wait(&mut lanes, b"a", 3);
         let mut order = Vec::new();
         let mut next = lanes.finished(running);
         while let Some((running, item)) = next {
@@ -267,22 +319,22 @@ mod tests {
     #[test]
     fn the_oldest_are_dropped_and_counted() {
         let mut lanes = lanes(1, 2);
-        let running = lanes.started(b"a");
-        assert_eq!(lanes.wait(b"b", 1), 0);
-        assert_eq!(lanes.wait(b"a", 2), 0);
-        assert_eq!(lanes.wait(b"a", 3), 1);
-        assert_eq!(lanes.wait(b"c", 4), 1);
+        let running = started(&mut lanes, b"a");
+        assert_eq!(wait(&mut lanes, b"b", 1), 0);
+        assert_eq!(wait(&mut lanes, b"a", 2), 0);
+        assert_eq!(wait(&mut lanes, b"a", 3), 1);
+        assert_eq!(wait(&mut lanes, b"c", 4), 1);
         let (running, item) = lanes.finished(running).unwrap();
         assert!(item == 3 || item == 4, "{item}");
         assert!(lanes.finished(running).is_some());
-        assert_eq!(lanes.waiting(), 0);
+        assert_eq!(lanes.load().waiting, 0);
     }
 
     #[test]
     fn the_newest_are_dropped_where_that_was_chosen() {
         let mut lanes = lanes_with(1, 2, Overflow::DropNewest);
-        let mut running = Some(lanes.started(b"a"));
-        let dropped: u64 = (1..=5).map(|n| lanes.wait(b"a", n)).sum();
+        let mut running = Some(started(&mut lanes, b"a"));
+        let dropped: u64 = (1..=5).map(|n| wait(&mut lanes, b"a", n)).sum();
         assert_eq!((dropped, lanes.is_full()), (3, false));
         assert!(lanes.falls_behind() && !lanes.falls_behind());
         let mut ran = Vec::new();
@@ -297,14 +349,50 @@ mod tests {
     #[test]
     fn with_back_pressure_nothing_is_dropped_and_whoever_asks_is_told() {
         let mut lanes = lanes_with(1, 2, Overflow::BackPressure);
-        let running = lanes.started(b"a");
-        assert_eq!((lanes.wait(b"a", 1), lanes.is_full()), (0, false));
-        assert_eq!((lanes.wait(b"a", 2), lanes.is_full()), (0, true));
-        assert_eq!((lanes.wait(b"b", 3), lanes.waiting()), (0, 3));
+        let running = started(&mut lanes, b"a");
+        assert_eq!((wait(&mut lanes, b"a", 1), lanes.is_full()), (0, false));
+        assert_eq!((wait(&mut lanes, b"a", 2), lanes.is_full()), (0, true));
+        assert_eq!((wait(&mut lanes, b"b", 3), lanes.load().waiting), (0, 3));
         let (running, _) = lanes.finished(running).unwrap();
         assert!(lanes.is_full());
         lanes.finished(running).unwrap();
         assert!(!lanes.is_full());
+    }
+
+    #[test]
+    fn without_a_key_everything_runs_at_once_up_to_the_limit_and_then_in_turn() {
+        let mut lanes = lanes(2, 100);
+        let first = lanes.started(None, Instant::now());
+        assert!(lanes.has_room(None));
+        let second = lanes.started(None, Instant::now());
+        assert!(!lanes.has_room(None));
+        for item in 1..=3 {
+            lanes.wait(None, item, |_| panic!("there is room"));
+        }
+        assert_eq!((lanes.load().running, lanes.load().waiting), (2, 3));
+        let (third, item) = lanes.finished(second).unwrap();
+        assert_eq!(item, 1);
+        let (fourth, item) = lanes.finished(first).unwrap();
+        assert_eq!(item, 2);
+        let (fifth, item) = lanes.finished(fourth).unwrap();
+        assert_eq!(item, 3);
+        assert_eq!((lanes.finished(third), lanes.finished(fifth)), (None, None));
+        assert!(lanes.has_room(None) && lanes.by_key.is_empty() && lanes.ages.is_empty());
+    }
+
+    #[test]
+    fn the_oldest_is_the_first_that_arrived_of_what_runs_or_waits() {
+        let start = Instant::now();
+        let at = |seconds| start + std::time::Duration::from_secs(seconds);
+        let mut lanes = lanes(2, 100);
+        assert_eq!(lanes.load(), Load { running: 0, waiting: 0, oldest: None });
+        let first = lanes.started(Some(b"a"), at(1));
+        let second = lanes.started(Some(b"b"), at(2));
+        assert_eq!(lanes.load(), Load { running: 2, waiting: 0, oldest: Some(at(1)) });
+        assert_eq!(lanes.finished(first), None);
+        assert_eq!(lanes.load(), Load { running: 1, waiting: 0, oldest: Some(at(2)) });
+        assert_eq!(lanes.finished(second), None);
+        assert_eq!(lanes.load().oldest, None);
     }
 
     #[derive(Clone, Debug)]
@@ -340,11 +428,11 @@ mod tests {
                     Step::Arrive(channel) => {
                         arrived += 1;
                         channel_of.insert(arrived, channel);
-                        if lanes.has_room(&[channel]) {
+                        if lanes.has_room(Some(&[channel])) {
                             prop_assert!(start(channel, arrived));
-                            running.push((lanes.started(&[channel]), channel));
+                            running.push((started(&mut lanes, &[channel]), channel));
                         } else {
-                            dropped += lanes.wait(&[channel], arrived);
+                            dropped += wait(&mut lanes, &[channel], arrived);
                         }
                     }
                     Step::Finish(_) if running.is_empty() => {}
@@ -362,7 +450,7 @@ mod tests {
                 channels.dedup();
                 prop_assert_eq!(channels.len(), running.len());
                 prop_assert!(running.len() <= concurrency);
-                prop_assert!(lanes.waiting() <= bound);
+                prop_assert!(lanes.load().waiting <= bound);
             }
             prop_assert!(running.is_empty());
             prop_assert_eq!(u64::from(ran) + dropped, u64::from(arrived));

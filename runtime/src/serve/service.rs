@@ -13,6 +13,7 @@ use crate::{
         driver::{Driver, Phase, ServeOptions},
         stats::{Counters, ServiceStats},
     },
+    time::now,
     transport::{
         inbox::{Inbox, WhenFull},
         status::NameKind,
@@ -91,7 +92,7 @@ impl Service {
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let attachment = bus.attach(Arc::clone(&inbox), names).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
-        let counters = Arc::new(Counters::new(R::ROUTES));
+        let counters = Arc::new(Counters::new(R::ROUTES, now()));
         let driver = Driver::new(router, options, bus, inbox, attachment, tokens, Arc::clone(&counters));
         Ok(Self { driver: driver.start(phases), phase, counters })
     }
@@ -174,7 +175,7 @@ impl Service {
     /// What the service has done so far.
     #[must_use]
     pub fn stats(&self) -> ServiceStats {
-        self.counters.snapshot()
+        self.counters.snapshot(now())
     }
 
     async fn run_until(

@@ -1,9 +1,18 @@
 //! What is left to do once a handler has returned: sending its messages and its answer, or telling whoever asked that there is none.
 //!
-//! The call only says how it ended. What follows from that is decided here, without a clock or a transport, and carried out by the driver,
-//! for which it is one more future.
+//! The call only says how it ended. What follows from that is decided here, without a clock or a transport, in steps that the driver carries
+//! out one after the other:
+//!
+//! ```text
+//! ended ─▶ Publish: its messages ──▶ Answer: counted, and the answer leaves
+//!      └──────────────────────────▶
+//! ```
+//!
+//! The messages are put in line before the lane goes on, so that their order is that of the handling. The answer holds nothing.
 
 use std::borrow::Cow;
+
+use tokio::sync::oneshot;
 
 use crate::{
     bus::handle::Bus,
@@ -14,11 +23,8 @@ use crate::{
         returned::answer,
     },
     message::{delivery::Delivery, kind::NoError},
-    observe::{
-        label::{Label, Observed},
-        observation::{Observation, watch},
-    },
-    transport::contract::Parcel,
+    observe::observation::{Observation, enter},
+    transport::contract::{Lined, Parcel},
 };
 
 /// A call that has ended.
@@ -32,8 +38,33 @@ pub(crate) struct Called {
 /// What is needed to carry out what a call asks for.
 #[derive(Debug)]
 pub(crate) struct Open {
-    pub(crate) delivery: Delivery,
-    pub(crate) observation: Option<Box<Observation>>,
+    delivery: Delivery,
+    observation: Option<Box<Observation>>,
+}
+
+/// What is to be done next.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Count how it ended, and send the answer, if there is one.
+    Answer(Ended, Option<Parcel>),
+    /// Publish what the handler returned; what follows is known then.
+    Publish(Box<Publishing>),
+}
+
+/// What a handler that succeeded wants sent, and the call that it belongs to.
+#[derive(Debug)]
+pub(crate) struct Publishing {
+    outgoing: Outgoing,
+    open: Open,
+}
+
+/// What has become of the messages that a handler returned.
+#[derive(Debug)]
+pub(crate) struct Sent {
+    pub(crate) ended: Ended,
+    pub(crate) answer: Option<Parcel>,
+    /// Why messages were not published, one for each.
+    pub(crate) unsent: Vec<PublishError>,
 }
 
 impl Called {
@@ -44,90 +75,87 @@ impl Called {
     pub(crate) fn open(ended: Ended, delivery: Delivery, observation: Option<Box<Observation>>) -> Self {
         Self { ended, open: Some(Box::new(Open { delivery, observation })) }
     }
+
+    /// What is to be done first.
+    pub(crate) fn step(self, bus: &Bus) -> Step {
+        let Self { ended, open: Some(open) } = self else { return Step::Answer(self.ended, None) };
+        match ended {
+            Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() => {
+                Step::Answer(open.done(Ended::Returned(Outcome::Done)), outgoing.answer)
+            }
+            Ended::Returned(Outcome::Send(outgoing)) => {
+                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open: *open }))
+            }
+            ended => {
+                let answer = excuse(&ended).and_then(|reason| open.excuse(reason, bus));
+                Step::Answer(open.done(ended), answer)
+            }
+        }
+    }
 }
 
-/// What a call's end asks for.
-#[derive(Debug)]
-enum Settlement {
-    Nothing,
-    /// Send what the handler returned.
-    Send(Box<Outgoing>),
-    /// Tell whoever asked that there will be no answer, and why.
-    Excuse(Cow<'static, str>),
-}
-
-/// What follows from how a call ended. What is to be sent is taken out of it; the call then counts as done.
+/// What whoever asked is told after a call that has no answer for them.
 ///
 /// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). After a filter it is told nothing:
 /// another service may take the message.
-fn decide(ended: &mut Ended) -> Settlement {
-    let excuse = match ended {
-        Ended::Returned(Outcome::Done | Outcome::Expired | Outcome::Filtered) => return Settlement::Nothing,
-        Ended::Returned(outcome @ Outcome::Send(_)) => match std::mem::replace(outcome, Outcome::Done) {
-            Outcome::Send(outgoing) => return Settlement::Send(outgoing),
-            _ => return Settlement::Nothing,
-        },
-        Ended::Returned(Outcome::Refused(reason)) => return Settlement::Excuse(reason.clone().into()),
-        Ended::Returned(Outcome::Rejected(rejection)) => rejection.kind(),
-        Ended::Returned(Outcome::Failed(_)) => FAILED,
-        Ended::Panicked => "the handler panicked",
-        Ended::TimedOut => "the handler ran past its timeout",
-    };
-    Settlement::Excuse(excuse.into())
+fn excuse(ended: &Ended) -> Option<Cow<'static, str>> {
+    Some(match ended {
+        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired | Outcome::Filtered) => return None,
+        Ended::Returned(Outcome::Refused(reason)) => reason.clone().into(),
+        Ended::Returned(Outcome::Rejected(rejection)) => rejection.kind().into(),
+        Ended::Returned(Outcome::Failed(_)) => FAILED.into(),
+        Ended::Panicked => "the handler panicked".into(),
+        Ended::TimedOut => "the handler ran past its timeout".into(),
+    })
 }
 
 const FAILED: &str = "the handler failed";
 
-/// How a call ended in the end.
-#[derive(Debug)]
-pub(crate) struct Settled {
-    pub(crate) ended: Ended,
-    /// Why messages that the handler returned were not published, one for each.
-    pub(crate) unsent: Vec<PublishError>,
-}
-
-impl Observed for Settled {
-    fn label(&self) -> Label {
-        self.ended.label()
-    }
-}
-
-/// Carries out what a call asks for.
-pub(crate) fn carry_out(bus: &Bus, ended: Ended, open: Open) -> impl Future<Output = Settled> + Send + '_ {
-    let Open { delivery, observation } = open;
-    watch(observation, fulfil(bus, ended, delivery))
-}
-
-async fn fulfil(bus: &Bus, mut ended: Ended, delivery: Delivery) -> Settled {
-    let mut unsent = Vec::new();
-    let excuse = match decide(&mut ended) {
-        Settlement::Nothing => return Settled { ended, unsent },
-        Settlement::Excuse(reason) => reason,
-        Settlement::Send(outgoing) => {
-            let Outgoing { messages, answer } = *outgoing;
-            unsent = send(bus, messages).await;
-            let Some(error) = unsent.first() else {
-                return Settled { ended: answered(bus, answer).await, unsent };
-            };
-            ended = Ended::Returned(Outcome::Failed(error.to_string()));
-            FAILED.into()
-        }
-    };
-    if let Ok(Some(parcel)) = answer::<(), NoError>(&Answer::Failure(excuse.into_owned()), &delivery, bus) {
+impl Open {
+    /// The answer that says why there is none.
+    fn excuse(&self, reason: Cow<'static, str>, bus: &Bus) -> Option<Parcel> {
+        let encode = || answer::<(), NoError>(&Answer::Failure(reason.into_owned()), &self.delivery, bus);
         // Where even this cannot be sent, the requester's timeout ends its wait.
-        let _ = bus.send(parcel).await;
+        Observation::scope(self.observation.as_deref(), encode).ok().flatten()
     }
-    Settled { ended, unsent }
+
+    /// The call is over, whatever becomes of its answer.
+    fn done(self, ended: Ended) -> Ended {
+        self.observation.iter().for_each(|observation| observation.ended(&ended));
+        ended
+    }
 }
 
-/// Sends the messages that a handler returned in one round trip; what could not be published is no reason to leave the others out.
-async fn send(bus: &Bus, messages: Vec<Enclosed>) -> Vec<PublishError> {
-    if messages.is_empty() {
-        return Vec::new();
+impl Publishing {
+    /// Sends the messages in one round trip; what could not be published is no reason to leave the others out. The receiver tells when they
+    /// are in line.
+    pub(crate) fn start(self, bus: &Bus) -> (oneshot::Receiver<()>, impl Future<Output = Sent> + Send + '_) {
+        let (lined, in_line) = oneshot::channel();
+        (in_line, self.run(bus, lined))
     }
+
+    async fn run(self, bus: &Bus, lined: Lined) -> Sent {
+        let Self { outgoing: Outgoing { messages, answer }, open: Open { delivery, observation } } = self;
+        let (unsent, observation) = match observation {
+            None => (send(bus, messages, lined).await, None),
+            Some(observation) => enter(observation, send(bus, messages, lined)).await,
+        };
+        let open = Open { delivery, observation };
+        match unsent.first() {
+            None => Sent { ended: open.done(Ended::Returned(Outcome::Done)), answer, unsent },
+            Some(error) => {
+                let ended = Ended::Returned(Outcome::Failed(error.to_string()));
+                let answer = open.excuse(FAILED.into(), bus);
+                Sent { ended: open.done(ended), answer, unsent }
+            }
+        }
+    }
+}
+
+async fn send(bus: &Bus, messages: Vec<Enclosed>, lined: Lined) -> Vec<PublishError> {
     let (parcels, observations): (Vec<_>, Vec<_>) =
         messages.into_iter().map(|Enclosed { parcel, observation }| (parcel, observation)).unzip();
-    let sent = bus.send_all(parcels).await;
+    let sent = bus.send_all(parcels, Some(lined)).await;
     let mut unsent = Vec::new();
     for (result, observation) in sent.into_iter().zip(observations) {
         observation.iter().for_each(|observation| observation.ended(&result));
@@ -136,28 +164,12 @@ async fn send(bus: &Bus, messages: Vec<Enclosed>) -> Vec<PublishError> {
     unsent
 }
 
-/// Sends the answer, once everything before it was accepted.
-async fn answered(bus: &Bus, answer: Option<Parcel>) -> Ended {
-    let Some(answer) = answer else { return Ended::Returned(Outcome::Done) };
-    match bus.send(answer).await {
-        Ok(_) => Ended::Returned(Outcome::Done),
-        Err(error) => Ended::Returned(Outcome::Failed(error.to_string())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
 
     use crate::error::Rejection;
 
     use super::*;
-
-    fn excuse(mut ended: Ended) -> Option<String> {
-        match decide(&mut ended) {
-            Settlement::Excuse(reason) => Some(reason.into_owned()),
-            Settlement::Nothing | Settlement::Send(_) => None,
-        }
-    }
 
     #[test]
     fn whoever_asked_is_told_of_each_end_without_an_answer_and_of_nothing_from_the_inside() {
@@ -172,20 +184,12 @@ mod tests {
             (Ended::TimedOut, "the handler ran past its timeout"),
         ] {
             assert!(!ended.is_settled());
-            assert_eq!(excuse(ended).as_deref(), Some(told));
+            assert_eq!(excuse(&ended).as_deref(), Some(told));
         }
         for outcome in [Outcome::Done, Outcome::Filtered, Outcome::Expired] {
             let ended = Ended::Returned(outcome);
             assert!(ended.is_settled());
-            assert_eq!(excuse(ended), None);
+            assert_eq!(excuse(&ended), None);
         }
-    }
-
-    #[test]
-    fn what_is_sent_is_taken_out_and_the_call_is_done() {
-        let mut ended = Ended::Returned(Outcome::Send(Box::default()));
-        assert!(!ended.is_settled());
-        assert!(matches!(decide(&mut ended), Settlement::Send(_)));
-        assert!(matches!(ended, Ended::Returned(Outcome::Done)));
     }
 }

@@ -1,11 +1,15 @@
 //! Counters of a service: written by its driver, read by anyone.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    sync::atomic::{AtomicU64, AtomicUsize, Ordering},
+    time::{Duration, Instant},
+};
 
 use crate::{
     channel::template::Template,
     observe::{meters::Counted, names},
     route::entry::Route,
+    serve::lanes::Load,
 };
 
 /// What a service has done so far.
@@ -30,9 +34,16 @@ pub struct HandlerStats {
     pub handler: &'static str,
     /// Its channel.
     pub template: Template,
-    /// Messages handled without an error.
+    /// Messages that it works on now: those whose handler waits for something.
+    pub running: usize,
+    /// Messages that wait for their turn: for an earlier one with the same order key, or for a free place.
+    pub waiting: usize,
+    /// How long ago the oldest of both arrived. One that only grows is a handler that hangs.
+    pub oldest: Option<Duration>,
+    /// Messages handled without an error. Counted when the handler has returned and before its answer leaves, so whoever has an answer finds
+    /// it counted.
     pub handled: u64,
-    /// Messages for which the handler or the publishing of its answer failed.
+    /// Messages for which the handler failed, or the publishing of what it returned.
     pub failed: u64,
     /// Messages in which the handler panicked.
     pub panicked: u64,
@@ -48,6 +59,8 @@ pub struct HandlerStats {
     pub dropped: u64,
     /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
     pub unsent: u64,
+    /// Answers that could not be sent. Their messages count as the handler ended; whoever asked runs into the timeout.
+    pub unanswered: u64,
 }
 
 #[derive(Debug)]
@@ -70,6 +83,39 @@ pub(crate) struct HandlerCounters {
     pub(crate) expired: Counter,
     pub(crate) dropped: Counter,
     pub(crate) unsent: Counter,
+    pub(crate) unanswered: Counter,
+    pub(crate) load: LoadGauge,
+}
+
+/// How much a handler has to do, as its driver last said.
+#[derive(Debug)]
+pub(crate) struct LoadGauge {
+    running: AtomicUsize,
+    waiting: AtomicUsize,
+    /// Nanoseconds since `epoch`, or `NOBODY`.
+    oldest: AtomicU64,
+    epoch: Instant,
+}
+
+const NOBODY: u64 = u64::MAX;
+
+impl LoadGauge {
+    fn new(epoch: Instant) -> Self {
+        Self { running: AtomicUsize::new(0), waiting: AtomicUsize::new(0), oldest: AtomicU64::new(NOBODY), epoch }
+    }
+
+    pub(crate) fn note(&self, load: Load) {
+        let since = |arrived: Instant| u64::try_from(arrived.saturating_duration_since(self.epoch).as_nanos()).ok();
+        self.running.store(load.running, Ordering::Relaxed);
+        self.waiting.store(load.waiting, Ordering::Relaxed);
+        self.oldest.store(load.oldest.and_then(since).unwrap_or(NOBODY), Ordering::Relaxed);
+    }
+
+    fn oldest(&self, now: Instant) -> Option<Duration> {
+        let since = self.oldest.load(Ordering::Relaxed);
+        let arrived = self.epoch + Duration::from_nanos(Some(since).filter(|&since| since != NOBODY)?);
+        Some(now.saturating_duration_since(arrived))
+    }
 }
 
 /// A number that only grows, here and in the metrics. Readers may see it a moment late.
@@ -95,11 +141,12 @@ impl Counter {
 }
 
 impl HandlerCounters {
-    fn new(route: &Route) -> Self {
+    fn new(route: &Route, now: Instant) -> Self {
         let counter = |outcome| {
             let labels = [("handler", route.handler()), ("template", route.template().text()), ("outcome", outcome)];
             Counter::new(names::HANDLED, &labels)
         };
+        let labels = [("handler", route.handler()), ("template", route.template().text())];
         Self {
             handled: counter("handled"),
             failed: counter("failed"),
@@ -109,16 +156,18 @@ impl HandlerCounters {
             filtered: counter("filtered"),
             expired: counter("expired"),
             dropped: counter("dropped"),
-            unsent: Counter::new(names::UNSENT, &[("handler", route.handler()), ("template", route.template().text())]),
+            unsent: Counter::new(names::UNSENT, &labels),
+            unanswered: Counter::new(names::UNANSWERED, &labels),
+            load: LoadGauge::new(now),
         }
     }
 }
 
 impl Counters {
-    pub(crate) fn new(routes: &'static [Route]) -> Self {
+    pub(crate) fn new(routes: &'static [Route], now: Instant) -> Self {
         Self {
             routes,
-            handlers: routes.iter().map(HandlerCounters::new).collect(),
+            handlers: routes.iter().map(|route| HandlerCounters::new(route, now)).collect(),
             unmatched: Counter::new(names::UNMATCHED, &[]),
             gaps: Counter::new(names::GAPS, &[names::BY_SERVICE]),
             lagged: Counter::new(names::LAGGED, &[names::BY_SERVICE]),
@@ -129,10 +178,13 @@ impl Counters {
         &self.handlers[route]
     }
 
-    pub(crate) fn snapshot(&self) -> ServiceStats {
+    pub(crate) fn snapshot(&self, now: Instant) -> ServiceStats {
         let handlers = self.routes.iter().zip(&self.handlers).map(|(route, counters)| HandlerStats {
             handler: route.handler(),
             template: route.template(),
+            running: counters.load.running.load(Ordering::Relaxed),
+            waiting: counters.load.waiting.load(Ordering::Relaxed),
+            oldest: counters.load.oldest(now),
             handled: counters.handled.value(),
             failed: counters.failed.value(),
             panicked: counters.panicked.value(),
@@ -142,6 +194,7 @@ impl Counters {
             expired: counters.expired.value(),
             dropped: counters.dropped.value(),
             unsent: counters.unsent.value(),
+            unanswered: counters.unanswered.value(),
         });
         ServiceStats {
             handlers: handlers.collect(),

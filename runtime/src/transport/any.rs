@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError},
     transport::{
-        contract::{Attachment, Broadcast, Link, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Lined, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -49,10 +49,10 @@ impl Broadcast for AnyTransport {
         }
     }
 
-    async fn publish_all(&self, parcels: Vec<Parcel>) -> Vec<Published> {
+    async fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> Vec<Published> {
         match self {
-            Self::Memory(memory) => memory.publish_all(parcels).await,
-            Self::Redis(redis) => redis.publish_all(parcels).await,
+            Self::Memory(memory) => memory.publish_all(parcels, lined).await,
+            Self::Redis(redis) => redis.publish_all(parcels, lined).await,
         }
     }
 

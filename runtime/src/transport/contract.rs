@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use tokio::sync::oneshot;
+
 use crate::{
     error::{PublishError, SubscribeError},
     transport::{
@@ -35,6 +37,9 @@ pub(crate) struct Parcel {
     pub(crate) payload: Vec<u8>,
 }
 
+/// Told by being dropped that parcels are in line, where nothing that is published later overtakes them, or that they will never be.
+pub(crate) type Lined = oneshot::Sender<()>;
+
 /// What an answer to PUBLISH says: how many received the message, where the server can tell.
 pub(crate) type Published = Result<Option<u64>, PublishError>;
 
@@ -44,7 +49,7 @@ pub(crate) trait Broadcast: Send + Sync + 'static {
     fn publish(&self, parcel: Parcel) -> impl Future<Output = Published> + Send;
 
     /// Publishes in one round trip, in order; a result for each.
-    fn publish_all(&self, parcels: Vec<Parcel>) -> impl Future<Output = Vec<Published>> + Send;
+    fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> impl Future<Output = Vec<Published>> + Send;
 
     /// Publishes all of them or none, in order; the number of receivers of each.
     fn publish_atomically(&self, parcels: Vec<Parcel>) -> impl Future<Output = Result<Vec<u64>, PublishError>> + Send;

@@ -1,6 +1,6 @@
 //! Received bytes.
 
-use std::ops::Range;
+use std::{ops::Range, time::Instant};
 
 use bytes::Bytes;
 
@@ -13,6 +13,7 @@ pub(crate) struct Frame {
     channel: Range<u32>,
     payload: Range<u32>,
     origin: Origin,
+    arrived: Instant,
 }
 
 /// How a frame came.
@@ -24,8 +25,14 @@ pub(crate) enum Origin {
 
 impl Frame {
     /// The ranges are within `bytes`. The channel is without its namespace.
-    pub(crate) fn new(bytes: Bytes, channel: Range<u32>, payload: Range<u32>, origin: Origin) -> Self {
-        Self { bytes, channel, payload, origin }
+    pub(crate) fn new(
+        bytes: Bytes,
+        channel: Range<u32>,
+        payload: Range<u32>,
+        origin: Origin,
+        arrived: Instant,
+    ) -> Self {
+        Self { bytes, channel, payload, origin, arrived }
     }
 
     pub(crate) fn channel(&self) -> &[u8] {
@@ -43,6 +50,11 @@ impl Frame {
 
     pub(crate) fn origin(&self) -> Origin {
         self.origin
+    }
+
+    /// When it was read from the connection.
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
     }
 
     /// Bytes of channel and payload.

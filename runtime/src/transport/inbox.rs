@@ -436,7 +436,7 @@ mod tests {
     use super::*;
 
     fn push(inbox: &Inbox, count: usize) -> bool {
-        let frame = Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token: 0 });
+        let frame = Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token: 0 }, Instant::now());
         inbox.push(&mut (0..count).map(|_| Item::Frame(frame.clone())).collect()) == Wish::ToWait
     }
 
@@ -515,7 +515,7 @@ mod tests {
         let inbox = Arc::new(Inbox::direct(Arc::clone(&direct) as Arc<dyn Direct>));
         let mut batch = (0..).zip(*b"abab").map(|(token, channel)| {
             let bytes = Bytes::copy_from_slice(&[channel]);
-            Item::Frame(Frame::new(bytes, 0..1, 1..1, Origin::Broadcast { token }))
+            Item::Frame(Frame::new(bytes, 0..1, 1..1, Origin::Broadcast { token }, Instant::now()))
         });
         let mut wishes = Wishes::default();
         wishes.push(&inbox, &mut batch.by_ref().take(3).collect());

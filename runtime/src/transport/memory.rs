@@ -30,7 +30,7 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     time::deadline_after,
     transport::{
-        contract::{Attachment, Broadcast, Detach, Link, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Detach, Lined, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -72,19 +72,20 @@ impl Broadcast for Memory {
         self.publish_until(self.deadline(), parcel).await
     }
 
-    async fn publish_all(&self, parcels: Vec<Parcel>) -> Vec<Published> {
+    async fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> Vec<Published> {
         // One after the other, since one that has to wait must not be overtaken; all of them within one timeout.
         let deadline = self.deadline();
         let mut results = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             results.push(self.publish_until(deadline, parcel).await);
         }
+        drop(lined);
         results
     }
 
     async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
         // The broker fails for all of them or for none: it is up or it is not, and nothing here waits in between.
-        let results = self.publish_all(parcels).await;
+        let results = self.publish_all(parcels, None).await;
         results.into_iter().map(|result| result.map(Option::unwrap_or_default)).collect()
     }
 

@@ -48,7 +48,7 @@ use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError},
     transport::{
-        contract::{Attachment, Broadcast, Link, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Lined, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -119,11 +119,11 @@ impl Broadcast for Redis {
         self.commands.publish(&parcel).await
     }
 
-    async fn publish_all(&self, parcels: Vec<Parcel>) -> Vec<Published> {
+    async fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> Vec<Published> {
         if self.life.ended().is_some() {
             return parcels.iter().map(|parcel| self.life.check(parcel.template).map(|()| None)).collect();
         }
-        self.commands.publish_all(&parcels).await
+        self.commands.publish_all(&parcels, lined).await
     }
 
     async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {

@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::{
     config::Config,
+    time::now,
     transport::{
         contract::Detach,
         events::Events,
@@ -68,6 +69,7 @@ impl Connection {
             position(local)..position(channel),
             position(channel)..position(bytes.len()),
             Origin::Broadcast { token },
+            now(),
         ))
     }
 

@@ -17,7 +17,7 @@ use tokio::{
 use crate::{
     error::{ConnectError, PublishError},
     transport::{
-        contract::{Parcel, Published},
+        contract::{Lined, Parcel, Published},
         redis::{
             access::{is_refusal, missing_rule},
             connector::{Connector, Opened},
@@ -103,7 +103,7 @@ impl Commands {
     /// # Cancel safety
     ///
     /// As for [`publish`](Self::publish), for each of them.
-    pub(super) async fn publish_all(&self, parcels: &[Parcel]) -> Vec<Published> {
+    pub(super) async fn publish_all(&self, parcels: &[Parcel], lined: Option<Lined>) -> Vec<Published> {
         let deadline = Instant::now() + self.settings.command_timeout;
         let live = match self.live() {
             Some(live) => live,
@@ -112,7 +112,9 @@ impl Commands {
                 _ => return parcels.iter().map(|parcel| Err(not_connected(parcel, self.reason()))).collect(),
             },
         };
-        let mut answers = live.pipeline.send_all(parcels.iter().map(publish_words)).until(deadline).await.into_iter();
+        let answers = live.pipeline.send_all(parcels.iter().map(publish_words));
+        drop(lined);
+        let mut answers = answers.until(deadline).await.into_iter();
         let mut results = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             results.push(match answers.next() {

@@ -132,6 +132,7 @@ impl Session {
                         short(&channel),
                         short(&payload),
                         Origin::Broadcast { token },
+                        now,
                     ))
                 });
                 if !delivered {

@@ -37,7 +37,7 @@ fn pattern(text: &str, token: u32) -> Wanted {
 }
 
 fn frame(token: u32) -> Item {
-    Item::Frame(Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token }))
+    Item::Frame(Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token }, Instant::now()))
 }
 
 fn refusal(name: &Name) -> SubscribeError {

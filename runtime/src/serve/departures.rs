@@ -1,0 +1,169 @@
+//! What calls have asked to be sent, and is on its way.
+
+use std::{
+    pin::Pin,
+    task::{Context, Poll},
+};
+
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::oneshot;
+
+use crate::{
+    bus::handle::Bus,
+    error::PublishError,
+    serve::{
+        lanes::LaneId,
+        settlement::{Publishing, Sent},
+    },
+    transport::contract::Parcel,
+};
+
+/// What is on its way. An answer holds nothing; messages hold the lane of their call until they are in line.
+pub(super) struct Departures<'a> {
+    bus: &'a Bus,
+    under_way: FuturesUnordered<Departing<'a>>,
+}
+
+/// Something on its way has come so far.
+pub(super) enum Departed<'a> {
+    /// The messages are in line: the lane may go on, and the rest has to.
+    InLine {
+        publication: Publication<'a>,
+        lane: LaneId,
+    },
+    /// It is known what became of the messages. The lane is there unless they were in line before.
+    Sent {
+        route: usize,
+        lane: Option<LaneId>,
+        sent: Sent,
+    },
+    Answered {
+        route: usize,
+        result: Result<(), PublishError>,
+    },
+}
+
+/// How far messages have come at once.
+pub(super) enum Published<'a> {
+    Sent(Sent),
+    InLine,
+    /// They wait for their place in line, and have to be held with their lane.
+    Waits(Publication<'a>),
+}
+
+/// Messages on their way.
+pub(super) struct Publication<'a> {
+    route: usize,
+    in_line: oneshot::Receiver<()>,
+    sent: Pin<Box<dyn Future<Output = Sent> + Send + 'a>>,
+}
+
+impl Publication<'_> {
+    pub(super) fn route(&self) -> usize {
+        self.route
+    }
+
+    /// Whether the messages have their place in line, or will never have one.
+    fn is_in_line(&mut self, context: &mut Context<'_>) -> bool {
+        Pin::new(&mut self.in_line).poll(context).is_ready()
+    }
+}
+
+/// One thing on its way.
+enum Departing<'a> {
+    Publication {
+        publication: Option<Publication<'a>>,
+        /// Until the messages are in line.
+        lane: Option<LaneId>,
+    },
+    Answer {
+        route: usize,
+        sent: Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>,
+    },
+}
+
+impl<'a> Departures<'a> {
+    pub(super) fn new(bus: &'a Bus) -> Self {
+        Self { bus, under_way: FuturesUnordered::new() }
+    }
+
+    /// Begins to publish what a handler returned.
+    pub(super) fn publish(&mut self, route: usize, publishing: Publishing, context: &mut Context<'_>) -> Published<'a> {
+        let (in_line, sent) = publishing.start(self.bus);
+        let mut publication = Publication { route, in_line, sent: Box::pin(sent) };
+        if let Poll::Ready(sent) = publication.sent.as_mut().poll(context) {
+            return Published::Sent(sent);
+        }
+        if !publication.is_in_line(context) {
+            return Published::Waits(publication);
+        }
+        self.go_on(publication);
+        Published::InLine
+    }
+
+    /// Goes on with messages that hold a lane until they are in line.
+    pub(super) fn hold(&mut self, publication: Publication<'a>, lane: LaneId) {
+        self.under_way.push(Departing::Publication { publication: Some(publication), lane: Some(lane) });
+    }
+
+    /// Goes on with messages that are in line.
+    pub(super) fn go_on(&mut self, publication: Publication<'a>) {
+        self.under_way.push(Departing::Publication { publication: Some(publication), lane: None });
+    }
+
+    /// Begins to send an answer; `None` while it is on its way.
+    pub(super) fn answer(
+        &mut self,
+        route: usize,
+        answer: Parcel,
+        context: &mut Context<'_>,
+    ) -> Option<Result<(), PublishError>> {
+        let bus = self.bus;
+        // That nobody has received it is the requester's business: it may have stopped waiting.
+        let mut sent = Box::pin(async move { bus.send(answer).await.map(drop) });
+        match sent.as_mut().poll(context) {
+            Poll::Ready(result) => Some(result),
+            Poll::Pending => {
+                self.under_way.push(Departing::Answer { route, sent });
+                None
+            }
+        }
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Departed<'a>> {
+        self.under_way.next().await
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.under_way.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.under_way.is_empty()
+    }
+}
+
+impl<'a> Future for Departing<'a> {
+    type Output = Departed<'a>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Departed<'a>> {
+        match &mut *self {
+            Self::Answer { route, sent } => {
+                sent.as_mut().poll(context).map(|result| Departed::Answered { route: *route, result })
+            }
+            Self::Publication { publication: place, lane } => {
+                let Some(mut publication) = place.take() else { return Poll::Pending };
+                if let Poll::Ready(sent) = publication.sent.as_mut().poll(context) {
+                    return Poll::Ready(Departed::Sent { route: publication.route, lane: lane.take(), sent });
+                }
+                if let Some(held) = *lane
+                    && publication.is_in_line(context)
+                {
+                    return Poll::Ready(Departed::InLine { publication, lane: held });
+                }
+                *place = Some(publication);
+                Poll::Pending
+            }
+        }
+    }
+}

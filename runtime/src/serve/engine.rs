@@ -1,0 +1,214 @@
+//! Calls handlers, and keeps what waits after them.
+
+use std::{
+    collections::VecDeque,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use futures_util::stream::FuturesUnordered;
+
+use crate::{
+    bus::handle::Bus,
+    error::ShutdownError,
+    handler::contract::Router,
+    message::delivery::Delivery,
+    serve::{
+        call::{Finished, Running, Slots},
+        departures::{Departed, Departures, Published},
+        driver::Stopping,
+        intake::Intake,
+        lanes::LaneId,
+        settlement::{Called, Sent, Step},
+        spawned::Spawned,
+    },
+    transport::{
+        contract::Parcel,
+        frame::Frame,
+        inbox::{Inbox, Item},
+    },
+};
+
+/// Calls handlers, and keeps what waits after them.
+pub(super) struct Engine<'a, R, C, F> {
+    pub(super) intake: Intake,
+    bus: &'a Bus,
+    make: C,
+    slots: Slots<F>,
+    pub(super) running: FuturesUnordered<Running<F>>,
+    pub(super) departures: Departures<'a>,
+    pub(super) spawned: Spawned<R>,
+    starting: Starting,
+}
+
+/// What a lane wants to know of the frame that is being started, since the call owns it.
+struct Starting {
+    arrived: Instant,
+    has_key: bool,
+    key: Vec<u8>,
+}
+
+impl Starting {
+    fn set(&mut self, key: Option<&[u8]>, arrived: Instant) {
+        self.arrived = arrived;
+        self.has_key = key.is_some();
+        self.key.clear();
+        self.key.extend_from_slice(key.unwrap_or_default());
+    }
+
+    fn key(&self) -> Option<&[u8]> {
+        self.has_key.then_some(&self.key)
+    }
+}
+
+impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Engine<'a, R, C, F> {
+    pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, spawned: Spawned<R>) -> Self {
+        Self {
+            intake,
+            bus,
+            make,
+            slots: Slots::new(),
+            running: FuturesUnordered::new(),
+            departures: Departures::new(bus),
+            spawned,
+            starting: Starting { arrived: crate::time::now(), has_key: false, key: Vec::new() },
+        }
+    }
+
+    /// Works on items until a handler is full whose messages must not be dropped.
+    pub(super) fn items(&mut self, items: &mut VecDeque<Item>, context: &mut Context<'_>) {
+        while !self.intake.is_full()
+            && let Some(item) = items.pop_front()
+        {
+            self.item(item, context);
+        }
+    }
+
+    fn item(&mut self, item: Item, context: &mut Context<'_>) {
+        match item {
+            Item::Frame(frame) => {
+                if let Some((route, frame)) = self.intake.admit(frame) {
+                    self.start(route, None, frame, context);
+                }
+            }
+            Item::Ended(reason) => self.intake.closed = Some(reason),
+            other => self.intake.note(&other),
+        }
+    }
+
+    /// Starts a frame, and whatever may run in its place when it completes at once.
+    fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
+        let entry = &self.intake.routes[route];
+        loop {
+            self.starting.set(entry.order_key().of(frame.channel()), frame.arrived());
+            let delivery = Delivery::new(frame, self.intake.format);
+            if entry.options().spawn {
+                let lane = self.hold(route, lane);
+                return self.spawned.start(route, lane, delivery);
+            }
+            let mut slot = self.slots.fill((self.make)(route, delivery));
+            let Poll::Ready(called) = slot.as_mut().poll(context) else {
+                let lane = self.hold(route, lane);
+                return self.running.push(Running::new(slot, route, lane));
+            };
+            self.slots.give_back(slot);
+            if !self.ended(route, lane, called, context) {
+                return;
+            }
+            let Some((next_lane, next)) = lane.and_then(|lane| self.intake.finished(route, lane)) else { return };
+            (lane, frame) = (Some(next_lane), next);
+        }
+    }
+
+    /// The lane of what is being started, which does not complete at once.
+    fn hold(&mut self, route: usize, lane: Option<LaneId>) -> LaneId {
+        lane.unwrap_or_else(|| self.intake.started(route, self.starting.key(), self.starting.arrived))
+    }
+
+    /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
+    fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
+        match called.step(self.bus) {
+            Step::Answer(ended, answer) => {
+                self.intake.count(route, ended);
+                self.answer(route, answer, context);
+            }
+            Step::Publish(publishing) => match self.departures.publish(route, *publishing, context) {
+                Published::Sent(sent) => self.sent(route, sent, context),
+                Published::InLine => {}
+                Published::Waits(publication) => {
+                    let lane = self.hold(route, lane);
+                    self.departures.hold(publication, lane);
+                    return false;
+                }
+            },
+        }
+        true
+    }
+
+    /// What a handler returned was published, or not: only now it is known how its call has ended.
+    fn sent(&mut self, route: usize, sent: Sent, context: &mut Context<'_>) {
+        let Sent { ended, answer, unsent } = sent;
+        self.intake.count(route, ended);
+        self.intake.unsent(route, &unsent);
+        self.answer(route, answer, context);
+    }
+
+    fn answer(&mut self, route: usize, answer: Option<Parcel>, context: &mut Context<'_>) {
+        if let Some(answer) = answer
+            && let Some(Err(error)) = self.departures.answer(route, answer, context)
+        {
+            self.intake.unanswered(route, &error);
+        }
+    }
+
+    pub(super) fn departed(&mut self, departed: Departed<'a>, context: &mut Context<'_>) {
+        match departed {
+            Departed::InLine { publication, lane } => {
+                let route = publication.route();
+                self.departures.go_on(publication);
+                self.next(route, lane, context);
+            }
+            Departed::Sent { route, lane, sent } => {
+                self.sent(route, sent, context);
+                if let Some(lane) = lane {
+                    self.next(route, lane, context);
+                }
+            }
+            Departed::Answered { route, result: Err(error) } => self.intake.unanswered(route, &error),
+            Departed::Answered { result: Ok(()), .. } => {}
+        }
+    }
+
+    pub(super) fn finished(&mut self, finished: Finished<F>, context: &mut Context<'_>) {
+        let Finished { slot, route, lane, called } = finished;
+        self.slots.give_back(slot);
+        self.spawned_ended((route, lane, called), context);
+    }
+
+    pub(super) fn spawned_ended(&mut self, (route, lane, called): (usize, LaneId, Called), context: &mut Context<'_>) {
+        if self.ended(route, Some(lane), called, context) {
+            self.next(route, lane, context);
+        }
+    }
+
+    fn next(&mut self, route: usize, lane: LaneId, context: &mut Context<'_>) {
+        if let Some((lane, frame)) = self.intake.finished(route, lane) {
+            self.start(route, Some(lane), frame, context);
+        }
+    }
+
+    /// Whether nothing runs. What waits in a lane waits for something that does.
+    pub(super) fn is_idle(&self) -> bool {
+        self.running.is_empty() && self.departures.is_empty() && self.spawned.is_empty()
+    }
+
+    /// The time for stopping is over.
+    pub(super) fn late(&self, stopping: Option<Stopping>, taken: usize, inbox: &Inbox) -> ShutdownError {
+        let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
+        let handed_over = taken + inbox.traffic().map_or(0, |traffic| traffic.waiting);
+        let running = self.running.len() + self.departures.len() + self.spawned.len();
+        let abandoned = running + self.intake.waiting() + handed_over;
+        tracing::warn!(abandoned, ?deadline, "a service did not finish in time");
+        ShutdownError::DeadlineMissed { abandoned, deadline }
+    }
+}
