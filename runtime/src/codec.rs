@@ -19,7 +19,7 @@
 //!
 //! `contract` is the trait and what it is told, `by_bus` leaves the choice to the bus, `headers` and `answers` travel in every format, and
 //! `envelope` is the standard envelope in any of them. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
-//! the last two share `binary` and `scan`. This floor is the lowest: it knows nothing else of the crate.
+//! the last two share `binary` and `scan`. `slot` is where the time left stands. This floor is the lowest: it knows nothing else of the crate.
 
 pub(crate) mod answers;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
@@ -37,6 +37,7 @@ pub(crate) mod messagepack;
 pub(crate) mod redis_toolkit;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 pub(crate) mod scan;
+pub(crate) mod slot;
 
 #[cfg(feature = "cbor")]
 pub use self::cbor::Cbor;
@@ -49,6 +50,7 @@ pub use self::{
     headers::Headers,
     json::{Json, Plain},
     redis_toolkit::{RedisToolkit, ToolkitBytes},
+    slot::Slot,
 };
 
 #[cfg(test)]

@@ -165,7 +165,7 @@ on_both! {
     async fn an_expired_request_is_not_handled(world: World) {
         let bus = world.bus().await;
         let service = bus.serve(Prices::new()).await.unwrap();
-        let expired = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"0","reply_to":"nobody","deadline":1000000000000,"data":{"sku":"engine","quantity":1}}"#;
+        let expired = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"0","reply_to":"nobody","time_left":0,"data":{"sku":"engine","quantity":1}}"#;
         world.publish_raw("quotes:engine", expired).await;
         eventually(SOON, async || service.stats().handlers[0].expired == 1).await;
         assert_eq!(service.stats().handlers[0].handled, 0);

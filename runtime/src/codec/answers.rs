@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     fn answer(headers: &Headers, id: &str) -> Vec<u8> {
-        let exchange = Exchange { correlation_id: id, reply_to: None, deadline: None };
+        let exchange = Exchange { correlation_id: id, reply_to: None, time_left: None };
         let outbound = Outbound {
             format: Format::Envelope,
             source: "test",

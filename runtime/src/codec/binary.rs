@@ -11,6 +11,7 @@ use crate::codec::{
     contract::{DecodeError, Expected, Inbound, Outbound},
     envelope::{Envelope, Seen},
     scan::{Cursor, Head, rest_after_item},
+    slot::Slot,
 };
 
 /// A format of its own bytes.
@@ -18,7 +19,13 @@ pub(super) trait Binary {
     /// What the next bytes begin.
     fn head(cursor: &mut Cursor<'_>) -> Result<Head, &'static str>;
 
-    fn write<T: Serialize>(value: &T, payload: &mut Vec<u8>) -> Result<(), String>;
+    /// The mark of a number of four bytes.
+    const FOUR_BYTES: u8;
+
+    /// Begins a map of so many members, fewer than 16.
+    fn map(payload: &mut Vec<u8>, members: usize);
+
+    fn write<T: Serialize + ?Sized>(value: &T, payload: &mut Vec<u8>) -> Result<(), String>;
 
     /// Reads the first item of a payload, which is known to be whole.
     fn read<'de, S: DeserializeSeed<'de>>(seed: S, payload: &'de [u8]) -> Result<S::Value, String>;
@@ -28,8 +35,39 @@ pub(super) fn encode<F: Binary, T: Serialize>(
     outbound: &Outbound<'_>,
     message: &T,
     payload: &mut Vec<u8>,
-) -> Result<(), String> {
-    F::write(&Written::new(outbound, message), payload)
+) -> Result<Option<Slot>, String> {
+    let exchange = outbound.exchange;
+    let (reply_to, time_left) = exchange.map_or((None, None), |exchange| (exchange.reply_to, exchange.time_left));
+    let optional = [!outbound.headers.is_empty(), exchange.is_some(), reply_to.is_some(), time_left.is_some()];
+    // `id`, `type`, `timestamp`, `version` and `data` are always there.
+    F::map(payload, 5 + optional.into_iter().filter(|&is_there| is_there).count());
+    member::<F, _>("id", outbound.id, payload)?;
+    member::<F, _>("type", outbound.name, payload)?;
+    member::<F, _>("timestamp", &outbound.timestamp, payload)?;
+    member::<F, _>("version", &outbound.version, payload)?;
+    if !outbound.headers.is_empty() {
+        member::<F, _>("headers", outbound.headers, payload)?;
+    }
+    if let Some(exchange) = exchange {
+        member::<F, _>("correlation_id", exchange.correlation_id, payload)?;
+    }
+    if let Some(reply_to) = reply_to {
+        member::<F, _>("reply_to", reply_to, payload)?;
+    }
+    let slot = match time_left {
+        Some(millis) => {
+            F::write("time_left", payload)?;
+            Some(Slot::append_big_endian(payload, F::FOUR_BYTES, millis))
+        }
+        None => None,
+    };
+    member::<F, _>("data", message, payload)?;
+    Ok(slot)
+}
+
+fn member<F: Binary, T: Serialize + ?Sized>(name: &str, value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+    F::write(name, payload)?;
+    F::write(value, payload)
 }
 
 /// Reads an envelope, or else the message alone.
@@ -49,41 +87,6 @@ pub(super) fn metadata<F: Binary>(payload: &[u8]) -> Option<Inbound<'_>> {
     let envelope = Envelope { expected: &Expected::ANYTHING, seen: &mut seen, message: PhantomData::<IgnoredAny> };
     F::read(envelope, payload).ok()?;
     Some(seen.inbound)
-}
-
-/// An envelope that is being written.
-#[derive(serde::Serialize)]
-struct Written<'a, T> {
-    id: &'a str,
-    #[serde(rename = "type")]
-    name: &'static str,
-    timestamp: u64,
-    version: u32,
-    #[serde(skip_serializing_if = "crate::codec::headers::Headers::is_empty")]
-    headers: &'a crate::codec::headers::Headers,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    correlation_id: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    reply_to: Option<&'a str>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    deadline: Option<u64>,
-    data: &'a T,
-}
-
-impl<'a, T> Written<'a, T> {
-    fn new(outbound: &Outbound<'a>, data: &'a T) -> Self {
-        Self {
-            id: outbound.id,
-            name: outbound.name,
-            timestamp: outbound.timestamp,
-            version: outbound.version,
-            headers: outbound.headers,
-            correlation_id: outbound.exchange.map(|exchange| exchange.correlation_id),
-            reply_to: outbound.exchange.and_then(|exchange| exchange.reply_to),
-            deadline: outbound.exchange.and_then(|exchange| exchange.deadline),
-            data,
-        }
-    }
 }
 
 impl<'de> Seen<'de> {

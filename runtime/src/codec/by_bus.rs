@@ -12,6 +12,7 @@ use crate::codec::{
     contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
     json::{Json, Plain},
     redis_toolkit::RedisToolkit,
+    slot::Slot,
 };
 
 /// Does what the bus's [`Format`] says: the codec of every message that chooses none.
@@ -36,6 +37,14 @@ macro_rules! by_format {
 impl Codec for ByBus {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
         by_format!(outbound.format, encode(outbound, message, payload))
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
+        by_format!(outbound.format, encode_with_slot(outbound, message, payload))
     }
 
     fn carries_context(outbound: &Outbound<'_>) -> bool {

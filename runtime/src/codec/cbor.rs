@@ -6,6 +6,7 @@ use crate::codec::{
     binary::{self, Binary},
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     scan::{CUT, Cursor, Head, NO_ITEM},
+    slot::Slot,
 };
 
 /// [CBOR](https://www.rfc-editor.org/rfc/rfc8949): the standard envelope as a map with the members that it has in JSON. The message alone is
@@ -18,6 +19,14 @@ pub struct Cbor;
 
 impl Codec for Cbor {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
         binary::encode::<Self, T>(outbound, message, payload)
     }
 
@@ -34,7 +43,13 @@ impl Codec for Cbor {
 }
 
 impl Binary for Cbor {
-    fn write<T: Serialize>(value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+    const FOUR_BYTES: u8 = 0x1a;
+
+    fn map(payload: &mut Vec<u8>, members: usize) {
+        payload.push(0xa0 | members as u8);
+    }
+
+    fn write<T: Serialize + ?Sized>(value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
         value.serialize(&mut minicbor_serde::Serializer::new(payload)).map_err(|error| error.to_string())
     }
 

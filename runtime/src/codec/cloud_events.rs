@@ -16,9 +16,10 @@ use serde_json::value::RawValue;
 
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::{BorrowedText, Timestamp, Version, shorten},
+    envelope::{BorrowedText, TimeLeft, Timestamp, Version, shorten},
     headers::{Headers, TextOrOther},
     json::{Json, decode_text, text, value},
+    slot::Slot,
 };
 
 /// [CloudEvents 1.0](https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/formats/json-format.md) in JSON's structured mode.
@@ -28,7 +29,7 @@ use crate::codec::{
 /// | `id`, `time`, `type`, `data` | id, time, wire name and value of the message |
 /// | `source` | what [`BusBuilder::source`](crate::BusBuilder::source) says |
 /// | `datacontenttype` | `application/json` |
-/// | `version`, `correlationid`, `replyto`, `deadline` | the rest of the metadata, as extension attributes |
+/// | `version`, `correlationid`, `replyto`, `timeleft` | the rest of the metadata, as extension attributes |
 /// | any other | a header: `traceparent`, for example |
 ///
 /// A header's name must be one of CloudEvents: lower-case letters and digits. `data_base64` and content that is not JSON are refused.
@@ -37,18 +38,30 @@ pub struct CloudEvents;
 
 impl Codec for CloudEvents {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
         if let Some((name, _)) = outbound.headers.iter().find(|(name, _)| !is_extension(name)) {
             return Err(format!(
                 "the header {name:?} cannot be an attribute of a CloudEvent: write lower-case letters and digits"
             ));
         }
         write_attributes(outbound, payload).map_err(|error| error.to_string())?;
-        // The attributes are an object: the data takes the place of its last brace.
+        // The attributes are an object: the rest takes the place of its last brace.
         payload.pop();
+        let slot = outbound.exchange.and_then(|exchange| exchange.time_left).map(|millis| {
+            payload.extend_from_slice(b",\"timeleft\":");
+            Slot::append_decimal(payload, millis)
+        });
         payload.extend_from_slice(b",\"data\":");
         serde_json::to_writer(&mut *payload, message).map_err(|error| error.to_string())?;
         payload.push(b'}');
-        Ok(())
+        Ok(slot)
     }
 
     fn decode<'de, T: Deserialize<'de>>(
@@ -96,7 +109,7 @@ const OWN: [&str; 14] = [
     "version",
     "correlationid",
     "replyto",
-    "deadline",
+    "timeleft",
     "data_base64",
 ];
 
@@ -123,9 +136,6 @@ fn write_attributes(outbound: &Outbound<'_>, payload: &mut Vec<u8>) -> Result<()
         event.serialize_entry("correlationid", exchange.correlation_id)?;
         if let Some(reply_to) = exchange.reply_to {
             event.serialize_entry("replyto", reply_to)?;
-        }
-        if let Some(deadline) = exchange.deadline {
-            event.serialize_entry("deadline", &rfc3339(deadline))?;
         }
     }
     for (name, value) in outbound.headers.iter() {
@@ -217,7 +227,7 @@ impl<'de> Visitor<'de> for CloudEventVisitor<'de> {
                 "correlationid" => once(&mut event.inbound.correlation_id, "correlationid", &mut members)?,
                 "replyto" => once(&mut event.inbound.reply_to, "replyto", &mut members)?,
                 "time" => event.inbound.timestamp = members.next_value::<Timestamp>()?.0,
-                "deadline" => event.inbound.deadline = members.next_value::<Timestamp>()?.0,
+                "timeleft" => event.inbound.time_left = members.next_value::<TimeLeft>()?.0,
                 "version" => event.inbound.version = members.next_value::<Version>()?.0,
                 "data" if event.data.is_some() => return Err(de::Error::duplicate_field("data")),
                 "data" => event.data = Some(members.next_value()?),

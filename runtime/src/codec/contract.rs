@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::codec::headers::Headers;
+use crate::codec::{headers::Headers, slot::Slot};
 
 /// How a bus writes the messages that do not choose a codec themselves, and how it reads them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -84,6 +84,23 @@ pub trait Codec: Send + Sync + 'static {
     ///
     /// The reason why the message cannot be written. What is in `payload` is then of no use.
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String>;
+
+    /// Like [`encode`](Self::encode), and says where the time left stands, where the exchange has one and its place is of fixed width: it is
+    /// written again there, as it is when the payload leaves, by [`Slot::write`]. Without a slot it stays as it was when it was encoded.
+    ///
+    /// A codec that writes before or behind what another codec writes can hand that one's slot on. One that compresses, encrypts or signs
+    /// leaves this function as it is, since its payload must not change any more. Default: no slot.
+    ///
+    /// # Errors
+    ///
+    /// As [`encode`](Self::encode).
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
+        Self::encode(outbound, message, payload).map(|()| None)
+    }
 
     /// Whether headers that the program did not set may be added: the context of a trace, with the feature `opentelemetry`.
     ///
@@ -211,15 +228,16 @@ pub struct Exchange<'a> {
     pub correlation_id: &'a str,
     /// The channel for answers. Absent in an answer.
     pub reply_to: Option<&'a str>,
-    /// Milliseconds since the Unix epoch, by the requester's clock, after which nobody waits for an answer.
-    pub deadline: Option<u64>,
+    /// Milliseconds for which somebody still waits for an answer, counted from now: 2³¹ − 1 at most. Never a time of day, since two clocks
+    /// differ. Absent where nobody's patience ends.
+    pub time_left: Option<u32>,
 }
 
 impl<'a> Exchange<'a> {
     /// An answer's: it names what it answers, and no channel.
     #[must_use]
     pub const fn new(correlation_id: &'a str) -> Self {
-        Self { correlation_id, reply_to: None, deadline: None }
+        Self { correlation_id, reply_to: None, time_left: None }
     }
 
     /// The channel for answers.
@@ -229,10 +247,10 @@ impl<'a> Exchange<'a> {
         self
     }
 
-    /// When nobody waits for an answer any more, in milliseconds since the Unix epoch.
+    /// For how many milliseconds somebody still waits for an answer.
     #[must_use]
-    pub const fn deadline(mut self, millis: u64) -> Self {
-        self.deadline = Some(millis);
+    pub const fn time_left(mut self, millis: u32) -> Self {
+        self.time_left = Some(millis);
         self
     }
 }
@@ -290,8 +308,8 @@ pub struct Inbound<'de> {
     pub correlation_id: Option<Cow<'de, str>>,
     /// The channel for answers.
     pub reply_to: Option<Cow<'de, str>>,
-    /// Milliseconds since the Unix epoch after which nobody waits for an answer.
-    pub deadline: Option<u64>,
+    /// Milliseconds for which somebody waits for an answer, counted from the arrival.
+    pub time_left: Option<u32>,
 }
 
 impl<'de> Inbound<'de> {
@@ -343,10 +361,10 @@ impl<'de> Inbound<'de> {
         self
     }
 
-    /// When nobody waits for an answer any more, in milliseconds since the Unix epoch.
+    /// For how many milliseconds, counted from the arrival, somebody waits for an answer.
     #[must_use]
-    pub fn deadline(mut self, millis: u64) -> Self {
-        self.deadline = Some(millis);
+    pub fn time_left(mut self, millis: u32) -> Self {
+        self.time_left = Some(millis);
         self
     }
 }

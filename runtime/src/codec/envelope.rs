@@ -1,5 +1,5 @@
 //! The standard envelope, in whatever format it is written: a map with the members `id`, `type`, `timestamp`, `version`, `headers`,
-//! `correlation_id`, `reply_to`, `deadline` and `data`, read in one pass, `data` in place.
+//! `correlation_id`, `reply_to`, `time_left` and `data`, read in one pass, `data` in place.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
@@ -8,7 +8,10 @@ use serde::{
     de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 
-use crate::codec::contract::{DecodeError, Expected, Inbound};
+use crate::codec::{
+    contract::{DecodeError, Expected, Inbound},
+    slot::TIME_LEFT_MAX,
+};
 
 /// What has been read of an envelope, also when reading ends in an error.
 #[derive(Default)]
@@ -88,7 +91,7 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
                 Member::ReplyTo => {
                     self.seen.inbound.reply_to = members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
                 }
-                Member::Deadline => self.seen.inbound.deadline = members.next_value::<Timestamp>()?.0,
+                Member::TimeLeft => self.seen.inbound.time_left = members.next_value::<TimeLeft>()?.0,
                 Member::Data => {
                     if self.seen.refusal.is_some() {
                         members.next_value::<IgnoredAny>()?;
@@ -113,7 +116,7 @@ enum Member {
     Headers,
     CorrelationId,
     ReplyTo,
-    Deadline,
+    TimeLeft,
     Data,
     #[serde(other)]
     Other,
@@ -128,6 +131,9 @@ pub(super) struct Timestamp(pub(super) Option<u64>);
 
 /// A whole number, perhaps as text (`"1.0"`), as other languages write it.
 pub(super) struct Version(pub(super) Option<u64>);
+
+/// Milliseconds, whole or not, perhaps as text.
+pub(super) struct TimeLeft(pub(super) Option<u32>);
 
 /// Numbers below are seconds: as milliseconds they would lie in 1973.
 const FIRST_MILLISECONDS: f64 = 1e11;
@@ -154,6 +160,18 @@ impl<'de> Deserialize<'de> for Version {
         Ok(Self(match scalar {
             Scalar::Number(number) if number >= 0.0 => Some(number as u64),
             Scalar::Text(text) => text.split('.').next().and_then(|major| major.parse().ok()),
+            Scalar::Number(_) | Scalar::Null => None,
+        }))
+    }
+}
+
+impl<'de> Deserialize<'de> for TimeLeft {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let scalar = Scalar::deserialize(deserializer)?;
+        Ok(Self(match scalar {
+            // What is more than can be said is the most that can be said.
+            Scalar::Number(number) if number >= 0.0 => Some((number as u32).min(TIME_LEFT_MAX)),
+            Scalar::Text(text) => text.parse().ok().map(|millis: u32| millis.min(TIME_LEFT_MAX)),
             Scalar::Number(_) | Scalar::Null => None,
         }))
     }

@@ -14,6 +14,7 @@ use serde::{
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{Envelope, Seen},
+    slot::Slot,
 };
 
 /// JSON in the standard envelope. The message alone is understood too.
@@ -29,6 +30,14 @@ pub struct Plain;
 
 impl Codec for Json {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
         write_envelope(outbound, message, payload).map_err(|error| error.to_string())
     }
 
@@ -50,13 +59,22 @@ impl Codec for Json {
 
 impl Codec for Plain {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
         if outbound.exchange.is_some() {
-            return Json::encode(outbound, message, payload);
+            return Json::encode_with_slot(outbound, message, payload);
         }
         if !outbound.headers.is_empty() {
             return Err("a plain message carries no headers; publish it in the envelope".to_owned());
         }
-        serde_json::to_writer(payload, message).map_err(|error| error.to_string())
+        serde_json::to_writer(payload, message).map_err(|error| error.to_string())?;
+        Ok(None)
     }
 
     /// A plain message has a place for headers only where it travels in the envelope.
@@ -103,7 +121,8 @@ pub(super) fn write_envelope<T: Serialize>(
     outbound: &Outbound<'_>,
     message: &T,
     payload: &mut Vec<u8>,
-) -> Result<(), serde_json::Error> {
+) -> Result<Option<Slot>, serde_json::Error> {
+    let mut slot = None;
     // `type` and `version` come before `data`, so that a receiver refuses before it decodes.
     payload.extend_from_slice(b"{\"id\":");
     serde_json::to_writer(&mut *payload, outbound.id)?;
@@ -124,15 +143,15 @@ pub(super) fn write_envelope<T: Serialize>(
             payload.extend_from_slice(b",\"reply_to\":");
             serde_json::to_writer(&mut *payload, reply_to)?;
         }
-        if let Some(deadline) = exchange.deadline {
-            payload.extend_from_slice(b",\"deadline\":");
-            payload.extend_from_slice(itoa::Buffer::new().format(deadline).as_bytes());
+        if let Some(millis) = exchange.time_left {
+            payload.extend_from_slice(b",\"time_left\":");
+            slot = Some(Slot::append_decimal(payload, millis));
         }
     }
     payload.extend_from_slice(b",\"data\":");
     serde_json::to_writer(&mut *payload, message)?;
     payload.push(b'}');
-    Ok(())
+    Ok(slot)
 }
 
 /// Whether the first member could be an envelope's: a cheap look that spares most plain messages the first pass.
@@ -202,7 +221,7 @@ mod tests {
     #[test]
     fn an_envelope_comes_back_whole() {
         let headers = Headers::from_iter([("trace", "a\"b")]);
-        let exchange = Exchange { correlation_id: "c-1", reply_to: Some("answers"), deadline: Some(1_700_000_005_123) };
+        let exchange = Exchange { correlation_id: "c-1", reply_to: Some("answers"), time_left: Some(5_123) };
         let outbound = Outbound {
             format: Format::Envelope,
             source: "test",
@@ -223,7 +242,7 @@ mod tests {
         assert_eq!(inbound.headers, headers);
         assert_eq!(inbound.correlation_id.as_deref(), Some("c-1"));
         assert_eq!(inbound.reply_to.as_deref(), Some("answers"));
-        assert_eq!(inbound.deadline, Some(1_700_000_005_123));
+        assert_eq!(inbound.time_left, Some(5_123));
     }
 
     #[test]

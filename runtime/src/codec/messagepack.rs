@@ -6,6 +6,7 @@ use crate::codec::{
     binary::{self, Binary},
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     scan::{Cursor, Head, NO_ITEM},
+    slot::Slot,
 };
 
 /// [MessagePack](https://msgpack.org): the standard envelope as a map with the members that it has in JSON. The message alone is understood too.
@@ -17,6 +18,14 @@ pub struct MessagePack;
 
 impl Codec for MessagePack {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
         binary::encode::<Self, T>(outbound, message, payload)
     }
 
@@ -33,7 +42,13 @@ impl Codec for MessagePack {
 }
 
 impl Binary for MessagePack {
-    fn write<T: Serialize>(value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+    const FOUR_BYTES: u8 = 0xce;
+
+    fn map(payload: &mut Vec<u8>, members: usize) {
+        payload.push(0x80 | members as u8);
+    }
+
+    fn write<T: Serialize + ?Sized>(value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
         let mut serializer = rmp_serde::Serializer::new(payload).with_struct_map();
         value.serialize(&mut serializer).map_err(|error| error.to_string())
     }

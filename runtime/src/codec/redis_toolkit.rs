@@ -14,6 +14,7 @@ use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::BorrowedText,
     json::{Json, decode_text, text, value, write_envelope},
+    slot::Slot,
 };
 
 /// The wire format of the Python library `redis-toolkit` 0.4: `{"__type__": "dict", "__data__": {…}}`.
@@ -28,14 +29,23 @@ pub struct RedisToolkit;
 
 impl Codec for RedisToolkit {
     fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
         let start = payload.len();
-        if outbound.exchange.is_some() || !outbound.headers.is_empty() {
-            write_envelope(outbound, message, payload).map_err(|error| error.to_string())?;
+        let slot = if outbound.exchange.is_some() || !outbound.headers.is_empty() {
+            write_envelope(outbound, message, payload).map_err(|error| error.to_string())?
         } else {
             serde_json::to_writer(&mut *payload, message).map_err(|error| error.to_string())?;
-        }
-        wrap(payload, start);
-        Ok(())
+            None
+        };
+        let opening = wrap(payload, start);
+        Ok(slot.map(|slot| slot.behind(opening)))
     }
 
     /// Not where the message is sent alone: other programs expect it so.
@@ -62,11 +72,11 @@ const NONE: &str = "__NONE__";
 /// How bytes begin, which are wrapped already.
 const BYTES: &[u8] = br#"{"__type__":"bytes","__data__":""#;
 
-/// Puts the wrapper around the JSON that begins at `start`. Its first byte says of what type it is.
-fn wrap(payload: &mut Vec<u8>, start: usize) {
+/// Puts the wrapper around the JSON that begins at `start`, and says how many bytes came before it. Its first byte says of what type it is.
+fn wrap(payload: &mut Vec<u8>, start: usize) -> usize {
     let json = &payload[start..];
     let name = match json.first() {
-        _ if json.starts_with(BYTES) => return,
+        _ if json.starts_with(BYTES) => return 0,
         Some(b'{') => "dict",
         Some(b'[') => "list",
         Some(b'"') => "str",
@@ -74,14 +84,16 @@ fn wrap(payload: &mut Vec<u8>, start: usize) {
         Some(b'n') => {
             payload.truncate(start);
             payload.extend_from_slice(NONE.as_bytes());
-            return;
+            return 0;
         }
         _ if json.iter().any(|byte| matches!(byte, b'.' | b'e' | b'E')) => "float",
         _ => "int",
     };
     let opening = format!("{{\"__type__\": \"{name}\", \"__data__\": ");
+    let before = opening.len();
     payload.splice(start..start, opening.into_bytes());
     payload.push(b'}');
+    before
 }
 
 /// The JSON inside of the wrapper, or the text itself where there is none.

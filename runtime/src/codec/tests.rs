@@ -57,7 +57,7 @@ fn decode<C: Codec>(payload: &[u8]) -> Result<(Order, Inbound<'_>), DecodeError>
 /// A message with everything that a request carries comes back whole, and so does its metadata alone.
 fn comes_back_whole<C: Codec>() {
     let headers = Headers::from_iter([("traceparent", "00-\"1\""), ("empty", "")]);
-    let exchange = Exchange { correlation_id: "c-1", reply_to: Some("answers"), deadline: Some(1_700_000_005_123) };
+    let exchange = Exchange { correlation_id: "c-1", reply_to: Some("answers"), time_left: Some(5_123) };
     let mut payload = Vec::new();
     C::encode(&outbound(&headers, Some(exchange)), &order(), &mut payload).unwrap();
     let (message, inbound) = decode::<C>(&payload).unwrap();
@@ -70,8 +70,30 @@ fn comes_back_whole<C: Codec>() {
         assert_eq!(inbound.headers, headers);
         assert_eq!(inbound.correlation_id.as_deref(), Some("c-1"));
         assert_eq!(inbound.reply_to.as_deref(), Some("answers"));
-        assert_eq!(inbound.deadline, Some(1_700_000_005_123));
+        assert_eq!(inbound.time_left, Some(5_123));
     }
+}
+
+/// The time left can be written again in an encoded payload, behind whatever else the payload holds, and is the only thing that changes.
+fn time_left_is_brought_up_to_date<C: Codec>() {
+    let headers = Headers::from_iter([("traceparent", "\"time_left\":1")]);
+    let exchange = Exchange::new("c-1").reply_to("answers").time_left(5_123);
+    let before = b"before";
+    let mut payload = before.to_vec();
+    let slot = C::encode_with_slot(&outbound(&headers, Some(exchange)), &order(), &mut payload).unwrap().unwrap();
+    for millis in [0, 1, 4_999, 65_536, i32::MAX as u32, 7] {
+        slot.write(&mut payload, millis);
+        let (message, inbound) = decode::<C>(&payload[before.len()..]).unwrap();
+        assert_eq!(message, order());
+        assert_eq!((inbound.time_left, inbound.reply_to.as_deref()), (Some(millis), Some("answers")));
+        assert_eq!(C::metadata(&EXPECTED, &payload[before.len()..]).unwrap().time_left, Some(millis));
+    }
+    let (mut again, exchange) = (before.to_vec(), exchange.time_left(7));
+    C::encode(&outbound(&headers, Some(exchange)), &order(), &mut again).unwrap();
+    assert_eq!(payload, again);
+    let without = Exchange { time_left: None, ..exchange };
+    let slot = C::encode_with_slot(&outbound(&headers, Some(without)), &order(), &mut again).unwrap();
+    assert_eq!(slot, None);
 }
 
 /// No cut of a payload is a message, and no changed byte is a panic.
@@ -138,6 +160,11 @@ macro_rules! for_each_codec {
             #[test]
             fn a_message_comes_back_whole() {
                 comes_back_whole::<$codec>();
+            }
+
+            #[test]
+            fn the_time_left_is_brought_up_to_date() {
+                time_left_is_brought_up_to_date::<$codec>();
             }
 
             #[test]
@@ -324,14 +351,14 @@ mod cloud_events_format {
     #[test]
     fn an_event_has_the_attributes_of_the_standard() {
         let headers = Headers::from_iter([("traceparent", "00-1")]);
-        let exchange = Exchange { correlation_id: "c", reply_to: Some("r"), deadline: Some(u64::MAX) };
+        let exchange = Exchange { correlation_id: "c", reply_to: Some("r"), time_left: Some(u32::MAX) };
         let mut payload = Vec::new();
         CloudEvents::encode(&outbound(&headers, Some(exchange)), &true, &mut payload).unwrap();
         let event: serde_json::Value = serde_json::from_slice(&payload).unwrap();
         let expected = serde_json::json!({
             "specversion": "1.0", "id": "x-1", "source": "/shop", "type": "Order", "time": "2023-11-14T22:13:20.123Z",
             "datacontenttype": "application/json", "version": 2, "correlationid": "c", "replyto": "r",
-            "deadline": "9999-12-31T23:59:59.999Z", "traceparent": "00-1", "data": true,
+            "timeleft": 2_147_483_647, "traceparent": "00-1", "data": true,
         });
         assert_eq!(event, expected);
     }
@@ -392,7 +419,7 @@ mod cloud_events_format {
 
 #[test]
 fn answers_in_any_json_text_are_understood() {
-    let exchange = Exchange { correlation_id: "c", reply_to: None, deadline: None };
+    let exchange = Exchange { correlation_id: "c", reply_to: None, time_left: None };
     let headers = Headers::default();
     let encode = [Json::encode::<bool>, CloudEvents::encode::<bool>, RedisToolkit::encode::<bool>];
     for encode in encode {

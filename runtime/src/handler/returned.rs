@@ -313,7 +313,7 @@ pub(crate) fn answer<R: Serialize, E: Serialize>(
         name: ANSWER.name,
         version: ANSWER.version,
         headers: &Headers::default(),
-        exchange: Some(Exchange { correlation_id: reply_to.correlation_id, reply_to: None, deadline: None }),
+        exchange: Some(Exchange { correlation_id: reply_to.correlation_id, reply_to: None, time_left: None }),
     };
     bus.encode::<Answers, _>(draft, answer).map(Some)
 }

@@ -4,7 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     ops::Range,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -22,7 +22,7 @@ use crate::{
         reading::{from_borrowed, from_read},
     },
     observe::observation::About,
-    time::unix_millis,
+    time::now,
     transport::frame::{Frame, Origin},
 };
 
@@ -62,6 +62,7 @@ pub struct Delivery {
     metadata: Metadata,
     /// Whether the metadata has been read.
     is_read: bool,
+    arrived: Instant,
 }
 
 /// What the payload says beside the message.
@@ -79,8 +80,8 @@ struct Metadata {
 struct Conversation {
     correlation_id: String,
     reply_to: Option<String>,
-    /// Milliseconds since the Unix epoch.
-    deadline: Option<u64>,
+    /// Counted from the arrival.
+    time_left: Option<Duration>,
 }
 
 /// Where the answer to a request goes.
@@ -104,7 +105,7 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
-        Self { frame, format, metadata: Metadata::default(), is_read: false }
+        Self { frame, format, metadata: Metadata::default(), is_read: false, arrived: now() }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -213,7 +214,13 @@ impl Delivery {
     /// Another delivery of the same message, with its metadata if that was read. This one can still tell where an answer goes.
     #[cfg(feature = "tower")]
     pub(crate) fn split(&self) -> Self {
-        Self { frame: self.frame.clone(), format: self.format, metadata: self.metadata.clone(), is_read: self.is_read }
+        Self {
+            frame: self.frame.clone(),
+            format: self.format,
+            metadata: self.metadata.clone(),
+            is_read: self.is_read,
+            arrived: self.arrived,
+        }
     }
 
     /// Where the answer goes, once the metadata was read.
@@ -222,21 +229,16 @@ impl Delivery {
         Some(ReplyTo { channel: reply_to.as_deref()?, correlation_id })
     }
 
-    /// Whether the requester has stopped waiting, if both clocks agree.
+    /// Whether the requester has stopped waiting.
     pub(crate) fn is_expired(&self) -> bool {
-        self.unix_deadline().is_some_and(|deadline| deadline < unix_millis())
+        self.deadline().is_some_and(|deadline| deadline <= now())
     }
 
-    /// When the requester stops waiting, by its clock.
+    /// When the requester stops waiting: what it said was left of its time, counted from the arrival. Only what is to be answered has one.
     #[must_use]
-    pub fn deadline(&self) -> Option<SystemTime> {
-        UNIX_EPOCH.checked_add(Duration::from_millis(self.unix_deadline()?))
-    }
-
-    /// Only what is to be answered has one.
-    fn unix_deadline(&self) -> Option<u64> {
-        let Conversation { reply_to, deadline, .. } = self.metadata.conversation.as_deref()?;
-        deadline.filter(|_| reply_to.is_some())
+    pub fn deadline(&self) -> Option<Instant> {
+        let Conversation { reply_to, time_left, .. } = self.metadata.conversation.as_deref()?;
+        self.arrived.checked_add(time_left.filter(|_| reply_to.is_some())?)
     }
 
     /// The typed address of the channel.
@@ -287,7 +289,7 @@ impl Metadata {
                 Box::new(Conversation {
                     correlation_id: correlation_id.into_owned(),
                     reply_to: inbound.reply_to.map(Cow::into_owned),
-                    deadline: inbound.deadline,
+                    time_left: inbound.time_left.map(|millis| Duration::from_millis(millis.into())),
                 })
             }),
         }

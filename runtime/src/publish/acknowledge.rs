@@ -13,7 +13,6 @@ use crate::{
     message::{contract::Message, kind::NoError},
     observe::observation::watch,
     publish::addressed::Addressed,
-    time::unix_millis,
     transport::frame::Frame,
 };
 
@@ -91,16 +90,11 @@ impl<'a, M: Message> Acknowledging<'a, M> {
     /// Collects answers until there are enough of them, or there cannot be enough any more.
     async fn exchange(self, acknowledged: &mut Acknowledged) -> Result<(), AcknowledgeError> {
         let template = M::TEMPLATE.text();
-        let timeout = u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX);
-        let expires = unix_millis().saturating_add(timeout);
         let bus = self.to_send.bus;
         let replies = bus.replies().await?;
         let mut waiter = replies.wait_for_many();
-        let exchange = Exchange {
-            correlation_id: &waiter.correlation_id,
-            reply_to: Some(replies.channel()),
-            deadline: Some(expires),
-        };
+        // No time left travels: the publisher's patience must not keep anybody from handling the message.
+        let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel());
         let receivers = bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers;
         if receivers == Some(0) {
             return Err(AcknowledgeError::NobodyListens { template });

@@ -12,13 +12,13 @@ use crate::{
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::{Codec, Exchange},
+        slot::whole_millis,
     },
     error::RequestError,
     future::BusFuture,
     message::{address::Address, contract::AddressedByFields, kind::Request},
     observe::observation::watch,
     publish::addressed::Addressed,
-    time::unix_millis,
     transport::frame::Frame,
 };
 
@@ -120,21 +120,17 @@ impl<'a, M: Request> Requesting<'a, M> {
     }
 
     async fn exchange(self) -> Output<M> {
-        let expires = self.expires();
+        let begun = Instant::now();
         let replies = self.to_send.bus.replies().await?;
         let mut waiter = replies.wait_for_one();
-        self.send(replies, &waiter.correlation_id, expires).await?;
+        self.send(replies, &waiter.correlation_id, begun).await?;
         arrived::<M>(waiter.answer().await)
     }
 
-    /// When the requester stops waiting, counted from now: asked before anything is waited for, or the deadline that travels would be
-    /// later than the requester's own.
-    fn expires(&self) -> u64 {
-        unix_millis().saturating_add(u64::try_from(self.timeout.as_millis()).unwrap_or(u64::MAX))
-    }
-
-    async fn send(self, replies: &Replies, correlation_id: &str, expires: u64) -> Result<(), RequestError<M::Error>> {
-        let exchange = Exchange { correlation_id, reply_to: Some(replies.channel()), deadline: Some(expires) };
+    /// What is left of the timeout since the request has begun, before anything was waited for, travels along.
+    async fn send(self, replies: &Replies, correlation_id: &str, begun: Instant) -> Result<(), RequestError<M::Error>> {
+        let time_left = whole_millis(self.timeout.saturating_sub(begun.elapsed()));
+        let exchange = Exchange::new(correlation_id).reply_to(replies.channel()).time_left(time_left);
         let bus = self.to_send.bus;
         match bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers {
             Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
@@ -192,14 +188,15 @@ pub struct Collecting<'a, M> {
 impl<M: Request> Collecting<'_, M> {
     async fn run(self) -> Result<Vec<Output<M>>, RequestError<M::Error>> {
         let Self { request, wanted } = self;
-        let (deadline, expires) = (Instant::now() + request.timeout, request.expires());
+        let begun = Instant::now();
+        let deadline = begun + request.timeout;
         let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
         let replies = match timeout_at(deadline, request.to_send.bus.replies()).await {
             Ok(replies) => replies?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         };
         let mut waiter = replies.wait_for_many();
-        match timeout_at(deadline, request.send(replies, &waiter.correlation_id, expires)).await {
+        match timeout_at(deadline, request.send(replies, &waiter.correlation_id, begun)).await {
             Ok(sent) => sent?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         }
