@@ -77,7 +77,7 @@ pub use self::{
     },
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
-    message::{Address, BorrowedMessage, Delivery, Facts, Kind, Message, NoError, OwnedMessage, Request},
+    message::{Address, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Message, NoError, OwnedMessage, Request},
     publish::{Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishing, Requesting},
     route::{HandlerOptions, Order, Route},
     serve::{
@@ -131,7 +131,7 @@ pub mod __private {
             contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
             delivery::Delivery,
             facts::Kind,
-            kind::{NoError, Request},
+            kind::{Broadcast, NoError, Request},
             reading::{Serde, SerdeBorrowed},
         },
         publish::{

@@ -23,5 +23,5 @@ pub use self::{
     contract::{BorrowedMessage, Message, OwnedMessage},
     delivery::Delivery,
     facts::{Facts, Kind},
-    kind::{NoError, Request},
+    kind::{Broadcast, NoError, Request},
 };

@@ -18,7 +18,10 @@ use crate::{
     config::{Bounds, Overflow},
     error::SubscribeError,
     future::BusFuture,
-    message::contract::{OwnedMessage, Subscribable},
+    message::{
+        contract::{OwnedMessage, Subscribable},
+        kind::Broadcast,
+    },
     subscribe::subscription::{Selection, SubscribeOptions, Subscription},
     time::LONGEST,
     transport::inbox::WhenFull,
@@ -142,7 +145,7 @@ impl Bus {
     /// assert!(matches!(european.next().await, Some(Event::Message(order)) if order.id == 7));
     /// # Ok(()) }
     /// ```
-    pub fn subscribe<M: Subscribable>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+    pub fn subscribe<M: Subscribable + Broadcast>(&self, selector: impl Selector<M>) -> Subscribing<M> {
         Subscribing::new(self.clone(), Selection::new(&selector))
     }
 }

@@ -25,6 +25,7 @@ mod idle;
 mod layers;
 mod limits;
 mod names;
+mod order;
 mod ordering;
 mod overflow;
 mod overlap;

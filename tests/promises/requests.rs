@@ -67,7 +67,7 @@ impl Prices {
         }
     }
 
-    #[handler]
+    #[handler(run_to_end)]
     async fn echo(&self, echo: Echo) -> Result<String, String> {
         match echo.text.as_str() {
             "fail" => Err("the secret of the house".to_owned()),

@@ -279,6 +279,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                     ::core::result::Result::Ok(())
                 }
             }
+            impl __tidings::Broadcast for #ident {}
             impl __tidings::OwnedMessage for #ident { #reader }
             impl __tidings::AddressedByFields for #ident {
                 fn write_channel(&self, _: &mut __tidings::ChannelWriter<'_>) {}

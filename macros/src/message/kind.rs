@@ -51,14 +51,23 @@ impl Kind {
         }
     }
 
+    // Output of a broadcast:
+    //
+    //     impl __tidings::Broadcast for OrderPlaced {}
+    //
     // Output of a request:
     //
     //     impl __tidings::Request for QuoteRequest { type Reply = Quote; type Error = QuoteError; }
     /// The traits that only messages of this kind implement.
     pub(crate) fn traits(&self, message: &Message) -> TokenStream {
-        let Self::Request(reply) = self else { return TokenStream::new() };
-        let Reply { ty, error } = &**reply;
         let (ident, generics) = (&message.ident, message.generics());
+        let Self::Request(reply) = self else {
+            return quote! {
+                #[automatically_derived]
+                impl #generics __tidings::Broadcast for #ident #generics {}
+            };
+        };
+        let Reply { ty, error } = &**reply;
         let error = error.as_ref().map_or_else(|| quote!(__tidings::NoError), |error| quote!(#error));
         quote! {
             #[automatically_derived]

@@ -8,7 +8,7 @@ use crate::{
     message::{
         contract::{BorrowedMessage, OwnedMessage},
         delivery::Delivery,
-        facts::Facts,
+        facts::{Facts, Kind},
     },
 };
 
@@ -80,7 +80,7 @@ impl<M: BorrowedMessage> ArrivesBorrowed for M {
     const INCOMING: IncomingBorrowed = IncomingBorrowed { facts: M::FACTS };
 
     fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<M::At<'de>, Outcome> {
-        unless_expired(delivery.decode_borrowed::<M>(payload), delivery)
+        unless_expired(delivery.decode_borrowed::<M>(payload), M::KIND, delivery)
     }
 }
 
@@ -103,7 +103,7 @@ impl<M> Incoming<M> {
     ///
     /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
-        unless_expired((self.decode)(delivery), delivery)
+        unless_expired((self.decode)(delivery), self.facts.kind(), delivery)
     }
 }
 
@@ -120,7 +120,8 @@ impl IncomingBorrowed {
     }
 }
 
-fn unless_expired<M>(decoded: Result<M, Rejection>, delivery: &Delivery) -> Result<M, Outcome> {
+/// Only requests expire. Whoever waits for the acknowledgement of a broadcast must not keep others from handling it.
+fn unless_expired<M>(decoded: Result<M, Rejection>, kind: Kind, delivery: &Delivery) -> Result<M, Outcome> {
     let message = decoded.map_err(|rejection| Outcome::Rejected(Box::new(rejection)))?;
-    if delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
+    if kind == Kind::Request && delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
 }

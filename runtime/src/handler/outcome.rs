@@ -93,13 +93,16 @@ impl Outcome {
 pub(crate) enum Ended {
     Returned(Outcome),
     Panicked,
+    /// It took longer than the handler's timeout.
     TimedOut,
+    /// It took longer than its requester waits.
+    Cancelled,
 }
 
 impl Ended {
     /// Whether nothing is left to be done: nothing is to be sent, and nobody is to be told.
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(self, Self::Returned(Outcome::Done | Outcome::Filtered | Outcome::Expired))
+        matches!(self, Self::Returned(Outcome::Done | Outcome::Filtered | Outcome::Expired) | Self::Cancelled)
     }
 }
 
@@ -119,6 +122,7 @@ impl Observed for Ended {
             Self::Returned(Outcome::Rejected(_)) => Label::error("rejected"),
             Self::Panicked => Label::error("panicked"),
             Self::TimedOut => Label::error("timed_out"),
+            Self::Cancelled => Label::error("cancelled"),
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         address::Address,
         contract::{AddressedByFields, Message},
         delivery::Delivery,
-        kind::NoError,
+        kind::{Broadcast, NoError},
     },
     observe::observation::Observation,
     transport::contract::Parcel,
@@ -91,11 +91,11 @@ impl<T: IntoOutcome> IntoOutcome for Option<T> {
 /// ```
 #[derive(Debug)]
 #[must_use = "a handler returns it; nothing is published otherwise"]
-pub struct Publish<M: Message> {
+pub struct Publish<M: Broadcast> {
     messages: Vec<(String, M)>,
 }
 
-impl<M: AddressedByFields> Publish<M> {
+impl<M: AddressedByFields + Broadcast> Publish<M> {
     /// Publishes one message to the channel that its fields name.
     pub fn new(message: M) -> Self {
         Self::all([message])
@@ -112,7 +112,7 @@ impl<M: AddressedByFields> Publish<M> {
     }
 }
 
-impl<M: Message> Publish<M> {
+impl<M: Broadcast> Publish<M> {
     /// Publishes one message to an address.
     pub fn to(address: &Address<M>, message: M) -> Self {
         Self { messages: vec![(address.to_string(), message)] }
@@ -125,7 +125,7 @@ impl<M: Message> Publish<M> {
     }
 }
 
-impl<M: Message> IntoOutcome for Publish<M> {
+impl<M: Broadcast> IntoOutcome for Publish<M> {
     fn into_outcome(self, bus: &Bus) -> Outcome {
         let enclosed: Result<Vec<_>, _> =
             self.messages.iter().map(|(channel, message)| enclose(channel, message, bus)).collect();
@@ -154,7 +154,7 @@ fn enclose<M: Message>(channel: &str, message: &M, bus: &Bus) -> Result<Enclosed
 macro_rules! tuple_outcomes {
     ($($name:ident),*) => {
         #[diagnostic::do_not_recommend]
-        impl<$($name: Message),*> IntoOutcome for ($(Publish<$name>,)*) {
+        impl<$($name: Broadcast),*> IntoOutcome for ($(Publish<$name>,)*) {
             #[allow(non_snake_case)]
             fn into_outcome(self, bus: &Bus) -> Outcome {
                 let ($($name,)*) = self;

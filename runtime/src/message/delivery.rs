@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     ops::Range,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -62,7 +63,8 @@ pub struct Delivery {
     metadata: Metadata,
     /// Whether the metadata has been read.
     is_read: bool,
-    arrived: Instant,
+    /// Where the call learns when its requester stops waiting.
+    ends: Option<Arc<OnceLock<Instant>>>,
 }
 
 /// What the payload says beside the message.
@@ -105,7 +107,7 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
-        Self { frame, format, metadata: Metadata::default(), is_read: false, arrived: now() }
+        Self { frame, format, metadata: Metadata::default(), is_read: false, ends: None }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -167,8 +169,7 @@ impl Delivery {
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
         let message = from_read(read);
         verify(&message, self.frame.channel())?;
-        self.metadata = Metadata::new(inbound, payload);
-        self.is_read = true;
+        self.know(Metadata::new(inbound, payload));
         Ok(message)
     }
 
@@ -180,8 +181,7 @@ impl Delivery {
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
         let message = from_borrowed::<M>(read);
         verify(&message, self.frame.channel())?;
-        self.metadata = Metadata::new(inbound, payload);
-        self.is_read = true;
+        self.know(Metadata::new(inbound, payload));
         Ok(message)
     }
 
@@ -200,9 +200,25 @@ impl Delivery {
         if !self.is_read
             && let Some(inbound) = read(&Expected::anything(self.format), self.frame.payload())
         {
-            self.metadata = Metadata::new(inbound, self.frame.payload());
+            self.know(Metadata::new(inbound, self.frame.payload()));
         }
         self.is_read = true;
+    }
+
+    fn know(&mut self, metadata: Metadata) {
+        self.metadata = metadata;
+        self.is_read = true;
+        if let Some(ends) = &self.ends
+            && let Some(deadline) = self.deadline()
+        {
+            // Layers read it before the message is decoded; it is the same then.
+            let _ = ends.set(deadline);
+        }
+    }
+
+    /// Where [`deadline`](Self::deadline) will be found by whoever cannot look into the delivery, as soon as its metadata was read.
+    pub(crate) fn watch_deadline(&mut self) -> Arc<OnceLock<Instant>> {
+        Arc::clone(self.ends.get_or_insert_default())
     }
 
     /// What a span wants to know, once the metadata was read.
@@ -219,7 +235,7 @@ impl Delivery {
             format: self.format,
             metadata: self.metadata.clone(),
             is_read: self.is_read,
-            arrived: self.arrived,
+            ends: self.ends.clone(),
         }
     }
 
@@ -238,7 +254,7 @@ impl Delivery {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let Conversation { reply_to, time_left, .. } = self.metadata.conversation.as_deref()?;
-        self.arrived.checked_add(time_left.filter(|_| reply_to.is_some())?)
+        self.frame.arrived().checked_add(time_left.filter(|_| reply_to.is_some())?)
     }
 
     /// The typed address of the channel.

@@ -6,6 +6,18 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::message::contract::Message;
 
+/// A message that reaches everybody who is there. `#[derive(Message)]` implements it for every message without a `#[reply(…)]`; never
+/// implement it by hand.
+///
+/// Only broadcasts can be published, returned with [`Publish`](crate::Publish), put into batches and subscribed to: the reply to a request
+/// that was published would be lost, and a subscription that listens for requests would count as somebody who answers them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is a request, not a broadcast",
+    label = "a request",
+    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise"
+)]
+pub trait Broadcast: Message {}
+
 /// A message that is answered. `#[derive(Message)]` with `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]` implements it; never
 /// implement it by hand.
 #[diagnostic::on_unimplemented(

@@ -11,6 +11,7 @@ use crate::{
     message::{
         address::AddressOf,
         contract::{AddressedByFields, Message},
+        kind::Broadcast,
     },
     observe::{
         label::Observed,
@@ -56,14 +57,14 @@ impl<'a> Batch<'a> {
     }
 
     /// Adds a message for the channel that its fields name.
-    pub fn push<M: AddressedByFields>(mut self, message: &M) -> Self {
+    pub fn push<M: AddressedByFields + Broadcast>(mut self, message: &M) -> Self {
         let channel = self.bus.channel(|channel| message.write_channel(channel));
         self.encode(channel, message);
         self
     }
 
     /// Adds a message for an address.
-    pub fn push_to<M: Message>(mut self, address: impl AddressOf<M>, message: &M) -> Self {
+    pub fn push_to<M: Broadcast>(mut self, address: impl AddressOf<M>, message: &M) -> Self {
         let channel = self.bus.channel(|channel| address.as_address().write(channel));
         self.encode(channel, message);
         self
@@ -216,7 +217,10 @@ impl Bus {
     /// assert!(results.len() == 2 && results.iter().all(Result::is_ok));
     /// # Ok(()) }
     /// ```
-    pub fn publish_all<'m, M: AddressedByFields + 'm>(&self, messages: impl IntoIterator<Item = &'m M>) -> Batch<'_> {
+    pub fn publish_all<'m, M: AddressedByFields + Broadcast + 'm>(
+        &self,
+        messages: impl IntoIterator<Item = &'m M>,
+    ) -> Batch<'_> {
         messages.into_iter().fold(self.batch(), Batch::push)
     }
 }

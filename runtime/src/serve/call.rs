@@ -3,12 +3,13 @@
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
+    sync::{Arc, OnceLock},
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use pin_project_lite::pin_project;
-use tokio::time::Sleep;
+use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     bus::handle::Bus,
@@ -17,9 +18,11 @@ use crate::{
         layer::Layers,
         outcome::{Ended, Outcome},
     },
-    message::delivery::Delivery,
+    message::{delivery::Delivery, facts::Kind},
     observe::observation::enter,
+    route::entry::Route,
     serve::{lanes::LaneId, settlement::Called},
+    time::deadline_after,
 };
 
 /// Runs the handler of a route within its span, and says how that ended.
@@ -67,27 +70,61 @@ fn handle<'a, R: Router>(
     delivery: &'a mut Delivery,
 ) -> impl Future<Output = Ended> {
     async move {
-        let timeout = R::ROUTES[route].options().timeout;
+        let limits = Limits::of(&R::ROUTES[route], delivery);
         match layers.around(route) {
-            None => Guarded::new(router.dispatch(route, &mut *delivery, bus), timeout).await,
-            Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), timeout).await,
+            None => Guarded::new(router.dispatch(route, &mut *delivery, bus), limits).await,
+            Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), limits).await,
         }
     }
 }
 
 pin_project! {
-    /// A call whose panic is a value, and which ends with its timeout. The timer exists once the call has to wait.
+    /// A call whose panic is a value, and which ends with its time. The timer exists once the call has to wait.
     struct Guarded<F> {
         #[pin]
         call: F,
-        timeout: Option<Duration>,
-        timer: Option<Pin<Box<Sleep>>>,
+        limits: Limits,
+        timer: Option<Timer>,
+    }
+}
+
+/// How long a call may take.
+struct Limits {
+    /// From the moment on when it has to wait.
+    timeout: Option<Duration>,
+    /// When its requester stops waiting: known once the request was read, and so before the call has to wait.
+    ends: Option<Arc<OnceLock<Instant>>>,
+}
+
+/// Ends a call.
+struct Timer {
+    sleep: Pin<Box<Sleep>>,
+    ended: fn() -> Ended,
+}
+
+impl Limits {
+    fn of(route: &Route, delivery: &mut Delivery) -> Self {
+        let ends = route.facts().kind() == Kind::Request && !route.options().run_to_end;
+        Self { timeout: route.options().timeout, ends: ends.then(|| delivery.watch_deadline()) }
+    }
+
+    /// The timer of a call that has to wait from now on.
+    fn timer(&self) -> Option<Timer> {
+        let timeout = self.timeout.map(deadline_after);
+        let ends = self.ends.as_ref().and_then(|ends| ends.get()).map(|&ends| tokio::time::Instant::from_std(ends));
+        let (at, ended): (_, fn() -> Ended) = match (timeout, ends) {
+            (Some(timeout), Some(ends)) if timeout < ends => (timeout, || Ended::TimedOut),
+            (_, Some(ends)) => (ends, || Ended::Cancelled),
+            (Some(timeout), None) => (timeout, || Ended::TimedOut),
+            (None, None) => return None,
+        };
+        Some(Timer { sleep: Box::pin(sleep_until(at)), ended })
     }
 }
 
 impl<F> Guarded<F> {
-    fn new(call: F, timeout: Option<Duration>) -> Self {
-        Self { call, timeout, timer: None }
+    fn new(call: F, limits: Limits) -> Self {
+        Self { call, limits, timer: None }
     }
 }
 
@@ -102,9 +139,11 @@ impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
             Ok(Poll::Pending) => {}
             Err(_) => return Poll::Ready(Ended::Panicked),
         }
-        let Some(timeout) = *guarded.timeout else { return Poll::Pending };
-        let timer = guarded.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
-        timer.as_mut().poll(context).map(|()| Ended::TimedOut)
+        if guarded.timer.is_none() {
+            *guarded.timer = guarded.limits.timer();
+        }
+        let Some(timer) = guarded.timer else { return Poll::Pending };
+        timer.sleep.as_mut().poll(context).map(|()| (timer.ended)())
     }
 }
 

@@ -166,6 +166,14 @@ impl Intake {
                 counters.timed_out.add(1);
                 tracing::warn!(handler, template, "a handler ran past its timeout");
             }
+            Ended::Cancelled => {
+                counters.cancelled.add(1);
+                tracing::warn!(
+                    handler,
+                    template,
+                    "a handler was cancelled, because its requester has stopped waiting; `run_to_end` lets it finish"
+                );
+            }
         }
     }
 

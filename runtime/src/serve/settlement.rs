@@ -100,7 +100,9 @@ impl Called {
 /// another service may take the message.
 fn excuse(ended: &Ended) -> Option<Cow<'static, str>> {
     Some(match ended {
-        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired | Outcome::Filtered) => return None,
+        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired | Outcome::Filtered) | Ended::Cancelled => {
+            return None;
+        }
         Ended::Returned(Outcome::Refused(reason)) => reason.clone().into(),
         Ended::Returned(Outcome::Rejected(rejection)) => rejection.kind().into(),
         Ended::Returned(Outcome::Failed(_)) => FAILED.into(),
@@ -186,8 +188,8 @@ mod tests {
             assert!(!ended.is_settled());
             assert_eq!(excuse(&ended).as_deref(), Some(told));
         }
-        for outcome in [Outcome::Done, Outcome::Filtered, Outcome::Expired] {
-            let ended = Ended::Returned(outcome);
+        let settled = [Outcome::Done, Outcome::Filtered, Outcome::Expired].map(Ended::Returned);
+        for ended in settled.into_iter().chain([Ended::Cancelled]) {
             assert!(ended.is_settled());
             assert_eq!(excuse(&ended), None);
         }

@@ -53,8 +53,10 @@ pub struct HandlerStats {
     pub rejected: u64,
     /// Messages that the filter did not want.
     pub filtered: u64,
-    /// Requests that were reached after their deadline, and not handled.
+    /// Requests that were reached after their requester had stopped waiting, and not handled.
     pub expired: u64,
+    /// Requests whose requester stopped waiting while the handler ran: it was cancelled at its next await.
+    pub cancelled: u64,
     /// Messages dropped because too many waited.
     pub dropped: u64,
     /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
@@ -81,6 +83,7 @@ pub(crate) struct HandlerCounters {
     pub(crate) rejected: Counter,
     pub(crate) filtered: Counter,
     pub(crate) expired: Counter,
+    pub(crate) cancelled: Counter,
     pub(crate) dropped: Counter,
     pub(crate) unsent: Counter,
     pub(crate) unanswered: Counter,
@@ -155,6 +158,7 @@ impl HandlerCounters {
             rejected: counter("rejected"),
             filtered: counter("filtered"),
             expired: counter("expired"),
+            cancelled: counter("cancelled"),
             dropped: counter("dropped"),
             unsent: Counter::new(names::UNSENT, &labels),
             unanswered: Counter::new(names::UNANSWERED, &labels),
@@ -192,6 +196,7 @@ impl Counters {
             rejected: counters.rejected.value(),
             filtered: counters.filtered.value(),
             expired: counters.expired.value(),
+            cancelled: counters.cancelled.value(),
             dropped: counters.dropped.value(),
             unsent: counters.unsent.value(),
             unanswered: counters.unanswered.value(),
