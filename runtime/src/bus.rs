@@ -6,6 +6,7 @@
 //! | `builder` | its settings, before it connects |
 //! | `sending` | from a message to its receipt: encoding, limits, the way to the transport |
 //! | `replies` | the inbox for answers, and who waits for which |
+//! | `served` | how many services take the same name |
 //!
 //! A verb is an `impl Bus` in the verb's own file, on the floors above: this floor knows none of them. It uses `message`, `transport` and
 //! the floors below; nothing below knows the bus.
@@ -14,5 +15,6 @@ pub(crate) mod builder;
 pub(crate) mod handle;
 pub(crate) mod replies;
 pub(crate) mod sending;
+pub(crate) mod served;
 
 pub use self::{builder::BusBuilder, handle::Bus, sending::Receipt};

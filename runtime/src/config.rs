@@ -25,6 +25,10 @@ pub(crate) struct Config {
     pub(crate) subscription_buffer: Bounds,
     /// The buffer of each handler of a service.
     pub(crate) handler_buffer: Bounds,
+    /// How channels for answers may begin, beside the bus's own.
+    pub(crate) reply_prefixes: Vec<String>,
+    /// From which hop on messages that handlers return are refused.
+    pub(crate) hop_limit: Option<u32>,
 }
 
 impl Default for Config {
@@ -45,6 +49,8 @@ impl Default for Config {
             reconnect: Reconnect::default(),
             subscription_buffer: Bounds::default(),
             handler_buffer: Bounds::default(),
+            reply_prefixes: Vec::new(),
+            hop_limit: None,
         }
     }
 }

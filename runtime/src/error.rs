@@ -189,6 +189,19 @@ pub enum PublishError {
         /// The limit in bytes.
         limit: usize,
     },
+    /// A handler returned the message at the end of a chain of messages that is longer than the bus allows. Nothing was sent.
+    #[error(
+        "on {template}: handlers have returned messages to each other for {hops} hops, and the limit is {limit}; is there a loop?"
+    )]
+    #[non_exhaustive]
+    TooManyHops {
+        /// The channel template.
+        template: &'static str,
+        /// How far the message is from the first of its chain.
+        hops: u32,
+        /// The limit of the bus.
+        limit: u32,
+    },
     /// The channel's name is longer than the bus allows. Nothing was sent.
     #[error("on {template}: the channel's name has {length} characters, more than the limit of {limit}")]
     #[non_exhaustive]
@@ -354,6 +367,15 @@ pub enum RequestError<E> {
         /// What happened, without its internals.
         reason: String,
     },
+    /// Everybody who received the request has left it to others: it was not handled.
+    #[error("on {template}: the request was not handled: {reason}")]
+    #[non_exhaustive]
+    NotHandled {
+        /// The channel template.
+        template: &'static str,
+        /// Why the last of them did not handle it: it was dropped, or filtered out.
+        reason: &'static str,
+    },
     /// The answer is not of the expected type.
     #[error("on {template}: the answer cannot be read: {reason}")]
     #[non_exhaustive]
@@ -450,6 +472,7 @@ impl Observed for PublishError {
             Self::Encode { .. } => "not_encodable",
             Self::PayloadTooLarge { .. } => "payload_too_large",
             Self::NameTooLong { .. } => "name_too_long",
+            Self::TooManyHops { .. } => "too_many_hops",
             Self::Refused { .. } => "refused",
             Self::TimedOut { .. } => "timed_out",
             Self::ConnectionLost { .. } => "connection_lost",
@@ -480,6 +503,7 @@ impl<E> Observed for RequestError<E> {
             Self::TimedOut { .. } => Label::error("timed_out"),
             Self::ConnectionLost { .. } => Label::error("connection_lost"),
             Self::Failed { .. } => Label::error("handler_failed"),
+            Self::NotHandled { .. } => Label::error("not_handled"),
             Self::InvalidAnswer { .. } => Label::error("invalid_answer"),
             Self::Publish(error) => error.label(),
             Self::Subscribe(error) => error.label(),

@@ -6,6 +6,7 @@
 //! | `driver` | its one tokio task: takes frames, and has handlers called |
 //! | `engine` | calls them, and keeps what waits after them |
 //! | `departures` | what calls have asked to be sent, and is on its way |
+//! | `hops` | chains of messages that handlers return to each other |
 //! | `intake` | what happens to a frame, without calling anything |
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
@@ -20,6 +21,7 @@ pub(crate) mod call;
 pub(crate) mod departures;
 pub(crate) mod driver;
 pub(crate) mod engine;
+pub(crate) mod hops;
 pub(crate) mod intake;
 pub(crate) mod lanes;
 pub(crate) mod service;

@@ -83,16 +83,10 @@ on_both! {
         }
     }
 
-    async fn nobody_there_is_known_at_once_and_a_filter_is_silent(world: World) {
+    async fn nobody_there_is_known_at_once(world: World) {
         let bus = world.bus().await;
         let nobody = price("engine").publish(&bus).acknowledged_within(SOON).await;
         assert!(matches!(nobody, Err(AcknowledgeError::NobodyListens { .. })), "{nobody:?}");
-        let _service = bus.serve(shelf().0).await.unwrap();
-        let unwanted = price("unwanted").publish(&bus).acknowledged_within(Duration::from_millis(200)).await;
-        match unwanted {
-            Err(AcknowledgeError::TimedOut { refusals, .. }) => assert!(refusals.is_empty()),
-            other => panic!("{other:?}"),
-        }
         assert_eq!(bus.stats().pending_requests, 0);
     }
 }

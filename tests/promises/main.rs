@@ -5,6 +5,7 @@ mod support;
 
 mod acknowledged;
 mod acl;
+mod answers;
 mod bad_input;
 mod batch;
 mod borrowed;
@@ -21,6 +22,7 @@ mod frozen;
 mod giving_up;
 mod globs;
 mod health;
+mod hops;
 mod idle;
 mod layers;
 mod limits;

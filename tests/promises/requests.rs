@@ -38,7 +38,7 @@ struct Echo {
 
 /// An answer as another language would read it.
 #[derive(Message, Serialize, Deserialize)]
-#[channel("answers")]
+#[channel("tidings:replies:answers")]
 #[message(name = "reply")]
 struct Answer {
     failure: String,
@@ -165,7 +165,7 @@ on_both! {
     async fn an_expired_request_is_not_handled(world: World) {
         let bus = world.bus().await;
         let service = bus.serve(Prices::new()).await.unwrap();
-        let expired = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"0","reply_to":"nobody","time_left":0,"data":{"sku":"engine","quantity":1}}"#;
+        let expired = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"0","reply_to":"tidings:replies:nobody","time_left":0,"data":{"sku":"engine","quantity":1}}"#;
         world.publish_raw("quotes:engine", expired).await;
         eventually(SOON, async || service.stats().handlers[0].expired == 1).await;
         assert_eq!(service.stats().handlers[0].handled, 0);
@@ -203,7 +203,7 @@ on_both! {
         let bus = world.bus().await;
         let service = bus.serve(Prices::new()).await.unwrap();
         let mut answers = bus.subscribe(Answer::any()).await.unwrap();
-        let wrong = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"c-1","reply_to":"answers","data":{"sku":7}}"#;
+        let wrong = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"c-1","reply_to":"tidings:replies:answers","data":{"sku":7}}"#;
         world.publish_raw("quotes:engine", wrong).await;
         let answer = answers.next().await.and_then(tidings::Event::into_message).expect("an answer");
         assert_eq!(answer.failure, "undecodable payload");

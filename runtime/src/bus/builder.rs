@@ -10,7 +10,10 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    bus::handle::{Bus, BusParts},
+    bus::{
+        handle::{Bus, BusParts},
+        replies::REPLIES,
+    },
     codec::contract::Format,
     config::{Bounds, Config, Reconnect},
     error::ConnectError,
@@ -153,6 +156,24 @@ impl BusBuilder {
         self
     }
 
+    /// Lets answers go to channels that begin with `prefix` too, which is written with the namespace: for requesters in other languages
+    /// that choose the channel for their answers as they like. May be given several times. Default: none but `<namespace>:tidings:replies:`.
+    ///
+    /// A request says itself where its answer goes. So whoever may publish requests has the service publish on every channel that is
+    /// allowed here, with the service's own rights.
+    pub fn allow_replies_to(mut self, prefix: impl Into<String>) -> Self {
+        self.config.reply_prefixes.push(prefix.into());
+        self
+    }
+
+    /// Refuses what handlers return from this hop on, 1 at least: a message that a handler returned while it handled another is one hop
+    /// further than that. The delivery fails then, and nothing that its handler returned is published. Default: no limit; from 64 on
+    /// [`BusEvent::ManyHops`](crate::BusEvent::ManyHops) and a warning name the handlers.
+    pub fn hop_limit(mut self, hops: u32) -> Self {
+        self.config.hop_limit = Some(hops.max(1));
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -167,6 +188,8 @@ impl BusBuilder {
         let transport = AnyTransport::connect(&self.url, &self.config).await?;
         let random = RandomState::new().build_hasher().finish();
         let id_prefix = format!("{random:016x}-");
+        let namespace = self.config.namespace.as_ref().map(|namespace| format!("{namespace}:"));
+        let reply_prefix = namespace.unwrap_or_default() + REPLIES;
         let shared = BusParts {
             observer: Observer::new(transport.system()),
             transport,
@@ -174,6 +197,9 @@ impl BusBuilder {
             id_prefix,
             next_id: AtomicU64::new(1),
             replies: OnceCell::new(),
+            reply_prefix,
+            disobeyed: AtomicU64::new(0),
+            served: Arc::default(),
         };
         Ok(Bus { shared: Arc::new(shared) })
     }

@@ -2,13 +2,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, atomic::AtomicU64},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use tokio::sync::OnceCell;
 
 use crate::{
-    bus::{builder::BusBuilder, replies::Replies},
+    bus::{builder::BusBuilder, replies::Replies, served::ServedNames},
     config::Config,
     error::ConnectError,
     observe::observation::Observer,
@@ -46,6 +49,11 @@ pub(super) struct BusParts {
     pub(super) next_id: AtomicU64,
     /// Made with the first request.
     pub(super) replies: OnceCell<Replies>,
+    /// How every channel begins that answers may go to.
+    pub(super) reply_prefix: String,
+    /// Requests that name another channel for their answers.
+    pub(super) disobeyed: AtomicU64,
+    pub(super) served: Arc<ServedNames>,
 }
 
 impl Bus {
@@ -87,6 +95,7 @@ impl Bus {
             subscriptions: self.shared.transport.snapshots(),
             pending_requests: replies.map_or(0, Replies::pending),
             unexpected_answers: replies.map_or(0, Replies::unexpected),
+            disobeyed_requests: self.shared.disobeyed.load(Ordering::Relaxed),
             reply_channel: replies.map(|replies| replies.channel().to_owned()),
         }
     }

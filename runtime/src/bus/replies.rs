@@ -1,19 +1,19 @@
 //! One inbox for all answers of a bus, and who waits for which.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
+    future::poll_fn,
     hash::{BuildHasher, RandomState},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, Waker},
 };
-
-use tokio::sync::{mpsc, oneshot};
 
 use crate::{
     bus::handle::Bus,
-    codec::answers::AnswerFor,
+    codec::answers::{AnswerFor, is_passed_on},
     error::SubscribeError,
     transport::{
         contract::Attachment,
@@ -41,6 +41,9 @@ struct Waiters {
     unexpected: AtomicU64,
 }
 
+/// How the channels for answers begin, behind the namespace.
+pub(crate) const REPLIES: &str = "tidings:replies:";
+
 /// What a waiter gets.
 pub(crate) enum Arrived {
     Answer(Frame),
@@ -48,12 +51,58 @@ pub(crate) enum Arrived {
 }
 
 /// Who waits.
-enum Recipient {
-    ForOne(oneshot::Sender<Arrived>),
-    ForMany(mpsc::Sender<Arrived>),
+struct Recipient {
+    mailbox: Arc<Mailbox>,
+    /// Whether it waits for more after an answer that decides.
+    for_many: bool,
 }
 
-/// Answers that one waiter for many has not taken yet. Beyond that they are counted as unexpected: a waiter that is polled takes
+/// What has arrived for a waiter that it has not taken yet.
+#[derive(Default)]
+struct Mailbox {
+    mail: Mutex<Mail>,
+}
+
+#[derive(Default)]
+struct Mail {
+    arrived: VecDeque<Arrived>,
+    waiting: Option<Waker>,
+}
+
+impl Mailbox {
+    /// `false` where too much waits.
+    fn put(&self, arrived: Arrived) -> bool {
+        let mut mail = self.lock();
+        if mail.arrived.len() == MANY {
+            return false;
+        }
+        mail.arrived.push_back(arrived);
+        let waiting = mail.waiting.take();
+        drop(mail);
+        if let Some(waiting) = waiting {
+            waiting.wake();
+        }
+        true
+    }
+
+    fn poll_take(&self, context: &Context<'_>) -> Poll<Arrived> {
+        let mut mail = self.lock();
+        if let Some(arrived) = mail.arrived.pop_front() {
+            return Poll::Ready(arrived);
+        }
+        match &mut mail.waiting {
+            Some(waiting) => waiting.clone_from(context.waker()),
+            none => *none = Some(context.waker().clone()),
+        }
+        Poll::Pending
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Mail> {
+        self.mail.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Answers that one waiter has not taken yet. Beyond that they are counted as unexpected: a waiter that is polled takes
 /// them faster than a connection brings them.
 const MANY: usize = 1_024;
 /// Larger answers keep their read buffer, of whose 128 KiB they are half or more: copying them would keep the lock for longer than it saves
@@ -63,7 +112,7 @@ const COPIED: usize = 64 * 1024;
 impl Replies {
     /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
     pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
-        let local = format!("tidings:replies:{name}");
+        let local = format!("{REPLIES}{name}");
         let channel = bus.channel(|channel| channel.literal(&local));
         let waiters = Arc::new(Waiters::default());
         let inbox = Arc::new(Inbox::direct(Arc::clone(&waiters) as Arc<dyn Direct>));
@@ -76,23 +125,22 @@ impl Replies {
         &self.channel
     }
 
-    /// Waits for one answer.
-    pub(crate) fn wait_for_one(&self) -> Waiter<oneshot::Receiver<Arrived>> {
-        let (done, arrived) = oneshot::channel();
-        self.register(Recipient::ForOne(done), arrived)
+    /// Waits for one answer that decides, and those before it that do not.
+    pub(crate) fn wait_for_one(&self) -> Waiter {
+        self.register(false)
     }
 
     /// Waits for answers until the waiter is dropped.
-    pub(crate) fn wait_for_many(&self) -> Waiter<mpsc::Receiver<Arrived>> {
-        let (done, arrived) = mpsc::channel(MANY);
-        self.register(Recipient::ForMany(done), arrived)
+    pub(crate) fn wait_for_many(&self) -> Waiter {
+        self.register(true)
     }
 
-    fn register<T>(&self, waiting: Recipient, arrived: T) -> Waiter<T> {
+    fn register(&self, for_many: bool) -> Waiter {
         let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
         let id = self.waiters.ids.hash_one(number);
-        self.waiters.lock().insert(id, waiting);
-        Waiter { id, correlation_id: format!("{id:016x}"), arrived, waiters: Arc::clone(&self.waiters) }
+        let mailbox = Arc::<Mailbox>::default();
+        self.waiters.lock().insert(id, Recipient { mailbox: Arc::clone(&mailbox), for_many });
+        Waiter { id, correlation_id: format!("{id:016x}"), mailbox, waiters: Arc::clone(&self.waiters) }
     }
 
     /// How many requests wait for an answer.
@@ -136,28 +184,25 @@ impl Waiters {
             frame.compact();
         }
         let mut by_id = self.lock();
-        let taken = match by_id.get(&id) {
-            Some(Recipient::ForMany(waiter)) => waiter.try_send(Arrived::Answer(frame)).is_ok(),
-            Some(Recipient::ForOne(_)) => match by_id.remove(&id) {
-                Some(Recipient::ForOne(waiter)) => waiter.send(Arrived::Answer(frame)).is_ok(),
-                _ => false,
-            },
-            None => false,
+        // An answer that does not decide leaves its waiter to the others.
+        let stays = |recipient: &Recipient| recipient.for_many || is_passed_on(frame.payload());
+        let mailbox = match by_id.get(&id) {
+            Some(recipient) if stays(recipient) => Some(Arc::clone(&recipient.mailbox)),
+            Some(_) => by_id.remove(&id).map(|recipient| recipient.mailbox),
+            None => None,
         };
         drop(by_id);
-        if !taken {
+        if !mailbox.is_some_and(|mailbox| mailbox.put(Arrived::Answer(frame))) {
             self.note_unexpected();
         }
     }
 
     /// Tells everybody who waits: whether their requests were handled is unknown.
     fn connection_lost(&self) {
-        for (_, waiting) in self.lock().drain() {
-            // A waiter that has gone in this moment, or that is flooded, learns it from its closed channel.
-            match waiting {
-                Recipient::ForOne(waiter) => drop(waiter.send(Arrived::ConnectionLost)),
-                Recipient::ForMany(waiter) => drop(waiter.try_send(Arrived::ConnectionLost)),
-            }
+        let lost: Vec<Recipient> = self.lock().drain().map(|(_, recipient)| recipient).collect();
+        for Recipient { mailbox, .. } in lost {
+            // One that is flooded learns it from its timeout.
+            mailbox.put(Arrived::ConnectionLost);
         }
     }
 
@@ -172,32 +217,46 @@ impl Waiters {
 }
 
 /// Somebody who waits for answers. Dropping it forgets the wait.
-pub(crate) struct Waiter<T> {
+pub(crate) struct Waiter {
     id: u64,
     pub(crate) correlation_id: String,
-    arrived: T,
+    mailbox: Arc<Mailbox>,
     waiters: Arc<Waiters>,
 }
 
-impl Waiter<oneshot::Receiver<Arrived>> {
-    pub(crate) async fn answer(&mut self) -> Arrived {
-        (&mut self.arrived).await.unwrap_or(Arrived::ConnectionLost)
-    }
-}
-
-impl Waiter<mpsc::Receiver<Arrived>> {
+impl Waiter {
+    /// What has arrived next.
     pub(crate) async fn next(&mut self) -> Arrived {
-        self.arrived.recv().await.unwrap_or(Arrived::ConnectionLost)
+        poll_fn(|context| self.mailbox.poll_take(context)).await
     }
 }
 
-impl<T> Drop for Waiter<T> {
+impl Drop for Waiter {
     fn drop(&mut self) {
         self.waiters.lock().remove(&self.id);
     }
 }
 
 impl Bus {
+    /// Whether an answer may go to this channel, as a request names it.
+    pub(crate) fn may_answer(&self, channel: &str) -> bool {
+        let shared = &self.shared;
+        let allowed = channel.starts_with(&shared.reply_prefix)
+            || shared.config.reply_prefixes.iter().any(|prefix| channel.starts_with(prefix));
+        if !allowed {
+            let count = shared.disobeyed.fetch_add(1, Ordering::Relaxed) + 1;
+            if count.is_power_of_two() {
+                let prefix = &shared.reply_prefix;
+                tracing::warn!(
+                    count,
+                    "requests name channels for their answers that do not begin with `{prefix}`, and are not answered; \
+                     `allow_replies_to` allows more"
+                );
+            }
+        }
+        allowed
+    }
+
     /// The inbox for answers: subscribed and confirmed before the first request leaves.
     pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');

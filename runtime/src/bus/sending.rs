@@ -1,6 +1,9 @@
 //! From a message to its receipt: encoding, limits, and the way to the transport.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Instant,
+};
 
 use serde::Serialize;
 
@@ -10,14 +13,15 @@ use crate::{
     codec::{
         contract::{Codec, Exchange, Outbound},
         headers::Headers,
+        slot::Slot,
     },
     config::Config,
     error::{PublishError, SubscribeError},
-    message::{contract::Message, reading::written},
+    message::{contract::Message, delivery::HOPS, reading::written},
     observe::{observation::encoded, trace_context},
     time::unix_millis,
     transport::{
-        contract::{Attachment, Broadcast, Lined, Name, Parcel, Wanted},
+        contract::{Attachment, Broadcast, Lined, Name, Parcel, TimeLeft, Wanted},
         inbox::Inbox,
         status::NameKind,
     },
@@ -43,15 +47,15 @@ impl Bus {
         message: &M,
         headers: &Headers,
         exchange: Option<Exchange<'_>>,
+        until: Option<Instant>,
     ) -> Result<Parcel, PublishError> {
-        let draft =
-            Draft { channel, template: M::TEMPLATE.text(), name: M::NAME, version: M::VERSION, headers, exchange };
+        let draft = Draft { exchange, until, ..Draft::of::<M>(channel, headers) };
         self.encode::<M::Codec, _>(draft, written(message))
     }
 
     /// Encodes a value, and checks name and size against the limits.
     pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Parcel, PublishError> {
-        let Draft { channel, template, name, version, headers, exchange } = draft;
+        let Draft { channel, template, name, version, headers, exchange, until, hops } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
@@ -59,13 +63,15 @@ impl Bus {
         let id = self.next_id();
         let Config { format, ref source, .. } = self.shared.config;
         let outbound = Outbound { format, source, name, version, id: &id, timestamp: unix_millis(), headers, exchange };
-        write::<C, _>(&outbound, value, &mut payload).map_err(|reason| PublishError::Encode { name, reason })?;
+        let slot = write::<C, _>(&outbound, hops, value, &mut payload)
+            .map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
         }
         encoded(&id, size, exchange.as_ref());
-        Ok(Parcel { template, channel, payload })
+        let time_left = slot.zip(until).map(|(slot, until)| TimeLeft { slot, until });
+        Ok(Parcel { template, channel, payload, time_left })
     }
 
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Receipt, PublishError> {
@@ -154,6 +160,17 @@ pub(crate) struct Draft<'a> {
     pub(crate) version: u32,
     pub(crate) headers: &'a Headers,
     pub(crate) exchange: Option<Exchange<'a>>,
+    /// When the time left of the exchange is over.
+    pub(crate) until: Option<Instant>,
+    /// How far it is from the first message of its chain; 0 is that one itself.
+    pub(crate) hops: u32,
+}
+
+impl<'a> Draft<'a> {
+    pub(crate) fn of<M: Message>(channel: String, headers: &'a Headers) -> Self {
+        let template = M::TEMPLATE.text();
+        Self { channel, template, name: M::NAME, version: M::VERSION, headers, exchange: None, until: None, hops: 0 }
+    }
 }
 
 /// Messages of a batch that are sent before their answers are awaited: a larger batch is cut into parts, so that neither side holds more
@@ -165,15 +182,32 @@ const NAME_GUESS: usize = 64;
 
 const PAYLOAD_GUESS: usize = 256;
 
-/// Writes a payload, with the context of the current trace in its headers where there is one and the codec has a place for it.
-fn write<C: Codec, T: Serialize>(outbound: &Outbound<'_>, value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
-    let context = if C::carries_context(outbound) { trace_context::carried(outbound.headers) } else { None };
-    if let Some(headers) = context {
-        if C::encode(&Outbound { headers: &headers, ..*outbound }, value, payload).is_ok() {
-            return Ok(());
+/// Writes a payload, with headers of ours where the codec has a place for them: the context of the current trace, and the count of hops.
+fn write<C: Codec, T: Serialize>(
+    outbound: &Outbound<'_>,
+    hops: u32,
+    value: &T,
+    payload: &mut Vec<u8>,
+) -> Result<Option<Slot>, String> {
+    if C::carries_context(outbound)
+        && let Some(headers) = added(outbound.headers, hops)
+    {
+        if let Ok(slot) = C::encode_with_slot(&Outbound { headers: &headers, ..*outbound }, value, payload) {
+            return Ok(slot);
         }
-        // A trace is no reason to lose a message: this codec takes no such header.
+        // Neither is a reason to lose a message: this codec takes no such header.
         payload.clear();
     }
-    C::encode(outbound, value, payload)
+    C::encode_with_slot(outbound, value, payload)
+}
+
+/// The headers with ours, if there are any of ours.
+fn added(headers: &Headers, hops: u32) -> Option<Headers> {
+    let carried = trace_context::carried(headers);
+    if hops == 0 {
+        return carried;
+    }
+    let mut headers = carried.unwrap_or_else(|| headers.clone());
+    headers.set(HOPS, itoa::Buffer::new().format(hops));
+    Some(headers)
 }

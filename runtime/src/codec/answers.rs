@@ -25,6 +25,46 @@ pub(crate) enum Answer<R, E> {
     Error(E),
     /// Anything else that went wrong.
     Failure(String),
+    /// It was not handled, since too many messages waited for the handler.
+    Dropped,
+    /// It was not handled, since the handler's filter did not want it.
+    Filtered,
+}
+
+impl<R, E> Answer<R, E> {
+    /// Why the message was not handled by whoever has answered, so that others may still do so.
+    pub(crate) fn passed_on(&self) -> Option<&'static str> {
+        match self {
+            Self::Dropped => Some("too many messages waited for the handler, and this one was dropped"),
+            Self::Filtered => Some("the handler's filter did not want it"),
+            Self::Ok(_) | Self::Error(_) | Self::Failure(_) => None,
+        }
+    }
+}
+
+/// Whether an answer of our own says that others may still handle the message. Nobody else writes such answers.
+pub(crate) fn is_passed_on(answer: &[u8]) -> bool {
+    answer.ends_with(br#""data":"dropped"}"#) || answer.ends_with(br#""data":"filtered"}"#)
+}
+
+/// The header of an answer that says how many services share the subscription by which the message came, where that is more than one: all
+/// of them answer, and the server has counted one receiver.
+pub(crate) const SHARED_BY: &str = "tidingsshared";
+
+/// Counts answers that leave a message to others, until all of its receivers have given one.
+#[derive(Debug, Default)]
+pub(crate) struct Declined {
+    receivers: f64,
+}
+
+impl Declined {
+    /// Notes an answer; `true` once nobody is left who could handle the message, where the number of receivers is known.
+    pub(crate) fn by(&mut self, inbound: &Inbound<'_>, receivers: Option<u64>) -> bool {
+        let shared = inbound.headers.get(SHARED_BY).and_then(|shared| shared.parse::<u32>().ok()).unwrap_or(1);
+        self.receivers += 1.0 / f64::from(shared.max(1));
+        // Thirds do not add up to exactly one.
+        receivers.is_some_and(|receivers| self.receivers + 1e-6 >= receivers as f64)
+    }
 }
 
 /// The wire name of answers.

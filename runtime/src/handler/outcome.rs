@@ -41,6 +41,8 @@ pub enum Outcome {
 #[doc(hidden)]
 pub struct Outgoing {
     pub(crate) messages: Vec<Enclosed>,
+    /// How far the messages are from the first of their chain.
+    pub(crate) hops: u32,
     pub(crate) answer: Option<Parcel>,
 }
 
@@ -68,8 +70,7 @@ pub enum OutcomeKind {
 }
 
 impl Outcome {
-    /// The outcome of a message that is left out on purpose, as by a filter: counted as filtered, and no failure. A requester is told
-    /// nothing.
+    /// The outcome of a message that is left out on purpose, as by a filter: counted as filtered, and no failure. A requester is told so.
     #[must_use]
     pub fn filtered() -> Self {
         Self::Filtered

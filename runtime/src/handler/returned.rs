@@ -19,6 +19,7 @@ use crate::{
         contract::{AddressedByFields, Message},
         delivery::Delivery,
         kind::{Broadcast, NoError},
+        reading::written,
     },
     observe::observation::Observation,
     transport::contract::Parcel,
@@ -35,27 +36,27 @@ use crate::{
 )]
 pub trait IntoOutcome {
     #[doc(hidden)]
-    fn into_outcome(self, bus: &Bus) -> Outcome;
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;
 }
 
 impl IntoOutcome for () {
-    fn into_outcome(self, _bus: &Bus) -> Outcome {
+    fn into_outcome(self, _delivery: &Delivery, _bus: &Bus) -> Outcome {
         Outcome::Done
     }
 }
 
 impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
-    fn into_outcome(self, bus: &Bus) -> Outcome {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self {
-            Ok(value) => IntoOutcome::into_outcome(value, bus),
+            Ok(value) => IntoOutcome::into_outcome(value, delivery, bus),
             Err(error) => Outcome::Failed(error.to_string()),
         }
     }
 }
 
 impl<T: IntoOutcome> IntoOutcome for Option<T> {
-    fn into_outcome(self, bus: &Bus) -> Outcome {
-        self.map_or(Outcome::Done, |value| IntoOutcome::into_outcome(value, bus))
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        self.map_or(Outcome::Done, |value| IntoOutcome::into_outcome(value, delivery, bus))
     }
 }
 
@@ -126,22 +127,32 @@ impl<M: Broadcast> Publish<M> {
 }
 
 impl<M: Broadcast> IntoOutcome for Publish<M> {
-    fn into_outcome(self, bus: &Bus) -> Outcome {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        if self.messages.is_empty() {
+            return Outcome::Done;
+        }
+        let hops = delivery.hops().saturating_add(1);
         let enclosed: Result<Vec<_>, _> =
-            self.messages.iter().map(|(channel, message)| enclose(channel, message, bus)).collect();
+            self.messages.iter().map(|(channel, message)| enclose(channel, message, hops, bus)).collect();
         match enclosed {
-            Ok(messages) if messages.is_empty() => Outcome::Done,
-            Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, answer: None })),
+            Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, hops, answer: None })),
             Err(error) => Outcome::Failed(error.to_string()),
         }
     }
 }
 
 /// Encodes a message that a handler returned, within a span of its own.
-fn enclose<M: Message>(channel: &str, message: &M, bus: &Bus) -> Result<Enclosed, PublishError> {
+fn enclose<M: Message>(channel: &str, message: &M, hops: u32, bus: &Bus) -> Result<Enclosed, PublishError> {
+    let template = M::TEMPLATE.text();
+    if let Some(limit) = bus.config().hop_limit.filter(|&limit| hops >= limit) {
+        return Err(PublishError::TooManyHops { template, hops, limit });
+    }
     let channel = bus.channel(|name| name.literal(channel));
-    let observation = bus.observer().publish(M::TEMPLATE.text());
-    let encode = || bus.parcel(channel, message, &Headers::default(), None);
+    let (observation, headers) = (bus.observer().publish(template), Headers::default());
+    let encode = || {
+        let draft = Draft { hops, ..Draft::of::<M>(channel, &headers) };
+        bus.encode::<M::Codec, _>(draft, written(message))
+    };
     match Observation::scope(observation.as_deref(), encode) {
         Ok(parcel) => Ok(Enclosed { parcel, observation }),
         Err(error) => {
@@ -156,12 +167,15 @@ macro_rules! tuple_outcomes {
         #[diagnostic::do_not_recommend]
         impl<$($name: Broadcast),*> IntoOutcome for ($(Publish<$name>,)*) {
             #[allow(non_snake_case)]
-            fn into_outcome(self, bus: &Bus) -> Outcome {
+            fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
                 let ($($name,)*) = self;
                 let mut all = Box::<Outgoing>::default();
-                $(match IntoOutcome::into_outcome($name, bus) {
+                $(match IntoOutcome::into_outcome($name, delivery, bus) {
                     Outcome::Done => {}
-                    Outcome::Send(mut outgoing) => all.messages.append(&mut outgoing.messages),
+                    Outcome::Send(mut outgoing) => {
+                        all.hops = outgoing.hops;
+                        all.messages.append(&mut outgoing.messages);
+                    }
                     failed => return failed,
                 })*
                 Outcome::Send(all)
@@ -192,7 +206,7 @@ pub enum NoAnswer {}
 
 impl<T: IntoOutcome> Returned<NoAnswer> for T {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        let outcome = IntoOutcome::into_outcome(self, bus);
+        let outcome = IntoOutcome::into_outcome(self, delivery, bus);
         if delivery.reply_to().is_none() {
             return outcome;
         }
@@ -300,20 +314,34 @@ impl<R, E, X: fmt::Display> IntoAnswer<R, E> for Result<Result<R, E>, X> {
     }
 }
 
-/// The answer to whoever asked, encoded. A request that names no inbox wants none.
+/// The answer to whoever asked, encoded. A request that names no inbox wants none, and one that names a channel of somebody else's gets none.
 pub(crate) fn answer<R: Serialize, E: Serialize>(
     answer: &Answer<R, E>,
     delivery: &Delivery,
     bus: &Bus,
 ) -> Result<Option<Parcel>, PublishError> {
-    let Some(reply_to) = delivery.reply_to() else { return Ok(None) };
+    answer_of(answer, &Headers::default(), delivery, bus)
+}
+
+/// An answer with headers.
+pub(crate) fn answer_of<R: Serialize, E: Serialize>(
+    answer: &Answer<R, E>,
+    headers: &Headers,
+    delivery: &Delivery,
+    bus: &Bus,
+) -> Result<Option<Parcel>, PublishError> {
+    let Some(reply_to) = delivery.reply_to().filter(|reply_to| bus.may_answer(reply_to.channel)) else {
+        return Ok(None);
+    };
     let draft = Draft {
         channel: reply_to.channel.to_owned(),
         template: "replies",
         name: ANSWER.name,
         version: ANSWER.version,
-        headers: &Headers::default(),
-        exchange: Some(Exchange { correlation_id: reply_to.correlation_id, reply_to: None, time_left: None }),
+        headers,
+        exchange: Some(Exchange::new(reply_to.correlation_id)),
+        until: None,
+        hops: 0,
     };
     bus.encode::<Answers, _>(draft, answer).map(Some)
 }
@@ -321,7 +349,7 @@ pub(crate) fn answer<R: Serialize, E: Serialize>(
 fn answered(answer: Result<Option<Parcel>, PublishError>) -> Outcome {
     match answer {
         Ok(None) => Outcome::Done,
-        Ok(answer) => Outcome::Send(Box::new(Outgoing { messages: Vec::new(), answer })),
+        Ok(answer) => Outcome::Send(Box::new(Outgoing { answer, ..Outgoing::default() })),
         Err(error) => Outcome::Failed(error.to_string()),
     }
 }

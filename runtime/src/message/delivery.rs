@@ -67,6 +67,9 @@ pub struct Delivery {
     ends: Option<Arc<OnceLock<Instant>>>,
 }
 
+/// The header that counts hops; no format has a rule that it breaks.
+pub(crate) const HOPS: &str = "tidingshops";
+
 /// What the payload says beside the message.
 #[derive(Clone, Debug, Default)]
 struct Metadata {
@@ -144,6 +147,13 @@ impl Delivery {
         match self.frame.origin() {
             Origin::Broadcast { .. } => 1,
         }
+    }
+
+    /// How far the message is from the first of its chain: 0, unless a handler returned it while it handled another.
+    #[must_use]
+    pub fn hops(&self) -> u32 {
+        // Whatever else stands there did not come from us.
+        self.headers().get(HOPS).and_then(|hops| hops.parse().ok()).unwrap_or_default()
     }
 
     /// The payload as it arrived.

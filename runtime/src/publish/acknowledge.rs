@@ -5,8 +5,8 @@ use std::{fmt, future::IntoFuture, time::Duration};
 use crate::{
     bus::replies::Arrived,
     codec::{
-        answers::{ANSWER, Answer, Answers},
-        contract::{Codec, Exchange},
+        answers::{ANSWER, Answer, Answers, Declined},
+        contract::{Codec, Exchange, Inbound},
     },
     error::AcknowledgeError,
     future::BusFuture,
@@ -95,37 +95,43 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         let mut waiter = replies.wait_for_many();
         // No time left travels: the publisher's patience must not keep anybody from handling the message.
         let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel());
-        let receivers = bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers;
+        let receivers = bus.send(self.to_send.parcel(Some(exchange), None)?).await?.receivers;
         if receivers == Some(0) {
             return Err(AcknowledgeError::NobodyListens { template });
         }
+        let mut declined = Declined::default();
         loop {
-            match waiter.next().await {
-                Arrived::ConnectionLost => return Err(AcknowledgeError::ConnectionLost { template }),
-                Arrived::Answer(frame) => note(&frame, acknowledged),
-            }
+            let Arrived::Answer(frame) = waiter.next().await else {
+                return Err(AcknowledgeError::ConnectionLost { template });
+            };
+            let nobody_left = note(&frame, acknowledged, &mut declined, receivers);
             if acknowledged.handlers >= self.wanted {
                 return Ok(());
             }
-            // One connection may serve several handlers, so fewer refusals than receivers say nothing.
-            let refused = u64::try_from(acknowledged.refusals.len()).unwrap_or(u64::MAX);
-            if acknowledged.handlers == 0 && receivers.is_some_and(|receivers| refused >= receivers) {
-                return Err(AcknowledgeError::Refused {
-                    template,
-                    refusals: std::mem::take(&mut acknowledged.refusals),
-                });
+            if nobody_left && acknowledged.handlers == 0 {
+                let refusals = std::mem::take(&mut acknowledged.refusals);
+                return Err(AcknowledgeError::Refused { template, refusals });
             }
         }
     }
 }
 
-fn note(frame: &Frame, acknowledged: &mut Acknowledged) {
-    match Answers::decode::<Answer<(), NoError>>(&ANSWER, frame.payload()) {
-        Ok((Answer::Ok(()), _)) => acknowledged.handlers += 1,
-        Ok((Answer::Failure(reason), _)) => acknowledged.refusals.push(reason),
+/// Notes an answer; `true` once all who have received the message have refused it or left it to others.
+fn note(frame: &Frame, acknowledged: &mut Acknowledged, declined: &mut Declined, receivers: Option<u64>) -> bool {
+    let (refusal, inbound) = match Answers::decode::<Answer<(), NoError>>(&ANSWER, frame.payload()) {
+        Ok((Answer::Ok(()), _)) => {
+            acknowledged.handlers += 1;
+            return false;
+        }
         Ok((Answer::Error(never), _)) => match never {},
-        Err(error) => acknowledged.refusals.push(format!("an answer that cannot be read: {error}")),
-    }
+        Ok((Answer::Failure(reason), inbound)) => (reason, inbound),
+        Ok((answer @ (Answer::Dropped | Answer::Filtered), inbound)) => {
+            (answer.passed_on().unwrap_or_default().to_owned(), inbound)
+        }
+        Err(error) => (format!("an answer that cannot be read: {error}"), Inbound::default()),
+    };
+    acknowledged.refusals.push(refusal);
+    declined.by(&inbound, receivers)
 }
 
 impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {

@@ -1,6 +1,6 @@
 //! Requests: a message that is answered with a typed reply.
 
-use std::{fmt, future::IntoFuture, time::Duration};
+use std::{fmt, future::IntoFuture, ops::ControlFlow, time::Duration};
 
 use tokio::time::{Instant, timeout_at};
 
@@ -10,7 +10,7 @@ use crate::{
         replies::{Arrived, Replies},
     },
     codec::{
-        answers::{ANSWER, Answer, Answers},
+        answers::{ANSWER, Answer, Answers, Declined},
         contract::{Codec, Exchange},
         slot::whole_millis,
     },
@@ -19,7 +19,7 @@ use crate::{
     message::{address::Address, contract::AddressedByFields, kind::Request},
     observe::observation::watch,
     publish::addressed::Addressed,
-    transport::frame::Frame,
+    time::deadline_after,
 };
 
 /// What `request` asks of a request whose parameters are not all fields. Nothing implements it.
@@ -123,18 +123,31 @@ impl<'a, M: Request> Requesting<'a, M> {
         let begun = Instant::now();
         let replies = self.to_send.bus.replies().await?;
         let mut waiter = replies.wait_for_one();
-        self.send(replies, &waiter.correlation_id, begun).await?;
-        arrived::<M>(waiter.answer().await)
+        let receivers = self.send(replies, &waiter.correlation_id, begun).await?;
+        let mut declined = Declined::default();
+        loop {
+            match arrived::<M>(waiter.next().await, &mut declined, receivers) {
+                ControlFlow::Break(output) => return output,
+                ControlFlow::Continue(()) => {}
+            }
+        }
     }
 
-    /// What is left of the timeout since the request has begun, before anything was waited for, travels along.
-    async fn send(self, replies: &Replies, correlation_id: &str, begun: Instant) -> Result<(), RequestError<M::Error>> {
+    /// Sends the request, with what is left of the timeout since it has begun, before anything was waited for. Tells how many have received
+    /// it.
+    async fn send(
+        self,
+        replies: &Replies,
+        correlation_id: &str,
+        begun: Instant,
+    ) -> Result<Option<u64>, RequestError<M::Error>> {
         let time_left = whole_millis(self.timeout.saturating_sub(begun.elapsed()));
         let exchange = Exchange::new(correlation_id).reply_to(replies.channel()).time_left(time_left);
+        let until = begun.into_std().checked_add(self.timeout);
         let bus = self.to_send.bus;
-        match bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers {
+        match bus.send(self.to_send.parcel(Some(exchange), until)?).await?.receivers {
             Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
-            _ => Ok(()),
+            receivers => Ok(receivers),
         }
     }
 }
@@ -189,22 +202,29 @@ impl<M: Request> Collecting<'_, M> {
     async fn run(self) -> Result<Vec<Output<M>>, RequestError<M::Error>> {
         let Self { request, wanted } = self;
         let begun = Instant::now();
-        let deadline = begun + request.timeout;
+        let deadline = deadline_after(request.timeout);
         let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
         let replies = match timeout_at(deadline, request.to_send.bus.replies()).await {
             Ok(replies) => replies?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
         };
         let mut waiter = replies.wait_for_many();
-        match timeout_at(deadline, request.send(replies, &waiter.correlation_id, begun)).await {
+        let receivers = match timeout_at(deadline, request.send(replies, &waiter.correlation_id, begun)).await {
             Ok(sent) => sent?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
-        }
+        };
         let mut answers = Vec::new();
+        let mut declined = Declined::default();
         while answers.len() < wanted {
             match timeout_at(deadline, waiter.next()).await {
                 Ok(Arrived::ConnectionLost) => return Err(RequestError::ConnectionLost { template }),
-                Ok(answer) => answers.push(arrived::<M>(answer)),
+                Ok(answer) => match arrived::<M>(answer, &mut declined, receivers) {
+                    // Nobody is left to answer: those who have are all there is.
+                    ControlFlow::Break(Err(RequestError::NotHandled { .. })) if !answers.is_empty() => break,
+                    ControlFlow::Break(Err(error @ RequestError::NotHandled { .. })) => return Err(error),
+                    ControlFlow::Break(output) => answers.push(output),
+                    ControlFlow::Continue(()) => {}
+                },
                 // The time is up, and that is no error here.
                 Err(_) => break,
             }
@@ -248,19 +268,26 @@ impl<M> fmt::Debug for Requesting<'_, M> {
 
 type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Error>>;
 
-fn arrived<M: Request>(arrived: Arrived) -> Output<M> {
-    match arrived {
-        Arrived::Answer(frame) => decode::<M>(&frame),
-        Arrived::ConnectionLost => Err(RequestError::ConnectionLost { template: M::TEMPLATE.text() }),
-    }
-}
-
-fn decode<M: Request>(frame: &Frame) -> Output<M> {
+/// What has arrived, unless it leaves the request to others.
+fn arrived<M: Request>(
+    arrived: Arrived,
+    declined: &mut Declined,
+    receivers: Option<u64>,
+) -> ControlFlow<Output<M>, ()> {
     let template = M::TEMPLATE.text();
-    match Answers::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
+    let Arrived::Answer(frame) = arrived else {
+        return ControlFlow::Break(Err(RequestError::ConnectionLost { template }));
+    };
+    ControlFlow::Break(match Answers::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
         Ok((Answer::Ok(reply), _)) => Ok(reply),
         Ok((Answer::Error(error), _)) => Err(RequestError::Answered(error)),
         Ok((Answer::Failure(reason), _)) => Err(RequestError::Failed { template, reason }),
+        Ok((answer @ (Answer::Dropped | Answer::Filtered), inbound)) => {
+            if !declined.by(&inbound, receivers) {
+                return ControlFlow::Continue(());
+            }
+            Err(RequestError::NotHandled { template, reason: answer.passed_on().unwrap_or_default() })
+        }
         Err(error) => Err(RequestError::InvalidAnswer { template, reason: error.to_string() }),
-    }
+    })
 }

@@ -49,7 +49,8 @@ pub(crate) fn call<R: Router>(
             // Boxed, as what is seldom there must not make every call's future larger.
             Some(observation) => Box::pin(enter(observation, handle(router, layers, bus, route, &mut delivery))).await,
         };
-        if !ended.is_settled() {
+        let is_missed = matches!(ended, Ended::Returned(Outcome::Filtered)) && delivery.reply_to().is_some();
+        if !ended.is_settled() || is_missed {
             if let Ended::Returned(Outcome::Rejected(_)) = ended {
                 // Whoever asked is to be told, and what was not decoded has not said who that is.
                 delivery.read(entry.facts().read_metadata());

@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    bus::handle::Bus,
+    bus::{handle::Bus, served::Served},
     config::{Bounds, Overflow},
     error::ShutdownError,
     handler::{
@@ -27,8 +27,8 @@ use crate::{
         layer::{HandlerLayer, Layers},
     },
     serve::{
-        call::call, engine::Engine, intake::Intake, lanes::Lanes, service::SHUTDOWN_DEADLINE, spawned::Spawned,
-        stats::Counters,
+        call::call, engine::Engine, hops::Hops, intake::Intake, lanes::Lanes, service::SHUTDOWN_DEADLINE,
+        spawned::Spawned, stats::Counters,
     },
     time::deadline_after,
     transport::{
@@ -65,6 +65,7 @@ impl<R: Router> Driver<R> {
         inbox: Arc<Inbox>,
         attachment: Attachment,
         tokens: Vec<u32>,
+        served: Option<Served>,
         counters: Arc<Counters>,
     ) -> Self {
         let ServeOptions { overflow, bounds, layers } = options;
@@ -80,6 +81,8 @@ impl<R: Router> Driver<R> {
             format,
             bus: bus.clone(),
             full: None,
+            served,
+            hops: Hops::new(R::ROUTES.len()),
             closed: None,
         };
         let router = Arc::new(router);

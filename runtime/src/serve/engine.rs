@@ -19,7 +19,7 @@ use crate::{
         driver::Stopping,
         intake::Intake,
         lanes::LaneId,
-        settlement::{Called, Sent, Step},
+        settlement::{Called, Sent, Step, dropped},
         spawned::Spawned,
     },
     transport::{
@@ -87,13 +87,22 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     fn item(&mut self, item: Item, context: &mut Context<'_>) {
         match item {
             Item::Frame(frame) => {
-                if let Some((route, frame)) = self.intake.admit(frame) {
+                let mut dropped = Vec::new();
+                if let Some((route, frame)) = self.intake.admit(frame, |route, frame| dropped.push((route, frame))) {
                     self.start(route, None, frame, context);
                 }
+                dropped.into_iter().for_each(|(route, frame)| self.dropped(route, frame, context));
             }
             Item::Ended(reason) => self.intake.closed = Some(reason),
             other => self.intake.note(&other),
         }
+    }
+
+    /// Tells whoever waits for an answer that there will be none.
+    fn dropped(&mut self, route: usize, frame: Frame, context: &mut Context<'_>) {
+        let facts = self.intake.routes[route].facts();
+        let answer = dropped(frame, self.intake.format, facts, self.intake.shared(route), self.bus);
+        self.answer(route, answer, context);
     }
 
     /// Starts a frame, and whatever may run in its place when it completes at once.
@@ -127,20 +136,23 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
-        match called.step(self.bus) {
+        match called.step(self.bus, || self.intake.shared(route)) {
             Step::Answer(ended, answer) => {
                 self.intake.count(route, ended);
                 self.answer(route, answer, context);
             }
-            Step::Publish(publishing) => match self.departures.publish(route, *publishing, context) {
-                Published::Sent(sent) => self.sent(route, sent, context),
-                Published::InLine => {}
-                Published::Waits(publication) => {
-                    let lane = self.hold(route, lane);
-                    self.departures.hold(publication, lane);
-                    return false;
+            Step::Publish(publishing) => {
+                self.intake.note_hops(route, publishing.hops());
+                match self.departures.publish(route, *publishing, context) {
+                    Published::Sent(sent) => self.sent(route, sent, context),
+                    Published::InLine => {}
+                    Published::Waits(publication) => {
+                        let lane = self.hold(route, lane);
+                        self.departures.hold(publication, lane);
+                        return false;
+                    }
                 }
-            },
+            }
         }
         true
     }

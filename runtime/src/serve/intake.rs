@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Instant};
 
 use crate::{
-    bus::handle::Bus,
+    bus::{handle::Bus, served::Served},
     codec::contract::Format,
     error::{PublishError, Rejection},
     handler::outcome::{Ended, Outcome},
     route::{entry::Route, table::RouteTable},
     serve::{
+        hops::Hops,
         lanes::{LaneId, Lanes, Waits},
         stats::Counters,
     },
@@ -34,6 +35,10 @@ pub(super) struct Intake {
     /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
     /// meanwhile, so there is one at most.
     pub(super) full: Option<usize>,
+    /// How many services of the bus share the names, where they share a connection.
+    pub(super) served: Option<Served>,
+    /// Hops of what each handler returned last, and whether that was told.
+    pub(super) hops: Hops,
     /// Why the bus has given up, once it has.
     pub(super) closed: Option<String>,
 }
@@ -49,8 +54,8 @@ impl Waits for Frame {
 }
 
 impl Intake {
-    /// The frame's route, if it may start now. Otherwise it waits, or is not for this service.
-    pub(super) fn admit(&mut self, mut frame: Frame) -> Option<(usize, Frame)> {
+    /// The frame's route, if it may start now. Otherwise it waits, or is not for this service. What is dropped for it is handed over.
+    pub(super) fn admit(&mut self, mut frame: Frame, mut dropped: impl FnMut(usize, Frame)) -> Option<(usize, Frame)> {
         let Some(route) = self.table.find(frame.channel()) else {
             self.counters.unmatched.add(1);
             tracing::debug!("a channel matches a subscribed pattern but no template");
@@ -67,13 +72,16 @@ impl Intake {
         frame.compact();
         let key = order_key.of(frame.channel()).map(<[u8]>::to_owned);
         let lanes = &mut self.lanes[route];
-        let mut dropped = 0;
-        lanes.wait(key.as_deref(), frame, |_| dropped += 1);
+        let mut count = 0;
+        lanes.wait(key.as_deref(), frame, |frame| {
+            count += 1;
+            dropped(route, frame);
+        });
         if lanes.is_full() {
             self.full = Some(route);
         }
-        if dropped > 0 {
-            self.counters.handler(route).dropped.add(dropped);
+        if count > 0 {
+            self.counters.handler(route).dropped.add(count);
             if lanes.falls_behind() {
                 self.lags(route);
             }
@@ -94,6 +102,23 @@ impl Intake {
         let next = self.lanes[route].finished(lane);
         self.note_load(route);
         next
+    }
+
+    /// How many services share the subscription by which the route's messages come.
+    pub(super) fn shared(&self, route: usize) -> usize {
+        self.served.as_ref().map_or(1, |served| served.services(self.tokens[route] as usize))
+    }
+
+    /// Notes how far what a handler returned is from the first message of its chain.
+    pub(super) fn note_hops(&mut self, route: usize, hops: u32) {
+        let Some(looping) = self.hops.note(route, hops) else { return };
+        let handlers: Vec<&'static str> = looping.into_iter().map(|route| self.routes[route].handler()).collect();
+        tracing::warn!(
+            hops,
+            handlers = handlers.join(", "),
+            "handlers return messages to each other for many hops; if that is a loop, it ends only with `hop_limit`"
+        );
+        self.bus.tell(BusEvent::ManyHops { handlers, hops });
     }
 
     fn note_load(&self, route: usize) {

@@ -15,6 +15,7 @@ use crate::{
     },
     time::now,
     transport::{
+        contract::Name,
         inbox::{Inbox, WhenFull},
         status::NameKind,
     },
@@ -90,10 +91,13 @@ impl Service {
         }
         let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
+        let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
         let attachment = bus.attach(Arc::clone(&inbox), names).await?;
+        // One with back-pressure has a connection of its own, and is a receiver of its own.
+        let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::new(R::ROUTES, now()));
-        let driver = Driver::new(router, options, bus, inbox, attachment, tokens, Arc::clone(&counters));
+        let driver = Driver::new(router, options, bus, inbox, attachment, tokens, served, Arc::clone(&counters));
         Ok(Self { driver: driver.start(phases), phase, counters })
     }
 

@@ -10,21 +10,31 @@
 //!
 //! The messages are put in line before the lane goes on, so that their order is that of the handling. The answer holds nothing.
 
-use std::borrow::Cow;
-
+use memchr::memmem;
 use tokio::sync::oneshot;
 
 use crate::{
     bus::handle::Bus,
-    codec::answers::Answer,
+    codec::{
+        answers::{Answer, SHARED_BY},
+        contract::Format,
+        headers::Headers,
+    },
     error::PublishError,
     handler::{
         outcome::{Enclosed, Ended, Outcome, Outgoing},
-        returned::answer,
+        returned::answer_of,
     },
-    message::{delivery::Delivery, kind::NoError},
+    message::{
+        delivery::Delivery,
+        facts::{Facts, Kind},
+        kind::NoError,
+    },
     observe::observation::{Observation, enter},
-    transport::contract::{Lined, Parcel},
+    transport::{
+        contract::{Lined, Parcel},
+        frame::Frame,
+    },
 };
 
 /// A call that has ended.
@@ -56,6 +66,7 @@ pub(crate) enum Step {
 pub(crate) struct Publishing {
     outgoing: Outgoing,
     open: Open,
+    shared: usize,
 }
 
 /// What has become of the messages that a handler returned.
@@ -76,18 +87,18 @@ impl Called {
         Self { ended, open: Some(Box::new(Open { delivery, observation })) }
     }
 
-    /// What is to be done first.
-    pub(crate) fn step(self, bus: &Bus) -> Step {
+    /// What is to be done first. `shared` counts the services that share the subscription by which the message came.
+    pub(crate) fn step(self, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
         let Self { ended, open: Some(open) } = self else { return Step::Answer(self.ended, None) };
         match ended {
             Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() => {
                 Step::Answer(open.done(Ended::Returned(Outcome::Done)), outgoing.answer)
             }
             Ended::Returned(Outcome::Send(outgoing)) => {
-                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open: *open }))
+                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open: *open, shared: shared() }))
             }
             ended => {
-                let answer = excuse(&ended).and_then(|reason| open.excuse(reason, bus));
+                let answer = excuse(&ended).and_then(|excuse| open.excuse(excuse, shared(), bus));
                 Step::Answer(open.done(ended), answer)
             }
         }
@@ -96,27 +107,42 @@ impl Called {
 
 /// What whoever asked is told after a call that has no answer for them.
 ///
-/// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). After a filter it is told nothing:
-/// another service may take the message.
-fn excuse(ended: &Ended) -> Option<Cow<'static, str>> {
+/// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). After a filter it waits for others
+/// who may take the message, as long as there are any.
+fn excuse(ended: &Ended) -> Option<Answer<(), NoError>> {
     Some(match ended {
-        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired | Outcome::Filtered) | Ended::Cancelled => {
-            return None;
-        }
-        Ended::Returned(Outcome::Refused(reason)) => reason.clone().into(),
-        Ended::Returned(Outcome::Rejected(rejection)) => rejection.kind().into(),
-        Ended::Returned(Outcome::Failed(_)) => FAILED.into(),
-        Ended::Panicked => "the handler panicked".into(),
-        Ended::TimedOut => "the handler ran past its timeout".into(),
+        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired) | Ended::Cancelled => return None,
+        Ended::Returned(Outcome::Filtered) => Answer::Filtered,
+        Ended::Returned(Outcome::Refused(reason)) => Answer::Failure(reason.clone()),
+        Ended::Returned(Outcome::Rejected(rejection)) => Answer::Failure(rejection.kind().to_owned()),
+        Ended::Returned(Outcome::Failed(_)) => Answer::Failure(FAILED.to_owned()),
+        Ended::Panicked => Answer::Failure("the handler panicked".to_owned()),
+        Ended::TimedOut => Answer::Failure("the handler ran past its timeout".to_owned()),
     })
 }
 
 const FAILED: &str = "the handler failed";
 
+/// Tells whoever waits for an answer that the message was dropped. Nearly all broadcasts are spared being read for it: a look at the bytes is
+/// enough to see that nobody waits.
+pub(crate) fn dropped(frame: Frame, format: Format, facts: &Facts, shared: usize, bus: &Bus) -> Option<Parcel> {
+    let may_be_answered = facts.kind() == Kind::Request || memmem::find(frame.payload(), b"reply").is_some();
+    if !may_be_answered {
+        return None;
+    }
+    let mut delivery = Delivery::new(frame, format);
+    delivery.read(facts.read_metadata());
+    Open { delivery, observation: None }.excuse(Answer::Dropped, shared, bus)
+}
+
 impl Open {
     /// The answer that says why there is none.
-    fn excuse(&self, reason: Cow<'static, str>, bus: &Bus) -> Option<Parcel> {
-        let encode = || answer::<(), NoError>(&Answer::Failure(reason.into_owned()), &self.delivery, bus);
+    fn excuse(&self, excuse: Answer<(), NoError>, shared: usize, bus: &Bus) -> Option<Parcel> {
+        let mut headers = Headers::default();
+        if shared > 1 {
+            headers.set(SHARED_BY, shared.to_string());
+        }
+        let encode = || answer_of(&excuse, &headers, &self.delivery, bus);
         // Where even this cannot be sent, the requester's timeout ends its wait.
         Observation::scope(self.observation.as_deref(), encode).ok().flatten()
     }
@@ -129,6 +155,11 @@ impl Open {
 }
 
 impl Publishing {
+    /// How far the messages are from the first of their chain.
+    pub(crate) fn hops(&self) -> u32 {
+        self.outgoing.hops
+    }
+
     /// Sends the messages in one round trip; what could not be published is no reason to leave the others out. The receiver tells when they
     /// are in line.
     pub(crate) fn start(self, bus: &Bus) -> (oneshot::Receiver<()>, impl Future<Output = Sent> + Send + '_) {
@@ -137,7 +168,7 @@ impl Publishing {
     }
 
     async fn run(self, bus: &Bus, lined: Lined) -> Sent {
-        let Self { outgoing: Outgoing { messages, answer }, open: Open { delivery, observation } } = self;
+        let Self { outgoing: Outgoing { messages, answer, .. }, open: Open { delivery, observation }, shared } = self;
         let (unsent, observation) = match observation {
             None => (send(bus, messages, lined).await, None),
             Some(observation) => enter(observation, send(bus, messages, lined)).await,
@@ -147,7 +178,7 @@ impl Publishing {
             None => Sent { ended: open.done(Ended::Returned(Outcome::Done)), answer, unsent },
             Some(error) => {
                 let ended = Ended::Returned(Outcome::Failed(error.to_string()));
-                let answer = open.excuse(FAILED.into(), bus);
+                let answer = open.excuse(Answer::Failure(FAILED.to_owned()), shared, bus);
                 Sent { ended: open.done(ended), answer, unsent }
             }
         }
@@ -186,12 +217,13 @@ mod tests {
             (Ended::TimedOut, "the handler ran past its timeout"),
         ] {
             assert!(!ended.is_settled());
-            assert_eq!(excuse(&ended).as_deref(), Some(told));
+            assert!(matches!(excuse(&ended), Some(Answer::Failure(reason)) if reason == told), "{told}");
         }
-        let settled = [Outcome::Done, Outcome::Filtered, Outcome::Expired].map(Ended::Returned);
+        assert!(matches!(excuse(&Ended::Returned(Outcome::Filtered)), Some(Answer::Filtered)));
+        let settled = [Outcome::Done, Outcome::Expired].map(Ended::Returned);
         for ended in settled.into_iter().chain([Ended::Cancelled]) {
             assert!(ended.is_settled());
-            assert_eq!(excuse(&ended), None);
+            assert!(excuse(&ended).is_none());
         }
     }
 }

@@ -1,10 +1,11 @@
 //! What a transport does, and the names and attachments with which it is asked.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Instant};
 
 use tokio::sync::oneshot;
 
 use crate::{
+    codec::slot::{Slot, whole_millis},
     error::{PublishError, SubscribeError},
     transport::{
         events::Events,
@@ -35,6 +36,22 @@ pub(crate) struct Parcel {
     /// With the namespace.
     pub(crate) channel: String,
     pub(crate) payload: Vec<u8>,
+    /// Of a request.
+    pub(crate) time_left: Option<TimeLeft>,
+}
+
+/// Where a payload says for how long its requester still waits, and until when that is. It is brought up to date when the payload leaves.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLeft {
+    pub(crate) slot: Slot,
+    pub(crate) until: Instant,
+}
+
+impl TimeLeft {
+    /// Writes what is left into the payload.
+    pub(crate) fn write(self, payload: &mut [u8], now: Instant) {
+        self.slot.write(payload, whole_millis(self.until.saturating_duration_since(now)));
+    }
 }
 
 /// Told by being dropped that parcels are in line, where nothing that is published later overtakes them, or that they will never be.

@@ -62,6 +62,14 @@ pub enum BusEvent {
         /// The first channel or pattern of the subscription, with the namespace; of a handler, the template of its channel.
         channel: String,
     },
+    /// Handlers of a service return messages to each other for many hops: perhaps a loop. Told once for each service.
+    #[non_exhaustive]
+    ManyHops {
+        /// The handlers that were on the way.
+        handlers: Vec<&'static str>,
+        /// How far the message is from the first of their chain.
+        hops: u32,
+    },
     /// The bus gave up reconnecting. Every subscription and service ends.
     #[non_exhaustive]
     Closed {

@@ -23,6 +23,9 @@ pub struct BusStats {
     pub pending_requests: usize,
     /// Answers that came when nobody waited for them: late, double, or forged.
     pub unexpected_answers: u64,
+    /// Requests that name a channel for their answer to which none may go: they are handled, and not answered. See
+    /// [`BusBuilder::allow_replies_to`](crate::BusBuilder::allow_replies_to).
+    pub disobeyed_requests: u64,
     /// The channel for answers, with the namespace: `tidings:replies:…`. Absent before the first request.
     pub reply_channel: Option<String>,
 }

@@ -28,7 +28,7 @@ use tokio::{
 use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError},
-    time::deadline_after,
+    time::{deadline_after, now},
     transport::{
         contract::{Attachment, Broadcast, Detach, Lined, Link, Parcel, Published, Wanted},
         events::Events,
@@ -151,11 +151,14 @@ impl Memory {
     }
 
     async fn publish_until(&self, deadline: tokio::time::Instant, parcel: Parcel) -> Published {
-        let Parcel { template, channel, payload } = parcel;
+        let Parcel { template, channel, mut payload, time_left } = parcel;
         let late = |_| PublishError::TimedOut { template, timeout: self.connection.command_timeout };
         self.connection.life.check(template)?;
         while let Some(inbox) = self.broker.blocked(&channel) {
             timeout_at(deadline, inbox.has_space()).await.map_err(late)?;
+        }
+        if let Some(time_left) = time_left {
+            time_left.write(&mut payload, now());
         }
         let (receivers, full) = match self.broker.publish(channel, payload) {
             Taken::Now { receivers, wishes } => (receivers, wishes.read()),

@@ -97,7 +97,7 @@ impl Reader {
 }
 
 fn parcel(channel: &str, payload: &str) -> Parcel {
-    Parcel { template: "a", channel: channel.to_owned(), payload: payload.as_bytes().to_vec() }
+    Parcel { template: "a", channel: channel.to_owned(), payload: payload.as_bytes().to_vec(), time_left: None }
 }
 
 async fn publish(redis: &Redis, channel: &str, payload: &str) -> Published {

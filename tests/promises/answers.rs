@@ -1,0 +1,220 @@
+//! Who asked is told at once when nobody will answer, and answers go nowhere else than to inboxes for answers.
+
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tidings::{AcknowledgeError, Bounds, Message, Overflow, RequestError, router};
+use tidings_tests::{Recorder, eventually, on_both};
+
+use crate::support::{Gate, SOON, handler, message};
+
+#[derive(Clone, Copy, Message, Serialize, Deserialize)]
+#[channel("quotes")]
+#[reply(u64)]
+struct Quote {
+    n: u64,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("prices")]
+struct Price {
+    n: u64,
+}
+
+/// What stands on the channels to which answers may be sent.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[channel("<at..: Vec<String>>")]
+#[message(name = "reply")]
+struct AnswerSeen(Value);
+
+/// Answers what is its own: so many are another's.
+struct Shop {
+    own: fn(u64) -> bool,
+    gate: Gate,
+    started: Recorder<u64>,
+}
+
+#[router]
+impl Shop {
+    #[handler(concurrency = 1, filter = quote.n < 1_000)]
+    async fn quote(&self, quote: Quote) -> Result<u64, String> {
+        self.started.record(quote.n);
+        self.gate.pass().await;
+        if (self.own)(quote.n) { Ok(quote.n) } else { Err("not ours".to_owned()) }
+    }
+
+    #[handler(concurrency = 1, filter = price.n < 1_000)]
+    async fn price(&self, price: Price) -> Result<(), String> {
+        self.started.record(price.n);
+        self.gate.pass().await;
+        if (self.own)(price.n) { Ok(()) } else { Err("not ours".to_owned()) }
+    }
+}
+
+/// Filters out what the other takes.
+struct Rest;
+
+#[router]
+impl Rest {
+    #[handler(filter = quote.n >= 1_000)]
+    async fn quote(&self, quote: Quote) -> u64 {
+        quote.n
+    }
+
+    #[handler(filter = price.n >= 1_000)]
+    async fn price(&self, price: Price) {
+        assert!(price.n >= 1_000);
+    }
+}
+
+fn shop(own: fn(u64) -> bool) -> Shop {
+    let gate = Gate::closed();
+    gate.open();
+    Shop { own, gate, started: Recorder::new() }
+}
+
+/// Far more than an answer takes, and far less than the timeouts here.
+const AT_ONCE: Duration = Duration::from_secs(10);
+const LONG: Duration = Duration::from_secs(60);
+
+on_both! {
+    async fn what_a_full_buffer_drops_is_answered_at_once(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus().await);
+        for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
+            let (gate, started) = (Gate::closed(), Recorder::new());
+            let shop = Shop { own: |_| true, gate: gate.clone(), started: started.clone() };
+            let buffer = Bounds::messages(1).bytes(1 << 20);
+            let service = serving.serve(shop).overflow(overflow).buffer(buffer).await.unwrap();
+            let ask = |n| {
+                let bus = asking.clone();
+                tokio::spawn(async move { Quote { n }.request(&bus).timeout(LONG).await })
+            };
+            let running = ask(0);
+            started.wait_for(1).await;
+            let waits = ask(1);
+            eventually(SOON, async || handler(&service, "quote").waiting == 1).await;
+            let begun = Instant::now();
+            let last = ask(2);
+            let (dropped, kept) = if overflow == Overflow::DropNewest { (last, waits) } else { (waits, last) };
+            let error = dropped.await.unwrap().unwrap_err();
+            assert!(matches!(error, RequestError::NotHandled { reason, .. } if reason.contains("dropped")), "{error}");
+            let priced = Price { n: 0 }.publish(&asking).acknowledged_within(LONG);
+            // The handler of prices has a place and a buffer of its own.
+            let (priced, ()) = tokio::join!(priced, async {
+                started.wait_for(2).await;
+                gate.open();
+            });
+            assert_eq!(priced.unwrap().handlers, 1);
+            assert!(running.await.unwrap().is_ok() && kept.await.unwrap().is_ok());
+            assert!(begun.elapsed() < AT_ONCE);
+            assert_eq!(handler(&service, "quote").dropped, 1);
+            service.shutdown().await.unwrap();
+        }
+    }
+
+    async fn an_acknowledged_publish_that_is_dropped_is_told_so(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus().await);
+        let (gate, started) = (Gate::closed(), Recorder::new());
+        let shop = Shop { own: |_| true, gate: gate.clone(), started: started.clone() };
+        let buffer = Bounds::messages(1).bytes(1 << 20);
+        let service = serving.serve(shop).overflow(Overflow::DropNewest).buffer(buffer).await.unwrap();
+        Price { n: 0 }.publish(&asking).await.unwrap();
+        started.wait_for(1).await;
+        Price { n: 1 }.publish(&asking).await.unwrap();
+        let begun = Instant::now();
+        let error = Price { n: 2 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
+        assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals[0].contains("dropped")), "{error}");
+        assert!(begun.elapsed() < AT_ONCE);
+        gate.open();
+        service.shutdown().await.unwrap();
+    }
+
+    async fn what_every_filter_leaves_out_is_answered_at_once(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus().await);
+        let _service = serving.serve(shop(|_| true)).await.unwrap();
+        let begun = Instant::now();
+        let error = Quote { n: 1_000 }.request(&asking).timeout(LONG).await.unwrap_err();
+        assert!(matches!(error, RequestError::NotHandled { reason, .. } if reason.contains("filter")), "{error}");
+        let error = Price { n: 1_000 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
+        assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals[0].contains("filter")), "{error}");
+        assert!(begun.elapsed() < AT_ONCE);
+    }
+
+    async fn what_one_filter_leaves_out_another_service_answers(world: World) {
+        let (first, second, asking) = (world.bus().await, world.bus().await, world.bus().await);
+        let _shop = first.serve(shop(|_| true)).await.unwrap();
+        let _rest = second.serve(Rest).await.unwrap();
+        for n in [1, 1_000] {
+            assert_eq!(Quote { n }.request(&asking).timeout(LONG).await.unwrap(), n);
+            assert_eq!(Price { n }.publish(&asking).acknowledged_within(LONG).await.unwrap().handlers, 1);
+        }
+    }
+
+    async fn services_that_share_a_connection_answer_each_for_itself(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus().await);
+        let gate = Gate::closed();
+        let _refuses = serving.serve(shop(|_| false)).await.unwrap();
+        let slow = Shop { own: |n| n != 9, gate: gate.clone(), started: Recorder::new() };
+        let started = slow.started.clone();
+        let _slow = serving.serve(slow).await.unwrap();
+        let _rest = serving.serve(Rest).await.unwrap();
+
+        // The server counts one receiver, two of the three have nothing to say for it, and the third takes its time.
+        let acknowledging = tokio::spawn({
+            let asking = asking.clone();
+            async move { Price { n: 1 }.publish(&asking).acknowledged_within(LONG).await }
+        });
+        started.wait_for(1).await;
+        gate.admit(1);
+        let acknowledged = acknowledging.await.unwrap().unwrap();
+        assert_eq!((acknowledged.handlers, acknowledged.refusals.len()), (1, 2), "{acknowledged:?}");
+
+        gate.open();
+        let begun = Instant::now();
+        let error = Price { n: 9 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
+        assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals.len() == 3), "{error}");
+        assert!(begun.elapsed() < AT_ONCE);
+    }
+
+    async fn an_answer_goes_to_inboxes_for_answers_only(world: World) {
+        let serving = world.bus_with(|builder| builder.allow_replies_to("foreign:")).await;
+        let watching = world.bus().await;
+        let mut secrets = watching.subscribe(AnswerSeen::channel(vec!["secrets".to_owned()])).await.unwrap();
+        let at = |at: &[&str]| AnswerSeen::channel(at.iter().map(|&segment| segment.to_owned()).collect::<Vec<_>>());
+        let mut foreign = watching.subscribe(at(&["foreign", "one"])).await.unwrap();
+        let mut replies = watching.subscribe(at(&["tidings", "replies", "two"])).await.unwrap();
+        let service = serving.serve(shop(|_| true)).await.unwrap();
+        let ask = async |id: u64, reply_to: &str, data: &str| {
+            let head = format!(r#"{{"id":"a","type":"Quote","correlation_id":"{id}","reply_to":"{reply_to}""#);
+            world.publish_raw("quotes", format!(r#"{head},"data":{data}}}"#)).await;
+        };
+        // Handled, refused, and filtered out: nobody is told anything at an address that is none for answers.
+        for data in [r#"{"n":1}"#, r#"{"n":"x"}"#, r#"{"n":1000}"#] {
+            ask(1, "secrets", data).await;
+        }
+        ask(2, "foreign:one", r#"{"n":2}"#).await;
+        ask(3, "tidings:replies:two", r#"{"n":3}"#).await;
+        assert_eq!(message(&mut foreign).await.0, serde_json::json!({ "ok": 2 }));
+        assert_eq!(message(&mut replies).await.0, serde_json::json!({ "ok": 3 }));
+        assert_eq!(handler(&service, "quote").handled, 3);
+        assert_eq!(serving.stats().disobeyed_requests, 3);
+        world.publish_raw("secrets", r#"{"id":"z","type":"reply","data":"the first"}"#).await;
+        assert_eq!(message(&mut secrets).await.0, serde_json::json!("the first"));
+    }
+
+    async fn an_inbox_for_answers_is_in_the_services_own_namespace(world: World) {
+        let serving = world.bus_with(|builder| builder.namespace("shop")).await;
+        let service = serving.serve(shop(|_| true)).await.unwrap();
+        for reply_to in ["tidings:replies:a", "shop:tidings:repliesx", "shop2:tidings:replies:a", ""] {
+            let request = format!(
+                r#"{{"id":"a","type":"Quote","correlation_id":"1","reply_to":"{reply_to}","data":{{"n":1}}}}"#
+            );
+            world.publish_raw("shop:quotes", request).await;
+        }
+        eventually(SOON, async || handler(&service, "quote").handled == 4).await;
+        eventually(SOON, async || serving.stats().disobeyed_requests == 4).await;
+        let asking = world.bus_with(|builder| builder.namespace("shop")).await;
+        assert_eq!(Quote { n: 5 }.request(&asking).await.unwrap(), 5);
+    }
+}
