@@ -32,6 +32,7 @@ use crate::transport::redis::{
         reply::{Reply, reply},
     },
     stream::Stream,
+    subscriber::give_way,
     wire::{Wire, encode, lost},
 };
 
@@ -346,7 +347,11 @@ async fn drive(stream: Stream, ended: FailsCallers) {
         let read = tokio::select! {
             biased;
             read = wire.advance(1) => read.map_err(|error| lost(&error)),
-            () = shared.changed.notified() => continue,
+            () = shared.changed.notified() => {
+                // The caller that woke it is seldom alone: those who got their answers with it come first, and one write carries all of theirs.
+                give_way().await;
+                continue;
+            }
         };
         let scanned = read.and_then(|()| scan(&mut wire.incoming, &mut answers));
         if !shared.answer(&mut answers) {

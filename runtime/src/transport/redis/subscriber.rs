@@ -408,9 +408,9 @@ impl LiveSession {
     }
 }
 
-/// Lets the consumers run first, on this thread: what was read is still in its processor's cache. Unlike tokio's `yield_now` it leaves the
-/// tokio task where another thread can take it, as a consumer may block this one.
-async fn give_way() {
+/// Lets the others run first, on this thread: what was read is still in its processor's cache. Unlike tokio's `yield_now` it leaves the
+/// tokio task where another thread can take it, as one of them may block this one.
+pub(super) async fn give_way() {
     let mut gave_way = false;
     poll_fn(|context| {
         if std::mem::replace(&mut gave_way, true) {
