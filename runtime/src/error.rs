@@ -1,8 +1,19 @@
 //! What can go wrong, one type for each family of operations.
 
-use std::{io, time::Duration};
+use std::{error::Error, io, time::Duration};
 
 use crate::observe::label::{Label, Observed};
+
+/// An error's words and those of its causes, for where only words are passed on.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    let mut words = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        words = format!("{words}: {error}");
+        cause = error.source();
+    }
+    words
+}
 
 /// Why a channel is no address of the expected message.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -67,7 +78,7 @@ pub enum Rejection {
         known: u32,
     },
     /// The channel and the message disagree, or the channel holds no value of a parameter.
-    #[error("on a channel of {template}: {source}")]
+    #[error("on a channel of {template}: channel and message do not fit")]
     #[non_exhaustive]
     Address {
         /// The template.
@@ -117,7 +128,7 @@ pub enum ConnectError {
     #[error("invalid configuration: {0}")]
     InvalidConfig(String),
     /// The server cannot be reached.
-    #[error("no Redis server answers at {address}: {source}")]
+    #[error("no Redis server answers at {address}")]
     #[non_exhaustive]
     Unreachable {
         /// Host and port.
@@ -176,9 +187,10 @@ pub enum PublishError {
         /// The encoder's words.
         reason: String,
     },
-    /// The encoded message is larger than the bus allows. Nothing was sent.
+    /// The encoded message is larger than the bus or the server allows. Nothing was sent.
     #[error(
-        "on {template}: the payload has {size} bytes, more than the limit of {limit}; raise `payload_limit` on both sides or send a reference"
+        "on {template}: the payload has {size} bytes, more than the limit of {limit}; raise it (`payload_limit` on both sides, \
+         `proto-max-bulk-len` of the server) or send a reference"
     )]
     #[non_exhaustive]
     PayloadTooLarge {
@@ -262,27 +274,68 @@ pub enum PublishError {
         /// The reason.
         reason: String,
     },
-    /// The server refused the command for another reason.
+    /// More waits to be sent than may wait, or the time of a batch was over before its turn came. Nothing was published.
+    #[error("on {template}: not sent: {reason}")]
+    #[non_exhaustive]
+    Overloaded {
+        /// The channel template.
+        template: &'static str,
+        /// What there is too much of.
+        reason: String,
+    },
+    /// The server refused the command for another reason. Nothing was published.
     #[error("on {template}: the server answered {reason}")]
     #[non_exhaustive]
     Server {
         /// The channel template.
         template: &'static str,
-        /// The server's words.
+        /// The server's words, as far as they can quote nothing.
+        reason: String,
+    },
+    /// Of an atomic batch: it was handed over, and how it ended is not known. All of it was published, or nothing, unless the reason says
+    /// otherwise.
+    #[error("on {template}: it is not known whether the batch was published: {reason}")]
+    #[non_exhaustive]
+    Undecided {
+        /// The channel template of the first message.
+        template: &'static str,
+        /// Why it is not known.
         reason: String,
     },
 }
 
+/// What a server says that will take commands again: it starts, is busy or full, changes its role or has lost its replicas.
+const PASSING: [&str; 10] = [
+    "LOADING",
+    "BUSY",
+    "TRYAGAIN",
+    "CLUSTERDOWN",
+    "MASTERDOWN",
+    "READONLY",
+    "OOM",
+    "NOREPLICAS",
+    "MISCONF",
+    "ERR max number of clients",
+];
+
 impl PublishError {
-    /// Whether the same publish may succeed later.
+    /// Whether the same publish may succeed later, without anything being changed.
     ///
-    /// Trying again after [`TimedOut`](Self::TimedOut) or [`ConnectionLost`](Self::ConnectionLost) may publish the message twice.
+    /// Trying again after [`TimedOut`](Self::TimedOut) or [`ConnectionLost`](Self::ConnectionLost) may publish the message twice. An atomic
+    /// batch whose outcome is not known is never retryable. What the server answered is if it is a condition that passes: `LOADING`, `BUSY`,
+    /// `OOM`, `READONLY`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, `MISCONF`, `TRYAGAIN`.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
-            Self::TimedOut { .. } | Self::ConnectionLost { .. } | Self::NotConnected { .. } | Self::Server { .. }
-        )
+        match self {
+            Self::TimedOut { .. }
+            | Self::ConnectionLost { .. }
+            | Self::NotConnected { .. }
+            | Self::Overloaded { .. } => true,
+            Self::Server { reason, .. } => PASSING
+                .iter()
+                .any(|code| reason.strip_prefix(code).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))),
+            _ => false,
+        }
     }
 }
 
@@ -478,7 +531,9 @@ impl Observed for PublishError {
             Self::ConnectionLost { .. } => "connection_lost",
             Self::Closed { .. } => "closed",
             Self::NotConnected { .. } => "not_connected",
+            Self::Overloaded { .. } => "overloaded",
             Self::Server { .. } => "server_error",
+            Self::Undecided { .. } => "undecided",
         })
     }
 }
@@ -521,5 +576,58 @@ impl Observed for AcknowledgeError {
             Self::Publish(error) => error.label(),
             Self::Subscribe(error) => error.label(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let refused = || io::Error::new(io::ErrorKind::ConnectionRefused, "nobody home");
+        let unreachable = || ConnectError::Unreachable { address: "h:1".to_owned(), source: refused() };
+        let template = "orders:<id>";
+        let publish = || PublishError::NotConnected { template, reason: "away".to_owned() };
+        let subscribe = || SubscribeError::NotConnected { reason: "away".to_owned() };
+        let errors: [Box<dyn Error>; 6] = [
+            Box::new(unreachable()),
+            Box::new(Rejection::Address { template, source: AddressError::Disagrees { parameter: "id" } }),
+            Box::new(RequestError::<io::Error>::Publish(publish())),
+            Box::new(RequestError::<io::Error>::Subscribe(subscribe())),
+            Box::new(AcknowledgeError::Publish(publish())),
+            Box::new(AcknowledgeError::Subscribe(subscribe())),
+        ];
+        for error in errors {
+            let source = error.source().unwrap().to_string();
+            assert!(!error.to_string().contains(&source), "{error}");
+            assert_eq!(chain(&*error).matches(&source).count(), 1);
+        }
+        assert_eq!(chain(&unreachable()), "no Redis server answers at h:1: nobody home");
+    }
+
+    #[test]
+    fn only_what_passes_may_be_tried_again() {
+        let answered = |reason: &str| PublishError::Server { template: "news", reason: reason.to_owned() };
+        for passing in [
+            "LOADING Redis is loading",
+            "BUSY a script",
+            "OOM command not allowed",
+            "READONLY You can't",
+            "NOREPLICAS Not",
+        ] {
+            assert!(answered(passing).is_retryable(), "{passing}");
+        }
+        for lasting in [
+            "ERR unknown command",
+            "WRONGTYPE",
+            "BUSYGROUP",
+            "EXECABORT",
+            "ERR Protocol error: invalid bulk length",
+            "…",
+        ] {
+            assert!(!answered(lasting).is_retryable(), "{lasting}");
+        }
+        assert!(!PublishError::Undecided { template: "news", reason: String::new() }.is_retryable());
     }
 }

@@ -4,7 +4,7 @@
 //! |--|--|
 //! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
 //! | `connector`, `tls`, `stream` | making a connection, encrypted or not |
-//! | `capabilities`, `access` | what the greeting says of the server; what its access rules refuse |
+//! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
 //! | `commands`, `pipeline` | the connection for commands: made anew when it is lost; commands of many callers, answered in order |
@@ -34,6 +34,7 @@ pub(crate) mod tls;
 pub(crate) mod topology;
 pub(crate) mod transactions;
 pub(crate) mod wire;
+pub(crate) mod words;
 
 #[cfg(test)]
 mod tests;
@@ -46,7 +47,7 @@ use std::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, PublishError, SubscribeError},
+    error::{ConnectError, PublishError, SubscribeError, chain},
     transport::{
         contract::{Attachment, Broadcast, Lined, Link, Parcel, Published, Wanted},
         events::Events,
@@ -139,7 +140,7 @@ impl Broadcast for Redis {
         // It stops reading when it is full, and must not stop anybody else's messages.
         let events = self.events.further(Instant::now());
         let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings), events, Arc::default()).await;
-        let own = own.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?;
+        let own = own.map_err(|error| SubscribeError::NotConnected { reason: chain(&error) })?;
         self.further().push(Box::new(own.observer()));
         own.attach_owned(inbox, names).await
     }

@@ -14,6 +14,7 @@ use crate::transport::{
         client::client,
         connector::{Connector, Opened},
         settings::Settings,
+        words,
     },
     status::Status,
 };
@@ -85,13 +86,13 @@ fn hard_limit_of_subscribers(limits: &str) -> Option<u64> {
 /// A server that answers with an error can still be healthy; one that is gone cannot.
 fn unchecked(command: &'static str, error: &RedisError) -> Result<HealthWarning, HealthError> {
     if error.is_io_error() || error.is_connection_dropped() {
-        return Err(HealthError::Server { reason: error.to_string() });
+        return Err(HealthError::Server { reason: words::of(error) });
     }
-    Ok(HealthWarning::Unchecked { command, reason: error.to_string() })
+    Ok(HealthWarning::Unchecked { command, reason: words::of(error) })
 }
 
 fn failed(error: RedisError) -> HealthError {
-    HealthError::Server { reason: error.to_string() }
+    HealthError::Server { reason: words::of(&error) }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use crate::{
-    error::{ConnectError, PublishError},
+    error::{ConnectError, PublishError, chain},
     transport::{
         contract::{Lined, Parcel, Published},
         redis::{
@@ -166,12 +166,16 @@ impl Commands {
                 }
                 Err(error) => {
                     if retry.failures.is_power_of_two() {
-                        tracing::warn!(%error, failures = retry.failures, "could not reconnect for commands");
+                        tracing::warn!(
+                            error = chain(&error),
+                            failures = retry.failures,
+                            "could not reconnect for commands"
+                        );
                     }
                     let is_lasting = matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. });
-                    self.link().failed = Some(error.to_string());
+                    self.link().failed = Some(chain(&error));
                     if is_lasting {
-                        return Err(error.to_string());
+                        return Err(chain(&error));
                     }
                 }
             }

@@ -27,13 +27,11 @@ use tokio::{
 };
 
 use crate::transport::redis::{
-    resp::{
-        parts::owned,
-        reply::{Reply, reply},
-    },
+    resp::reply::{Reply, reply},
     stream::Stream,
     subscriber::give_way,
     wire::{Wire, encode, lost},
+    words::cleaned,
 };
 
 /// A connection for commands and the tokio task that drives it. Dropping it stops the tokio task and closes the connection.
@@ -372,7 +370,7 @@ fn scan(incoming: &mut BytesMut, answers: &mut Vec<Response>) -> Result<(), Stri
             Ok(Some((reply, end))) => {
                 answers.push(match reply {
                     Reply::Integer(number) => Response::Integer(number),
-                    Reply::Error(text) => Response::Error(owned(&incoming[text])),
+                    Reply::Error(text) => Response::Error(cleaned(&incoming[text])),
                 });
                 at = end;
             }

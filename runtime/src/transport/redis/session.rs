@@ -16,11 +16,12 @@ use crate::{
         redis::{
             access::missing_rule,
             resp::{
-                parts::{ProtocolError, Span, owned},
+                parts::{ProtocolError, Span},
                 scanner::{Scanned, Scanner},
             },
             settings::Settings,
             wire::encode,
+            words::{cleaned, code},
         },
         registry::{
             attached::Registry,
@@ -198,8 +199,8 @@ impl Session {
 
     /// <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
     fn refused(&mut self, words: &[u8], registry: &mut Registry, now: Instant) -> Result<(), GapCause> {
-        let words = owned(words);
-        let code = words.split(' ').next().unwrap_or_default();
+        let words = cleaned(words);
+        let code = code(&words);
         let command = match self.asked.pop_front() {
             Some(Asked::Names { command, answered: 0 }) if code != "NOAUTH" => command,
             // A server that can refuse a PING is alive, which is all that was asked.
@@ -267,8 +268,7 @@ fn protocol(error: ProtocolError) -> GapCause {
 }
 
 fn unexpected(text: &[u8]) -> GapCause {
-    let text: String = owned(text).chars().take(64).collect();
-    GapCause::Protocol(format!("an answer to nothing that was asked: {text}"))
+    GapCause::Protocol(format!("an answer to nothing that was asked: {}", cleaned(text)))
 }
 
 /// Refuses a message of a name that was never subscribed: its bytes were damaged, and it was a message of another name. A name that nobody
@@ -294,6 +294,7 @@ mod tests {
         transport::{
             contract::Wanted,
             inbox::{Inbox, WhenFull},
+            redis::resp::parts::owned,
             registry::attached::{Attached, Confirmation},
         },
     };

@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::{
-    error::{ConnectError, SubscribeError},
+    error::{ConnectError, SubscribeError, chain},
     time::now,
     transport::{
         contract::{Attachment, Detach, Wanted},
@@ -247,7 +247,11 @@ impl Worker {
                 Ok(Opened { stream, .. }) => return Some(stream),
                 // Rarer the longer it lasts: an outage must not fill the log, and its reason may change.
                 Err(error) if backoff.failures.saturating_add(1).is_power_of_two() => {
-                    tracing::warn!(%error, failures = backoff.failures.saturating_add(1), "could not reconnect for subscriptions");
+                    tracing::warn!(
+                        error = chain(&error),
+                        failures = backoff.failures.saturating_add(1),
+                        "could not reconnect for subscriptions"
+                    );
                 }
                 Err(_) => {}
             }

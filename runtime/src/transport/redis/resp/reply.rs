@@ -6,6 +6,7 @@ use crate::transport::redis::{
         parts::{LINE_LIMIT, ProtocolError, Span, Stop, blob, header, length, line, owned},
         skip::Skip,
     },
+    words::cleaned,
 };
 
 /// What a command is answered with.
@@ -45,7 +46,7 @@ pub(crate) type HelloAnswer = (Result<Capabilities, String>, usize);
 pub(crate) fn hello(buffer: &[u8]) -> Result<Option<HelloAnswer>, ProtocolError> {
     let answer = match buffer.first() {
         None => return Ok(None),
-        Some(b'-') => line(buffer, 1).map(|(text, end)| (Err(owned(&buffer[text])), end)),
+        Some(b'-') => line(buffer, 1).map(|(text, end)| (Err(cleaned(&buffer[text])), end)),
         Some(b'%') => hello_map(buffer).map(|(capabilities, end)| (Ok(capabilities), end)),
         Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
     };
