@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) ping_interval: Duration,
     pub(crate) ping_deadline: Duration,
     pub(crate) reconnect: Reconnect,
+    /// Bytes of commands that may wait to be sent or answered.
+    pub(crate) publish_buffer: usize,
     /// The buffer of each subscription.
     pub(crate) subscription_buffer: Bounds,
     /// The buffer of each handler of a service.
@@ -47,6 +49,7 @@ impl Default for Config {
             ping_interval: Duration::from_secs(5),
             ping_deadline: Duration::from_secs(5),
             reconnect: Reconnect::default(),
+            publish_buffer: 64 * 1024 * 1024,
             subscription_buffer: Bounds::default(),
             handler_buffer: Bounds::default(),
             reply_prefixes: Vec::new(),
@@ -83,6 +86,9 @@ impl Config {
             if duration.is_zero() {
                 return Err(format!("the {setting} must be longer than zero"));
             }
+        }
+        if self.publish_buffer == 0 {
+            return Err("`publish_buffer` must have room for at least 1 byte".to_owned());
         }
         for (setting, bounds) in
             [("subscription_buffer", self.subscription_buffer), ("handler_buffer", self.handler_buffer)]

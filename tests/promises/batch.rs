@@ -110,7 +110,7 @@ async fn an_atomic_batch_with_one_refused_element_is_not_published_at_all() {
     let clerk = tidings::Bus::connect(&url).await.unwrap();
     let mut news = clerk.subscribe(News::any()).await.unwrap();
     let refused = clerk.batch().push(&News { n: 1 }).push(&Step { line: 1, n: 1 }).atomic().await;
-    assert!(matches!(&refused, Err(PublishError::Server { .. })), "{refused:?}");
+    assert!(matches!(&refused, Err(PublishError::Refused { .. })), "{refused:?}");
     assert_eq!(clerk.batch().push(&News { n: 2 }).atomic().await.unwrap().len(), 1);
     assert_eq!(messages(&mut news, 1).await, [News { n: 2 }]);
 }

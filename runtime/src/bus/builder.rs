@@ -139,6 +139,16 @@ impl BusBuilder {
         self
     }
 
+    /// How many bytes of messages that are published may wait to be sent or for their answers, at least 1. Default: 64 MiB.
+    ///
+    /// Above it a publish waits for room, for the command timeout at most, and then fails with
+    /// [`PublishError::Overloaded`](crate::PublishError::Overloaded): a server that stands still must not fill the memory. Messages whose
+    /// futures were dropped count too. One message fits always. Nothing waits on memory.
+    pub fn publish_buffer(mut self, bytes: usize) -> Self {
+        self.config.publish_buffer = bytes;
+        self
+    }
+
     /// The bounds of each subscription's buffer. Default: 16,384 messages, 16 MiB.
     ///
     /// A full buffer drops its oldest messages; the subscription reports how many.

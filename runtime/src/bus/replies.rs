@@ -34,11 +34,20 @@ pub(crate) struct Replies {
 #[derive(Default)]
 struct Waiters {
     by_id: Mutex<HashMap<u64, Recipient>>,
+    /// The server's refusal, for as long as it refuses the channel: no answer would arrive.
+    refused: Mutex<Option<Refusal>>,
     /// Keyed at random, so that nobody can guess the id of a request that was not sent to them.
     ids: RandomState,
     next: AtomicU64,
     /// Answers that nobody waits for any more, or ever did.
     unexpected: AtomicU64,
+}
+
+/// The parts of `SubscribeError::Refused`.
+struct Refusal {
+    channel: String,
+    reason: String,
+    rule: String,
 }
 
 /// How the channels for answers begin, behind the namespace.
@@ -143,6 +152,17 @@ impl Replies {
         Waiter { id, correlation_id: format!("{id:016x}"), mailbox, waiters: Arc::clone(&self.waiters) }
     }
 
+    /// Fails while the server refuses the channel. The connection for subscriptions asks for it again from time to time.
+    fn check(&self) -> Result<(), SubscribeError> {
+        match &*self.waiters.refusal() {
+            Some(Refusal { channel, reason, rule }) => {
+                let (channel, reason, rule) = (channel.clone(), reason.clone(), rule.clone());
+                Err(SubscribeError::Refused { channel, reason, rule })
+            }
+            None => Ok(()),
+        }
+    }
+
     /// How many requests wait for an answer.
     pub(crate) fn pending(&self) -> usize {
         self.waiters.lock().len()
@@ -163,7 +183,16 @@ impl Direct for Waiters {
             },
             // An answer that is too large has no id that could be read; whoever waits for it times out.
             Item::Oversized { .. } => self.note_unexpected(),
-            Item::Gap(_) | Item::Refused(_) | Item::Ended(_) => self.connection_lost(),
+            Item::Refused(error) => {
+                self.refuse(error);
+                self.connection_lost();
+            }
+            // What follows is live again.
+            Item::Gap(_) => {
+                *self.refusal() = None;
+                self.connection_lost();
+            }
+            Item::Ended(_) => self.connection_lost(),
             Item::Lagged(_) => {}
         }
         None
@@ -204,6 +233,21 @@ impl Waiters {
             // One that is flooded learns it from its timeout.
             mailbox.put(Arrived::ConnectionLost);
         }
+    }
+
+    fn refuse(&self, error: SubscribeError) {
+        if let SubscribeError::Refused { channel, reason, rule } = error {
+            tracing::warn!(
+                reason,
+                rule,
+                "the server refuses the channel for answers: requests fail until it allows it"
+            );
+            *self.refusal() = Some(Refusal { channel, reason, rule });
+        }
+    }
+
+    fn refusal(&self) -> MutexGuard<'_, Option<Refusal>> {
+        self.refused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note_unexpected(&self) {
@@ -257,9 +301,12 @@ impl Bus {
         allowed
     }
 
-    /// The inbox for answers: subscribed and confirmed before the first request leaves.
+    /// The inbox for answers: subscribed and confirmed before the first request leaves. Refused where the server has refused to renew it: a
+    /// request would be handled, and its answer lost.
     pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');
-        self.shared.replies.get_or_try_init(|| Replies::open(self, name)).await
+        let replies = self.shared.replies.get_or_try_init(|| Replies::open(self, name)).await?;
+        replies.check()?;
+        Ok(replies)
     }
 }

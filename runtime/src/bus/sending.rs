@@ -82,22 +82,15 @@ impl Bus {
     pub(crate) async fn send_all(
         &self,
         parcels: Vec<Parcel>,
-        mut lined: Option<Lined>,
+        lined: Option<Lined>,
     ) -> Vec<Result<Receipt, PublishError>> {
-        let mut receipts = Vec::with_capacity(parcels.len());
-        let mut parcels = parcels.into_iter();
-        while parcels.len() > 0 {
-            let part: Vec<Parcel> = parcels.by_ref().take(BATCH_PART).collect();
-            let lined = if parcels.len() == 0 { lined.take() } else { None };
-            let results = self.shared.transport.publish_all(part, lined).await.into_iter();
-            receipts.extend(results.map(|result| result.map(|receivers| Receipt { receivers })));
-        }
-        receipts
+        let results = self.shared.transport.publish_all(parcels, lined).await.into_iter();
+        results.map(|result| result.map(|receivers| Receipt { receivers })).collect()
     }
 
     /// Sends all of them or none.
     pub(crate) async fn send_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<Receipt>, PublishError> {
-        let receivers = self.shared.transport.publish_atomically(parcels).await?;
+        let receivers = self.shared.transport.publish_atomically(parcels).await.map_err(undecided)?;
         Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
     }
 
@@ -173,14 +166,24 @@ impl<'a> Draft<'a> {
     }
 }
 
-/// Messages of a batch that are sent before their answers are awaited: a larger batch is cut into parts, so that neither side holds more
-/// than so many answers.
-const BATCH_PART: usize = 10_000;
-
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;
 
 const PAYLOAD_GUESS: usize = 256;
+
+/// What a transport does not know of a message is, of a batch that is published whole or not at all, nothing to try again.
+fn undecided(error: PublishError) -> PublishError {
+    match error {
+        PublishError::TimedOut { template, timeout } => {
+            PublishError::Undecided { template, reason: format!("no answer within {timeout:?}") }
+        }
+        PublishError::ConnectionLost { template, reason } => PublishError::Undecided {
+            template,
+            reason: format!("the connection was lost before the answer came: {reason}"),
+        },
+        other => other,
+    }
+}
 
 /// Writes a payload, with headers of ours where the codec has a place for them: the context of the current trace, and the count of hops.
 fn write<C: Codec, T: Serialize>(

@@ -7,7 +7,7 @@
 //! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
-//! | `commands`, `pipeline` | the connection for commands: made anew when it is lost; commands of many callers, answered in order |
+//! | `commands`, `pipeline`, `line` | the connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
 //! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
 //!
 //! It uses its neighbours in `transport` except `memory`, and the floors below. No type of the `redis` crate is in the public interface.
@@ -19,6 +19,7 @@ pub(crate) mod capabilities;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod connector;
+pub(crate) mod line;
 pub(crate) mod login;
 pub(crate) mod pipeline;
 pub(crate) mod resp;
@@ -49,14 +50,18 @@ use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError, chain},
     transport::{
-        contract::{Attachment, Broadcast, Lined, Link, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Lined, Link, Name, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
         life::Life,
         redis::{
-            commands::Commands, connector::Connector, settings::Settings, subscriber::Subscriber,
-            transactions::Transactions,
+            access::rule_for_names,
+            commands::Commands,
+            connector::Connector,
+            settings::Settings,
+            subscriber::Subscriber,
+            transactions::{Transaction, Transactions},
         },
         status::{Status, SubscriptionSnapshot},
     },
@@ -96,7 +101,7 @@ impl Redis {
         let events = Events::new(Instant::now());
         let life = Arc::new(Life::default());
         let (commands, subscriber) = tokio::try_join!(
-            Commands::start(connector.clone(), Arc::clone(&settings)),
+            Commands::start(connector.clone(), Arc::clone(&settings), Arc::clone(&life)),
             Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events), Arc::clone(&life)),
         )?;
         let further = Mutex::default();
@@ -130,13 +135,32 @@ impl Broadcast for Redis {
     async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
         let Some(first) = parcels.first() else { return Ok(Vec::new()) };
         self.life.check(first.template)?;
-        self.transactions.publish(&self.connector, &self.settings, first.template, &parcels).await
+        let deadline = tokio::time::Instant::now() + self.settings.command_timeout;
+        self.commands.check_sizes(deadline, &parcels).await?;
+        let (connector, settings, template) = (&self.connector, &self.settings, first.template);
+        self.transactions.publish(&Transaction { connector, settings, deadline, template, parcels: &parcels }).await
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
-        if !inbox.blocks() {
-            return self.subscriber.attach(inbox, names).await;
-        }
+        let wanted: Vec<Name> = names.iter().map(|wanted| wanted.name.clone()).collect();
+        let attached = if inbox.blocks() {
+            self.attach_alone(inbox, names).await
+        } else {
+            self.subscriber.attach(inbox, names).await
+        };
+        attached.map_err(|error| match error {
+            // The server refuses one name at a time; what is missing is told of all.
+            SubscribeError::Refused { channel, reason, .. } => {
+                let rule = rule_for_names(&self.settings, &reason, wanted.iter());
+                SubscribeError::Refused { channel, reason, rule }
+            }
+            other => other,
+        })
+    }
+}
+
+impl Redis {
+    async fn attach_alone(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
         // It stops reading when it is full, and must not stop anybody else's messages.
         let events = self.events.further(Instant::now());
         let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings), events, Arc::default()).await;
@@ -148,7 +172,10 @@ impl Broadcast for Redis {
 
 impl Link for Redis {
     fn status(&self) -> Status {
-        self.subscriber.status()
+        match (self.subscriber.status(), self.commands.lost()) {
+            (Status::Connected, Some(cause)) => Status::Reconnecting { cause },
+            (status, _) => status,
+        }
     }
 
     fn events(&self) -> &Events {

@@ -6,9 +6,9 @@ use std::{fmt, time::Duration};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Status {
-    /// Subscriptions are served.
+    /// Subscriptions are served, and messages can be published.
     Connected,
-    /// The connection for subscriptions is gone and is being made anew.
+    /// The connection for subscriptions or the one for publishing is gone and is being made anew.
     #[non_exhaustive]
     Reconnecting {
         /// Why it was lost.

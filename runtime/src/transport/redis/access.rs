@@ -2,16 +2,118 @@
 //!
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
 
+use crate::transport::{contract::Name, redis::settings::Settings, status::NameKind};
+
+/// What was refused. A rule names all commands that it takes, or all of its channels: the server tells only of the first thing that is missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Publish,
+    PublishAtomically,
+    Subscribe,
+    SubscribeToPatterns,
+}
+
+impl Operation {
+    fn commands(self) -> &'static [&'static str] {
+        match self {
+            Self::Publish => &["+publish"],
+            Self::PublishAtomically => &["+multi", "+exec", "+publish"],
+            Self::Subscribe => &["+subscribe", "+unsubscribe"],
+            Self::SubscribeToPatterns => &["+psubscribe", "+punsubscribe"],
+        }
+    }
+}
+
 /// Whether the server's words are a refusal by its access rules.
 pub(super) fn is_refusal(words: &str) -> bool {
     words.starts_with("NOPERM ")
 }
 
-/// The command that would allow what the server refused: the command as such, or the channel or pattern.
-pub(super) fn missing_rule(user: &str, words: &str, command: &str, channel: &str) -> String {
-    if words.contains("run the '") {
-        format!("ACL SETUSER {user} +{command}")
+/// The command that would allow what the server refused: all commands where one of them was refused, and else all channels. Not both at once,
+/// because a server takes no channel for a user who has all of them already, and refuses the whole rule.
+pub(super) fn rule(settings: &Settings, words: &str, operation: Operation, channels: &[&String]) -> String {
+    let channels = channels.iter().map(|channel| channel.as_str());
+    with_commands(settings, words, &[operation], channels)
+}
+
+/// The same for all names that somebody subscribes to.
+pub(super) fn rule_for_names<'a>(
+    settings: &Settings,
+    words: &str,
+    names: impl Iterator<Item = &'a Name> + Clone,
+) -> String {
+    let mut operations = Vec::new();
+    for (kind, operation) in
+        [(NameKind::Channel, Operation::Subscribe), (NameKind::Pattern, Operation::SubscribeToPatterns)]
+    {
+        if names.clone().any(|name| name.kind == kind) {
+            operations.push(operation);
+        }
+    }
+    with_commands(settings, words, &operations, names.map(|name| name.text.as_str()))
+}
+
+/// Whether a command was refused, and not a channel.
+fn names_command(words: &str) -> bool {
+    words.contains("run the ")
+}
+
+fn with_commands<'a>(
+    settings: &Settings,
+    words: &str,
+    operations: &[Operation],
+    channels: impl IntoIterator<Item = &'a str>,
+) -> String {
+    let replies = format!("{}tidings:replies:", settings.prefix);
+    // Every bus has a channel of its own for answers, and another one after each start.
+    let is_for_answers = |channel: &str| channel.starts_with(&replies);
+    let mut rules: Vec<String> = Vec::new();
+    if names_command(words) {
+        rules.extend(operations.iter().flat_map(|operation| operation.commands()).map(ToString::to_string));
+        if channels.into_iter().any(is_for_answers) && !rules.iter().any(|rule| rule == "+publish") {
+            // Who asks subscribes to it first, and then publishes.
+            rules.push("+publish".to_owned());
+        }
     } else {
-        format!("ACL SETUSER {user} &{channel}")
+        for channel in channels {
+            let rule = if is_for_answers(channel) { format!("&{replies}*") } else { format!("&{channel}") };
+            if !rules.contains(&rule) {
+                rules.push(rule);
+            }
+        }
+    }
+    format!("ACL SETUSER {} {}", settings.user, rules.join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::Config;
+
+    use super::*;
+
+    const COMMAND: &str = "NOPERM this user has no permissions to run the 'multi' command";
+    const CHANNEL: &str = "NOPERM this user has no permissions to access one of the channels used as arguments";
+
+    #[test]
+    fn a_rule_names_all_that_an_operation_takes() {
+        let settings = Settings::new(&Config { namespace: Some("shop".into()), ..Config::default() }, "anna");
+        let (news, own) = ("shop:news".to_owned(), "shop:tidings:replies:0a1b".to_owned());
+        for (operation, words, expected) in [
+            (Operation::Publish, CHANNEL, "&shop:news &shop:tidings:replies:*"),
+            (Operation::Publish, COMMAND, "+publish"),
+            (Operation::PublishAtomically, COMMAND, "+multi +exec +publish"),
+            (Operation::Subscribe, COMMAND, "+subscribe +unsubscribe +publish"),
+        ] {
+            let rule = rule(&settings, words, operation, &[&news, &news, &own]);
+            assert_eq!(rule, format!("ACL SETUSER anna {expected}"));
+        }
+        let names = [
+            Name { text: "shop:line:*".into(), kind: NameKind::Pattern },
+            Name { text: "shop:news".into(), kind: NameKind::Channel },
+        ];
+        let rule = rule_for_names(&settings, COMMAND, names.iter());
+        assert_eq!(rule, "ACL SETUSER anna +subscribe +unsubscribe +psubscribe +punsubscribe");
+        let rule = rule_for_names(&settings, CHANNEL, names.iter());
+        assert_eq!(rule, "ACL SETUSER anna &shop:line:* &shop:news");
     }
 }

@@ -1,4 +1,4 @@
-//! The connection for commands: it is shared by all publishers, and made anew when it is lost.
+//! The connection for commands: it is shared by all publishers, and made anew as soon as it is lost.
 //!
 //! Not on the `redis` crate, whose pipeline costs a channel, two more copies of the payload and about a third more CPU for each command, lets
 //! commands overtake each other when it is full, and does not say of a lost command whether it was sent. Scripts, streams and clusters, which
@@ -6,11 +6,16 @@
 
 use std::{
     fmt,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use tokio::{
-    sync::Mutex as AsyncMutex,
+    sync::{Mutex as AsyncMutex, Notify},
+    task::JoinSet,
     time::{Instant, sleep_until, timeout_at},
 };
 
@@ -18,25 +23,45 @@ use crate::{
     error::{ConnectError, PublishError, chain},
     transport::{
         contract::{Lined, Parcel, Published},
+        life::Life,
         redis::{
-            access::{is_refusal, missing_rule},
+            access::{Operation, is_refusal, rule},
             connector::{Connector, Opened},
-            pipeline::{Answered, Pipeline, Response, Unanswered},
+            line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
+            pipeline::Pipeline,
             settings::Settings,
+            words::code,
         },
+        status::GapCause,
     },
 };
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
+/// Messages of a batch that are sent before their answers are awaited, and bytes of their payloads: a larger batch is cut into parts, so that
+/// neither side holds more.
+const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
+/// Every server takes strings of this size: its limit, `proto-max-bulk-len`, is not lower.
+const SURELY_FITS: usize = 1024 * 1024;
+/// For so long a size is remembered that a server did not take whose limit is not known.
+const REMEMBERED: Duration = Duration::from_secs(30);
 
-/// Publishes for everybody on one connection, which the next publisher makes anew when it is lost. Dropping it closes the connection.
+/// Publishes for everybody on one connection. Dropping it closes the connection.
 pub(super) struct Commands {
+    link: Arc<SharedLink>,
+    /// Makes the connection anew when it is lost.
+    _keeper: JoinSet<()>,
+}
+
+struct SharedLink {
     connector: Connector,
     settings: Arc<Settings>,
-    link: Mutex<Current>,
-    /// Held by the one publisher that makes the connection anew.
+    life: Arc<Life>,
+    current: Mutex<Current>,
+    /// Held by the one who makes the connection anew.
     retry: AsyncMutex<Retry>,
+    /// Told when the connection is lost.
+    lost: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -44,11 +69,15 @@ struct Current {
     live: Option<Arc<OpenPipeline>>,
     /// Why the last attempt to connect failed.
     failed: Option<String>,
+    /// The size of a payload that the server could not read, and when that was.
+    unreadable: Option<(usize, Instant)>,
 }
 
 struct OpenPipeline {
     pipeline: Pipeline,
     counts_receivers: bool,
+    /// The largest payload that is known to fit.
+    fits: AtomicUsize,
 }
 
 #[derive(Default)]
@@ -58,16 +87,23 @@ struct Retry {
 }
 
 impl Commands {
-    pub(super) async fn start(connector: Connector, settings: Arc<Settings>) -> Result<Self, ConnectError> {
-        let commands = Self { connector, settings, link: Mutex::default(), retry: AsyncMutex::default() };
-        commands.open().await?;
-        Ok(commands)
+    pub(super) async fn start(
+        connector: Connector,
+        settings: Arc<Settings>,
+        life: Arc<Life>,
+    ) -> Result<Self, ConnectError> {
+        let (current, retry, lost) = (Mutex::default(), AsyncMutex::default(), Arc::default());
+        let link = Arc::new(SharedLink { connector, settings, life, current, retry, lost });
+        link.open().await?;
+        let mut keeper = JoinSet::new();
+        keeper.spawn(keep(Arc::clone(&link)));
+        Ok(Self { link, _keeper: keeper })
     }
 
-    /// PUBLISH; waits for a connection to be made anew if there is none. All of it within the command timeout.
+    /// PUBLISH; waits for a connection to be made anew if there is none, and for room if too much waits. All of it within the command timeout.
     ///
-    /// Publishes go out in the order in which they are first polled; while the connection is being made anew, those that wait for
-    /// it may overtake each other. Await one before starting the next where that matters.
+    /// Publishes go out in the order in which they are first polled; those that wait for a connection or for room may overtake each other.
+    /// Await one before starting the next where that matters.
     ///
     /// <https://redis.io/docs/latest/commands/publish/>
     ///
@@ -75,54 +111,159 @@ impl Commands {
     ///
     /// Dropping it before its first poll sends nothing; later, the message may or may not be published.
     pub(super) async fn publish(&self, parcel: &Parcel) -> Published {
-        self.publish_until(Instant::now() + self.settings.command_timeout, parcel).await
+        let now = Instant::now();
+        self.link.publish(now, now + self.link.settings.command_timeout, parcel).await
     }
 
-    async fn publish_until(&self, deadline: Instant, parcel: &Parcel) -> Published {
-        loop {
-            let live = match self.live() {
-                Some(live) => live,
-                None => match timeout_at(deadline, self.reconnected()).await {
-                    Ok(live) => live.map_err(|reason| not_connected(parcel, reason))?,
-                    Err(_) => return Err(not_connected(parcel, self.reason())),
-                },
-            };
-            let answered = live.pipeline.send(publish_words(parcel));
-            let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
-            match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {
-                // The connection was lost since `live` looked: another one will do.
-                Some(Err(Unanswered::NotSent)) => {}
-                answered => return self.result(&live, parcel, answered),
-            }
-        }
-    }
-
-    /// PUBLISH of each message, written together: one round trip. Those whose connection was lost before they were
+    /// PUBLISH of each message, written together: one round trip for each part of a batch. Those whose connection was lost before they were
     /// sent are published again, one by one. All of it within one command timeout.
     ///
     /// # Cancel safety
     ///
     /// As for [`publish`](Self::publish), for each of them.
-    pub(super) async fn publish_all(&self, parcels: &[Parcel], lined: Option<Lined>) -> Vec<Published> {
-        let deadline = Instant::now() + self.settings.command_timeout;
-        let live = match self.live() {
-            Some(live) => live,
-            None => match timeout_at(deadline, self.reconnected()).await {
-                Ok(Ok(live)) => live,
-                _ => return parcels.iter().map(|parcel| Err(not_connected(parcel, self.reason()))).collect(),
-            },
+    pub(super) async fn publish_all(&self, parcels: &[Parcel], mut lined: Option<Lined>) -> Vec<Published> {
+        let deadline = Instant::now() + self.link.settings.command_timeout;
+        let mut results = Vec::with_capacity(parcels.len());
+        while results.len() < parcels.len() {
+            let rest = &parcels[results.len()..];
+            let part = &rest[..part(rest)];
+            let lined = if part.len() == rest.len() { lined.take() } else { None };
+            self.link.publish_part(deadline, part, lined, &mut results).await;
+        }
+        results
+    }
+
+    /// Refuses payloads that the server is known not to take.
+    pub(super) async fn check_sizes(&self, deadline: Instant, parcels: &[Parcel]) -> Result<(), PublishError> {
+        for parcel in parcels.iter().filter(|parcel| parcel.payload.len() > SURELY_FITS) {
+            let live = self.link.connected(deadline, parcel).await?;
+            self.link.check_size(&live, deadline, parcel).await?;
+        }
+        Ok(())
+    }
+
+    /// Why there is no connection, if there is none.
+    pub(super) fn lost(&self) -> Option<GapCause> {
+        lock(&self.link.current).live.as_ref()?.pipeline.gone().cloned()
+    }
+}
+
+impl SharedLink {
+    async fn publish(&self, mut now: Instant, deadline: Instant, parcel: &Parcel) -> Published {
+        loop {
+            let live = self.connected(deadline, parcel).await?;
+            if parcel.payload.len() > SURELY_FITS {
+                self.check_size(&live, deadline, parcel).await?;
+            }
+            match live.pipeline.send(now, publish_words(parcel)) {
+                Ok(answered) => {
+                    let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
+                    match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {
+                        // The connection was lost before it was sent: another one will do.
+                        Some(Err(Unanswered::NotSent)) => {}
+                        answered => return self.result(&live, parcel, answered),
+                    }
+                }
+                Err(NotTaken::Closed) => {}
+                Err(NotTaken::Full) => self.room(&live, deadline, parcel).await?,
+            }
+            now = Instant::now();
+        }
+    }
+
+    async fn publish_part(
+        &self,
+        deadline: Instant,
+        parcels: &[Parcel],
+        lined: Option<Lined>,
+        results: &mut Vec<Published>,
+    ) {
+        if parcels.iter().any(|parcel| parcel.payload.len() > SURELY_FITS) {
+            for parcel in parcels {
+                results.push(self.publish_in_turn(deadline, parcel).await);
+            }
+            return;
+        }
+        let failed = |error: &dyn Fn(&Parcel) -> PublishError| {
+            parcels.iter().map(|parcel| Err(error(parcel))).collect::<Vec<_>>()
         };
-        let answers = live.pipeline.send_all(parcels.iter().map(publish_words));
+        let (live, answers) = loop {
+            if Instant::now() >= deadline {
+                return results.extend(failed(&|parcel| self.too_late(parcel)));
+            }
+            let Ok(live) = self.connected(deadline, &parcels[0]).await else {
+                return results.extend(failed(&|parcel| not_connected(parcel, self.reason())));
+            };
+            match live.pipeline.send_all(Instant::now(), parcels.iter().map(publish_words)) {
+                Ok(answers) => break (live, answers),
+                Err(NotTaken::Closed) => {}
+                Err(NotTaken::Full) => {
+                    if self.room(&live, deadline, &parcels[0]).await.is_err() {
+                        return results.extend(failed(&|parcel| self.overloaded(parcel)));
+                    }
+                }
+            }
+        };
         drop(lined);
         let mut answers = answers.until(deadline).await.into_iter();
-        let mut results = Vec::with_capacity(parcels.len());
         for parcel in parcels {
             results.push(match answers.next() {
-                Some(Err(Unanswered::NotSent)) => self.publish_until(deadline, parcel).await,
+                Some(Err(Unanswered::NotSent)) => self.publish_in_turn(deadline, parcel).await,
                 answer => self.result(&live, parcel, answer),
             });
         }
-        results
+    }
+
+    /// Publishes one of a batch, if there is time for it.
+    async fn publish_in_turn(&self, deadline: Instant, parcel: &Parcel) -> Published {
+        let now = Instant::now();
+        if now >= deadline {
+            return Err(self.too_late(parcel));
+        }
+        self.publish(now, deadline, parcel).await
+    }
+
+    /// The connection; waits for it to be made anew.
+    async fn connected(&self, deadline: Instant, parcel: &Parcel) -> Result<Arc<OpenPipeline>, PublishError> {
+        if let Some(live) = self.live() {
+            return Ok(live);
+        }
+        match timeout_at(deadline, self.reconnected()).await {
+            Ok(live) => live.map_err(|reason| not_connected(parcel, reason)),
+            Err(_) => Err(not_connected(parcel, self.reason())),
+        }
+    }
+
+    async fn room(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<(), PublishError> {
+        timeout_at(deadline, live.pipeline.has_room()).await.map_err(|_| self.overloaded(parcel))
+    }
+
+    /// Refuses a large payload that the server is known not to take: it would answer by closing everybody's connection. Its limit is asked
+    /// for where it has to be known; a user who may not read it learns it from the server's answer.
+    ///
+    /// <https://redis.io/docs/latest/commands/config-get/>
+    async fn check_size(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<(), PublishError> {
+        let (template, size) = (parcel.template, parcel.payload.len());
+        if size <= live.fits.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let now = Instant::now();
+        let unreadable = lock(&self.current).unreadable;
+        if unreadable.is_some_and(|(least, since)| size >= least && now < since + REMEMBERED) {
+            return Err(PublishError::Server { template, reason: format!("{UNREADABLE}: invalid bulk length") });
+        }
+        let Ok(answered) = live.pipeline.ask(now, [b"CONFIG", b"GET", b"proto-max-bulk-len"]) else { return Ok(()) };
+        let limit = match timeout_at(deadline, answered).await {
+            Ok(Ok(Ok(Response::Texts(texts)))) => texts.get(1).and_then(|limit| limit.parse().ok()),
+            Ok(Ok(Ok(Response::Error(_)))) => None,
+            // Whatever keeps this answer away is met by the publish itself.
+            _ => return Ok(()),
+        };
+        live.fits.store(limit.unwrap_or(usize::MAX), Ordering::Relaxed);
+        match limit {
+            Some(limit) if size > limit => Err(PublishError::PayloadTooLarge { template, size, limit }),
+            _ => Ok(()),
+        }
     }
 
     /// What an answer means; there is none when the time is over.
@@ -130,19 +271,18 @@ impl Commands {
         let template = parcel.template;
         match answered {
             Some(Ok(Response::Integer(receivers))) => Ok(live.counts_receivers.then_some(receivers)),
-            Some(Ok(Response::Error(words))) => Err(self.refused(words, parcel)),
+            Some(Ok(Response::Error(words))) => Err(self.refused(live, words, parcel)),
+            Some(Ok(Response::Texts(_))) => {
+                Err(PublishError::ConnectionLost { template, reason: "the server answered something else".to_owned() })
+            }
             Some(Err(Unanswered::NotSent)) => Err(not_connected(parcel, self.reason())),
             Some(Err(Unanswered::Lost(reason))) => Err(PublishError::ConnectionLost { template, reason }),
-            None => {
-                // Without this, a server that vanished without a word would cost every later publish its timeout too.
-                live.pipeline.retire();
-                Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout })
-            }
+            None => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
         }
     }
 
     fn live(&self) -> Option<Arc<OpenPipeline>> {
-        self.link().live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
+        lock(&self.current).live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
     /// Makes the connection anew, one caller at a time, with the reconnect policy's pauses between attempts. Ends with the reason of a
@@ -156,6 +296,9 @@ impl Commands {
             if let Some(not_before) = retry.not_before {
                 sleep_until(not_before).await;
             }
+            if let Some(reason) = self.life.ended() {
+                return Err(reason.to_owned());
+            }
             // Set before the attempt: if the caller is dropped meanwhile, the next one must not try at once.
             retry.not_before = Some(Instant::now() + self.settings.reconnect.pause(retry.failures));
             retry.failures = retry.failures.saturating_add(1);
@@ -166,14 +309,11 @@ impl Commands {
                 }
                 Err(error) => {
                     if retry.failures.is_power_of_two() {
-                        tracing::warn!(
-                            error = chain(&error),
-                            failures = retry.failures,
-                            "could not reconnect for commands"
-                        );
+                        let failures = retry.failures;
+                        tracing::warn!(error = chain(&error), failures, "could not reconnect for commands");
                     }
                     let is_lasting = matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. });
-                    self.link().failed = Some(chain(&error));
+                    lock(&self.current).failed = Some(chain(&error));
                     if is_lasting {
                         return Err(chain(&error));
                     }
@@ -184,32 +324,63 @@ impl Commands {
 
     async fn open(&self) -> Result<(), ConnectError> {
         let Opened { stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
-        let live =
-            OpenPipeline { pipeline: Pipeline::start(stream), counts_receivers: capabilities.counts_receivers() };
-        let mut link = self.link();
+        let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost));
+        let counts_receivers = capabilities.counts_receivers();
+        let mut current = lock(&self.current);
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
-        link.live = Some(Arc::new(live));
-        link.failed = None;
+        current.live = Some(Arc::new(OpenPipeline { pipeline, counts_receivers, fits: AtomicUsize::new(SURELY_FITS) }));
+        current.failed = None;
         Ok(())
     }
 
-    fn refused(&self, reason: String, parcel: &Parcel) -> PublishError {
-        let Parcel { template, channel, .. } = parcel;
+    fn refused(&self, live: &OpenPipeline, reason: String, parcel: &Parcel) -> PublishError {
+        let Parcel { template, channel, payload, .. } = parcel;
+        match code(&reason) {
+            // The server has changed its role. The next connection finds out what it is now.
+            "READONLY" => live.pipeline.retire("the server is no master any more"),
+            _ if reason.starts_with(UNREADABLE) => {
+                lock(&self.current).unreadable = Some((payload.len(), Instant::now()));
+            }
+            _ => {}
+        }
         if !is_refusal(&reason) {
             return PublishError::Server { template, reason };
         }
-        let rule = missing_rule(&self.settings.user, &reason, "publish", channel);
+        let rule = rule(&self.settings, &reason, Operation::Publish, &[channel]);
         PublishError::Refused { channel: channel.clone(), reason, rule }
     }
 
-    fn reason(&self) -> String {
-        self.link().failed.clone().unwrap_or_else(|| "the connection is being made anew".to_owned())
+    fn overloaded(&self, parcel: &Parcel) -> PublishError {
+        let reason = format!("{} bytes or more wait to be sent and answered", self.settings.publish_buffer);
+        PublishError::Overloaded { template: parcel.template, reason }
     }
 
-    fn link(&self) -> MutexGuard<'_, Current> {
-        // No code that can panic runs under the lock.
-        self.link.lock().unwrap_or_else(PoisonError::into_inner)
+    fn too_late(&self, parcel: &Parcel) -> PublishError {
+        let reason = format!("the {:?} of the batch were over before its turn", self.settings.command_timeout);
+        PublishError::Overloaded { template: parcel.template, reason }
     }
+
+    fn reason(&self) -> String {
+        lock(&self.current).failed.clone().unwrap_or_else(|| "the connection is being made anew".to_owned())
+    }
+}
+
+/// Makes the connection anew whenever it is lost, until the bus has ended.
+async fn keep(link: Arc<SharedLink>) {
+    while link.life.ended().is_none() {
+        link.lost.notified().await;
+        while link.life.ended().is_none() && link.reconnected().await.is_err() {}
+    }
+}
+
+/// How many messages are sent before their answers are awaited, at least one.
+fn part(parcels: &[Parcel]) -> usize {
+    let mut bytes = 0;
+    let within = |parcel: &&Parcel| {
+        bytes += parcel.payload.len();
+        bytes <= PART.1
+    };
+    parcels.iter().take(PART.0).take_while(within).count().max(1)
 }
 
 fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
@@ -222,6 +393,6 @@ fn not_connected(parcel: &Parcel, reason: String) -> PublishError {
 
 impl fmt::Debug for Commands {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Commands").field("connected", &self.live().is_some()).finish_non_exhaustive()
+        formatter.debug_struct("Commands").field("connected", &self.link.live().is_some()).finish_non_exhaustive()
     }
 }

@@ -1,37 +1,35 @@
 //! Commands of many callers on one connection: written together, answered in order.
 //!
-//! ```text
-//! commands    answered │ sent              │ unsent            ──▶ in the order of the calls
-//! callers              │ each awaits its answers, oldest first
-//! bytes                │ with the server   │ in the line
-//! ```
-//!
 //! A caller encodes its command into the shared buffer by itself, so the order of commands is the order of calls, the payload is
 //! copied once, and it is known of each command whether it can have been sent. When nothing is under way it also writes it by
 //! itself, which saves the way over the tokio task; what comes while answers are due is written together, by the tokio task.
+//!
+//! The tokio task also watches: it asks the server for a sign of life and for its role, and gives the connection up when an answer is
+//! overdue. No caller has to wait for that long: whoever gives up early leaves a connection that is still looked after.
 
 use std::{
-    collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, OnceLock},
+    time::Duration,
 };
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    net::tcp::OwnedWriteHalf,
     sync::{Notify, oneshot},
     task::JoinSet,
-    time::{Instant, timeout_at},
+    time::{Instant, sleep_until, timeout},
 };
 
-use crate::transport::redis::{
-    resp::reply::{Reply, reply},
-    stream::Stream,
-    subscriber::give_way,
-    wire::{Wire, encode, lost},
-    words::cleaned,
+use crate::transport::{
+    redis::{
+        line::{AllResponses, Answered, Caller, Heard, Line, NotTaken, Response, Writer, lock},
+        resp::reply::{Reply, reply},
+        settings::Settings,
+        stream::Stream,
+        subscriber::give_way,
+        wire::{Wire, lost},
+        words::cleaned,
+    },
+    status::GapCause,
 };
 
 /// A connection for commands and the tokio task that drives it. Dropping it stops the tokio task and closes the connection.
@@ -40,126 +38,82 @@ pub(super) struct Pipeline {
     _tokio_task: JoinSet<()>,
 }
 
-#[derive(Default)]
 struct SharedLine {
     line: Mutex<Line>,
     changed: Notify,
-    /// To be used for no further command.
-    retired: AtomicBool,
+    /// There is room in the line again, or never will be.
+    room: Notify,
+    /// Why it is to be used for no further command.
+    gone: OnceLock<GapCause>,
+    /// Told when the connection takes no further command.
+    lost: Arc<Notify>,
 }
 
-#[derive(Default)]
-struct Line {
-    /// Commands that the tokio task has not taken yet.
-    unsent: BytesMut,
-    unsent_commands: usize,
-    /// Commands without an answer; the last `unsent_commands` of them cannot get one yet.
-    commands: usize,
-    /// Whether the tokio task took several commands at once the last time.
-    crowded: bool,
-    /// Who awaits an answer, oldest first.
-    waiting: VecDeque<Caller>,
-    ended: bool,
-    /// Where callers write by themselves. Absent when the connection is encrypted or has ended.
-    socket: Option<Arc<OwnedWriteHalf>>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Writer {
-    Caller,
-    /// The connection's tokio task. It has to be woken.
-    Driver,
-    /// It has been woken, and has not taken yet what is in line.
-    DriverAlready,
-}
-
-/// Who awaits an answer.
-enum Caller {
-    /// To one command.
-    One(oneshot::Sender<Answered>),
-    /// To several.
-    All { missing: usize, answers: Responses, complete: oneshot::Sender<()> },
-}
-
-/// The answers to several commands, in order, as far as they have come.
-type Responses = Arc<Mutex<Vec<Answered>>>;
-
-/// Waits for the answers to several commands.
-pub(super) struct AllResponses {
-    answers: Responses,
-    complete: oneshot::Receiver<()>,
-}
-
-pub(super) type Answered = Result<Response, Unanswered>;
-
-#[derive(Debug)]
-pub(super) enum Response {
-    Integer(u64),
-    Error(String),
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    NotSent,
-    /// The command may have been executed.
-    Lost(String),
-}
-
-/// A buffer that a large command has made larger is not kept.
-const LARGEST_KEPT: usize = 1024 * 1024;
 /// A batch is written in parts of about this size, so that the server begins while the rest is encoded.
 const PART: usize = 64 * 1024;
+/// The role is asked for so often at least.
+const LOOK: Duration = Duration::from_secs(30);
 
 impl Pipeline {
-    pub(super) fn start(stream: Stream) -> Self {
-        let shared = Arc::new(SharedLine::default());
-        shared.line().socket = stream.socket();
+    /// Starts the tokio task. `lost` is told when the connection takes no further command.
+    pub(super) fn start(stream: Stream, settings: &Settings, lost: Arc<Notify>) -> Self {
+        let line = Mutex::new(Line::new(settings.publish_buffer, stream.socket()));
+        let shared =
+            Arc::new(SharedLine { line, changed: Notify::new(), room: Notify::new(), gone: OnceLock::new(), lost });
         let mut tokio_task = JoinSet::new();
-        tokio_task.spawn(drive(stream, FailsCallers(Arc::clone(&shared))));
+        tokio_task.spawn(drive(stream, Watch::new(settings), FailsCallers(Arc::clone(&shared))));
         Self { shared, _tokio_task: tokio_task }
     }
 
-    /// Puts a command in line. The receiver resolves with its answer, or with an error when the connection ends.
-    pub(super) fn send<const WORDS: usize>(&self, words: [&[u8]; WORDS]) -> oneshot::Receiver<Answered> {
-        let (answer, answered) = oneshot::channel();
+    /// Puts a command in line, and notes that it was asked for now. The receiver resolves with its answer, or with an error when the
+    /// connection ends.
+    pub(super) fn send<const WORDS: usize>(
+        &self,
+        now: Instant,
+        words: [&[u8]; WORDS],
+    ) -> Result<oneshot::Receiver<Answered>, NotTaken> {
         let mut line = self.shared.line();
-        if line.ended {
-            let _ = answer.send(Err(Unanswered::NotSent));
-            return answered;
-        }
-        let writer = line.writer();
-        line.waiting.push_back(Caller::One(answer));
+        let writer = line.admit()?;
+        let (answer, answered) = oneshot::channel();
+        line.wait(now, Caller::One(answer));
         line.add(words);
         self.write(line, writer);
-        answered
+        Ok(answered)
     }
 
-    /// Puts several commands in line, next to each other.
+    /// The same for a question, whose answer may be of any kind.
+    pub(super) fn ask<const WORDS: usize>(
+        &self,
+        now: Instant,
+        words: [&[u8]; WORDS],
+    ) -> Result<oneshot::Receiver<Answered>, NotTaken> {
+        let mut line = self.shared.line();
+        let writer = line.admit()?;
+        let (answer, answered) = oneshot::channel();
+        line.wait(now, Caller::Question(answer));
+        line.add(words);
+        self.write(line, writer);
+        Ok(answered)
+    }
+
+    /// Puts several commands in line, at least one, next to each other.
     pub(super) fn send_all<'a, const WORDS: usize>(
         &self,
+        now: Instant,
         commands: impl ExactSizeIterator<Item = [&'a [u8]; WORDS]>,
-    ) -> AllResponses {
-        let (complete, completed) = oneshot::channel();
-        let missing = commands.len();
-        let answers = Responses::new(Mutex::new(Vec::with_capacity(missing)));
-        let all = AllResponses { answers: Arc::clone(&answers), complete: completed };
-        let waiting = Caller::All { missing, answers, complete };
+    ) -> Result<AllResponses, NotTaken> {
+        let (caller, all) = Caller::all(commands.len());
         let mut line = self.shared.line();
-        if line.ended || missing == 0 {
-            waiting.fail(&mut 0, "");
-            return all;
-        }
-        let mut writer = line.writer();
-        line.waiting.push_back(waiting);
+        let mut writer = line.admit()?;
+        line.wait(now, caller);
         for words in commands {
             line.add(words);
-            if writer == Writer::Caller && line.unsent.len() >= PART && !line.write() {
+            if writer == Writer::Caller && line.unsent() >= PART && !line.write() {
                 writer = Writer::Driver;
             }
         }
         self.write(line, writer);
-        all
+        Ok(all)
     }
 
     fn write(&self, mut line: MutexGuard<'_, Line>, writer: Writer) {
@@ -170,13 +124,28 @@ impl Pipeline {
         self.shared.changed.notify_one();
     }
 
-    /// Nobody is to use the connection any more; those who wait for an answer go on waiting.
-    pub(super) fn retire(&self) {
-        self.shared.retired.store(true, Ordering::Release);
+    /// Waits until the line has room again, or takes nothing more.
+    pub(super) async fn has_room(&self) {
+        let told = self.shared.room.notified();
+        // Not before: what leaves the line in between is told to those who have asked already.
+        let wanted = self.shared.line().wants_room();
+        if wanted {
+            told.await;
+        }
+    }
+
+    /// Takes no further command; those who wait for an answer go on waiting.
+    pub(super) fn retire(&self, reason: &str) {
+        self.shared.retire(GapCause::Disconnected(reason.to_owned()));
     }
 
     pub(super) fn is_usable(&self) -> bool {
-        !self.shared.retired.load(Ordering::Acquire)
+        self.gone().is_none()
+    }
+
+    /// Why it takes no further command, if it takes none.
+    pub(super) fn gone(&self) -> Option<&GapCause> {
+        self.shared.gone.get()
     }
 }
 
@@ -187,143 +156,46 @@ impl SharedLine {
 
     /// Moves commands from the line to the socket's buffer.
     fn take(&self, outgoing: &mut BytesMut) {
-        if !outgoing.is_empty() {
-            // What is being written will be answered, and the answers bring the tokio task back here.
-            return;
-        }
         let mut line = self.line();
-        if line.unsent_commands > 0 {
-            line.crowded = line.unsent_commands > 1;
-        }
-        line.unsent_commands = 0;
-        line.check();
-        std::mem::swap(&mut line.unsent, outgoing);
-        if line.unsent.capacity() > LARGEST_KEPT {
-            line.unsent = BytesMut::new();
+        line.take(outgoing);
+        self.tell_of_room(line);
+    }
+
+    /// Hands the answers to those who wait.
+    fn answer(&self, answers: &mut Vec<Response>) -> Result<Heard, &'static str> {
+        let mut line = self.line();
+        let heard = line.answer(answers);
+        self.tell_of_room(line);
+        heard
+    }
+
+    fn tell_of_room(&self, mut line: MutexGuard<'_, Line>) {
+        let again = line.has_room_again();
+        drop(line);
+        if again {
+            self.room.notify_waiters();
         }
     }
 
-    /// Hands the answers to those who wait. Returns whether there was somebody for each.
-    fn answer(&self, answers: &mut Vec<Response>) -> bool {
-        let mut line = self.line();
-        let awaited = line.commands - line.unsent_commands;
-        let all = answers.len() <= awaited;
-        for answer in answers.drain(..).take(awaited) {
-            line.commands -= 1;
-            if let Some(waiting) = line.waiting.pop_front().and_then(|waiting| waiting.take(answer)) {
-                line.waiting.push_front(waiting);
-            }
-        }
-        line.check();
-        all
+    /// Nobody is to use the connection any more; those who wait for an answer go on waiting.
+    fn retire(&self, cause: GapCause) {
+        self.close(cause, Line::close);
     }
 
     fn end(&self, reason: &str) {
-        self.retired.store(true, Ordering::Release);
-        let mut line = self.line();
-        line.ended = true;
-        let mut sent = line.commands - line.unsent_commands;
-        line.waiting.drain(..).for_each(|waiting| waiting.fail(&mut sent, reason));
-        (line.commands, line.unsent_commands) = (0, 0);
-        line.unsent = BytesMut::new();
-        line.socket = None;
+        self.close(GapCause::Disconnected(reason.to_owned()), Line::end);
     }
-}
 
-impl Line {
-    /// Who writes what is put in line next.
-    fn writer(&self) -> Writer {
-        match self.unsent_commands {
-            // All that was sent is answered, so the tokio task has nothing left to write. Where several callers come at once it still writes
-            // for all of them: one write of sixty commands costs less than one of the first and one of the others.
-            0 if self.commands == 0 && !self.crowded => Writer::Caller,
-            0 => Writer::Driver,
-            _ => Writer::DriverAlready,
+    fn close(&self, cause: GapCause, close: impl FnOnce(&mut Line, &str)) {
+        let reason = cause.to_string();
+        // Before the line: whoever finds that closed must not find the connection usable.
+        let is_first = self.gone.set(cause).is_ok();
+        close(&mut self.line(), &reason);
+        self.room.notify_waiters();
+        if is_first {
+            self.lost.notify_one();
         }
     }
-
-    fn add<const WORDS: usize>(&mut self, words: [&[u8]; WORDS]) {
-        encode(&mut self.unsent, WORDS, words);
-        self.commands += 1;
-        self.unsent_commands += 1;
-        self.check();
-    }
-
-    /// Checks that the counts agree with the picture at the head of this file.
-    fn check(&self) {
-        debug_assert!(self.unsent_commands <= self.commands, "what is unsent has no answer");
-        debug_assert!(self.commands > 0 || self.waiting.is_empty(), "nobody awaits an answer where none is due");
-        debug_assert!(self.unsent_commands == 0 || !self.unsent.is_empty(), "an unsent command has bytes");
-    }
-
-    /// Writes as much as the socket takes at once, and tells whether that was all. The tokio task writes the rest, and meets any trouble.
-    fn write(&mut self) -> bool {
-        let Some(socket) = &self.socket else { return false };
-        match socket.try_write(&self.unsent) {
-            Ok(written @ 1..) => {
-                // A command of which only a part was written counts as sent: the rest follows, and the server may then carry it out.
-                self.unsent_commands = 0;
-                self.unsent.advance(written);
-                self.unsent.is_empty()
-            }
-            _ => false,
-        }
-    }
-}
-
-impl Caller {
-    /// Takes an answer, and gives itself back while it waits for more.
-    fn take(self, answer: Response) -> Option<Self> {
-        match self {
-            // The receiver is gone when its caller stopped waiting; that is no error.
-            Self::One(waiting) => {
-                let _ = waiting.send(Ok(answer));
-                None
-            }
-            Self::All { missing, answers, complete } => {
-                lock(&answers).push(Ok(answer));
-                if missing > 1 {
-                    return Some(Self::All { missing: missing - 1, answers, complete });
-                }
-                let _ = complete.send(());
-                None
-            }
-        }
-    }
-
-    /// There will be no answer. `sent` counts down the commands of which the server may have heard.
-    fn fail(self, sent: &mut usize, reason: &str) {
-        let mut unanswered = || match sent.checked_sub(1) {
-            Some(others) => {
-                *sent = others;
-                Unanswered::Lost(reason.to_owned())
-            }
-            None => Unanswered::NotSent,
-        };
-        match self {
-            Self::One(waiting) => {
-                let _ = waiting.send(Err(unanswered()));
-            }
-            Self::All { missing, answers, complete } => {
-                lock(&answers).extend((0..missing).map(|_| Err(unanswered())));
-                let _ = complete.send(());
-            }
-        }
-    }
-}
-
-impl AllResponses {
-    /// The answers, in the order of the commands. Those that have not come by the deadline are missing at the end.
-    pub(super) async fn until(self, deadline: Instant) -> Vec<Answered> {
-        // An error says that the tokio task has gone without a word, which it does not.
-        let _ = timeout_at(deadline, self.complete).await;
-        std::mem::take(&mut *lock(&self.answers))
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code that can panic runs under the lock.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Answers everybody when the tokio task ends, whatever ended it.
@@ -335,13 +207,60 @@ impl Drop for FailsCallers {
     }
 }
 
-async fn drive(stream: Stream, ended: FailsCallers) {
+/// When an answer is overdue.
+struct Watch {
+    command_timeout: Duration,
+    interval: Duration,
+    deadline: Duration,
+    /// When the server last answered anything.
+    heard: Instant,
+    /// When it was last asked for a sign of life, and whether it owes that.
+    asked: Instant,
+    owed: bool,
+}
+
+impl Watch {
+    fn new(settings: &Settings) -> Self {
+        let now = Instant::now();
+        Self {
+            command_timeout: settings.command_timeout,
+            interval: settings.ping_interval.min(LOOK),
+            deadline: settings.ping_deadline,
+            heard: now,
+            asked: now,
+            owed: false,
+        }
+    }
+
+    /// Asks for a sign of life when it is time, and tells when to look again.
+    ///
+    /// # Errors
+    ///
+    /// When the server has been silent for too long.
+    fn look(&mut self, now: Instant, line: &mut Line) -> Result<Instant, GapCause> {
+        let overdue = line.oldest().unwrap_or(now) + self.command_timeout;
+        if now >= overdue {
+            return Err(GapCause::Timeout);
+        }
+        if !self.owed && now >= self.asked + self.interval {
+            (self.asked, self.owed) = (now, true);
+            line.wait(now, Caller::Watch);
+            // <https://redis.io/docs/latest/commands/hello/>: every user may ask, and the answer names the role.
+            line.add([b"HELLO", b"3"]);
+        }
+        let next = if self.owed { self.asked.max(self.heard) + self.deadline } else { self.asked + self.interval };
+        if now >= next { Err(GapCause::Timeout) } else { Ok(next.min(overdue)) }
+    }
+}
+
+async fn drive(stream: Stream, mut watch: Watch, ended: FailsCallers) {
     let shared = &ended.0;
     let mut wire = Wire::new(stream);
     let mut answers = Vec::new();
+    let mut timer = std::pin::pin!(sleep_until(Instant::now()));
     loop {
         shared.take(&mut wire.outgoing);
-        // Cancel-safe: `advance` loses no byte, `notified` keeps its permit.
+        // Cancel-safe: `advance` loses no byte, `notified` keeps its permit, the timer is our own.
         let read = tokio::select! {
             biased;
             read = wire.advance(1) => read.map_err(|error| lost(&error)),
@@ -350,15 +269,46 @@ async fn drive(stream: Stream, ended: FailsCallers) {
                 give_way().await;
                 continue;
             }
+            () = &mut timer => {
+                let looked = watch.look(Instant::now(), &mut shared.line());
+                match looked {
+                    Ok(next) => timer.as_mut().reset(next),
+                    Err(silence) => break shared.retire(silence),
+                }
+                continue;
+            }
         };
-        let scanned = read.and_then(|()| scan(&mut wire.incoming, &mut answers));
-        if !shared.answer(&mut answers) {
-            return shared.end("the server answered more than it was asked");
-        }
-        if let Err(reason) = scanned {
-            return shared.end(&reason);
+        watch.heard = Instant::now();
+        match receive(shared, read, &mut wire.incoming, &mut answers) {
+            Ok(heard) if heard.demoted => return shared.end("the server is no master any more"),
+            Ok(heard) if heard.deaf => return shared.end("the server could not read a command"),
+            Ok(heard) => watch.owed &= !heard.lives,
+            Err(reason) => return shared.end(&reason),
         }
     }
+    // Those who still wait may get an answer in their own time, but nothing more is sent.
+    wire.outgoing = BytesMut::new();
+    let _ = timeout(watch.command_timeout, async {
+        while !shared.line().is_empty() {
+            let read = wire.advance(1).await.map_err(|error| lost(&error));
+            if let Err(reason) = receive(shared, read, &mut wire.incoming, &mut answers) {
+                return shared.end(&reason);
+            }
+        }
+    })
+    .await;
+}
+
+/// Hands on what was read; an error says why the connection is of no further use.
+fn receive(
+    shared: &SharedLine,
+    read: Result<(), String>,
+    incoming: &mut BytesMut,
+    answers: &mut Vec<Response>,
+) -> Result<Heard, String> {
+    let scanned = read.and_then(|()| scan(incoming, answers));
+    let heard = shared.answer(answers)?;
+    scanned.map(|()| heard)
 }
 
 /// Takes whole answers out of the buffer. Anything else than what commands are answered with ends the connection: a stream that is out
@@ -371,6 +321,7 @@ fn scan(incoming: &mut BytesMut, answers: &mut Vec<Response>) -> Result<(), Stri
                 answers.push(match reply {
                     Reply::Integer(number) => Response::Integer(number),
                     Reply::Error(text) => Response::Error(cleaned(&incoming[text])),
+                    Reply::Texts(texts) => Response::Texts(texts),
                 });
                 at = end;
             }
@@ -384,17 +335,29 @@ fn scan(incoming: &mut BytesMut, answers: &mut Vec<Response>) -> Result<(), Stri
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+    use crate::{config::Config, transport::redis::line::Unanswered};
 
     use super::*;
+
+    fn started(stream: DuplexStream) -> Pipeline {
+        Pipeline::start(Box::new(stream), &Settings::new(&Config::default(), "shop"), Arc::default())
+    }
+
+    fn send(pipeline: &Pipeline) -> oneshot::Receiver<Answered> {
+        pipeline.send(Instant::now(), [b"PING"]).unwrap()
+    }
+
+    fn send_all(pipeline: &Pipeline, count: usize) -> AllResponses {
+        pipeline.send_all(Instant::now(), vec![[b"PING".as_slice()]; count].into_iter()).unwrap()
+    }
 
     #[tokio::test]
     async fn answers_reach_their_callers_in_order() {
         let (near, mut far) = duplex(1 << 16);
-        let pipeline = Pipeline::start(Box::new(near));
-        let answers: Vec<_> = (0..3).map(|_| pipeline.send([b"PING"])).collect();
+        let pipeline = started(near);
+        let answers: Vec<_> = (0..3).map(|_| send(&pipeline)).collect();
         far.read_exact(&mut [0; 3 * 14]).await.unwrap();
         for bytes in [b":7\r".as_slice(), b"\n-ER", b"R no\r\n:0\r\n"] {
             far.write_all(bytes).await.unwrap();
@@ -410,16 +373,16 @@ mod tests {
     #[tokio::test]
     async fn a_lost_connection_tells_who_can_have_been_heard() {
         let (near, mut far) = duplex(1 << 16);
-        let pipeline = Pipeline::start(Box::new(near));
-        let sent = pipeline.send([b"PING"]);
+        let pipeline = started(near);
+        let sent = send(&pipeline);
         far.read_exact(&mut [0; 14]).await.unwrap();
         drop(far);
         // The tokio task has not run since, so this one cannot have been taken.
-        let unsent = pipeline.send([b"PING"]);
+        let unsent = send(&pipeline);
         assert!(matches!(sent.await.unwrap(), Err(Unanswered::Lost(_))));
         assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent | Unanswered::Lost(_))));
         assert!(!pipeline.is_usable());
-        assert!(matches!(pipeline.send([b"PING"]).await.unwrap(), Err(Unanswered::NotSent)));
+        assert!(matches!(pipeline.send(Instant::now(), [b"PING"]), Err(NotTaken::Closed)));
     }
 
     fn soon() -> Instant {
@@ -429,46 +392,44 @@ mod tests {
     #[tokio::test]
     async fn several_commands_get_their_answers_in_order_among_those_of_others() {
         let (near, mut far) = duplex(1 << 16);
-        let pipeline = Pipeline::start(Box::new(near));
-        let before = pipeline.send([b"PING"]);
-        let all = pipeline.send_all([[b"PING".as_slice()]; 3].into_iter());
-        let after = pipeline.send([b"PING"]);
+        let pipeline = started(near);
+        let before = send(&pipeline);
+        let all = send_all(&pipeline, 3);
+        let after = send(&pipeline);
         far.read_exact(&mut [0; 5 * 14]).await.unwrap();
         far.write_all(b":1\r\n:2\r\n-ERR no\r\n:4\r\n:5\r\n").await.unwrap();
         let all = format!("{:?}", all.until(soon()).await);
         assert_eq!(all, r#"[Ok(Integer(2)), Ok(Error("ERR no")), Ok(Integer(4))]"#);
         assert!(matches!(before.await.unwrap(), Ok(Response::Integer(1))));
         assert!(matches!(after.await.unwrap(), Ok(Response::Integer(5))));
-        assert!(pipeline.send_all(std::iter::empty::<[&[u8]; 1]>()).until(soon()).await.is_empty());
     }
 
     #[tokio::test]
     async fn of_several_commands_those_that_were_answered_are_known_when_the_connection_is_lost_or_late() {
         let (near, mut far) = duplex(1 << 16);
-        let pipeline = Pipeline::start(Box::new(near));
-        let all = pipeline.send_all([[b"PING".as_slice()]; 3].into_iter());
-        let late = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter());
+        let pipeline = started(near);
+        let all = send_all(&pipeline, 3);
+        let late = send_all(&pipeline, 2);
         far.read_exact(&mut [0; 5 * 14]).await.unwrap();
         far.write_all(b":1\r\n:2\r\n:3\r\n:4\r\n").await.unwrap();
         assert_eq!(format!("{:?}", all.until(soon()).await), "[Ok(Integer(1)), Ok(Integer(2)), Ok(Integer(3))]");
         let late = format!("{:?}", late.until(Instant::now() + Duration::from_millis(100)).await);
         assert_eq!(late, "[Ok(Integer(4))]");
-        let lost = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter());
+        let lost = send_all(&pipeline, 2);
         far.read_exact(&mut [0; 2 * 14]).await.unwrap();
         far.write_all(b":5\r\n:6\r\n").await.unwrap();
         drop(far);
         let lost = lost.until(soon()).await;
         assert!(matches!(lost[..], [Ok(Response::Integer(6)), Err(Unanswered::Lost(_))]), "{lost:?}");
-        let unsent = pipeline.send_all([[b"PING".as_slice()]; 2].into_iter()).until(soon()).await;
-        assert!(matches!(unsent[..], [Err(Unanswered::NotSent), Err(Unanswered::NotSent)]), "{unsent:?}");
+        assert!(!pipeline.is_usable());
     }
 
     #[tokio::test]
     async fn an_answer_to_nothing_ends_the_connection() {
         for bytes in [b":1\r\n:2\r\n".as_slice(), b":1\r\n+OK\r\n", b":1\r\n>1\r\n+x\r\n", b":1\r\n:x\r\n"] {
             let (near, mut far) = duplex(1 << 16);
-            let pipeline = Pipeline::start(Box::new(near));
-            let first = pipeline.send([b"PING"]);
+            let pipeline = started(near);
+            let first = send(&pipeline);
             far.read_exact(&mut [0; 14]).await.unwrap();
             far.write_all(bytes).await.unwrap();
             assert!(matches!(first.await.unwrap(), Ok(Response::Integer(1))));

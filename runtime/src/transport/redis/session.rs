@@ -14,7 +14,7 @@ use crate::{
         frame::{Frame, Origin},
         inbox::{Item, Wishes},
         redis::{
-            access::missing_rule,
+            access::rule_for_names,
             resp::{
                 parts::{ProtocolError, Span},
                 scanner::{Scanned, Scanner},
@@ -212,7 +212,7 @@ impl Session {
             (Verb::Subscribe, "NOPERM") if command.names.len() > 1 => registry.separate(&command.names),
             (Verb::Subscribe, "NOPERM") => {
                 for id in command.names {
-                    registry.refused(id, |name| refusal(&self.settings.user, name, &words), rest);
+                    registry.refused(id, |name| refusal(&self.settings, name, &words), rest);
                 }
             }
             (Verb::Subscribe, _) => {
@@ -251,15 +251,11 @@ fn short(span: &Span) -> Range<u32> {
     span.start as u32..span.end as u32
 }
 
-fn refusal(user: &str, name: &Name, words: &str) -> SubscribeError {
-    let command = match name.kind {
-        NameKind::Channel => "subscribe",
-        NameKind::Pattern => "psubscribe",
-    };
+fn refusal(settings: &Settings, name: &Name, words: &str) -> SubscribeError {
     SubscribeError::Refused {
         channel: name.text.clone(),
         reason: words.to_owned(),
-        rule: missing_rule(user, words, command, &name.text),
+        rule: rule_for_names(settings, words, std::iter::once(name)),
     }
 }
 
@@ -401,7 +397,10 @@ mod tests {
     #[test]
     fn a_refused_pattern_names_the_rule() {
         for (words, rule) in [
-            ("NOPERM this user has no permissions to run the 'psubscribe' command", "ACL SETUSER shop +psubscribe"),
+            (
+                "NOPERM this user has no permissions to run the 'psubscribe' command",
+                "ACL SETUSER shop +psubscribe +punsubscribe &ns:b*",
+            ),
             ("NOPERM this user has no permissions to access one of the channels", "ACL SETUSER shop &ns:b*"),
         ] {
             let mut bench = Bench::new();

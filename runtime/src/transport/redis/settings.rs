@@ -20,6 +20,7 @@ pub(super) struct Settings {
     pub(super) ping_interval: Duration,
     pub(super) ping_deadline: Duration,
     pub(super) reconnect: Reconnect,
+    pub(super) publish_buffer: usize,
 }
 
 impl Settings {
@@ -31,6 +32,7 @@ impl Settings {
             command_timeout: config.command_timeout.min(LONGEST),
             ping_interval: config.ping_interval.min(LONGEST),
             ping_deadline: config.ping_deadline.min(LONGEST),
+            publish_buffer: config.publish_buffer,
             reconnect: Reconnect {
                 first_pause: config.reconnect.first_pause.min(LONGEST),
                 longest_pause: config.reconnect.longest_pause.min(LONGEST),

@@ -1,4 +1,4 @@
-//! What commands are answered with: numbers, errors, and the greeting.
+//! What commands are answered with: numbers, errors, and the texts of anything else.
 
 use crate::transport::redis::{
     capabilities::Capabilities,
@@ -14,19 +14,22 @@ use crate::transport::redis::{
 pub(crate) enum Reply {
     Integer(u64),
     Error(Span),
+    /// Of a value of any other kind, one after the other, however they are nested.
+    Texts(Vec<String>),
 }
 
 /// The answer at `at`, and where it ends; nothing if more bytes are needed.
 ///
 /// # Errors
 ///
-/// When it is neither a number nor an error.
+/// When it is no value, or a push: a connection without subscriptions gets none.
 pub(crate) fn reply(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, ProtocolError> {
     let reply = match buffer.get(at) {
         None => return Ok(None),
         Some(b':') => length(buffer, at + 1).map(|(number, end)| (Reply::Integer(number as u64), end)),
         Some(b'-') => line(buffer, at + 1).map(|(text, end)| (Reply::Error(text), end)),
-        Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
+        Some(b'>' | b'|') => Err(ProtocolError::UnexpectedReply(buffer[at]).into()),
+        Some(_) => texts(buffer, at).map(|(texts, end)| (Reply::Texts(texts), end)),
     };
     match reply {
         Ok(reply) => Ok(Some(reply)),
@@ -73,6 +76,30 @@ fn hello_map(buffer: &[u8]) -> Result<(Capabilities, usize), Stop> {
         at = end;
     }
     Ok((capabilities, at))
+}
+
+/// The texts in a value, and where it ends.
+fn texts(buffer: &[u8], mut at: usize) -> Result<(Vec<String>, usize), Stop> {
+    let (end, true) = Skip::value().advance(buffer, at)? else {
+        // Nothing that is asked has so long an answer.
+        let is_long = buffer.len() - at > LINE_LIMIT;
+        return Err(if is_long { ProtocolError::Line.into() } else { Stop::Incomplete(buffer.len() + 1) });
+    };
+    let mut texts = Vec::new();
+    while at < end {
+        let header = header(buffer, at)?;
+        at = header.end;
+        match (header.kind, header.length) {
+            (b'$' | b'!' | b'=', Some(length)) => {
+                let (text, end) = blob(buffer, at, length)?;
+                texts.push(owned(&buffer[text]));
+                at = end;
+            }
+            (b'+' | b'-' | b':' | b'#' | b',' | b'(', _) => texts.push(owned(&buffer[header.text])),
+            _ => {}
+        }
+    }
+    Ok((texts, end))
 }
 
 /// A value's text, empty for an aggregate, and where the value ends.

@@ -1,0 +1,391 @@
+//! The commands of one connection and who awaits their answers, without the tokio task that writes and reads.
+//!
+//! ```text
+//! commands    answered │ sent              │ unsent            ──▶ in the order of the calls
+//! callers              │ each awaits its answers, oldest first
+//! bytes                │ with the server   │ in the line
+//! ```
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::{Buf, BytesMut};
+use tokio::{
+    net::tcp::OwnedWriteHalf,
+    sync::oneshot,
+    time::{Instant, timeout_at},
+};
+
+use crate::transport::redis::wire::encode;
+
+/// What is in line, and who waits.
+pub(super) struct Line {
+    /// Commands that the tokio task has not taken yet.
+    unsent: BytesMut,
+    unsent_commands: usize,
+    /// Bytes that the tokio task has taken and not written yet, when it last looked.
+    taken: usize,
+    /// Commands without an answer; the last `unsent_commands` of them cannot get one yet.
+    commands: usize,
+    /// Whether the tokio task took several commands at once the last time.
+    crowded: bool,
+    /// Who awaits an answer, oldest first.
+    waiting: VecDeque<Waiting>,
+    /// How many bytes may be held before nothing more is taken into the line.
+    room: usize,
+    /// Somebody waits for room.
+    room_wanted: bool,
+    /// No further command is taken.
+    closed: bool,
+    /// The server has said that it reads no further command of this connection.
+    rest_unread: bool,
+    /// Where callers write by themselves. Absent when the connection is encrypted or closed.
+    socket: Option<Arc<OwnedWriteHalf>>,
+}
+
+/// Who writes what was put in line.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Writer {
+    Caller,
+    /// The connection's tokio task. It has to be woken.
+    Driver,
+    /// It has been woken, and has not taken yet what is in line.
+    DriverAlready,
+}
+
+struct Waiting {
+    /// When the command was put in line.
+    asked: Instant,
+    caller: Caller,
+}
+
+/// Who awaits an answer.
+pub(super) enum Caller {
+    /// To one command.
+    One(oneshot::Sender<Answered>),
+    /// To several.
+    All { missing: usize, answers: Responses, complete: oneshot::Sender<()> },
+    /// To a question, whose answer may be of any kind.
+    Question(oneshot::Sender<Answered>),
+    /// The connection itself asks whether the server lives, and is still the master.
+    Watch,
+}
+
+/// The answers to several commands, in order, as far as they have come.
+type Responses = Arc<Mutex<Vec<Answered>>>;
+
+/// Waits for the answers to several commands.
+pub(super) struct AllResponses {
+    answers: Responses,
+    complete: oneshot::Receiver<()>,
+}
+
+pub(super) type Answered = Result<Response, Unanswered>;
+
+#[derive(Debug)]
+pub(super) enum Response {
+    Integer(u64),
+    /// The server's words, cleaned.
+    Error(String),
+    /// The texts of any other answer.
+    Texts(Vec<String>),
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) enum Unanswered {
+    NotSent,
+    /// The command may have been executed.
+    Lost(String),
+}
+
+/// Why a command was not taken into the line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NotTaken {
+    /// The connection takes no command any more.
+    Closed,
+    /// As much waits as may wait.
+    Full,
+}
+
+/// What the server said of itself when it was asked.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Heard {
+    /// The connection's own question was answered.
+    pub(super) lives: bool,
+    /// It is no master.
+    pub(super) demoted: bool,
+    /// It could not read a command, and reads nothing more.
+    pub(super) deaf: bool,
+}
+
+/// A buffer that a large command has made larger is not kept.
+const LARGEST_KEPT: usize = 1024 * 1024;
+/// What a command costs besides its bytes until it is answered: its place among those who wait, and the channel for the answer.
+const COMMAND_COST: usize = 128;
+/// With this the server says that it could not read a command, and reads nothing more.
+pub(super) const UNREADABLE: &str = "ERR Protocol error";
+
+impl Line {
+    pub(super) fn new(room: usize, socket: Option<Arc<OwnedWriteHalf>>) -> Self {
+        Self {
+            unsent: BytesMut::new(),
+            unsent_commands: 0,
+            taken: 0,
+            commands: 0,
+            crowded: false,
+            waiting: VecDeque::new(),
+            room,
+            room_wanted: false,
+            closed: false,
+            rest_unread: false,
+            socket,
+        }
+    }
+
+    /// Lets a caller in, if commands are taken; who then writes.
+    pub(super) fn admit(&mut self) -> Result<Writer, NotTaken> {
+        match self {
+            _ if self.closed => Err(NotTaken::Closed),
+            _ if self.is_full() => Err(NotTaken::Full),
+            _ => Ok(self.writer()),
+        }
+    }
+
+    /// Puts who waits in line; the caller's commands follow.
+    pub(super) fn wait(&mut self, asked: Instant, caller: Caller) {
+        self.waiting.push_back(Waiting { asked, caller });
+    }
+
+    pub(super) fn add<const WORDS: usize>(&mut self, words: [&[u8]; WORDS]) {
+        encode(&mut self.unsent, WORDS, words);
+        self.commands += 1;
+        self.unsent_commands += 1;
+        self.check();
+    }
+
+    /// Bytes that are in line.
+    pub(super) fn unsent(&self) -> usize {
+        self.unsent.len()
+    }
+
+    /// Whether somebody has to wait for room; they are then told when there is some.
+    pub(super) fn wants_room(&mut self) -> bool {
+        self.room_wanted = !self.closed && self.is_full();
+        self.room_wanted
+    }
+
+    /// Whether those who wait for room are to be told.
+    pub(super) fn has_room_again(&mut self) -> bool {
+        // Half of it: they come all at once, and shall not come for each command that leaves.
+        let again = self.room_wanted && (self.closed || self.held() <= self.room / 2);
+        self.room_wanted &= !again;
+        again
+    }
+
+    /// When the oldest command without an answer was put in line. The connection's own question, of which there is one at most, has a
+    /// deadline of its own.
+    pub(super) fn oldest(&self) -> Option<Instant> {
+        let mut waiting = self.waiting.iter().filter(|waiting| !matches!(waiting.caller, Caller::Watch));
+        waiting.next().map(|waiting| waiting.asked)
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.commands == 0
+    }
+
+    /// Writes as much as the socket takes at once, and tells whether that was all. The tokio task writes the rest, and meets any trouble.
+    pub(super) fn write(&mut self) -> bool {
+        let Some(socket) = &self.socket else { return false };
+        match socket.try_write(&self.unsent) {
+            Ok(written @ 1..) => {
+                // A command of which only a part was written counts as sent: the rest follows, and the server may then carry it out.
+                self.unsent_commands = 0;
+                self.unsent.advance(written);
+                self.unsent.is_empty()
+            }
+            _ => false,
+        }
+    }
+
+    /// Moves commands from the line to the socket's buffer.
+    pub(super) fn take(&mut self, outgoing: &mut BytesMut) {
+        if outgoing.is_empty() {
+            if self.unsent_commands > 0 {
+                self.crowded = self.unsent_commands > 1;
+            }
+            self.unsent_commands = 0;
+            self.check();
+            std::mem::swap(&mut self.unsent, outgoing);
+            if self.unsent.capacity() > LARGEST_KEPT {
+                self.unsent = BytesMut::new();
+            }
+        }
+        // Otherwise what is being written will be answered, and the answers bring the tokio task back here.
+        self.taken = outgoing.len();
+    }
+
+    /// Hands the answers to those who wait.
+    ///
+    /// # Errors
+    ///
+    /// When an answer fits nothing that was asked.
+    pub(super) fn answer(&mut self, answers: &mut Vec<Response>) -> Result<Heard, &'static str> {
+        let mut heard = Heard::default();
+        for answer in answers.drain(..) {
+            let is_awaited = self.commands > self.unsent_commands;
+            let Some(waiting) = self.waiting.pop_front().filter(|_| is_awaited) else {
+                return Err("the server answered more than it was asked");
+            };
+            self.commands -= 1;
+            if matches!(&answer, Response::Error(words) if words.starts_with(UNREADABLE)) {
+                heard.deaf = true;
+                self.rest_unread = true;
+            }
+            if let Some(caller) = waiting.caller.take(answer, &mut heard)? {
+                self.waiting.push_front(Waiting { caller, ..waiting });
+            }
+        }
+        self.check();
+        Ok(heard)
+    }
+
+    /// Takes no further command. What the server cannot have heard of is given back; the others go on waiting.
+    pub(super) fn close(&mut self, reason: &str) {
+        self.closed = true;
+        self.socket = None;
+        while self.unsent_commands > 0
+            && let Some(Waiting { caller, .. }) = self.waiting.pop_back()
+        {
+            let missing = caller.missing();
+            let mut sent = missing.saturating_sub(self.unsent_commands);
+            self.unsent_commands -= missing - sent;
+            self.commands -= missing;
+            caller.fail(&mut sent, reason);
+        }
+        self.unsent = BytesMut::new();
+        self.taken = 0;
+    }
+
+    /// The connection has ended: nobody is answered any more.
+    pub(super) fn end(&mut self, reason: &str) {
+        self.close(reason);
+        let mut sent = if self.rest_unread { 0 } else { self.commands };
+        self.waiting.drain(..).for_each(|waiting| waiting.caller.fail(&mut sent, reason));
+        self.commands = 0;
+    }
+
+    /// Who writes what is put in line next.
+    pub(super) fn writer(&self) -> Writer {
+        match self.unsent_commands {
+            // All that was sent is answered, so the tokio task has nothing left to write. Where several callers come at once it still writes
+            // for all of them: one write of sixty commands costs less than one of the first and one of the others.
+            0 if self.commands == 0 && !self.crowded => Writer::Caller,
+            0 => Writer::Driver,
+            _ => Writer::DriverAlready,
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.held() >= self.room
+    }
+
+    fn held(&self) -> usize {
+        self.unsent.len() + self.taken + self.commands * COMMAND_COST
+    }
+
+    /// Checks that the counts agree with the picture at the head of this file.
+    fn check(&self) {
+        debug_assert!(self.unsent_commands <= self.commands, "what is unsent has no answer");
+        debug_assert!(self.commands > 0 || self.waiting.is_empty(), "nobody awaits an answer where none is due");
+        debug_assert!(self.unsent_commands == 0 || !self.unsent.is_empty(), "an unsent command has bytes");
+    }
+}
+
+impl Caller {
+    /// Waits for one answer to each of so many commands.
+    pub(super) fn all(missing: usize) -> (Self, AllResponses) {
+        let (complete, completed) = oneshot::channel();
+        let answers = Responses::new(Mutex::new(Vec::with_capacity(missing)));
+        let all = AllResponses { answers: Arc::clone(&answers), complete: completed };
+        (Self::All { missing, answers, complete }, all)
+    }
+
+    /// How many answers it still awaits.
+    fn missing(&self) -> usize {
+        match self {
+            Self::All { missing, .. } => *missing,
+            Self::One(_) | Self::Question(_) | Self::Watch => 1,
+        }
+    }
+
+    /// Takes an answer, and gives itself back while it waits for more. A stream that is out of step must not hand one caller's answer to
+    /// another, so an answer of another kind than the command has is an error.
+    fn take(self, answer: Response, heard: &mut Heard) -> Result<Option<Self>, &'static str> {
+        match (self, answer) {
+            (Self::One(_) | Self::All { .. }, Response::Texts(_)) => {
+                return Err("the server answered something else than it was asked");
+            }
+            // The receiver is gone when its caller stopped waiting; that is no error.
+            (Self::One(waiting) | Self::Question(waiting), answer) => {
+                let _ = waiting.send(Ok(answer));
+            }
+            (Self::All { missing, answers, complete }, answer) => {
+                lock(&answers).push(Ok(answer));
+                if missing > 1 {
+                    return Ok(Some(Self::All { missing: missing - 1, answers, complete }));
+                }
+                let _ = complete.send(());
+            }
+            (Self::Watch, answer) => {
+                // A server that can refuse the question is alive, which is most of what was asked.
+                heard.lives = true;
+                heard.demoted |= matches!(answer, Response::Texts(texts) if is_demoted(&texts));
+            }
+        }
+        Ok(None)
+    }
+
+    /// There will be no answer. `sent` counts down the commands of which the server may have heard.
+    fn fail(self, sent: &mut usize, reason: &str) {
+        let mut unanswered = || match sent.checked_sub(1) {
+            Some(others) => {
+                *sent = others;
+                Unanswered::Lost(reason.to_owned())
+            }
+            None => Unanswered::NotSent,
+        };
+        match self {
+            Self::One(waiting) | Self::Question(waiting) => {
+                let _ = waiting.send(Err(unanswered()));
+            }
+            Self::All { missing, answers, complete } => {
+                lock(&answers).extend((0..missing).map(|_| Err(unanswered())));
+                let _ = complete.send(());
+            }
+            Self::Watch => drop(unanswered()),
+        }
+    }
+}
+
+impl AllResponses {
+    /// The answers, in the order of the commands. Those that have not come by the deadline are missing at the end.
+    pub(super) async fn until(self, deadline: Instant) -> Vec<Answered> {
+        // An error says that the tokio task has gone without a word, which it does not.
+        let _ = timeout_at(deadline, self.complete).await;
+        std::mem::take(&mut *lock(&self.answers))
+    }
+}
+
+/// Whether the texts of a greeting name another role than that of a master.
+fn is_demoted(texts: &[String]) -> bool {
+    let role = texts.iter().skip_while(|text| *text != "role").nth(1);
+    role.is_some_and(|role| role != "master")
+}
+
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code that can panic runs under the lock.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
