@@ -1,6 +1,9 @@
 //! Connections are killed, servers die, hang and come back.
 
-use std::time::{Duration, Instant};
+use std::{
+    future::IntoFuture,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusBuilder, Event, Message, NoError, Reconnect, Status, Subscription, router};
@@ -198,6 +201,73 @@ async fn a_network_that_cuts_and_resets_loses_nothing_in_silence() {
         report.add(&verdict);
     }
     report.close();
+}
+
+/// The network swallows what the connections carry, and everybody who waits gives up early.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_swallowed_connection_is_given_up_although_nobody_waits_for_long() {
+    const TIMEOUT: Duration = Duration::from_millis(200);
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let answering = bus(server.url()).await;
+    let _service = answering.serve(Echoing).await.unwrap();
+    let patient = |builder: BusBuilder| builder.command_timeout(Duration::from_secs(1));
+    let pinging = |builder: BusBuilder| patient(builder).ping_interval(TIMEOUT).ping_deadline(TIMEOUT);
+    let (publishing, asking) = (bus_with(proxy.url(), patient).await, bus_with(proxy.url(), pinging).await);
+    assert_eq!(Echo { n: 1 }.request(&asking).await.unwrap(), 1);
+    Entry::new(1, 1).publish(&publishing).await.unwrap();
+    proxy.swallow();
+    let (mut published, mut answered) = (0, 0);
+    for n in 0..50 {
+        let (entry, echo) = (Entry::new(1, n), Echo { n });
+        let publish = tokio::time::timeout(TIMEOUT, entry.publish(&publishing).into_future());
+        let (publish, answer) = tokio::join!(publish, echo.request(&asking).timeout(TIMEOUT).into_future());
+        published += usize::from(matches!(publish, Ok(Ok(_))));
+        answered += usize::from(answer.is_ok_and(|answer| answer == n));
+    }
+    assert!(published > 20 && answered > 20, "{published} published and {answered} answered of 50");
+    assert_eq!(asking.status(), Status::Connected);
+    Report::new("T7-swallowed", "swallowed", 1).close();
+}
+
+/// New connections are swallowed too: nothing is published, and the status says so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_status_tells_of_a_connection_for_publishing_that_cannot_be_made_anew() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let short = Duration::from_millis(200);
+    let bus = bus_with(proxy.url(), |builder| builder.command_timeout(short).connect_timeout(short)).await;
+    proxy.set(Mode::Blackhole);
+    assert!(Entry::new(1, 1).publish(&bus).await.is_err());
+    eventually(SOON, async || matches!(bus.status(), Status::Reconnecting { .. })).await;
+    let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
+    proxy.set(Mode::Pass);
+    eventually(SOON, async || bus.status() == Status::Connected).await;
+    Entry::new(1, 1).publish(&bus).await.unwrap();
+}
+
+/// A master becomes a replica while a bus publishes on it, and a master again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_is_demoted_is_noticed() {
+    let (server, master) = (RedisServer::start().await, RedisServer::start().await);
+    let short = Duration::from_millis(200);
+    let bus = bus_with(server.url(), |builder| builder.command_timeout(short).ping_interval(short)).await;
+    let batch = async || bus.batch().push(&Entry::new(1, 1)).atomic().await;
+    Entry::new(1, 1).publish(&bus).await.unwrap();
+    batch().await.unwrap();
+    let port = master.port().to_string();
+    let _: String = server.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+    let error = batch().await.unwrap_err();
+    assert!(error.to_string().contains("role"), "{error}");
+    let refused = async || match Entry::new(1, 1).publish(&bus).await {
+        Err(error) => error.is_retryable() && error.to_string().contains("role"),
+        Ok(_) => false,
+    };
+    eventually(SOON, refused).await;
+    assert!(matches!(bus.status(), Status::Reconnecting { .. }), "{:?}", bus.status());
+    let _: String = server.command(&["REPLICAOF", "NO", "ONE"]).await;
+    eventually(SOON, async || Entry::new(1, 1).publish(&bus).await.is_ok() && batch().await.is_ok()).await;
+    assert_eq!(bus.status(), Status::Connected);
 }
 
 async fn subscribe_all(bus: &Bus, count: u64) -> Vec<Subscription<Entry>> {

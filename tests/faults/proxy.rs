@@ -55,6 +55,8 @@ struct Plan {
     mode: watch::Sender<Mode>,
     /// Raised to close all connections.
     cuts: watch::Sender<u64>,
+    /// Raised to swallow what all connections of the moment carry.
+    swallowed: watch::Sender<u64>,
     /// The next `Damage`, or 0.
     damage: AtomicU64,
     damaged: AtomicU64,
@@ -69,6 +71,7 @@ impl Proxy {
         let plan = Arc::new(Plan {
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
+            swallowed: watch::Sender::new(0),
             damage: AtomicU64::new(0),
             damaged: AtomicU64::new(0),
             position: AtomicU64::new(0),
@@ -93,6 +96,11 @@ impl Proxy {
     /// Closes every connection: the first time in good order (FIN), the second time without (RST), and so on.
     pub(crate) fn cut(&self) {
         self.plan.cuts.send_modify(|cuts| *cuts += 1);
+    }
+
+    /// Swallows what the connections of the moment carry, for ever: they stay open. New ones pass.
+    pub(crate) fn swallow(&self) {
+        self.plan.swallowed.send_modify(|swallowed| *swallowed += 1);
     }
 
     /// Damages the next piece from the server that holds a message.
@@ -120,7 +128,7 @@ async fn accept(listener: TcpListener, port: u16, plan: Arc<Plan>) {
 
 /// Ends when either side does or the proxy cuts it, and closes both.
 async fn connection(mut client: TcpStream, port: u16, plan: Arc<Plan>) {
-    let mut cuts = plan.cuts.subscribe();
+    let (mut cuts, mut swallowed) = (plan.cuts.subscribe(), plan.swallowed.subscribe());
     let Ok(mut server) = TcpStream::connect(("127.0.0.1", port)).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let ((from_client, to_client), (from_server, to_server)) = (client.split(), server.split());
@@ -128,6 +136,10 @@ async fn connection(mut client: TcpStream, port: u16, plan: Arc<Plan>) {
         _ = pump(from_client, to_server, &plan, false) => false,
         _ = pump(from_server, to_client, &plan, true) => false,
         _ = cuts.changed() => (*cuts.borrow()).is_multiple_of(2),
+        _ = swallowed.changed() => {
+            let _ = cuts.changed().await;
+            false
+        }
     };
     if reset {
         let _ = client.set_zero_linger();

@@ -105,6 +105,29 @@ on_both! {
         world.thaw();
     }
 
+    async fn a_large_batch_for_a_frozen_server_ends_within_one_timeout(world: World) {
+        let bus = impatient(&world).await;
+        world.freeze();
+        let news: Vec<News> = (0..35_000).map(|n| News { n }).collect();
+        let results = in_time(bus.publish_all(&news)).await;
+        assert_eq!(results.len(), 35_000);
+        for error in results.into_iter().map(Result::unwrap_err) {
+            assert!(error.is_retryable(), "{error}");
+        }
+        world.thaw();
+        eventually(SOON, async || News { n: 1 }.publish(&bus).await.is_ok()).await;
+    }
+
+    async fn an_atomic_batch_for_a_frozen_server_ends_within_one_timeout(world: World) {
+        let bus = impatient(&world).await;
+        bus.batch().push(&News { n: 1 }).atomic().await.unwrap();
+        world.freeze();
+        let error = in_time(bus.batch().push(&News { n: 1 }).atomic()).await.unwrap_err();
+        assert!(matches!(error, PublishError::NotConnected { .. } | PublishError::Undecided { .. }), "{error}");
+        world.thaw();
+        eventually(SOON, async || bus.batch().push(&News { n: 1 }).atomic().await.is_ok()).await;
+    }
+
     async fn a_server_that_was_frozen_for_a_moment_loses_nothing(world: World) {
         let bus = world.bus().await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();

@@ -2,13 +2,16 @@
 
 use std::{
     collections::BTreeMap,
+    future::IntoFuture,
     net::TcpListener,
+    pin::pin,
+    task::Poll,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bounds, Bus, BusBuilder, ConnectError, Message, PublishError, SubscribeError, router};
-use tidings_tests::{Recorder, RedisServer, World, on_both};
+use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
 
 use crate::support::{News, SOON, Step, message};
 
@@ -184,6 +187,79 @@ on_both! {
         }
         assert_eq!(seen.wait_for(3).await, [1, 1, 1]);
     }
+}
+
+/// The number that the server has given to the connection for commands of the only bus.
+async fn connection(server: &RedisServer) -> String {
+    let clients: String = server.command(&["CLIENT", "LIST"]).await;
+    let client = clients.lines().find(|client| client.contains("name=tidings ")).unwrap();
+    client.split(' ').next().unwrap().to_owned()
+}
+
+/// A message above the server's own limit, and what others publish meanwhile.
+async fn too_large_for_the_server(bus: &Bus, server: &RedisServer) -> PublishError {
+    let watcher = Bus::connect(&server.url()).await.unwrap();
+    let mut news = watcher.subscribe(News::channel()).await.unwrap();
+    let large = Text { text: "x".repeat(2 * 1024 * 1024) };
+    let others = async {
+        for n in 0..200 {
+            News { n }.publish(bus).await.unwrap();
+        }
+    };
+    let (error, ()) = tokio::join!(async { large.publish(bus).await.unwrap_err() }, others);
+    for n in 0..200 {
+        assert_eq!(message(&mut news).await.n, n, "nobody else is cut off");
+    }
+    let batch = bus.batch().push(&News { n: 7 }).push(&large).push(&News { n: 8 });
+    let results = batch.await;
+    assert!(results[0].is_ok() && results[1].is_err() && results[2].is_ok(), "{results:?}");
+    assert!(bus.batch().push(&News { n: 9 }).push(&large).atomic().await.is_err());
+    assert_eq!((message(&mut news).await.n, message(&mut news).await.n), (7, 8));
+    error
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_above_the_servers_limit_is_refused_before_it_is_sent() {
+    let server = RedisServer::with_settings(&["proto-max-bulk-len 1mb"]).await;
+    let bus = Bus::connect(&server.url()).await.unwrap();
+    let before = connection(&server).await;
+    let error = too_large_for_the_server(&bus, &server).await;
+    assert!(
+        matches!(error, PublishError::PayloadTooLarge { limit: 1_048_576, .. }) && !error.is_retryable(),
+        "{error}"
+    );
+    eventually(SOON, async || connection(&server).await == before).await;
+    // The limit is raised: it is asked for again.
+    let _: String = server.command(&["CONFIG", "SET", "proto-max-bulk-len", "512mb"]).await;
+    Text { text: "x".repeat(2 * 1024 * 1024) }.publish(&bus).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_payload_above_a_limit_that_may_not_be_read_cuts_off_nobody_else() {
+    let server = RedisServer::with_settings(&["proto-max-bulk-len 1mb", "user anna on >secret &* +@all -config"]).await;
+    let url = server.url().replace("redis://", "redis://anna:secret@");
+    let error = too_large_for_the_server(&Bus::connect(&url).await.unwrap(), &server).await;
+    assert!(matches!(error, PublishError::Server { .. }) && !error.is_retryable(), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_that_stands_still_does_not_fill_the_memory() {
+    let server = RedisServer::start().await;
+    let bus = Bus::builder(server.url()).publish_buffer(256 * 1024).command_timeout(Duration::from_secs(2));
+    let bus = bus.connect().await.unwrap();
+    server.pause();
+    // As much as the network takes, and the buffer, and much more.
+    let text = Text { text: "x".repeat(64 * 1024) };
+    for _ in 0..400 {
+        let mut publish = pin!(text.publish(&bus).into_future());
+        let polled = std::future::poll_fn(|context| Poll::Ready(publish.as_mut().poll(context))).await;
+        assert!(polled.is_pending());
+    }
+    let error = text.publish(&bus).await.unwrap_err();
+    assert!(matches!(error, PublishError::Overloaded { .. } | PublishError::NotConnected { .. }), "{error}");
+    assert!(error.is_retryable());
+    server.resume();
+    eventually(SOON, async || text.publish(&bus).await.is_ok()).await;
 }
 
 #[tokio::test]

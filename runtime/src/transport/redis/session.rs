@@ -399,7 +399,7 @@ mod tests {
         for (words, rule) in [
             (
                 "NOPERM this user has no permissions to run the 'psubscribe' command",
-                "ACL SETUSER shop +psubscribe +punsubscribe &ns:b*",
+                "ACL SETUSER shop +psubscribe +punsubscribe",
             ),
             ("NOPERM this user has no permissions to access one of the channels", "ACL SETUSER shop &ns:b*"),
         ] {
