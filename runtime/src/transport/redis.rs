@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
-//! | `connector`, `tls`, `stream` | making a connection, encrypted or not |
+//! | `connector`, `race`, `tls`, `stream` | making a connection, to whichever address answers first, encrypted or not |
 //! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
@@ -22,6 +22,7 @@ pub(crate) mod connector;
 pub(crate) mod line;
 pub(crate) mod login;
 pub(crate) mod pipeline;
+pub(crate) mod race;
 pub(crate) mod resp;
 pub(crate) mod session;
 pub(crate) mod settings;

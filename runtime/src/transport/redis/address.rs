@@ -1,5 +1,7 @@
 //! Where a Redis server is, and how to sign in.
 
+use std::{net::Ipv6Addr, path::PathBuf};
+
 use crate::{
     config::Config,
     error::ConnectError,
@@ -9,7 +11,7 @@ use crate::{
     },
 };
 
-/// A parsed `redis://` or `rediss://` URL, with what the configuration says instead.
+/// A parsed address, with what the configuration says instead.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct ServerAddress {
     pub(super) topology: Topology,
@@ -19,79 +21,186 @@ pub(super) struct ServerAddress {
 
 const DEFAULT_PORT: u16 = 6379;
 
+const SCHEMES: &str =
+    "write `redis://host:port`, `rediss://host:port` for TLS, `unix:///path` for a unix socket, or `memory:`";
+const DATABASE: &str =
+    "a database number does not separate publish/subscribe: leave it away or write 0, and set a namespace";
 const NO_PASSWORD: &str =
     "a user needs a password: `redis://user:password@host`, or `redis://:password@host` for the default user";
+const ENCODE: &str = "percent-encode `/`, `?`, `#` and `@` in user and password";
+const NO_PORT: &str = "the port is no number from 1 to 65535";
 
-impl ServerAddress {
-    /// `redis[s]://[[user]:password@]host[:port]`; user and password are percent-encoded, an IPv6 address stands in brackets.
-    pub(super) fn parse(url: &str, config: &Config) -> Result<Self, ConnectError> {
-        let invalid = |reason: &str| ConnectError::InvalidUrl { url: redacted(url), reason: reason.to_owned() };
-        let (encrypted, rest) = match url.split_once("://") {
-            Some(("redis", rest)) => (false, rest),
-            Some(("rediss", rest)) => (true, rest),
-            _ => return Err(invalid("write `redis://host:port`, `rediss://host:port` for TLS, or `memory:`")),
-        };
-        let (authority, path) = match rest.find(['/', '?', '#']) {
-            Some(at) => rest.split_at(at),
-            None => (rest, ""),
-        };
-        if path.contains('@') {
-            return Err(invalid("percent-encode `/`, `?`, `#` and `@` in user and password"));
+/// An address in its parts, none of them understood yet.
+struct Parts<'a> {
+    kind: Kind,
+    credentials: Option<&'a str>,
+    /// Host and port, or the path of a socket.
+    place: &'a str,
+    /// What comes behind.
+    rest: &'a str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Plain,
+    Encrypted,
+    Socket,
+}
+
+impl Kind {
+    fn scheme(self) -> &'static str {
+        match self {
+            Self::Plain => "redis://",
+            Self::Encrypted => "rediss://",
+            Self::Socket => "unix:",
         }
-        if !matches!(path, "" | "/") {
-            return Err(invalid(
-                "a database number does not separate publish/subscribe: leave the path away and set a namespace",
-            ));
-        }
-        let (credentials, host) = match authority.rsplit_once('@') {
-            Some((credentials, host)) => (Some(credentials), host),
-            None => (None, authority),
-        };
-        let (host, port) = split_host(host).map_err(invalid)?;
-        let (username, password) = split_credentials(credentials).map_err(invalid)?;
-        let username = config.username.clone().or(username);
-        let password = config.password.clone().or(password);
-        if username.is_some() && password.is_none() {
-            return Err(invalid(NO_PASSWORD));
-        }
-        let topology = Topology::Single(Endpoint { host, port });
-        Ok(Self { topology, encrypted, login: Login { username, password } })
     }
 }
 
-fn split_host(host: &str) -> Result<(String, u16), &'static str> {
-    let (name, port) = match host.strip_prefix('[') {
+impl ServerAddress {
+    /// `redis[s]://[[user]:password@]host[:port][/0]`, or `unix://[[user]:password@]/path`, which may be called `redis+unix`. User, password
+    /// and path are percent-encoded, an IPv6 address stands in brackets.
+    pub(super) fn parse(url: &str, config: &Config) -> Result<Self, ConnectError> {
+        let parts = Parts::split(url);
+        let parsed = parts.as_ref().map_err(|reason| *reason).and_then(|parts| Self::understand(parts, config));
+        parsed.map_err(|reason| ConnectError::InvalidUrl { url: shown(parts.ok()), reason: reason.to_owned() })
+    }
+
+    fn understand(parts: &Parts<'_>, config: &Config) -> Result<Self, &'static str> {
+        if parts.kind != Kind::Socket && parts.rest.contains('@') {
+            return Err(ENCODE);
+        }
+        let endpoint = parts.endpoint()?;
+        nothing_else(parts)?;
+        let (username, password) = split_credentials(parts.credentials)?;
+        let username = config.username.clone().or(username);
+        let password = config.password.clone().or(password);
+        if username.is_some() && password.is_none() {
+            return Err(NO_PASSWORD);
+        }
+        let login = Login { username, password };
+        Ok(Self { topology: Topology::Single(endpoint), encrypted: parts.kind == Kind::Encrypted, login })
+    }
+}
+
+impl<'a> Parts<'a> {
+    fn split(url: &'a str) -> Result<Self, &'static str> {
+        let (scheme, behind) = url.split_once(':').ok_or(SCHEMES)?;
+        let kind = match scheme.to_ascii_lowercase().as_str() {
+            "redis" => Kind::Plain,
+            "rediss" => Kind::Encrypted,
+            "unix" | "redis+unix" => Kind::Socket,
+            _ => return Err(SCHEMES),
+        };
+        if kind == Kind::Socket {
+            let behind = behind.strip_prefix("//").unwrap_or(behind);
+            let (authority, path) = behind.split_at(behind.find('/').ok_or(SOCKET)?);
+            let credentials = match authority {
+                "" => None,
+                _ => Some(authority.strip_suffix('@').ok_or(SOCKET)?),
+            };
+            let (place, rest) = path.split_at(path.find(['?', '#']).unwrap_or(path.len()));
+            return Ok(Self { kind, credentials, place, rest });
+        }
+        let behind = behind.strip_prefix("//").ok_or(SCHEMES)?;
+        let (authority, rest) = behind.split_at(behind.find(['/', '?', '#']).unwrap_or(behind.len()));
+        let (credentials, place) = match authority.rsplit_once('@') {
+            Some((credentials, place)) => (Some(credentials), place),
+            None => (None, authority),
+        };
+        Ok(Self { kind, credentials, place, rest })
+    }
+
+    fn endpoint(&self) -> Result<Endpoint, &'static str> {
+        match self.kind {
+            Kind::Socket if !cfg!(unix) => Err("this system has no unix sockets"),
+            Kind::Socket => {
+                Ok(Endpoint::Local(PathBuf::from(decode(self.place, "the path is not percent-encoded UTF-8")?)))
+            }
+            Kind::Plain | Kind::Encrypted if self.place.is_empty() && self.rest.len() > 1 => {
+                Err("the host is missing; for a unix socket write `unix:///path`")
+            }
+            Kind::Plain | Kind::Encrypted => split_host(self.place),
+        }
+    }
+}
+
+const SOCKET: &str = "a unix socket is written `unix:///path`, or `unix://user:password@/path`";
+
+/// Behind host or path comes nothing that would change something.
+fn nothing_else(parts: &Parts<'_>) -> Result<(), &'static str> {
+    if parts.rest.contains('#') {
+        return Err("`#` means nothing here: leave it away, or percent-encode it in user and password");
+    }
+    let (path, options) = parts.rest.split_once('?').unwrap_or((parts.rest, ""));
+    match path {
+        "" | "/" | "/0" => {}
+        _ if path[1..].bytes().all(|byte| byte.is_ascii_digit()) => return Err(DATABASE),
+        _ => return Err("nothing may follow the port; for a unix socket write `unix:///path`"),
+    }
+    for option in options.split('&').filter(|option| !option.is_empty()) {
+        let (name, value) = option.split_once('=').unwrap_or((option, ""));
+        match (name.to_ascii_lowercase().as_str(), value) {
+            ("protocol", "3" | "resp3" | "RESP3") | ("db" | "database", "0") => {}
+            ("protocol", _) => return Err("only RESP3 is spoken: leave `protocol` away"),
+            ("db" | "database", _) => return Err(DATABASE),
+            ("user" | "username" | "pass" | "password" | "auth", _) => {
+                return Err(
+                    "user and password stand in front: `redis://user:password@host`, `unix://user:password@/path`",
+                );
+            }
+            ("ssl" | "tls", _) => return Err("for TLS write `rediss://`"),
+            _ => return Err("options are not read from the address: set them on `Bus::builder`"),
+        }
+    }
+    Ok(())
+}
+
+fn split_host(place: &str) -> Result<Endpoint, &'static str> {
+    let (host, port) = match place.strip_prefix('[') {
         Some(rest) => rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?,
-        None => host.split_at(host.find(':').unwrap_or(host.len())),
+        None => place.split_at(place.find(':').unwrap_or(place.len())),
     };
-    if name.is_empty() {
+    if host.is_empty() {
         return Err("the host is missing");
     }
+    let plain = |text: &str| text.chars().all(|character| character.is_alphanumeric() || "-._".contains(character));
+    if place.starts_with('[') {
+        let (address, zone) = host.split_once('%').unwrap_or((host, ""));
+        if address.parse::<Ipv6Addr>().is_err() || !plain(zone) {
+            return Err("in the brackets is no IPv6 address");
+        }
+    } else if !plain(host) {
+        return Err("the host has a character that no host's name has");
+    }
     let port = match port.strip_prefix(':') {
-        Some(digits) => digits.parse().map_err(|_| "the port is no number from 1 to 65535")?,
+        Some(digits) if digits.contains(':') => return Err("an IPv6 address stands in brackets: `redis://[::1]:6379`"),
+        // `parse` takes a plus sign.
+        Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| NO_PORT)?,
+        Some(_) => return Err(NO_PORT),
         None if port.is_empty() => DEFAULT_PORT,
         None => return Err("after the host, only a port may follow"),
     };
     if port == 0 {
-        return Err("the port is no number from 1 to 65535");
+        return Err(NO_PORT);
     }
-    Ok((name.to_owned(), port))
+    Ok(Endpoint::Network { host: host.to_owned(), port })
 }
 
 type Credentials = (Option<String>, Option<String>);
 
 fn split_credentials(credentials: Option<&str>) -> Result<Credentials, &'static str> {
+    const PROBLEM: &str = "user or password is not percent-encoded UTF-8";
     let Some(credentials) = credentials else { return Ok((None, None)) };
     let (user, password) = match credentials.split_once(':') {
         Some((user, password)) => (user, Some(password)),
         None => (credentials, None),
     };
-    let user = if user.is_empty() { None } else { Some(decode(user)?) };
-    Ok((user, password.map(decode).transpose()?))
+    let user = if user.is_empty() { None } else { Some(decode(user, PROBLEM)?) };
+    Ok((user, password.map(|password| decode(password, PROBLEM)).transpose()?))
 }
 
-fn decode(text: &str) -> Result<String, &'static str> {
-    const PROBLEM: &str = "user or password is not percent-encoded UTF-8";
+fn decode(text: &str, problem: &'static str) -> Result<String, &'static str> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {
@@ -100,23 +209,25 @@ fn decode(text: &str) -> Result<String, &'static str> {
             bytes.push(first);
             continue;
         }
-        let (digits, tail) = rest.split_at_checked(2).ok_or(PROBLEM)?;
-        let digits = std::str::from_utf8(digits).map_err(|_| PROBLEM)?;
+        let (digits, tail) = rest.split_at_checked(2).ok_or(problem)?;
+        let digits = std::str::from_utf8(digits).map_err(|_| problem)?;
         if !digits.bytes().all(|digit| digit.is_ascii_hexdigit()) {
-            return Err(PROBLEM);
+            return Err(problem);
         }
-        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| PROBLEM)?);
+        bytes.push(u8::from_str_radix(digits, 16).map_err(|_| problem)?);
         rest = tail;
     }
-    String::from_utf8(bytes).map_err(|_| PROBLEM)
+    String::from_utf8(bytes).map_err(|_| problem)
 }
 
-/// The URL without what may be a user or password.
-fn redacted(url: &str) -> String {
-    match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) if !scheme.contains('@') => format!("{scheme}://{host}"),
-        (_, Some((_, host))) => host.to_owned(),
-        _ => url.to_owned(),
+/// What may be shown of an address that was not understood: host and port, or the socket's path, and nothing of what could be something else.
+fn shown(parts: Option<Parts<'_>>) -> String {
+    let Some(parts) = parts else { return "…".to_owned() };
+    let certain = parts.kind == Kind::Socket || !parts.rest.contains('@');
+    match parts.endpoint() {
+        Ok(endpoint @ Endpoint::Local(_)) => endpoint.to_string(),
+        Ok(endpoint) if certain => format!("{}{endpoint}", parts.kind.scheme()),
+        _ => format!("{}…", parts.kind.scheme()),
     }
 }
 
@@ -130,14 +241,37 @@ mod tests {
 
     #[test]
     fn understands_every_form_of_address() {
-        let ServerAddress { topology, encrypted, login } = parse("redis://example.org").unwrap();
-        assert_eq!((topology.endpoint().to_string().as_str(), encrypted), ("example.org:6379", false));
-        assert_eq!(login.user(), "default");
-        let ServerAddress { topology, encrypted, login } = parse("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/").unwrap();
-        assert_eq!((topology.endpoint().to_string().as_str(), encrypted), ("[::1]:7000", true));
+        for (url, place, encrypted) in [
+            ("redis://example.org", "example.org:6379", false),
+            ("REDIS://example.org/", "example.org:6379", false),
+            ("redis://redis_1/0", "redis_1:6379", false),
+            ("redis://h?protocol=resp3", "h:6379", false),
+            ("redis://h:1/0?protocol=3&db=0", "h:1", false),
+            ("redis://h/?", "h:6379", false),
+            ("redis://[fe80::1%eth0]:7", "[fe80::1%eth0]:7", false),
+            ("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/", "[::1]:7000", true),
+        ] {
+            let address = parse(url).unwrap();
+            assert_eq!((address.topology.endpoint().to_string().as_str(), address.encrypted), (place, encrypted));
+        }
+        assert_eq!(parse("redis://example.org").unwrap().login.user(), "default");
+        let login = parse("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/").unwrap().login;
         assert_eq!((login.username.as_deref(), login.password.as_deref()), (Some("user"), Some("p@ss:w/rd")));
         let login = parse("redis://:secret@10.0.0.1:1").unwrap().login;
         assert_eq!((login.username, login.password.as_deref()), (None, Some("secret")));
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn understands_unix_sockets() {
+        for url in ["unix:///run/redis.sock", "unix:/run/redis.sock", "redis+unix:///run/redis%2esock?db=0"] {
+            let address = parse(url).unwrap();
+            assert_eq!(address.topology.endpoint(), &Endpoint::Local("/run/redis.sock".into()));
+            assert!(!address.encrypted);
+        }
+        let ServerAddress { topology, login, .. } = parse("unix://anna:hunter2@/run/a@b.sock").unwrap();
+        assert_eq!(topology.endpoint().to_string(), "unix:/run/a@b.sock");
+        assert_eq!((login.user(), login.password.as_deref()), ("anna", Some("hunter2")));
     }
 
     #[test]
@@ -151,26 +285,74 @@ mod tests {
     fn says_what_to_write_and_never_the_password() {
         let cases = [
             ("localhost:6379", "redis://host:port"),
+            ("hunter2", "redis://host:port"),
+            ("u:hunter2@host", "redis://host:port"),
+            ("redis:hunter2@host", "redis://host:port"),
+            ("hunter2://host", "redis://host:port"),
             ("http://u:hunter2@host", "redis://host:port"),
             ("redis://u:hunter2@host/3", "set a namespace"),
+            ("redis://u:hunter2@host/00", "set a namespace"),
+            ("redis://host/hunter2", "nothing may follow"),
             ("redis://:hunter2/3@host", "percent-encode"),
+            ("redis://u:1?hunter2@host", "percent-encode"),
+            ("redis://u:12345#hunter2@host", "percent-encode"),
             ("redis://:hunter2@", "host is missing"),
+            ("redis://:hunter2", "host is missing"),
+            ("redis://u:hunter2", "port"),
             ("redis://:hunter2@host:0", "port"),
+            ("redis://:hunter2@host:+1", "port"),
             ("redis://:hunter2@host:99999", "port"),
             ("redis://:hunter2@[::1", "bracket"),
+            ("redis://[hunter2]", "brackets"),
             ("redis://:hunter2@[::1]x", "only a port"),
+            ("redis://:hunter2@fe80::1", "brackets"),
             ("redis://hunter2@host", "needs a password"),
             ("redis://:hunter2%zz@host", "percent-encoded"),
             ("redis://:hunter2%+1@host", "percent-encoded"),
             ("redis://:hunter2%f@host", "percent-encoded"),
             ("redis://host?db=3", "set a namespace"),
+            ("redis://host?db=hunter2", "set a namespace"),
+            ("redis://h?password=hunter2", "redis://user:password@host"),
+            ("redis://h?password=a@hunter2", "percent-encode"),
+            ("redis://h/?auth=hunter2", "redis://user:password@host"),
+            ("redis://h/0?x=1&pass=hunter2", "Bus::builder"),
+            ("redis://h;password=hunter2", "no host's name"),
+            ("redis://h,password=hunter2", "no host's name"),
+            ("redis://h password=hunter2", "no host's name"),
+            ("redis://h%3Fpassword=hunter2", "no host's name"),
+            ("redis://h\\hunter2", "no host's name"),
+            ("redis://h:6379,password=hunter2", "port"),
+            ("redis://h#hunter2", "`#`"),
+            ("redis://h?protocol=2", "RESP3"),
+            ("redis://h?ssl=true", "rediss://"),
+            ("redis:///run/redis.sock", "unix:///path"),
+            ("redis://host/run/redis.sock", "unix:///path"),
+            ("unix://redis.sock", "unix:///path"),
+            ("unix://u:hunter2/run/redis.sock", "unix:///path"),
+            ("unix:///run/redis.sock?pass=hunter2", "user:password@/path"),
+            ("unix:///run/redis.sock?db=1", "set a namespace"),
+            ("unix://hunter2@/run/redis.sock", "needs a password"),
         ];
         for (url, expected) in cases {
             let error = parse(url).unwrap_err();
             let text = format!("{error} {error:?}");
             assert!(text.contains(expected), "{url}: {text}");
-            assert!(!text.contains("hunter2"), "{text}");
+            assert!(!text.contains("hunter2") && !text.contains("12345"), "{text}");
         }
         assert!(!format!("{:?}", parse("redis://u:hunter2@host").unwrap()).contains("hunter2"));
+    }
+
+    #[test]
+    fn shows_host_and_port_where_they_are_certain() {
+        for (url, expected) in [
+            ("redis://u:p@host:7/3", "redis://host:7"),
+            ("rediss://host?x", "rediss://host:6379"),
+            ("redis://u:1?2@host", "redis://…"),
+            ("unix:///run/redis.sock?db=1", "unix:/run/redis.sock"),
+            ("host:6379", "…"),
+        ] {
+            let Err(ConnectError::InvalidUrl { url: shown, .. }) = parse(url) else { panic!("{url}") };
+            assert_eq!(shown, expected);
+        }
     }
 }

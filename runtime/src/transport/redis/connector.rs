@@ -1,20 +1,24 @@
-//! Makes connections: TCP, TLS, HELLO.
+//! Makes connections: TCP or a unix socket, TLS, HELLO.
 
-use std::{io, time::Duration};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use bytes::BytesMut;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpStream, lookup_host},
+    sync::watch,
+    time::timeout_at,
 };
 
 use crate::{
     config::Config,
     error::ConnectError,
+    time::deadline_after,
     transport::redis::{
         address::ServerAddress,
         capabilities::Capabilities,
         login::Login,
+        race::{alternating, first},
         resp::reply::hello,
         stream::{Stream, Unencrypted},
         tls::Tls,
@@ -30,6 +34,22 @@ pub(super) struct Connector {
     login: Login,
     tls: Option<Tls>,
     timeout: Duration,
+    /// Told of each connection that was made, by whichever clone.
+    successes: Arc<watch::Sender<()>>,
+}
+
+/// What the server has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Master,
+    Any,
+}
+
+/// Where one attempt goes.
+#[derive(Clone, Copy, Debug)]
+enum Place<'a> {
+    Network(SocketAddr),
+    Local(&'a Path),
 }
 
 /// A connection that has signed in.
@@ -41,23 +61,32 @@ pub(super) struct Opened {
 impl Connector {
     pub(super) fn new(url: &str, config: &Config) -> Result<Self, ConnectError> {
         let ServerAddress { topology, encrypted, login } = ServerAddress::parse(url, config)?;
-        let tls = match encrypted {
-            false => None,
-            true if !cfg!(feature = "tls") => {
-                let reason = "this program is built without TLS: enable the feature `tls` of `tidings`".to_owned();
-                return Err(ConnectError::InvalidUrl { url: format!("rediss://{}", topology.endpoint()), reason });
-            }
-            true => {
-                let tls = Tls::new(&topology.endpoint().host, config.certificate_authority.as_deref());
+        let tls = match topology.endpoint() {
+            Endpoint::Network { host, .. } if encrypted => {
+                if !cfg!(feature = "tls") {
+                    let reason = "this program is built without TLS: enable the feature `tls` of `tidings`".to_owned();
+                    return Err(ConnectError::InvalidUrl { url: format!("rediss://{}", topology.endpoint()), reason });
+                }
+                let tls = Tls::new(host, config.certificate_authority.as_deref());
                 Some(tls.map_err(ConnectError::InvalidConfig)?)
             }
+            _ if config.certificate_authority.is_some() => {
+                let reason = "a certificate authority is for TLS: write `rediss://` in the address, or leave it away";
+                return Err(ConnectError::InvalidConfig(reason.to_owned()));
+            }
+            _ => None,
         };
-        Ok(Self { topology, login, tls, timeout: config.connect_timeout })
+        Ok(Self { topology, login, tls, timeout: config.connect_timeout, successes: Arc::default() })
     }
 
     /// The user of access rules.
     pub(super) fn user(&self) -> &str {
         self.login.user()
+    }
+
+    /// Tells of the connections that are made from now on: when one succeeds, another one will too.
+    pub(super) fn successes(&self) -> watch::Receiver<()> {
+        self.successes.subscribe()
     }
 
     /// Connects and signs in under `name`, which CLIENT LIST shows. All of it within the connect timeout.
@@ -66,40 +95,71 @@ impl Connector {
     ///
     /// Dropping it closes what was made so far.
     pub(super) async fn open(&self, name: &str) -> Result<Opened, ConnectError> {
-        match tokio::time::timeout(self.timeout, self.open_unbounded(name)).await {
-            Ok(opened) => opened,
-            Err(_) => Err(ConnectError::TimedOut { address: self.address(), timeout: self.timeout }),
-        }
+        self.open_to(Role::Any, name).await
     }
 
-    /// Like [`open`](Self::open), for commands that write: the server has to be the master.
+    /// Like [`open`](Self::open), where the server has to be the master.
     ///
     /// # Cancel safety
     ///
     /// As of [`open`](Self::open).
     pub(super) async fn open_master(&self, name: &str) -> Result<Opened, ConnectError> {
-        let opened = self.open(name).await?;
-        if !opened.capabilities.is_master() {
-            return Err(self.unusable(&format!(
-                "its role is {}: what is published there reaches only its own subscribers; connect to the master",
-                opened.capabilities.role
-            )));
-        }
+        self.open_to(Role::Master, name).await
+    }
+
+    async fn open_to(&self, role: Role, name: &str) -> Result<Opened, ConnectError> {
+        let deadline = deadline_after(self.timeout);
+        let late = || ConnectError::TimedOut { address: self.address(), timeout: self.timeout };
+        let places = timeout_at(deadline, self.places()).await.map_err(|_| late())??;
+        // Of several failures, that of an address where something answered says more than that nobody was there.
+        let tells = |error: &ConnectError| !matches!(error, ConnectError::Unreachable { .. });
+        let opened = first(places, deadline, tells, |place| self.open_at(place, role, name)).await;
+        let opened = opened.map_err(|failure| failure.unwrap_or_else(late))?;
+        self.successes.send_replace(());
         Ok(opened)
     }
 
-    async fn open_unbounded(&self, name: &str) -> Result<Opened, ConnectError> {
-        let unreachable = |source| ConnectError::Unreachable { address: self.address(), source };
-        let Endpoint { host, port } = self.topology.endpoint();
-        let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(unreachable)?;
-        // Small commands and confirmations must not wait for each other.
-        stream.set_nodelay(true).map_err(unreachable)?;
-        let mut stream: Stream = match &self.tls {
-            None => Box::new(Unencrypted::from(stream)),
-            Some(tls) => Box::new(tls.wrap(stream).await.map_err(|reason| self.no_tls(reason))?),
+    /// Where to try, at least one place. The name is looked up anew each time.
+    async fn places(&self) -> Result<Vec<Place<'_>>, ConnectError> {
+        match self.topology.endpoint() {
+            Endpoint::Local(path) => Ok(vec![Place::Local(path)]),
+            Endpoint::Network { host, port } => {
+                let found = lookup_host((host.as_str(), *port)).await.map_err(|error| self.unreachable(error))?;
+                let addresses = alternating(found);
+                if addresses.is_empty() {
+                    return Err(self.unreachable(io::Error::new(io::ErrorKind::NotFound, "the name has no address")));
+                }
+                Ok(addresses.into_iter().map(Place::Network).collect())
+            }
+        }
+    }
+
+    async fn open_at(&self, place: Place<'_>, role: Role, name: &str) -> Result<Opened, ConnectError> {
+        let mut stream = match place {
+            Place::Local(path) => local(path).await.map_err(|error| self.unreachable(error))?,
+            Place::Network(address) => self.open_network(address).await?,
         };
         let capabilities = self.greet(&mut stream, name).await?;
-        Ok(Opened { stream, capabilities })
+        match capabilities.role.as_str() {
+            _ if role == Role::Any || capabilities.is_master() => Ok(Opened { stream, capabilities }),
+            _ if capabilities.mode == "sentinel" => Err(self.unusable(
+                "it is a Sentinel, which only knows where the master is (`SENTINEL GET-MASTER-ADDR-BY-NAME`): connect to the master",
+            )),
+            "" => Err(self.unusable("it does not say that it is the master: connect to the master itself")),
+            other => Err(self.unusable(&format!(
+                "its role is {other}: what is published there reaches only its own subscribers; connect to the master"
+            ))),
+        }
+    }
+
+    async fn open_network(&self, address: SocketAddr) -> Result<Stream, ConnectError> {
+        let stream = TcpStream::connect(address).await.map_err(|error| self.unreachable(error))?;
+        // Small commands and confirmations must not wait for each other.
+        stream.set_nodelay(true).map_err(|error| self.unreachable(error))?;
+        match &self.tls {
+            None => Ok(Box::new(Unencrypted::from(stream))),
+            Some(tls) => Ok(Box::new(tls.wrap(stream).await.map_err(|reason| self.no_tls(reason))?)),
+        }
     }
 
     async fn greet(&self, stream: &mut Stream, name: &str) -> Result<Capabilities, ConnectError> {
@@ -142,8 +202,12 @@ impl Connector {
     fn cut_off(&self, source: io::Error) -> ConnectError {
         match self.tls {
             Some(_) if source.kind() == io::ErrorKind::InvalidData => self.no_tls(source.to_string()),
-            _ => ConnectError::Unreachable { address: self.address(), source },
+            _ => self.unreachable(source),
         }
+    }
+
+    fn unreachable(&self, source: io::Error) -> ConnectError {
+        ConnectError::Unreachable { address: self.address(), source }
     }
 
     fn no_tls(&self, reason: String) -> ConnectError {
@@ -157,4 +221,14 @@ impl Connector {
     fn unusable(&self, reason: &str) -> ConnectError {
         ConnectError::Unusable { address: self.address(), reason: reason.to_owned() }
     }
+}
+
+#[cfg(unix)]
+async fn local(path: &Path) -> io::Result<Stream> {
+    Ok(Box::new(tokio::net::UnixStream::connect(path).await?))
+}
+
+#[cfg(not(unix))]
+async fn local(_path: &Path) -> io::Result<Stream> {
+    Err(io::ErrorKind::Unsupported.into())
 }

@@ -25,6 +25,9 @@ pub(super) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {
     }
 }
 
+#[cfg(unix)]
+impl Duplex for tokio::net::UnixStream {}
+
 #[cfg(test)]
 impl Duplex for tokio::io::DuplexStream {}
 

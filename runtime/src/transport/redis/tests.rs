@@ -1,3 +1,4 @@
+mod connecting;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;

@@ -1,19 +1,26 @@
 //! Where servers are.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 /// One server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Endpoint {
-    pub(super) host: String,
-    pub(super) port: u16,
+pub(super) enum Endpoint {
+    Network {
+        host: String,
+        port: u16,
+    },
+    /// A unix socket of this machine.
+    Local(PathBuf),
 }
 
 impl fmt::Display for Endpoint {
-    /// Host and port, as errors and log lines name it.
+    /// Host and port, or the socket's path, as errors and log lines name it.
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, port } = self;
-        if host.contains(':') { write!(formatter, "[{host}]:{port}") } else { write!(formatter, "{host}:{port}") }
+        match self {
+            Self::Network { host, port } if host.contains(':') => write!(formatter, "[{host}]:{port}"),
+            Self::Network { host, port } => write!(formatter, "{host}:{port}"),
+            Self::Local(path) => write!(formatter, "unix:{}", path.to_string_lossy().escape_debug()),
+        }
     }
 }
 
