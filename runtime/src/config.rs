@@ -118,6 +118,11 @@ fn validate_namespace(namespace: &str) -> Result<(), String> {
 
 /// How a lost connection is made anew: at once, then after pauses that double up to a maximum, each drawn at random between zero
 /// and its full length so that many clients do not return in step.
+///
+/// In the first minute of an outage no pause is longer than half a second, unless [`first_pause`](Self::first_pause) is: a server that is
+/// restarted has its subscribers back within a second of taking connections. One connection of the bus that is made, such as that of a
+/// publish, ends the pauses of the others.
+///
 /// [`BusBuilder::reconnect`](crate::BusBuilder::reconnect) takes it.
 ///
 /// # Examples
@@ -150,13 +155,16 @@ pub struct Reconnect {
 const SHORTEST_PAUSE: Duration = Duration::from_millis(1);
 
 impl Default for Reconnect {
-    /// Pauses from 50 ms up to 5 s, for ever.
+    /// Pauses from 50 ms up to 500 ms in the first minute and up to 5 s after it, for ever.
     fn default() -> Self {
         Self { first_pause: Duration::from_millis(50), longest_pause: Duration::from_secs(5), give_up_after: None }
     }
 }
 
 impl Reconnect {
+    /// The longest pause in the first minute of an outage.
+    pub(crate) const PROMPT: Duration = Duration::from_millis(500);
+
     /// The longest that the first pause can be, at least 1 ms. Default: 50 ms.
     #[must_use]
     pub fn first_pause(mut self, longest: Duration) -> Self {
@@ -164,7 +172,8 @@ impl Reconnect {
         self
     }
 
-    /// The longest that any pause can be; never less than the first one. Default: 5 s.
+    /// The longest that any pause can be; never less than the first one. In the first minute pauses are 500 ms at most in any case. Default:
+    /// 5 s.
     #[must_use]
     pub fn longest_pause(mut self, longest: Duration) -> Self {
         self.longest_pause = longest.max(SHORTEST_PAUSE);

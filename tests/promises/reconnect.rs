@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings::{Bus, Event, PublishError, Status, SubscribeError, Subscription, router};
+use tidings::{Bus, Event, PublishError, Reconnect, Status, SubscribeError, Subscription, router};
 use tidings_tests::{Recorder, World, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -186,6 +186,27 @@ on_both! {
             assert_eq!(bus.status(), Status::Connected);
         }
         assert_eq!(world.subscriber_connections().await, 1);
+    }
+
+    async fn every_bus_is_back_within_a_second_after_the_server(world: World) {
+        let mut waiting = JoinSet::new();
+        for line in 0..24_u64 {
+            let bus = world.bus_with(|builder| builder.reconnect(Reconnect::default())).await;
+            let mut steps = bus.subscribe(Step::channel(line)).await.unwrap();
+            waiting.spawn(async move {
+                gap(&mut steps).await;
+                (Instant::now(), bus)
+            });
+        }
+        world.stop();
+        // Long enough for pauses that double without a limit to be far above a second.
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        world.start().await;
+        let start = Instant::now();
+        for (back, _bus) in waiting.join_all().await {
+            let late = back.saturating_duration_since(start);
+            assert!(late < Duration::from_secs(1), "{late:?}");
+        }
     }
 
     async fn services_come_back_and_count_the_gap(world: World) {

@@ -101,7 +101,8 @@ impl BusBuilder {
         self
     }
 
-    /// Certificates, as PEM text, of an authority to trust besides those of the system. Needs the feature `tls` and `rediss://`.
+    /// Certificates, as PEM text, of an authority to trust besides those of the system. Needs the feature `tls` and `rediss://`: with any other
+    /// address of a Redis server it is an error.
     pub fn certificate_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {
         self.config.certificate_authority = Some(pem.into());
         self
@@ -133,7 +134,8 @@ impl BusBuilder {
         self
     }
 
-    /// How a lost connection is made anew. Default: at once, then with pauses of up to 50 ms that double up to 5 s, for ever.
+    /// How a lost connection is made anew. Default: at once, then with pauses of up to 50 ms that double, up to 500 ms in the first minute and
+    /// up to 5 s after it, for ever.
     pub fn reconnect(mut self, reconnect: Reconnect) -> Self {
         self.config.reconnect = reconnect;
         self

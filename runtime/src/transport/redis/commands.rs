@@ -289,12 +289,17 @@ impl SharedLink {
     /// failure that will last.
     async fn reconnected(&self) -> Result<Arc<OpenPipeline>, String> {
         let mut retry = self.retry.lock().await;
+        let mut successes = self.connector.successes();
         loop {
             if let Some(live) = self.live() {
                 return Ok(live);
             }
             if let Some(not_before) = retry.not_before {
-                sleep_until(not_before).await;
+                // The connection for subscriptions may find out before the pause is over.
+                tokio::select! {
+                    () = sleep_until(not_before) => {}
+                    _ = successes.changed(), if retry.failures > 0 => {}
+                }
             }
             if let Some(reason) = self.life.ended() {
                 return Err(reason.to_owned());

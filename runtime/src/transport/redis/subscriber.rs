@@ -84,7 +84,7 @@ impl Subscriber {
         events: Arc<Events>,
         life: Arc<Life>,
     ) -> Result<Self, ConnectError> {
-        let Opened { stream, .. } = connector.open(CLIENT_NAME).await?;
+        let Opened { stream, .. } = connector.open_master(CLIENT_NAME).await?;
         let shared = Arc::new(SharedRegistry {
             registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
@@ -231,19 +231,28 @@ impl Worker {
         }
     }
 
-    /// Tries until it succeeds or the policy's limit is reached.
+    /// Tries until it succeeds or the policy's limit is reached: after the policy's pauses, and as soon as another connection of the bus was
+    /// made.
     async fn reconnect(&self, backoff: &mut Backoff, lost: Instant) -> Option<Stream> {
         let policy = &self.settings.reconnect;
+        let mut successes = self.connector.successes();
+        // The first pause is for a server that accepts and at once closes: two connections that woke each other would not leave it alone.
+        let mut has_failed = false;
         loop {
             let pause = if backoff.failures == 0 { Duration::ZERO } else { policy.pause(backoff.failures - 1) };
             if policy.give_up_after.is_some_and(|limit| now() + pause >= lost + limit) {
                 return None;
             }
             if !pause.is_zero() {
-                sleep(pause).await;
+                tokio::select! {
+                    () = sleep(pause) => {}
+                    _ = successes.changed(), if has_failed => {}
+                }
             }
             backoff.tried = Some(now());
-            match self.connector.open(CLIENT_NAME).await {
+            // One that is made during the attempt counts: the server may have come up behind its back.
+            successes.mark_unchanged();
+            match self.connector.open_master(CLIENT_NAME).await {
                 Ok(Opened { stream, .. }) => return Some(stream),
                 // Rarer the longer it lasts: an outage must not fill the log, and its reason may change.
                 Err(error) if backoff.failures.saturating_add(1).is_power_of_two() => {
@@ -256,6 +265,7 @@ impl Worker {
                 Err(_) => {}
             }
             backoff.failures = backoff.failures.saturating_add(1);
+            has_failed = true;
         }
     }
 }
