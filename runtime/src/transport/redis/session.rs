@@ -14,7 +14,7 @@ use crate::{
         frame::{Frame, Origin},
         inbox::{Item, Wishes},
         redis::{
-            access::rule_for_names,
+            access::{Operation, is_refusal, rule, rule_for_names},
             resp::{
                 parts::{ProtocolError, Span},
                 scanner::{Scanned, Scanner},
@@ -46,6 +46,26 @@ pub(super) struct Session {
     found: Vec<Scanned>,
     /// How often names were postponed in a row, for the pause.
     postponed: u32,
+    /// Subscriptions that the server ended by itself in this batch.
+    ended: usize,
+    /// What the server would not unsubscribe, which it goes on sending.
+    stuck: Stuck,
+}
+
+/// Of which kinds a name was not unsubscribed.
+#[derive(Debug, Default)]
+struct Stuck {
+    channels: bool,
+    patterns: bool,
+}
+
+impl Stuck {
+    fn of(&mut self, kind: NameKind) -> &mut bool {
+        match kind {
+            NameKind::Channel => &mut self.channels,
+            NameKind::Pattern => &mut self.patterns,
+        }
+    }
 }
 
 enum Asked {
@@ -56,7 +76,7 @@ enum Asked {
 impl Session {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         let scanner = Scanner::new(settings.payload_limit);
-        Self { settings, scanner, asked: VecDeque::new(), found: Vec::new(), postponed: 0 }
+        Self { settings, scanner, asked: VecDeque::new(), found: Vec::new(), postponed: 0, ended: 0, stuck: Stuck::default() }
     }
 
     /// How many bytes the read buffer must be able to hold.
@@ -113,6 +133,10 @@ impl Session {
         let mut found = std::mem::take(&mut self.found);
         let handled = found.drain(..).try_for_each(|scanned| self.handle(scanned, &batch, registry, now));
         self.found = found;
+        if self.ended > 0 {
+            let names = std::mem::take(&mut self.ended);
+            tracing::warn!(names, "the server ended subscriptions; they are made anew");
+        }
         (registry.flush(), handled.and(scanned))
     }
 
@@ -136,7 +160,7 @@ impl Session {
                         now,
                     ))
                 });
-                if !delivered {
+                if !delivered && !*self.stuck.of(kind) {
                     known(kind, &batch[name], registry)?;
                 }
             }
@@ -184,12 +208,13 @@ impl Session {
             return Ok(());
         }
         match verb {
-            // Not asked for: the server ended the subscription by itself.
+            // Not asked for: the server ended the subscription by itself, if there was one.
             Verb::Unsubscribe => {
                 if let Some(id) = registry.find(kind, name) {
                     let cause = GapCause::Disconnected("the server ended the subscription".to_owned());
-                    tracing::warn!(channel = %String::from_utf8_lossy(name), "the server ended a subscription");
-                    registry.name_lost(id, &cause, now);
+                    if registry.name_lost(id, &cause, now) {
+                        self.ended += 1;
+                    }
                 }
                 Ok(())
             }
@@ -218,16 +243,34 @@ impl Session {
             (Verb::Subscribe, _) => {
                 let pause = self.settings.reconnect.pause(self.postponed);
                 self.postponed = self.postponed.saturating_add(1);
-                tracing::warn!(names = command.names.len(), reason = words, "cannot subscribe now, will try again");
+                // Rarer the longer it lasts, as with reconnections.
+                if self.postponed.is_power_of_two() {
+                    tracing::warn!(names = command.names.len(), reason = words, "cannot subscribe now, will try again");
+                }
                 command.names.iter().for_each(|&id| registry.postponed(id, now + pause));
             }
             (Verb::Unsubscribe, _) => {
-                // The server goes on sending what nobody wants; it is ignored until the next connection.
-                tracing::warn!(names = command.names.len(), reason = words, "the server refuses to unsubscribe");
+                // What nobody wants is ignored until the next connection. No name is kept for it: there may be any number of them.
+                if !std::mem::replace(self.stuck.of(command.kind), true) {
+                    let rule = is_refusal(&words).then(|| self.unsubscribe_rule(command.kind, &words));
+                    tracing::warn!(
+                        reason = words,
+                        rule,
+                        "the server refuses to unsubscribe, and goes on sending what nobody wants; it is ignored"
+                    );
+                }
                 command.names.iter().for_each(|&id| registry.confirmed(Verb::Unsubscribe, id, now));
             }
         }
         Ok(())
+    }
+
+    fn unsubscribe_rule(&self, kind: NameKind, words: &str) -> String {
+        let operation = match kind {
+            NameKind::Channel => Operation::Subscribe,
+            NameKind::Pattern => Operation::SubscribeToPatterns,
+        };
+        rule(&self.settings, words, operation, &[])
     }
 
     /// A channel without the namespace.
@@ -425,6 +468,85 @@ mod tests {
         assert_eq!(bench.asks(), "SUBSCRIBE ns:a");
         bench.receives(&(confirmation("subscribe", "ns:a") + &message("ns:a", "1"))).unwrap();
         assert_eq!(bench.taken(), ["gap", "a 1"]);
+    }
+
+    #[test]
+    fn an_unsubscribe_that_nobody_asked_for_changes_only_what_is_subscribed() {
+        for unasked in ["unsubscribe", "punsubscribe", "sunsubscribe"] {
+            let mut bench = Bench::new();
+            let mut attached = bench.attach(&["ns:a", "ns:b"]);
+            assert_eq!(bench.asks(), "SUBSCRIBE ns:a ns:b");
+            // While the command is on its way, and between its answers.
+            let noise = confirmation(unasked, "ns:a") + &confirmation(unasked, "ns:b") + &confirmation(unasked, "ns:z");
+            bench.receives(&noise).unwrap();
+            assert_eq!(bench.asks(), "");
+            bench.receives(&(confirmation("subscribe", "ns:a") + &confirmation(unasked, "ns:b"))).unwrap();
+            assert_eq!(bench.asks(), "");
+            assert!(attached.try_recv().is_err(), "ns:b is not confirmed");
+            bench.receives(&confirmation("subscribe", "ns:b")).unwrap();
+            assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+            assert!(bench.session.is_idle());
+            bench.receives(&(message("ns:a", "1") + &message("ns:b", "2"))).unwrap();
+            assert_eq!(bench.taken(), ["a 1", "b 2"]);
+        }
+    }
+
+    #[test]
+    fn a_name_that_the_server_ends_before_its_attach_is_whole_is_waited_for_again() {
+        let mut bench = Bench::new();
+        let mut attached = bench.attach(&["ns:a", "ns:b"]);
+        bench.asks();
+        bench.receives(&(confirmation("subscribe", "ns:a") + &confirmation("unsubscribe", "ns:a"))).unwrap();
+        bench.receives(&confirmation("subscribe", "ns:b")).unwrap();
+        assert!(attached.try_recv().is_err());
+        assert_eq!(bench.asks(), "SUBSCRIBE ns:a");
+        bench.receives(&confirmation("subscribe", "ns:a")).unwrap();
+        assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+        assert_eq!(bench.taken(), [""; 0]);
+    }
+
+    #[test]
+    fn an_unasked_unsubscribe_may_meet_one_that_was_asked_for() {
+        let mut bench = Bench::new();
+        let _attached = bench.attach(&["ns:a"]);
+        bench.asks();
+        bench.receives(&confirmation("subscribe", "ns:a")).unwrap();
+        bench.registry.detach(0);
+        assert_eq!(bench.asks(), "UNSUBSCRIBE ns:a");
+        bench.receives(&confirmation("unsubscribe", "ns:a")).unwrap();
+        let mut attached = bench.attach(&["ns:a"]);
+        assert_eq!(bench.asks(), "SUBSCRIBE ns:a");
+        bench.receives(&(confirmation("unsubscribe", "ns:a") + &confirmation("subscribe", "ns:a"))).unwrap();
+        assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+        assert_eq!(bench.asks(), "");
+    }
+
+    #[test]
+    fn what_the_server_would_not_unsubscribe_is_ignored() {
+        for (name, words) in [("ns:a", "unsubscribe"), ("ns:b*", "punsubscribe")] {
+            let mut bench = Bench::new();
+            let _attached = bench.attach(&[name]);
+            bench.asks();
+            let subscribe = words.replace("un", "");
+            bench.receives(&confirmation(&subscribe, name)).unwrap();
+            bench.registry.detach(0);
+            bench.asks();
+            bench.receives(&format!("-NOPERM no permissions to run the '{words}' command\r\n")).unwrap();
+            let unwanted = if name == "ns:a" {
+                message("ns:a", "1")
+            } else {
+                ">4\r\n$8\r\npmessage\r\n$5\r\nns:b*\r\n$5\r\nns:b7\r\n$1\r\n2\r\n".to_owned()
+            };
+            bench.receives(&unwanted).unwrap();
+            // Wanted again it is asked for again, and there once.
+            let mut attached = bench.attach(&[name]);
+            bench.receives(&unwanted).unwrap();
+            bench.asks();
+            bench.receives(&(confirmation(&subscribe, name) + &unwanted)).unwrap();
+            assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+            let taken = bench.taken();
+            assert!(!taken.is_empty() && taken.iter().all(|taken| taken == "a 1" || taken == "b7 2"), "{taken:?}");
+        }
     }
 
     #[test]

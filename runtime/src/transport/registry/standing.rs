@@ -163,10 +163,15 @@ impl Registry {
         }
     }
 
-    /// The server ended one subscription without being asked.
-    pub(crate) fn name_lost(&mut self, id: NameId, cause: &GapCause, now: Instant) {
+    /// The server ended one subscription without being asked; tells whether there was one. While a command for the name is on its way
+    /// nothing changes: its answer comes, and decides.
+    pub(crate) fn name_lost(&mut self, id: NameId, cause: &GapCause, now: Instant) -> bool {
+        if self.names.get(id).is_none_or(|entry| entry.standing != Standing::Active) {
+            return false;
+        }
         self.lose(id, cause, now);
         self.gone(id);
+        true
     }
 
     /// The connection is gone, and with it every subscription.
@@ -271,7 +276,7 @@ impl Registry {
         for interest in &mut entry.interests {
             let Some(listener) = self.listeners.get_mut(interest.listener) else { continue };
             if let Some(attaching) = &mut listener.attaching {
-                attaching.unconfirmed -= 1;
+                attaching.unconfirmed = attaching.unconfirmed.saturating_sub(1);
                 if attaching.unconfirmed == 0
                     && let Some(Attaching { done, .. }) = listener.attaching.take()
                 {

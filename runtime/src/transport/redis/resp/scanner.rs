@@ -126,7 +126,7 @@ impl Scanner {
     fn push(&mut self, buffer: &[u8], start: usize) -> Result<(Scanned, usize), Stop> {
         let (elements, at) = length(buffer, start + 1)?;
         let kind = match (elements, byte(buffer, at)?) {
-            (3.., b'$') => {
+            (2.., b'$') => {
                 let (length, at) = length(buffer, at + 1)?;
                 // `punsubscribe`, the longest that is known, has 12.
                 if length <= 16 { Some(blob(buffer, at, length)?) } else { None }
@@ -141,6 +141,8 @@ impl Scanner {
             (b"psubscribe", 3) => (Verb::Subscribe, NameKind::Pattern),
             (b"unsubscribe", 3) => (Verb::Unsubscribe, NameKind::Channel),
             (b"punsubscribe", 3) => (Verb::Unsubscribe, NameKind::Pattern),
+            // Of kinds of subscription that are never made: a cluster's slots move, a key changes.
+            (b"sunsubscribe" | b"invalidate", _) => return Ok(self.skipped(start)),
             _ => return Ok(self.foreign(start)),
         };
         if byte(buffer, at)? != b'$' {
