@@ -4,10 +4,12 @@
 //! |--|--|
 //! | `subscription` | the stream of one message type |
 //! | `event` | what it yields |
+//! | `folded` | log lines that would repeat |
 //!
 //! It uses `bus`, `message` and the floors below, and knows no handler.
 
 pub(crate) mod event;
+pub(crate) mod folded;
 pub(crate) mod subscription;
 
 use std::{fmt, marker::PhantomData, time::Duration};
@@ -68,7 +70,8 @@ impl<M: OwnedMessage> Subscribing<M> {
     /// Ends the subscription when nothing has arrived for so long, 1 ms to a year: with [`Event::Ended`](crate::Event::Ended) and
     /// [`EndReason::Idle`](crate::EndReason::Idle), unsubscribed. Default: never.
     ///
-    /// Payloads that are no message count as traffic, and so do dropped messages. An outage is silence like any other.
+    /// Payloads that are no message count as traffic, and so do dropped messages; messages on channels that do not fit the template do not. An
+    /// outage is silence like any other. What arrives at the last moment comes before the end.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
         self.options.idle_timeout = Some(timeout.clamp(Duration::from_millis(1), LONGEST));
         self

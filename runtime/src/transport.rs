@@ -12,7 +12,7 @@
 //! | `status`, `health`, `events` | what can be seen from outside, now and as it happens |
 //! | `life` | whether the bus has given up, for all of its connections |
 //!
-//! It uses the floors below: `error`, `config`, `time` and `observe`, and of `channel` one hash.
+//! It uses the floors below: `error`, `config`, `time` and `observe`.
 
 pub(crate) mod any;
 pub(crate) mod contract;

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
+mod warnings;
 
 mod acknowledged;
 mod acl;
@@ -38,4 +39,5 @@ mod returned;
 mod service_overflow;
 mod shutdown;
 mod snapshots;
+mod subscriptions;
 mod unsubscribe;

@@ -1,9 +1,9 @@
 //! A full buffer does what was chosen for it, and every loss is counted at its place.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use tidings::{Bounds, Bus, Event, Overflow, PublishError, Subscription};
-use tidings_tests::{World, eventually, on_both};
+use tidings::{Bounds, Bus, BusEvent, Event, Overflow, PublishError, Subscription};
+use tidings_tests::{Recorder, World, eventually, on_both};
 use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, Step, event, message};
@@ -82,6 +82,85 @@ on_both! {
         assert_eq!(dropped, 0);
         assert!(numbers.into_iter().eq(0..COUNT));
         publisher.join_all().await;
+    }
+
+    async fn who_waits_for_a_subscription_that_is_dropped_waits_no_longer(world: World) {
+        let bus = world.bus_with(|builder| builder.command_timeout(SOON)).await;
+        let news =
+            bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(Bounds::messages(2).bytes(1 << 20)).await.unwrap();
+        let publishing = bus.clone();
+        let published = Recorder::new();
+        let (mut publisher, recorder) = (JoinSet::new(), published.clone());
+        publisher.spawn(async move {
+            for n in 0..20 {
+                News { n }.publish(&publishing).await.unwrap();
+                recorder.record(n);
+            }
+        });
+        published.wait_for(3).await;
+        let start = Instant::now();
+        drop(news);
+        publisher.join_all().await;
+        assert!(start.elapsed() < SOON / 2, "{:?}", start.elapsed());
+    }
+
+    async fn an_atomic_batch_arrives_whole_or_not_at_all_where_somebody_does_not_read(world: World) {
+        let bus = world.bus_with(|builder| builder.command_timeout(Duration::from_millis(300))).await;
+        let mut news =
+            bus.subscribe(News::channel()).overflow(Overflow::BackPressure).buffer(Bounds::messages(2).bytes(1 << 20)).await.unwrap();
+        let mut witness = bus.subscribe(News::channel()).await.unwrap();
+        let (mut published, mut failed) = (Vec::new(), 0);
+        for first in [0, 6, 12] {
+            let batch: Vec<_> = (first..first + 6).map(|n| News { n }).collect();
+            match bus.publish_all(&batch).atomic().await {
+                Ok(_) => published.extend(first..first + 6),
+                // On memory nobody buffers for a subscription that is full.
+                Err(error) => {
+                    assert!(matches!(error, PublishError::TimedOut { .. }), "{error}");
+                    failed += 1;
+                }
+            }
+        }
+        for &n in &published {
+            assert_eq!(message(&mut witness).await.n, n);
+            assert_eq!(message(&mut news).await.n, n);
+        }
+        assert!(failed <= 2 && published[..6] == [0, 1, 2, 3, 4, 5], "{published:?}");
+        News { n: 99 }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut witness).await.n, 99);
+        assert_eq!(message(&mut news).await.n, 99);
+    }
+
+    async fn gaps_that_nobody_reads_take_no_room(world: World) {
+        const CUTS: u64 = 40;
+        let bus = world.bus().await;
+        let mut events = bus.events();
+        let mut slow = bus.subscribe(News::channel()).buffer(Bounds::messages(2).bytes(1 << 20)).await.unwrap();
+        let mut witness = bus.subscribe(News::channel()).await.unwrap();
+        for n in 0..CUTS {
+            News { n }.publish(&bus).await.unwrap();
+            assert_eq!(message(&mut witness).await.n, n);
+            world.disconnect().await;
+            assert!(matches!(event(&mut witness).await, Event::Gap(_)));
+            while !matches!(tokio::time::timeout(SOON, events.next()).await.unwrap(), Some(BusEvent::Resubscribed { .. })) {}
+        }
+        News { n: CUTS }.publish(&bus).await.unwrap();
+        let (mut gaps, mut messages, mut lagged) = (0, 0, 0);
+        loop {
+            match event(&mut slow).await {
+                Event::Gap(_) => gaps += 1,
+                Event::Lagged(count) => lagged += count,
+                Event::Message(news) => {
+                    messages += 1;
+                    if news.n == CUTS {
+                        break;
+                    }
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        assert_eq!(messages + lagged, CUTS + 1);
+        assert!((1..=3).contains(&gaps), "{gaps} gaps for {messages} messages");
     }
 
     async fn back_pressure_survives_a_lost_connection_and_ends_with_its_subscription(world: World) {

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use tidings::{Bus, Status, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
 use tokio::task::JoinSet;
 
-use crate::support::{Gate, News, SOON, Step, message};
+use crate::{
+    support::{Gate, News, SOON, Step, message},
+    warnings::Warnings,
+};
 
 struct Listener {
     seen: Recorder<u64>,
@@ -179,6 +182,32 @@ on_both! {
         drop((bus, steps, service));
         nothing_is_subscribed(&world).await;
     }
+}
+
+/// Memory has no access rules.
+#[tokio::test]
+async fn a_server_that_refuses_to_unsubscribe_costs_nobody_a_connection() {
+    let rules = "user anna on >secret +@all &* ~* -unsubscribe -punsubscribe";
+    let server = RedisServer::with_settings(&[rules]).await;
+    let warnings = Warnings::capture();
+    let bus = Bus::connect(&format!("redis://anna:secret@127.0.0.1:{}", server.port())).await.unwrap();
+    let mut kept = bus.subscribe(News::channel()).await.unwrap();
+    for n in 0..5 {
+        drop(bus.subscribe(Step::channel(1_u64)).await.unwrap());
+        drop(bus.subscribe(Step::any()).await.unwrap());
+        server.publish("line:1", b"what nobody wants").await;
+        News { n }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut kept).await.n, n);
+        // Wanted again it is there, once.
+        let mut again = bus.subscribe(Step::channel(1_u64)).await.unwrap();
+        Step { line: 1, n }.publish(&bus).await.unwrap();
+        assert_eq!(message(&mut again).await.n, n);
+    }
+    assert_eq!((kept.stats().gaps, bus.stats().reconnects), (0, 0));
+    let lines = warnings.lines();
+    let about = |rule: &str| lines.iter().filter(|line| line.contains(rule)).count();
+    assert_eq!((about("ACL SETUSER anna +unsubscribe"), about("ACL SETUSER anna +punsubscribe")), (1, 1), "{lines:?}");
+    assert_eq!(lines.len(), 2, "{lines:?}");
 }
 
 async fn turns(count: u64) {

@@ -5,14 +5,17 @@ use std::{
     fmt,
     future::poll_fn,
     marker::PhantomData,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use futures_core::Stream;
-use tokio::time::{Instant, Sleep, sleep_until};
+use tokio::{
+    task::coop::consume_budget,
+    time::{Instant, Sleep, sleep_until},
+};
 
 use crate::{
     bus::handle::Bus,
@@ -22,13 +25,17 @@ use crate::{
         text::fits_pattern,
     },
     config::Bounds,
-    error::{AddressError, Rejection, SubscribeError},
+    error::{Rejection, SubscribeError},
     message::{
         contract::{Message, OwnedMessage},
         delivery::Delivery,
     },
     observe::{meters::Counted, names},
-    subscribe::event::{EndReason, Event, Invalid, Received},
+    subscribe::{
+        event::{EndReason, Event, Invalid, Received},
+        folded::Folded,
+    },
+    time::now,
     transport::{
         contract::Attachment,
         inbox::{Inbox, Item, WhenFull},
@@ -82,9 +89,14 @@ pub struct Subscription<M> {
     selection: String,
     stats: SubscriptionStats,
     counted: Counts,
+    folded: Folded,
     /// Absent once the subscription has ended by itself.
     attachment: Option<Attachment>,
     idle: Option<Idle>,
+    /// The silence after which it ends when all that has arrived is read.
+    silent: Option<Duration>,
+    /// The last event was yielded.
+    ended: bool,
     /// Keeps the connections open.
     bus: Bus,
     message: PhantomData<fn() -> M>,
@@ -124,6 +136,8 @@ pub struct SubscriptionStats {
     pub messages: u64,
     /// Payloads and channels that were no message of the type.
     pub invalid: u64,
+    /// Messages of other templates: a pattern on the server matches deeper channels too, which do not fit this one. They are passed over.
+    pub unmatched: u64,
     /// Messages dropped because the buffer was full.
     pub lagged: u64,
     /// Gaps.
@@ -134,6 +148,7 @@ pub struct SubscriptionStats {
 struct Counts {
     messages: Counted,
     invalid: Counted,
+    unmatched: Counted,
     lagged: Counted,
     gaps: Counted,
 }
@@ -144,6 +159,7 @@ impl Counts {
         Self {
             messages: Counted::new(names::RECEIVED, &[template, ("outcome", "ok")]),
             invalid: Counted::new(names::RECEIVED, &[template, ("outcome", "invalid")]),
+            unmatched: Counted::new(names::RECEIVED, &[template, ("outcome", "unmatched")]),
             lagged: Counted::new(names::LAGGED, &[names::BY_SUBSCRIPTION, template]),
             gaps: Counted::new(names::GAPS, &[names::BY_SUBSCRIPTION, template]),
         }
@@ -181,8 +197,11 @@ impl<M: OwnedMessage> Subscription<M> {
             selection,
             stats: SubscriptionStats::default(),
             counted: Counts::new(M::TEMPLATE.text()),
+            folded: Folded::default(),
             attachment: Some(attachment),
             idle: options.idle_timeout.map(Idle::new),
+            silent: None,
+            ended: false,
             bus,
             message: PhantomData,
         })
@@ -216,41 +235,62 @@ impl<M: OwnedMessage> Subscription<M> {
     }
 
     fn poll_event(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
-        if self.taken.is_empty() {
-            match self.inbox.poll_take(context, &mut self.taken, BATCH) {
-                Poll::Ready(true) => self.heard(),
-                Poll::Ready(false) => return Poll::Ready(None),
-                Poll::Pending => return self.poll_idle(context),
+        while !self.ended {
+            if self.taken.is_empty() {
+                match self.inbox.poll_take(context, &mut self.taken, BATCH) {
+                    Poll::Ready(true) => self.heard(),
+                    Poll::Ready(false) => {
+                        self.ended = true;
+                        return Poll::Ready(self.silent.map(|silence| Event::Ended(EndReason::Idle(silence))));
+                    }
+                    Poll::Pending => ready!(self.poll_idle(context)),
+                }
+            }
+            // A full buffer must not keep the other tokio tasks of this thread from running.
+            ready!(pin!(consume_budget()).poll(context));
+            if let Some(event) = self.taken.pop_front().and_then(|item| self.event(item)) {
+                return Poll::Ready(Some(event));
             }
         }
-        Poll::Ready(self.taken.pop_front().map(|item| self.event(item)))
+        Poll::Ready(None)
     }
 
-    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
+    /// Ready when it was silent for too long. What arrived meanwhile is there to be read.
+    fn poll_idle(&mut self, context: &mut Context<'_>) -> Poll<()> {
         let Some(idle) = &mut self.idle else { return Poll::Pending };
-        let timeout = ready!(idle.poll(context));
+        self.silent = Some(ready!(idle.poll(context)));
         self.inbox.close();
         self.attachment = None;
-        Poll::Ready(Some(Event::Ended(EndReason::Idle(timeout))))
+        Poll::Ready(())
     }
 
     fn heard(&mut self) {
-        let traffic = |item: &Item| matches!(item, Item::Frame(_) | Item::Oversized { .. } | Item::Lagged(_));
-        if let Some(idle) = &mut self.idle
+        let traffic = |item: &Item| match item {
+            Item::Frame(frame) => self.fits(frame.channel()),
+            Item::Oversized { channel, .. } => self.fits(channel),
+            Item::Lagged(_) => true,
+            Item::Gap(_) | Item::Refused(_) | Item::Ended(_) => false,
+        };
+        if self.idle.is_some()
             && self.taken.iter().any(traffic)
+            && let Some(idle) = &mut self.idle
         {
             idle.heard = Instant::now();
         }
     }
 
-    fn event(&mut self, item: Item) -> Event<M> {
-        match item {
+    /// Whether a channel has the form of the template: the server's globs match others too. Bytes that are no text are some parameter's value.
+    fn fits(&self, channel: &[u8]) -> bool {
+        fits_pattern(&self.selection, &String::from_utf8_lossy(channel), has_rest::<M>())
+    }
+
+    /// What the item is to the program, if it is for this subscription.
+    fn event(&mut self, item: Item) -> Option<Event<M>> {
+        Some(match item {
+            Item::Frame(frame) if !self.fits(frame.channel()) => return self.unmatched(),
             Item::Frame(frame) => {
-                let fits = str::from_utf8(frame.channel())
-                    .is_ok_and(|channel| fits_pattern(&self.selection, channel, has_rest::<M>()));
                 let mut delivery = Delivery::new(frame, self.bus.config().format);
-                let decoded = if fits { delivery.decode() } else { Err(mismatch::<M>()) };
-                match decoded {
+                match delivery.decode() {
                     Ok(message) => {
                         self.stats.messages += 1;
                         self.counted.messages.add(1);
@@ -259,6 +299,7 @@ impl<M: OwnedMessage> Subscription<M> {
                     Err(rejection) => self.invalid(delivery.frame().channel(), delivery.payload(), rejection),
                 }
             }
+            Item::Oversized { channel, .. } if !self.fits(&channel) => return self.unmatched(),
             Item::Oversized { channel, size, .. } => {
                 let limit = self.bus.config().payload_limit;
                 self.invalid(&channel, &[], Rejection::TooLarge { size, limit })
@@ -271,18 +312,37 @@ impl<M: OwnedMessage> Subscription<M> {
             Item::Lagged(count) => {
                 self.stats.lagged += count;
                 self.counted.lagged.add(count);
-                tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped messages");
+                if let Some(count) = self.folded.line("lagged", count, now()) {
+                    tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped messages");
+                }
                 Event::Lagged(count)
             }
             Item::Refused(error) => Event::Refused(error),
-            Item::Ended(reason) => Event::Ended(EndReason::GaveUp { reason }),
-        }
+            Item::Ended(reason) => {
+                self.ended = true;
+                Event::Ended(EndReason::GaveUp { reason })
+            }
+        })
+    }
+
+    fn unmatched(&mut self) -> Option<Event<M>> {
+        self.stats.unmatched += 1;
+        self.counted.unmatched.add(1);
+        tracing::trace!(template = M::TEMPLATE.text(), "a channel matches the subscribed pattern and not the template");
+        None
     }
 
     fn invalid(&mut self, channel: &[u8], payload: &[u8], rejection: Rejection) -> Event<M> {
         self.stats.invalid += 1;
         self.counted.invalid.add(1);
-        tracing::warn!(template = M::TEMPLATE.text(), reason = rejection.kind(), "received no message of the type");
+        if let Some(count) = self.folded.line(rejection.kind(), 1, now()) {
+            tracing::warn!(
+                template = M::TEMPLATE.text(),
+                reason = rejection.kind(),
+                count,
+                "received no message of the type"
+            );
+        }
         Event::Invalid(Invalid {
             channel: String::from_utf8_lossy(channel).into_owned(),
             payload: payload.to_owned(),
@@ -293,10 +353,6 @@ impl<M: OwnedMessage> Subscription<M> {
 
 fn has_rest<M: Message>() -> bool {
     matches!(M::TEMPLATE.segments().last(), Some(Segment::Rest { .. }))
-}
-
-fn mismatch<M: Message>() -> Rejection {
-    Rejection::Address { template: M::TEMPLATE.text(), source: AddressError::Mismatch }
 }
 
 impl<M: OwnedMessage> Stream for Subscription<M> {

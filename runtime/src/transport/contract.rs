@@ -54,6 +54,15 @@ impl TimeLeft {
     }
 }
 
+impl Parcel {
+    /// Brings the time left up to date, where there is one.
+    pub(crate) fn write_time_left(&mut self, now: Instant) {
+        if let Some(time_left) = self.time_left {
+            time_left.write(&mut self.payload, now);
+        }
+    }
+}
+
 /// Told by being dropped that parcels are in line, where nothing that is published later overtakes them, or that they will never be.
 pub(crate) type Lined = oneshot::Sender<()>;
 

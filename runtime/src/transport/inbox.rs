@@ -143,6 +143,9 @@ struct Contents {
     consumer: Option<Waker>,
     /// The reader no longer waits, until the inbox was empty once.
     impatient: bool,
+    /// Nothing is put in any more.
+    detached: bool,
+    /// Nor is anything to come.
     closed: bool,
     traffic: Traffic,
     /// Whether the dropping has been noted; cleared when the inbox was empty once.
@@ -191,7 +194,7 @@ impl Inbox {
             return if unread.is_empty() { Wish::Nothing } else { Wish::ToRead };
         }
         let mut state = self.lock();
-        if state.closed {
+        if state.closed || state.detached {
             batch.clear();
             return Wish::Nothing;
         }
@@ -285,21 +288,17 @@ impl Inbox {
     /// Whether the reader has to wait before it may put more in.
     pub(crate) fn is_blocked(&self) -> bool {
         let state = self.lock();
-        self.blocks() && !state.closed && state.exceeds(self.bounds)
+        self.blocks() && state.is_full(self.bounds)
     }
 
-    /// Completes once the inbox is within its bounds again, or closed.
+    /// Completes once the inbox is within its bounds again, detached or closed.
     pub(crate) async fn has_space(&self) {
         loop {
             let space = self.space.notified();
             tokio::pin!(space);
             // Registered before the check, so that a notification between the two is not missed.
             space.as_mut().enable();
-            let full = {
-                let state = self.lock();
-                !state.closed && state.exceeds(self.bounds)
-            };
-            if !full {
+            if !self.lock().is_full(self.bounds) {
                 return;
             }
             space.await;
@@ -311,6 +310,12 @@ impl Inbox {
     pub(crate) fn stop_waiting(&self) {
         let mut state = self.lock();
         state.impatient = state.exceeds(self.bounds);
+    }
+
+    /// Nothing wants to be put in any more: whoever waits for space need not, and what is there can still be taken.
+    pub(crate) fn detached(&self) {
+        self.lock().detached = true;
+        self.space.notify_waiters();
     }
 
     /// Ends the inbox: nothing more goes in, and the consumer sees the end after what is there.
@@ -344,6 +349,31 @@ fn load(item: &Item) -> Option<usize> {
     }
 }
 
+/// Adds news to others with no message between them, and gives it back if there is none of its kind: so there are never more news than one
+/// of each kind, and a refusal for each name, however long nobody reads them.
+fn merge<'a>(item: Item, mut others: impl Iterator<Item = &'a mut Item>) -> Option<Item> {
+    let is_same = |other: &&mut Item| match (&item, &**other) {
+        (Item::Gap(_), Item::Gap(_)) | (Item::Lagged(_), Item::Lagged(_)) => true,
+        (
+            Item::Refused(SubscribeError::Refused { channel, .. }),
+            Item::Refused(SubscribeError::Refused { channel: before, .. }),
+        ) => channel == before,
+        _ => false,
+    };
+    let Some(other) = others.find(is_same) else { return Some(item) };
+    match (item, other) {
+        (Item::Gap(gap), Item::Gap(before)) => before.lasted = before.lasted.saturating_add(gap.lasted),
+        (Item::Lagged(count), Item::Lagged(before)) => *before += count,
+        (item, before) => *before = item,
+    }
+    None
+}
+
+fn add(item: Item, news: &mut Vec<Item>) {
+    let unlike = merge(item, news.iter_mut());
+    news.extend(unlike);
+}
+
 impl fmt::Debug for Inbox {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Inbox").field("bounds", &self.bounds).finish_non_exhaustive()
@@ -359,20 +389,18 @@ impl Contents {
     }
 
     fn push(&mut self, item: Item) {
-        match (&item, self.items.back_mut()) {
-            // Two gaps without a message between them are one.
-            (Item::Gap(gap), Some(Item::Gap(last))) => {
-                last.lasted += gap.lasted;
-                return;
+        match load(&item) {
+            Some(bytes) => {
+                self.bytes += bytes;
+                self.messages += 1;
+                self.items.push_back(item);
             }
-            _ => {
-                if let Some(bytes) = load(&item) {
-                    self.bytes += bytes;
-                    self.messages += 1;
-                }
+            None => {
+                let behind_messages = self.items.iter_mut().rev().take_while(|other| load(other).is_none());
+                let unlike = merge(item, behind_messages);
+                self.items.extend(unlike);
             }
         }
-        self.items.push_back(item);
     }
 
     /// Puts it in if it fits; the first always does, as a message larger than the bounds must not stop the stream.
@@ -382,18 +410,21 @@ impl Contents {
             return self.push(item);
         }
         self.traffic.dropped += 1;
-        match self.items.back_mut() {
-            Some(Item::Lagged(count)) => *count += 1,
-            _ => self.items.push_back(Item::Lagged(1)),
-        }
+        self.push(Item::Lagged(1));
+    }
+
+    /// Whether it is to be waited for.
+    fn is_full(&self, bounds: Bounds) -> bool {
+        !self.closed && !self.detached && self.exceeds(bounds)
     }
 
     fn exceeds(&self, bounds: Bounds) -> bool {
         self.messages > bounds.messages || self.bytes > bounds.bytes
     }
 
+    /// Drops messages. News are never dropped; those that nothing lies between any more are merged.
     fn drop_oldest(&mut self, bounds: Bounds) {
-        let mut keep = Vec::new();
+        let mut news = Vec::new();
         while self.exceeds(bounds) && self.messages > 1 {
             let Some(item) = self.items.pop_front() else { break };
             match load(&item) {
@@ -403,11 +434,17 @@ impl Contents {
                     self.lagged += 1;
                     self.traffic.dropped += 1;
                 }
-                // Gaps and refusals are never dropped.
-                None => keep.push(item),
+                None => add(item, &mut news),
             }
         }
-        for item in keep.into_iter().rev() {
+        if news.is_empty() {
+            return;
+        }
+        while self.items.front().is_some_and(|item| load(item).is_none()) {
+            let Some(item) = self.items.pop_front() else { break };
+            add(item, &mut news);
+        }
+        for item in news.into_iter().rev() {
             self.items.push_front(item);
         }
     }
@@ -429,9 +466,11 @@ impl Contents {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
 
-    use crate::transport::frame::Origin;
+    use crate::transport::{frame::Origin, status::GapCause};
 
     use super::*;
 
@@ -484,6 +523,54 @@ mod tests {
         assert_eq!(take(&inbox, 100), (10, 2));
         assert!(push(&inbox, 11), "caught up: the reader waits again, and nothing is dropped");
         assert_eq!(take(&inbox, 100), (11, 0));
+    }
+
+    fn gap() -> Item {
+        Item::Gap(Gap { cause: GapCause::Timeout, lasted: Duration::from_secs(1) })
+    }
+
+    fn refused(channel: &str) -> Item {
+        let (channel, reason, rule) = (channel.to_owned(), String::new(), String::new());
+        Item::Refused(SubscribeError::Refused { channel, reason, rule })
+    }
+
+    #[test]
+    fn news_are_merged_when_what_lay_between_them_is_dropped() {
+        for when_full in [WhenFull::DropOldest, WhenFull::DropNewest] {
+            let inbox = Inbox::new(Bounds { messages: 2, bytes: 1_000 }, when_full);
+            push(&inbox, 2);
+            for _ in 0..20_000 {
+                inbox.push(&mut vec![gap(), refused("a"), refused("b")]);
+                push(&inbox, 1);
+            }
+            let mut items = VecDeque::new();
+            let _ = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, usize::MAX);
+            let (mut gaps, mut lasted, mut lagged, mut messages) = (0, Duration::ZERO, 0, 0);
+            assert!(items.len() < 12, "{} items", items.len());
+            for item in items {
+                match item {
+                    Item::Gap(gap) => (gaps, lasted) = (gaps + 1, lasted + gap.lasted),
+                    Item::Lagged(count) => lagged += count,
+                    Item::Frame(_) => messages += 1,
+                    _ => {}
+                }
+            }
+            assert!((1..=2).contains(&gaps), "{gaps} gaps");
+            assert_eq!((lasted, lagged, messages), (Duration::from_secs(20_000), 20_000, 2));
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_space_in_an_inbox_that_is_detached() {
+        let inbox = Inbox::new(Bounds { messages: 1, bytes: 1_000 }, WhenFull::Block);
+        assert!(push(&inbox, 2) && inbox.is_blocked());
+        let mut space = std::pin::pin!(inbox.has_space());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(space.as_mut().poll(&mut context).is_pending());
+        inbox.detached();
+        assert!(space.as_mut().poll(&mut context).is_ready() && !inbox.is_blocked());
+        assert!(!push(&inbox, 1));
+        assert_eq!(take(&inbox, 100), (2, 0));
     }
 
     /// Takes the channels `a` at once, and puts `b` off.

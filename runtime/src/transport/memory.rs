@@ -69,7 +69,7 @@ impl Memory {
 
 impl Broadcast for Memory {
     async fn publish(&self, parcel: Parcel) -> Published {
-        self.publish_until(self.deadline(), parcel).await
+        self.publish_one(self.deadline(), parcel).await
     }
 
     async fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> Vec<Published> {
@@ -77,16 +77,17 @@ impl Broadcast for Memory {
         let deadline = self.deadline();
         let mut results = Vec::with_capacity(parcels.len());
         for parcel in parcels {
-            results.push(self.publish_until(deadline, parcel).await);
+            results.push(self.publish_one(deadline, parcel).await);
         }
         drop(lined);
         results
     }
 
-    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
-        // The broker fails for all of them or for none: it is up or it is not, and nothing here waits in between.
-        let results = self.publish_all(parcels, None).await;
-        results.into_iter().map(|result| result.map(Option::unwrap_or_default)).collect()
+    async fn publish_atomically(&self, mut parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
+        let count = parcels.len();
+        let receivers = self.publish_together(self.deadline(), &mut parcels).await?;
+        // A broker that was frozen meanwhile did not count.
+        Ok(receivers.unwrap_or_else(|| vec![0; count]))
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
@@ -150,24 +151,32 @@ impl Memory {
         deadline_after(self.connection.command_timeout)
     }
 
-    async fn publish_until(&self, deadline: tokio::time::Instant, parcel: Parcel) -> Published {
-        let Parcel { template, channel, mut payload, time_left } = parcel;
+    async fn publish_one(&self, deadline: tokio::time::Instant, parcel: Parcel) -> Published {
+        let receivers = self.publish_together(deadline, &mut [parcel]).await?;
+        Ok(receivers.map(|receivers| receivers.into_iter().sum()))
+    }
+
+    /// Publishes all or none; how many received each, where that is known at once.
+    async fn publish_together(
+        &self,
+        deadline: tokio::time::Instant,
+        parcels: &mut [Parcel],
+    ) -> Result<Option<Vec<u64>>, PublishError> {
+        let Some(&Parcel { template, .. }) = parcels.first() else { return Ok(Some(Vec::new())) };
         let late = |_| PublishError::TimedOut { template, timeout: self.connection.command_timeout };
-        self.connection.life.check(template)?;
-        while let Some(inbox) = self.broker.blocked(&channel) {
-            timeout_at(deadline, inbox.has_space()).await.map_err(late)?;
-        }
-        if let Some(time_left) = time_left {
-            time_left.write(&mut payload, now());
-        }
-        let (receivers, full) = match self.broker.publish(channel, payload) {
-            Taken::Now { receivers, wishes } => (receivers, wishes.read()),
-            Taken::Never => {
-                let reason = "the memory broker is stopped".to_owned();
-                return Err(PublishError::NotConnected { template, reason });
-            }
-            Taken::Later => {
-                return timeout_at(deadline, self.broker.leaves_frozen()).await.map(|()| None).map_err(late);
+        let (receivers, full) = loop {
+            self.connection.life.check(template)?;
+            parcels.iter_mut().for_each(|parcel| parcel.write_time_left(now()));
+            match self.broker.publish(parcels) {
+                Taken::Now { receivers, wishes } => break (receivers, wishes.read()),
+                Taken::Blocked(inbox) => timeout_at(deadline, inbox.has_space()).await.map_err(late)?,
+                Taken::Never => {
+                    let reason = "the memory broker is stopped".to_owned();
+                    return Err(PublishError::NotConnected { template, reason });
+                }
+                Taken::Later => {
+                    return timeout_at(deadline, self.broker.leaves_frozen()).await.map(|()| None).map_err(late);
+                }
             }
         };
         for inbox in full.into_iter().filter(|inbox| !inbox.blocks()) {

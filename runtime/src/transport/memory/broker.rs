@@ -10,6 +10,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
 
 use crate::transport::{
+    contract::Parcel,
     glob,
     inbox::{Inbox, Item, Wishes},
     memory::connection::Connection,
@@ -40,12 +41,12 @@ pub(super) enum Condition {
 /// Brokers that are shared by name, for as long as somebody holds them.
 static BROKERS: LazyLock<Mutex<HashMap<String, Weak<MemoryBroker>>>> = LazyLock::new(Mutex::default);
 
-/// What became of a publish.
+/// What became of messages that were published together.
 pub(super) enum Taken {
-    Now {
-        receivers: u64,
-        wishes: Wishes,
-    },
+    /// The receivers of each.
+    Now { receivers: Vec<u64>, wishes: Wishes },
+    /// None was delivered, because this inbox takes no more for now, and those who publish to it have to wait.
+    Blocked(Arc<Inbox>),
     /// The server is frozen.
     Later,
     /// The server is stopped.
@@ -69,37 +70,27 @@ impl MemoryBroker {
         broker
     }
 
-    pub(super) fn publish(&self, channel: String, payload: Vec<u8>) -> Taken {
-        let mut state = self.lock();
-        match state.condition {
-            Condition::Stopped => Taken::Never,
-            Condition::Frozen { .. } => {
-                state.backlog.push((channel, payload));
-                Taken::Later
-            }
-            Condition::Up => {
-                let (receivers, wishes) = deliver(&state.connections, &channel, &payload);
-                Taken::Now { receivers, wishes }
-            }
-        }
-    }
-
-    /// An inbox that those who publish on the channel have to wait for.
-    pub(super) fn blocked(&self, channel: &str) -> Option<Arc<Inbox>> {
+    /// Publishes all of the messages or none, in order and with nothing in between, unless an inbox for one of them is blocked.
+    pub(super) fn publish(&self, parcels: &[Parcel]) -> Taken {
         let state = self.lock();
-        let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
-        state.connections.iter().find_map(|connection| connection.lock().blocked(channel, matches))
+        if state.condition == Condition::Up
+            && let Some(blocked) = parcels.iter().find_map(|parcel| blocked(&state.connections, &parcel.channel))
+        {
+            return Taken::Blocked(blocked);
+        }
+        let messages = parcels.iter().map(|parcel| (parcel.channel.as_str(), parcel.payload.as_slice()));
+        take(state, messages)
     }
 
     /// Publishes past every bus, as another program would.
     pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
-        match self.publish(channel.to_owned(), payload.to_owned()) {
+        // Another program waits for nobody.
+        match take(self.lock(), [(channel, payload)].into_iter()) {
             Taken::Now { receivers, wishes } => {
-                // Another program waits for nobody.
                 let _ = wishes.read();
-                receivers
+                receivers.into_iter().sum()
             }
-            Taken::Later | Taken::Never => 0,
+            Taken::Blocked(_) | Taken::Later | Taken::Never => 0,
         }
     }
 
@@ -212,6 +203,32 @@ impl MemoryBroker {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, BrokerState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An inbox that those who publish on the channel have to wait for.
+fn blocked(connections: &[Arc<Connection>], channel: &str) -> Option<Arc<Inbox>> {
+    let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
+    connections.iter().find_map(|connection| connection.lock().blocked(channel, matches))
+}
+
+fn take<'a>(mut state: MutexGuard<'_, BrokerState>, messages: impl Iterator<Item = (&'a str, &'a [u8])>) -> Taken {
+    match state.condition {
+        Condition::Stopped => Taken::Never,
+        Condition::Frozen { .. } => {
+            state.backlog.extend(messages.map(|(channel, payload)| (channel.to_owned(), payload.to_owned())));
+            Taken::Later
+        }
+        Condition::Up => {
+            let mut wishes = Wishes::default();
+            let delivered = messages.map(|(channel, payload)| {
+                let (receivers, further) = deliver(&state.connections, channel, payload);
+                wishes.append(further);
+                receivers
+            });
+            let receivers = delivered.collect();
+            Taken::Now { receivers, wishes }
+        }
     }
 }
 

@@ -76,7 +76,15 @@ enum Asked {
 impl Session {
     pub(super) fn new(settings: Arc<Settings>) -> Self {
         let scanner = Scanner::new(settings.payload_limit);
-        Self { settings, scanner, asked: VecDeque::new(), found: Vec::new(), postponed: 0, ended: 0, stuck: Stuck::default() }
+        Self {
+            settings,
+            scanner,
+            asked: VecDeque::new(),
+            found: Vec::new(),
+            postponed: 0,
+            ended: 0,
+            stuck: Stuck::default(),
+        }
     }
 
     /// How many bytes the read buffer must be able to hold.
@@ -539,6 +547,7 @@ mod tests {
             };
             bench.receives(&unwanted).unwrap();
             // Wanted again it is asked for again, and there once.
+            bench.inbox = Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest));
             let mut attached = bench.attach(&[name]);
             bench.receives(&unwanted).unwrap();
             bench.asks();

@@ -150,10 +150,12 @@ impl Registry {
         (id, attached)
     }
 
-    /// Removes an inbox. Its id may be used again.
+    /// Removes an inbox, for which nobody waits any more. Its id may be used again.
     pub(crate) fn detach(&mut self, id: usize) {
         self.withdraw(id);
-        self.listeners.remove(id);
+        if let Some(listener) = self.listeners.remove(id) {
+            listener.inbox.detached();
+        }
     }
 
     /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with

@@ -1,16 +1,12 @@
 //! The two containers of the registry.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasherDefault, Hasher},
-};
+use std::collections::HashMap;
 
-use crate::channel::template::hash_segment;
-
-/// Finds a name's place by its bytes.
+/// Finds a name's place by its bytes. The hash has a seed of its own: strangers choose names, such as those of rooms, and could otherwise find
+/// some that collide.
 #[derive(Default)]
 pub(super) struct Index {
-    ids: HashMap<Box<[u8]>, usize, BuildHasherDefault<NameHasher>>,
+    ids: HashMap<Box<[u8]>, usize>,
 }
 
 impl Index {
@@ -32,23 +28,6 @@ impl Index {
 
     pub(super) fn len(&self) -> usize {
         self.ids.len()
-    }
-}
-
-/// The keys are what this program subscribes to, not what strangers send, so the hash need not resist an attack.
-#[derive(Default)]
-struct NameHasher(u64);
-
-impl Hasher for NameHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        self.0 = hash_segment(bytes);
-    }
-
-    /// A slice hashes its length first; [`hash_segment`] has it in already.
-    fn write_usize(&mut self, _length: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
     }
 }
 
