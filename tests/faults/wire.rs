@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use tidings::{Bus, BusBuilder, ConnectError, Event, PublishError, SubscribeError};
+use tidings::{Bus, BusBuilder, ConnectError, Event, Overflow, PublishError, SubscribeError};
 use tidings_tests::{RedisServer, eventually};
 
 use crate::{
@@ -62,6 +62,26 @@ async fn every_step_into_a_black_hole_ends_in_time_with_a_typed_error() {
     }
     eventually(SOON, async || server.numsub("ledger:2").await == 0).await;
     Report::new("T7", "steps", 4).close();
+}
+
+/// Connecting and subscribing together take no longer than one timeout, however slow each of them is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscription_with_a_connection_of_its_own_has_one_deadline() {
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let timeout = Duration::from_secs(1);
+    let bus = bus_with(proxy.url(), |builder| builder.command_timeout(timeout)).await;
+    // The greeting takes 0.8 s, and so does the confirmation.
+    for mode in [Mode::Delay(Duration::from_millis(400)), Mode::Blackhole, Mode::Refuse] {
+        proxy.set(mode);
+        let start = Instant::now();
+        let subscribed = bus.subscribe(Entry::channel(1_u64)).overflow(Overflow::BackPressure).await;
+        let error = subscribed.unwrap_err();
+        assert!(matches!(&error, SubscribeError::TimedOut { channel, .. } if channel == "ledger:1"), "{error}");
+        assert!(start.elapsed() < timeout + SLACK, "{mode:?}: {:?}", start.elapsed());
+    }
+    proxy.set(Mode::Pass);
+    bus.subscribe(Entry::channel(1_u64)).overflow(Overflow::BackPressure).await.unwrap();
 }
 
 /// T22: line ends are garbled and pieces truncated. Each is found, reported as a gap, and survived.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use tidings::{Bus, EndReason, Event, PublishError, Reconnect, ShutdownError, Status, SubscribeError, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings::{
+    Bus, BusEvent, EndReason, Event, Overflow, PublishError, Reconnect, ShutdownError, Status, SubscribeError, router,
+};
+use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
 
 use crate::support::{News, SOON, Step, event, message};
 
@@ -70,8 +72,10 @@ on_both! {
                 let error = result.unwrap_err();
                 assert!(matches!(error, PublishError::Closed { .. }), "{error}");
             }
-            let error = bus.subscribe(News::channel()).await.unwrap_err();
-            assert!(matches!(error, SubscribeError::NotConnected { .. }), "{error}");
+            for overflow in [Overflow::DropOldest, Overflow::BackPressure] {
+                let error = bus.subscribe(News::channel()).overflow(overflow).await.unwrap_err();
+                assert!(matches!(error, SubscribeError::NotConnected { .. }), "{error}");
+            }
             assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
             world.start().await;
         }
@@ -89,5 +93,42 @@ on_both! {
             eventually(SOON, async || News { n }.publish(&bus).await.is_ok_and(|receipt| receipt.receivers == Some(1))).await;
             while message(&mut news).await.n != n {}
         }
+    }
+}
+
+/// On memory no subscription has a connection of its own.
+#[tokio::test]
+async fn a_connection_of_one_subscription_that_gives_up_ends_only_that_one() {
+    let server = RedisServer::with_settings(&["user anna on >secret +@all &* ~*"]).await;
+    let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
+    let bus = Bus::builder(format!("redis://anna:secret@127.0.0.1:{}", server.port()))
+        .reconnect(pauses.give_up_after(Duration::from_millis(300)));
+    let bus = bus.connect().await.unwrap();
+    let mut events = bus.events();
+    let mut shared = [bus.subscribe(News::channel()).await.unwrap(), bus.subscribe(News::channel()).await.unwrap()];
+    let _another = bus.subscribe(Step::channel(1_u64)).await.unwrap();
+    let mut own = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).await.unwrap();
+    // Who is signed in stays so, and nobody can sign in any more.
+    let _: String = server.command(&["ACL", "SETUSER", "anna", "resetpass", ">changed"]).await;
+    let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    let of_one_name = clients.lines().find(|line| line.contains(" sub=1 ")).unwrap();
+    let id = of_one_name.split(' ').find_map(|word| word.strip_prefix("id=")).unwrap();
+    let _: u64 = server.command(&["CLIENT", "KILL", "ID", id]).await;
+    match event(&mut own).await {
+        Event::Ended(EndReason::GaveUp { reason, .. }) => assert!(reason.contains("away"), "{reason}"),
+        other => panic!("{other:?}"),
+    }
+    assert!(own.next().await.is_none());
+    loop {
+        match tokio::time::timeout(SOON, events.next()).await.unwrap() {
+            Some(BusEvent::Ended { channel, .. }) => break assert_eq!(channel, "news"),
+            Some(BusEvent::Closed { .. }) | None => panic!("the bus goes on"),
+            Some(_) => {}
+        }
+    }
+    assert_eq!(bus.status(), Status::Connected);
+    News { n: 1 }.publish(&bus).await.unwrap();
+    for subscription in &mut shared {
+        assert_eq!(message(subscription).await.n, 1);
     }
 }

@@ -13,6 +13,7 @@ mod borrowed;
 mod codecs;
 mod concurrency;
 mod delivery;
+mod durations;
 mod dynamic;
 mod envelope;
 mod events;

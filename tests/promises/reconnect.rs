@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings::{Bus, Event, PublishError, Reconnect, Status, SubscribeError, Subscription, router};
+use tidings::{Bus, Event, Overflow, PublishError, Reconnect, Status, SubscribeError, Subscription, router};
 use tidings_tests::{Recorder, World, eventually, on_both};
 use tokio::task::JoinSet;
 
@@ -280,9 +280,11 @@ on_both! {
         let bus = world.bus().await;
         world.stop();
         let mut pending = JoinSet::new();
-        for _ in 0..5 {
-            let bus = bus.clone();
-            pending.spawn(async move { bus.subscribe(News::channel()).await });
+        for overflow in [Overflow::DropOldest, Overflow::DropNewest, Overflow::BackPressure] {
+            for _ in 0..2 {
+                let bus = bus.clone();
+                pending.spawn(async move { bus.subscribe(News::channel()).overflow(overflow).await });
+            }
         }
         let serving = bus.clone();
         let (steps, news) = (Recorder::new(), Recorder::new());
@@ -307,9 +309,11 @@ on_both! {
         let bus = world.bus_with(|builder| builder.command_timeout(timeout)).await;
         world.stop();
         let start = Instant::now();
-        let error = bus.subscribe(News::channel()).await.unwrap_err();
-        assert!(matches!(&error, SubscribeError::TimedOut { channel, .. } if channel == "news"), "{error}");
-        assert!(start.elapsed() < timeout + Duration::from_secs(3), "{:?}", start.elapsed());
+        for overflow in [Overflow::DropOldest, Overflow::BackPressure] {
+            let error = bus.subscribe(News::channel()).overflow(overflow).await.unwrap_err();
+            assert!(matches!(&error, SubscribeError::TimedOut { channel, .. } if channel == "news"), "{error}");
+        }
+        assert!(start.elapsed() < 2 * timeout + Duration::from_secs(3), "{:?}", start.elapsed());
         world.start().await;
         let mut steps = bus.subscribe(Step::any()).await;
         if steps.is_err() {

@@ -51,7 +51,8 @@ pub enum Event<M> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// The bus is closed: the server was away for longer than [`Reconnect::give_up_after`](crate::Reconnect::give_up_after) allows.
+    /// The server was away for longer than [`Reconnect::give_up_after`](crate::Reconnect::give_up_after) allows: the bus is closed, or only this
+    /// subscription has ended, if it has a connection of its own ([`Overflow::BackPressure`](crate::Overflow::BackPressure)).
     #[non_exhaustive]
     GaveUp {
         /// What happened, in words.
@@ -64,7 +65,7 @@ pub enum EndReason {
 impl fmt::Display for EndReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::GaveUp { reason } => write!(formatter, "the bus gave up: {reason}"),
+            Self::GaveUp { reason } => write!(formatter, "gave up reconnecting: {reason}"),
             Self::Idle(timeout) => write!(formatter, "nothing arrived for {timeout:?}"),
         }
     }

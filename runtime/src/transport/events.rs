@@ -70,6 +70,15 @@ pub enum BusEvent {
         /// How far the message is from the first of their chain.
         hops: u32,
     },
+    /// The connection of a subscription or service with [`Overflow::BackPressure`](crate::Overflow::BackPressure) was not made anew within
+    /// the limit of the reconnect policy. It ends; others go on.
+    #[non_exhaustive]
+    Ended {
+        /// Its first channel or pattern, with the namespace.
+        channel: String,
+        /// Why.
+        reason: String,
+    },
     /// The bus gave up reconnecting. Every subscription and service ends.
     #[non_exhaustive]
     Closed {
@@ -202,6 +211,13 @@ impl Events {
         self.changed(now);
         self.gauge.went_down();
         self.tell(BusEvent::Closed { reason: reason.to_owned() });
+    }
+
+    /// A further connection gave up.
+    pub(crate) fn ended(&self, channel: &str, reason: &str, now: Instant) {
+        self.changed(now);
+        self.gauge.went_down();
+        self.tell(BusEvent::Ended { channel: channel.to_owned(), reason: reason.to_owned() });
     }
 
     pub(crate) fn reconnects(&self) -> u64 {

@@ -49,7 +49,7 @@ use std::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, PublishError, SubscribeError, chain},
+    error::{ConnectError, PublishError, SubscribeError},
     transport::{
         contract::{Attachment, Broadcast, Lined, Link, Name, Parcel, Published, Wanted},
         events::Events,
@@ -61,7 +61,7 @@ use crate::{
             commands::Commands,
             connector::Connector,
             settings::Settings,
-            subscriber::Subscriber,
+            subscriber::{Observer, Owner, Subscriber},
             transactions::{Transaction, Transactions},
         },
         status::{Status, SubscriptionSnapshot},
@@ -80,11 +80,8 @@ pub(crate) struct Redis {
     /// Ends with the shared connection for subscriptions.
     life: Arc<Life>,
     /// Looks at subscriptions that have a connection of their own.
-    further: Mutex<Vec<Look>>,
+    further: Mutex<Vec<Observer>>,
 }
-
-/// What the subscriptions of a connection look like, for as long as it is there.
-type Look = Box<dyn Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync>;
 
 impl Redis {
     /// Makes both connections, within the connect timeout.
@@ -103,7 +100,12 @@ impl Redis {
         let life = Arc::new(Life::default());
         let (commands, subscriber) = tokio::try_join!(
             Commands::start(connector.clone(), Arc::clone(&settings), Arc::clone(&life)),
-            Subscriber::start(connector.clone(), Arc::clone(&settings), Arc::clone(&events), Arc::clone(&life)),
+            Subscriber::start(
+                connector.clone(),
+                Arc::clone(&settings),
+                Arc::clone(&events),
+                Owner::Bus(Arc::clone(&life))
+            ),
         )?;
         let further = Mutex::default();
         let transactions = Transactions::default();
@@ -112,7 +114,7 @@ impl Redis {
 }
 
 impl Redis {
-    fn further(&self) -> MutexGuard<'_, Vec<Look>> {
+    fn further(&self) -> MutexGuard<'_, Vec<Observer>> {
         let mut further = self.further.lock().unwrap_or_else(PoisonError::into_inner);
         // Connections that are gone are removed here, so that the list does not grow.
         further.retain(|look| look().is_some());
@@ -162,12 +164,15 @@ impl Broadcast for Redis {
 
 impl Redis {
     async fn attach_alone(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        if let Some(reason) = self.life.ended() {
+            return Err(SubscribeError::NotConnected { reason: reason.to_owned() });
+        }
         // It stops reading when it is full, and must not stop anybody else's messages.
         let events = self.events.further(Instant::now());
-        let own = Subscriber::start(self.connector.clone(), Arc::clone(&self.settings), events, Arc::default()).await;
-        let own = own.map_err(|error| SubscribeError::NotConnected { reason: chain(&error) })?;
-        self.further().push(Box::new(own.observer()));
-        own.attach_owned(inbox, names).await
+        let (connector, settings) = (self.connector.clone(), Arc::clone(&self.settings));
+        let (attachment, observer) = Subscriber::attach_alone(connector, settings, events, inbox, names).await?;
+        self.further().push(observer);
+        Ok(attachment)
     }
 }
 

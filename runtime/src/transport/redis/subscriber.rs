@@ -16,12 +16,12 @@ use futures_util::future::join_all;
 use tokio::{
     sync::Notify,
     task::JoinSet,
-    time::{Sleep, sleep, sleep_until, timeout},
+    time::{Sleep, sleep, sleep_until, timeout_at},
 };
 
 use crate::{
     error::{ConnectError, SubscribeError, chain},
-    time::now,
+    time::{deadline_after, now},
     transport::{
         contract::{Attachment, Detach, Wanted},
         events::Events,
@@ -59,10 +59,20 @@ struct SharedRegistry {
     registry: Mutex<Registry>,
     status: Mutex<Status>,
     changed: Notify,
-    /// Ended when this connection gives up. The shared connection has the bus's; any other has one of its own.
-    life: Arc<Life>,
+    owner: Owner,
     events: Arc<Events>,
 }
+
+/// Whose connection it is.
+pub(super) enum Owner {
+    /// That of all who have none of their own; the bus ends when it gives up.
+    Bus(Arc<Life>),
+    /// That of one inbox, which is called by its first name.
+    One(String),
+}
+
+/// What the subscriptions of a connection look like, for as long as it is there.
+pub(super) type Observer = Box<dyn Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync>;
 
 /// An inbox with a connection of its own. Dropped in this order.
 struct Owned {
@@ -82,21 +92,51 @@ impl Subscriber {
         connector: Connector,
         settings: Arc<Settings>,
         events: Arc<Events>,
-        life: Arc<Life>,
+        owner: Owner,
     ) -> Result<Self, ConnectError> {
         let Opened { stream, .. } = connector.open_master(CLIENT_NAME).await?;
+        Ok(Self::over(stream, connector, settings, events, owner))
+    }
+
+    /// Connects for one inbox alone and attaches it, all of it within the command timeout. A server that cannot be reached is tried again until
+    /// then, as the bus's own connection would. Also returns what shows the subscription, for as long as it is there.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes the connection.
+    pub(super) async fn attach_alone(
+        connector: Connector,
+        settings: Arc<Settings>,
+        events: Arc<Events>,
+        inbox: Arc<Inbox>,
+        names: Vec<Wanted>,
+    ) -> Result<(Attachment, Observer), SubscribeError> {
+        let timeout = settings.command_timeout;
+        let deadline = deadline_after(timeout);
+        let channel = names.first().map_or_else(String::new, |wanted| wanted.name.text.clone());
+        let stream = match timeout_at(deadline, open_persistently(&connector, &settings)).await {
+            Ok(opened) => opened.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?,
+            Err(_) => return Err(SubscribeError::TimedOut { channel, timeout }),
+        };
+        let own = Self::over(stream, connector, settings, events, Owner::One(channel));
+        let attachment = own.attach_until(deadline, inbox, names).await?;
+        let observer = own.observer();
+        Ok((Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: own }), 0), observer))
+    }
+
+    fn over(stream: Stream, connector: Connector, settings: Arc<Settings>, events: Arc<Events>, owner: Owner) -> Self {
         let shared = Arc::new(SharedRegistry {
             registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
             status: Mutex::new(Status::Connected),
             changed: Notify::new(),
-            life,
+            owner,
             events,
         });
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
         let mut tokio_task = JoinSet::new();
         tokio_task.spawn(worker.run(stream));
-        Ok(Self { shared, command_timeout, _tokio_task: tokio_task })
+        Self { shared, command_timeout, _tokio_task: tokio_task }
     }
 
     /// See `Broadcast::attach`.
@@ -105,10 +145,19 @@ impl Subscriber {
     ///
     /// Dropping it undoes what was subscribed so far.
     pub(super) async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        self.attach_until(deadline_after(self.command_timeout), inbox, names).await
+    }
+
+    async fn attach_until(
+        &self,
+        deadline: tokio::time::Instant,
+        inbox: Arc<Inbox>,
+        names: Vec<Wanted>,
+    ) -> Result<Attachment, SubscribeError> {
         let (id, attached) = self.shared.registry().attach(inbox, names);
         let attachment = Attachment::new(Arc::clone(&self.shared) as Arc<dyn Detach>, id);
         self.shared.changed.notify_one();
-        match timeout(self.command_timeout, attached).await {
+        match timeout_at(deadline, attached).await {
             Ok(Ok(confirmed)) => confirmed.map(|()| attachment),
             Ok(Err(_)) => Err(SubscribeError::NotConnected { reason: "the bus was dropped".to_owned() }),
             Err(_) => {
@@ -121,20 +170,6 @@ impl Subscriber {
         }
     }
 
-    /// Like [`attach`](Self::attach); the attachment owns the connection, and closes it when it is dropped.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it closes the connection.
-    pub(super) async fn attach_owned(
-        self,
-        inbox: Arc<Inbox>,
-        names: Vec<Wanted>,
-    ) -> Result<Attachment, SubscribeError> {
-        let attachment = self.attach(inbox, names).await?;
-        Ok(Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: self }), 0))
-    }
-
     pub(super) fn status(&self) -> Status {
         self.shared.status().clone()
     }
@@ -145,9 +180,9 @@ impl Subscriber {
     }
 
     /// The same, for as long as the subscriber is there.
-    pub(super) fn observer(&self) -> impl Fn() -> Option<Vec<SubscriptionSnapshot>> + Send + Sync + use<> {
+    fn observer(&self) -> Observer {
         let shared = Arc::downgrade(&self.shared);
-        move || Some(shared.upgrade()?.registry().snapshots(Instant::now()))
+        Box::new(move || Some(shared.upgrade()?.registry().snapshots(Instant::now())))
     }
 }
 
@@ -176,7 +211,9 @@ impl SharedRegistry {
     fn close(&self, reason: &str) {
         // The status first: whoever sees a subscription end must not then read that the bus is reconnecting.
         *self.status() = Status::Closed;
-        self.life.end(reason);
+        if let Owner::Bus(life) = &self.owner {
+            life.end(reason);
+        }
         self.registry().close_all(reason);
     }
 }
@@ -218,16 +255,28 @@ impl Worker {
             *self.shared.status() = Status::Reconnecting { cause: cause.clone() };
             self.shared.events.disconnected(cause, since);
             let Some(stream) = self.reconnect(&mut backoff, since).await else {
-                tracing::error!("gave up on the connection for subscriptions");
-                let reason = "the server was away for longer than the reconnect policy allows";
-                self.shared.close(reason);
-                return self.shared.events.closed(reason, now());
+                return self.give_up();
             };
             let lasted = now().saturating_duration_since(since);
             tracing::info!(?lasted, "connected for subscriptions again");
             self.shared.events.connected(lasted);
             live = LiveSession::new(&self, stream);
             live.lost = Some(since);
+        }
+    }
+
+    fn give_up(&self) {
+        let reason = "the server was away for longer than the reconnect policy allows";
+        self.shared.close(reason);
+        match &self.shared.owner {
+            Owner::Bus(_) => {
+                tracing::error!("gave up on the connection for subscriptions: every subscription ends");
+                self.shared.events.closed(reason, now());
+            }
+            Owner::One(channel) => {
+                tracing::error!("gave up on the connection of one subscription, which ends");
+                self.shared.events.ended(channel, reason, now());
+            }
         }
     }
 
@@ -266,6 +315,21 @@ impl Worker {
             }
             backoff.failures = backoff.failures.saturating_add(1);
             has_failed = true;
+        }
+    }
+}
+
+/// Tries until it succeeds or fails in a way that will last.
+async fn open_persistently(connector: &Connector, settings: &Settings) -> Result<Stream, ConnectError> {
+    let mut failures = 0;
+    loop {
+        match connector.open_master(CLIENT_NAME).await {
+            Ok(Opened { stream, .. }) => return Ok(stream),
+            Err(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. }) => {
+                sleep(settings.reconnect.pause(failures)).await;
+                failures += 1;
+            }
+            Err(error) => return Err(error),
         }
     }
 }
