@@ -119,7 +119,7 @@ pub enum ConnectError {
     #[error("`{url}` is no address of a bus: {reason}")]
     #[non_exhaustive]
     InvalidUrl {
-        /// The address without its credentials.
+        /// Host and port, or the path of a unix socket, where it is certain that they are; never anything else of the address.
         url: String,
         /// What is wrong, and what to write.
         reason: String,
@@ -131,7 +131,7 @@ pub enum ConnectError {
     #[error("no Redis server answers at {address}")]
     #[non_exhaustive]
     Unreachable {
-        /// Host and port.
+        /// Host and port, or the path of a unix socket.
         address: String,
         /// The reason.
         source: io::Error,
@@ -140,7 +140,7 @@ pub enum ConnectError {
     #[error("the Redis server at {address} did not answer within {timeout:?}")]
     #[non_exhaustive]
     TimedOut {
-        /// Host and port.
+        /// Host and port, or the path of a unix socket.
         address: String,
         /// The connect timeout.
         timeout: Duration,
@@ -149,7 +149,7 @@ pub enum ConnectError {
     #[error("the Redis server at {address} refused the credentials: {reason}")]
     #[non_exhaustive]
     Unauthorized {
-        /// Host and port.
+        /// Host and port, or the path of a unix socket.
         address: String,
         /// The server's words.
         reason: String,
@@ -158,7 +158,7 @@ pub enum ConnectError {
     #[error("no TLS with {address}: {reason}")]
     #[non_exhaustive]
     Tls {
-        /// Host and port.
+        /// Host and port, or the path of a unix socket.
         address: String,
         /// The reason.
         reason: String,
@@ -167,7 +167,7 @@ pub enum ConnectError {
     #[error("the server at {address} cannot be used: {reason}")]
     #[non_exhaustive]
     Unusable {
-        /// Host and port.
+        /// Host and port, or the path of a unix socket.
         address: String,
         /// The reason.
         reason: String,

@@ -96,24 +96,32 @@ on_both! {
     }
 }
 
-/// On memory no subscription has a connection of its own.
-#[tokio::test]
-async fn a_connection_of_one_subscription_that_gives_up_ends_only_that_one() {
+/// A server on which nobody can sign in any more, a bus that is signed in, and the connection for subscriptions with so many channels cut.
+async fn locked_out(server: &RedisServer, channels: usize) {
+    let _: String = server.command(&["ACL", "SETUSER", "anna", "resetpass", ">changed"]).await;
+    let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+    let client = clients.lines().find(|line| line.contains(&format!(" sub={channels} "))).unwrap();
+    let id = client.split(' ').find_map(|word| word.strip_prefix("id=")).unwrap();
+    let _: u64 = server.command(&["CLIENT", "KILL", "ID", id]).await;
+}
+
+async fn impatient_anna() -> (RedisServer, Bus) {
     let server = RedisServer::with_settings(&["user anna on >secret +@all &* ~*"]).await;
     let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
     let bus = Bus::builder(format!("redis://anna:secret@127.0.0.1:{}", server.port()))
         .reconnect(pauses.give_up_after(Duration::from_millis(300)));
-    let bus = bus.connect().await.unwrap();
+    (server, bus.connect().await.unwrap())
+}
+
+/// On memory no subscription has a connection of its own.
+#[tokio::test]
+async fn a_connection_of_one_subscription_that_gives_up_ends_only_that_one() {
+    let (server, bus) = impatient_anna().await;
     let mut events = bus.events();
     let mut shared = [bus.subscribe(News::channel()).await.unwrap(), bus.subscribe(News::channel()).await.unwrap()];
     let _another = bus.subscribe(Step::channel(1_u64)).await.unwrap();
     let mut own = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).await.unwrap();
-    // Who is signed in stays so, and nobody can sign in any more.
-    let _: String = server.command(&["ACL", "SETUSER", "anna", "resetpass", ">changed"]).await;
-    let clients: String = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
-    let of_one_name = clients.lines().find(|line| line.contains(" sub=1 ")).unwrap();
-    let id = of_one_name.split(' ').find_map(|word| word.strip_prefix("id=")).unwrap();
-    let _: u64 = server.command(&["CLIENT", "KILL", "ID", id]).await;
+    locked_out(&server, 1).await;
     match event(&mut own).await {
         Event::Ended(EndReason::GaveUp { reason, .. }) => assert!(reason.contains("away"), "{reason}"),
         other => panic!("{other:?}"),
@@ -131,4 +139,19 @@ async fn a_connection_of_one_subscription_that_gives_up_ends_only_that_one() {
     for subscription in &mut shared {
         assert_eq!(message(subscription).await.n, 1);
     }
+}
+
+#[tokio::test]
+async fn a_bus_that_gives_up_ends_subscriptions_with_connections_of_their_own_too() {
+    let (server, bus) = impatient_anna().await;
+    let mut events = bus.events();
+    let _shared = bus.subscribe(News::channel()).await.unwrap();
+    let _another = bus.subscribe(Step::channel(1_u64)).await.unwrap();
+    let mut own = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).await.unwrap();
+    locked_out(&server, 2).await;
+    assert!(matches!(event(&mut own).await, Event::Ended(EndReason::GaveUp { .. })));
+    assert!(own.next().await.is_none());
+    while !matches!(tokio::time::timeout(SOON, events.next()).await.unwrap(), Some(BusEvent::Closed { .. })) {}
+    assert_eq!(bus.status(), Status::Closed);
+    eventually(SOON, async || server.subscriber_connections().await == 0).await;
 }

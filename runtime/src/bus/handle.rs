@@ -59,8 +59,9 @@ pub(super) struct BusParts {
 impl Bus {
     /// Connects with the default settings.
     ///
-    /// `redis://[user[:password]@]host[:port]` is a Redis server (`rediss://` with TLS, feature `tls`); `memory:` is a new transport in
-    /// this process, and `memory:name` one that all buses of the process share by that name.
+    /// `redis://[user[:password]@]host[:port]` is a Redis server (`rediss://` with TLS, feature `tls`), `unix://[user:password@]/path` one
+    /// behind a unix socket; `memory:` is a new transport in this process, and `memory:name` one that all buses of the process share by
+    /// that name. Of a name with several addresses the first that answers counts; one that hangs holds up the next for 250 ms.
     ///
     /// # Errors
     ///

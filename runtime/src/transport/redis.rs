@@ -169,8 +169,8 @@ impl Redis {
         }
         // It stops reading when it is full, and must not stop anybody else's messages.
         let events = self.events.further(Instant::now());
-        let (connector, settings) = (self.connector.clone(), Arc::clone(&self.settings));
-        let (attachment, observer) = Subscriber::attach_alone(connector, settings, events, inbox, names).await?;
+        let (connector, settings, life) = (self.connector.clone(), Arc::clone(&self.settings), Arc::clone(&self.life));
+        let (attachment, observer) = Subscriber::attach_alone(connector, settings, events, life, inbox, names).await?;
         self.further().push(observer);
         Ok(attachment)
     }

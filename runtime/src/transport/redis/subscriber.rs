@@ -67,8 +67,8 @@ struct SharedRegistry {
 pub(super) enum Owner {
     /// That of all who have none of their own; the bus ends when it gives up.
     Bus(Arc<Life>),
-    /// That of one inbox, which is called by its first name.
-    One(String),
+    /// That of one inbox, which is called by its first name. It ends with the bus too.
+    One { channel: String, bus: Arc<Life> },
 }
 
 /// What the subscriptions of a connection look like, for as long as it is there.
@@ -108,6 +108,7 @@ impl Subscriber {
         connector: Connector,
         settings: Arc<Settings>,
         events: Arc<Events>,
+        bus: Arc<Life>,
         inbox: Arc<Inbox>,
         names: Vec<Wanted>,
     ) -> Result<(Attachment, Observer), SubscribeError> {
@@ -118,7 +119,7 @@ impl Subscriber {
             Ok(opened) => opened.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?,
             Err(_) => return Err(SubscribeError::TimedOut { channel, timeout }),
         };
-        let own = Self::over(stream, connector, settings, events, Owner::One(channel));
+        let own = Self::over(stream, connector, settings, events, Owner::One { channel, bus });
         let attachment = own.attach_until(deadline, inbox, names).await?;
         let observer = own.observer();
         Ok((Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: own }), 0), observer))
@@ -244,7 +245,17 @@ struct Worker {
 impl Worker {
     async fn run(self, stream: Stream) {
         let _ended = ClosesInboxes(Arc::clone(&self.shared));
-        let mut live = LiveSession::new(&self, stream);
+        match &self.shared.owner {
+            Owner::Bus(_) => self.work(stream).await,
+            Owner::One { bus, .. } => tokio::select! {
+                () = self.work(stream) => {}
+                reason = bus.over() => self.shared.close(reason),
+            },
+        }
+    }
+
+    async fn work(&self, stream: Stream) {
+        let mut live = LiveSession::new(self, stream);
         let mut backoff = Backoff::default();
         loop {
             let cause = live.serve().await;
@@ -260,7 +271,7 @@ impl Worker {
             let lasted = now().saturating_duration_since(since);
             tracing::info!(?lasted, "connected for subscriptions again");
             self.shared.events.connected(lasted);
-            live = LiveSession::new(&self, stream);
+            live = LiveSession::new(self, stream);
             live.lost = Some(since);
         }
     }
@@ -273,7 +284,7 @@ impl Worker {
                 tracing::error!("gave up on the connection for subscriptions: every subscription ends");
                 self.shared.events.closed(reason, now());
             }
-            Owner::One(channel) => {
+            Owner::One { channel, .. } => {
                 tracing::error!("gave up on the connection of one subscription, which ends");
                 self.shared.events.ended(channel, reason, now());
             }
