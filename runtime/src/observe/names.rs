@@ -27,7 +27,7 @@ pub(crate) const COUNTERS: [(&str, &str); 10] = [
     (UNMATCHED, "Messages on channels that match a subscribed pattern but no template"),
     (UNSENT, "Messages that handlers returned and that could not be published"),
     (UNANSWERED, "Answers that could not be sent"),
-    (RECEIVED, "Messages that subscriptions have yielded"),
+    (RECEIVED, "Messages that reached subscriptions, by what they were"),
     (LAGGED, "Messages dropped because a service or subscription was too slow"),
     (GAPS, "Times in which a service or subscription may have missed messages"),
     (RECONNECTS, "Connections for subscriptions that were made anew"),
