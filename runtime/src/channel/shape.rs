@@ -233,6 +233,80 @@ mod tests {
     }
 
     #[test]
+    fn a_shape_accepts_the_spellings_of_its_values_alone() {
+        const UUID: &str = "67e55044-10b1-426f-9247-bb680e5fe0c8";
+        let accepts = |shape: Shape, accepted: &[&str], refused: &[&str]| {
+            accepted.iter().for_each(|text| assert!(shape.accepts(text.as_bytes()), "{shape:?} {text}"));
+            refused.iter().for_each(|text| assert!(!shape.accepts(text.as_bytes()), "{shape:?} {text}"));
+        };
+        accepts(Shape::Text, &["a", "%_", "\u{e9}"], &[""]);
+        accepts(Shape::Unsigned, &["0", "9", "10", "42"], &["", "-1", "00", "01", "1a", "a1", "-"]);
+        accepts(Shape::Signed, &["0", "10", "-1", "-10"], &["", "-", "-0", "-01", "00", "--1", "1-", "-1a"]);
+        accepts(
+            Shape::Uuid,
+            &[UUID],
+            &["", &UUID[1..], &format!("{UUID}0"), &UUID.to_uppercase(), &UUID.replace('e', "g")],
+        );
+        for at in 0..UUID.len() {
+            let mut wrong = UUID.as_bytes().to_vec();
+            wrong[at] = if wrong[at] == b'-' { b'0' } else { b'-' };
+            assert!(!Shape::Uuid.accepts(&wrong), "{at}");
+        }
+        accepts(
+            Shape::Char,
+            &[
+                "x",
+                "\u{7f}",
+                "\u{e9}",
+                "\u{7ff}",
+                "\u{800}",
+                "\u{ffff}",
+                "\u{1f980}",
+                "%3A",
+                "%C2%A0",
+                "%E2%80%A8",
+                "%F0%9F%A6%80",
+            ],
+            &["", "xy", "\u{e9}x", "\u{20ac}x", "\u{1f980}x", "%", "%3", "%3A%", "%3A%3A%3A%3A%3A"],
+        );
+        accepts(
+            Shape::IpAddress,
+            &["10.0.0.1", "%3A%3A1", "2001%3Adb8%3A%3AAF", "7"],
+            &["", "10.0.0.g", "g", "a_b", "1:2"],
+        );
+        accepts(Shape::OneOf(&["high", "low"]), &["high", "low"], &["", "hig", "highs", "hugh", "hihg", "gh"]);
+        accepts(Shape::OneOf(&[]), &[], &["", "high"]);
+    }
+
+    /// In the order of `SHAPES`, in rows and in columns.
+    #[test]
+    fn which_shapes_overlap_and_which_cover_which() {
+        let table = |holds: fn(&Shape, &Shape) -> bool| {
+            SHAPES
+                .map(|row| SHAPES.map(|column| if holds(&row, &column) { 'x' } else { '.' }).iter().collect::<String>())
+        };
+        assert_eq!(
+            table(Shape::overlaps),
+            ["xxxxxxx", "xxx.xxx", "xxx.xxx", "x..x...", "xxx.xxx", "xxx.xxx", "xxx.xxx"]
+        );
+        assert_eq!(table(Shape::covers), ["xxxxxxx", ".x.....", ".xx....", "...x...", "....x..", ".x...x.", "......x"]);
+    }
+
+    #[test]
+    fn a_shape_covers_texts_only_if_it_accepts_each_of_them() {
+        for (shape, texts, covers) in [
+            (Shape::Unsigned, Shape::OneOf(&["7", "8"]), true),
+            (Shape::Unsigned, Shape::OneOf(&["7", "x"]), false),
+            (Shape::Unsigned, Shape::OneOf(&["x", "7"]), false),
+            (Shape::Char, Shape::OneOf(&["7", "x"]), true),
+            (Shape::OneOf(&["a", "b", "c"]), Shape::OneOf(&["c", "a"]), true),
+            (Shape::OneOf(&["c", "a"]), Shape::OneOf(&["a", "b", "c"]), false),
+        ] {
+            assert_eq!(shape.covers(&texts), covers, "{shape:?} {texts:?}");
+        }
+    }
+
+    #[test]
     fn overlap_and_cover_agree_with_what_is_accepted() {
         for left in &SHAPES {
             for right in &SHAPES {

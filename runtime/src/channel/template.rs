@@ -120,3 +120,50 @@ const fn fold(left: u64, right: u64) -> u64 {
     let product = left as u128 * right as u128;
     (product as u64) ^ ((product >> 64) as u64)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn a_template_has_parameters_where_not_every_segment_is_literal() {
+        const LITERAL: [Segment; 2] = [Segment::literal("orders"), Segment::literal("new")];
+        const REST: [Segment; 1] = [Segment::rest("all", Shape::Text)];
+        const OPEN: [Segment; 2] = [Segment::literal("orders"), Segment::parameter("id", Shape::Unsigned)];
+        let (literal, open) = (Template::new("orders:new", &LITERAL), Template::new("orders:<id>", &OPEN));
+        assert!(!literal.has_parameters() && open.has_parameters());
+        assert!(Template::new("<all..>", &REST).has_parameters());
+        assert_eq!((literal.to_string(), open.text()), ("orders:new".to_owned(), "orders:<id>"));
+    }
+
+    /// Texts that differ in as little as segments do: in one byte at any place, in length, in the order of their bytes.
+    fn similar_segments() -> HashSet<Vec<u8>> {
+        let numbers = (0..2_000_u64).flat_map(|number| {
+            [number.to_string().into_bytes(), number.to_le_bytes().to_vec(), number.to_be_bytes().to_vec()]
+        });
+        let runs = (0..40).flat_map(|length| [vec![0; length % 9], vec![b'a'; length]]);
+        let one_byte = (0..24).flat_map(|at| {
+            (0..8).map(move |bit| {
+                let mut segment = vec![b'a'; 24 - at % 3];
+                let last = segment.len() - 1;
+                segment[at.min(last)] ^= 1 << bit;
+                segment
+            })
+        });
+        let turned = (0..26).map(|turn| (0..26).map(|letter| b'a' + (letter + turn) % 26).collect());
+        numbers.chain(runs).chain(one_byte).chain(turned).collect()
+    }
+
+    #[test]
+    fn similar_segments_have_different_hashes_in_which_every_high_bit_counts() {
+        let segments = similar_segments();
+        let hashes: HashSet<u64> = segments.iter().map(|segment| hash_segment(segment)).collect();
+        assert_eq!(hashes.len(), segments.len());
+        for bit in 32..64 {
+            let set = hashes.iter().filter(|&hash| hash >> bit & 1 == 1).count();
+            assert!((40..60).contains(&(100 * set / hashes.len())), "bit {bit} is set in {set} of {}", hashes.len());
+        }
+    }
+}

@@ -152,3 +152,19 @@ impl HandlerOptions {
         self
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_that_is_set_leaves_the_others_alone() {
+        let options = |options: HandlerOptions| (options.concurrency, options.timeout, options.fallback, options.spawn);
+        let default = HandlerOptions::DEFAULT;
+        assert_eq!(options(default), (64, None, false, false));
+        assert_eq!(options(default.concurrency(3)), (3, None, false, false));
+        assert_eq!(options(default.timeout_nanos(5)), (64, Some(Duration::from_nanos(5)), false, false));
+        assert_eq!(options(default.fallback()), (64, None, true, false));
+        assert_eq!(options(default.spawn()), (64, None, false, true));
+    }
+}

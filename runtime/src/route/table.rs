@@ -369,6 +369,73 @@ mod tests {
         finds(table, "logs:a", 3);
     }
 
+    /// One text below many parents, in a table as full as it may be: steps must be told apart by more than their hash.
+    #[test]
+    fn literals_are_found_in_a_full_table() {
+        const PARENTS: usize = 21;
+        let names = |index: usize| -> &'static str { format!("parent-{index}").leak() };
+        let routes = (0..PARENTS).flat_map(|index| {
+            ["same", "other"].map(|child| route([literal(names(index)), literal(child), literal("end")]))
+        });
+        let routes: &'static [Route] = routes.collect::<Vec<_>>().leak();
+        // Each parent is one node, and each of its routes has two more: 105 literals in 128 slots.
+        let table = Box::leak(Box::new(TableStorage::<106, 128>::build(routes))).table(routes);
+        for index in 0..PARENTS {
+            finds(table, &format!("parent-{index}:same:end"), 2 * index);
+            finds(table, &format!("parent-{index}:other:end"), 2 * index + 1);
+            for channel in ["same:same:end", "same", "end"] {
+                finds(table, channel, None);
+            }
+            finds(table, &format!("parent-{index}:end"), None);
+            finds(table, &format!("parent-{index}:same:other"), None);
+            finds(table, &format!("parent-{}:same:end", PARENTS + index), None);
+        }
+    }
+
+    #[test]
+    fn slots_are_spread_over_the_table() {
+        const SLOTS: usize = 512;
+        let distinct = |slots: &mut dyn Iterator<Item = usize>| slots.collect::<std::collections::HashSet<_>>().len();
+        let hashes: Vec<u64> = (0..256).map(|index: u32| hash_segment(index.to_string().as_bytes())).collect();
+        // 256 balls in 512 bins hit about 200 of them.
+        for parent in [0, 1, 2, 77, 65_000] {
+            let slots = distinct(&mut hashes.iter().map(|&hash| first_slot(hash, parent, SLOTS)));
+            assert!(slots > 170, "{slots} below {parent}");
+        }
+        for &hash in &hashes {
+            let slots = distinct(&mut (0..256).map(|parent| first_slot(hash, parent, SLOTS)));
+            assert_eq!(slots, 256, "parents next to each other never collide");
+        }
+    }
+
+    #[test]
+    fn memory_is_sized_by_the_number_of_segments() {
+        assert_eq!((nodes(&[]), literal_slots(&[])), (1, 2));
+        let two = route([literal("a"), parameter(Shape::Text)]);
+        let three = route([literal("a"), literal("b"), rest(Shape::Text)]);
+        assert_eq!((nodes(&[two]), literal_slots(&[two])), (3, 8));
+        assert_eq!((nodes(&[two, three]), literal_slots(&[two, three])), (6, 16));
+        assert_eq!(nodes(&[route(vec![literal("a"); 65_533])]), 65_534);
+        assert!(std::panic::catch_unwind(|| nodes(&[route(vec![literal("a"); 65_534])])).is_err());
+    }
+
+    #[test]
+    fn a_fallback_is_taken_only_where_every_branch_has_failed() {
+        let table = table(&[
+            fallback([rest(Shape::Text)]),
+            fallback([literal("a"), parameter(Shape::Unsigned)]),
+            route([parameter(Shape::Text), literal("7")]),
+            route([literal("a"), rest(Shape::OneOf(&["x"]))]),
+            route([literal("a"), rest(Shape::OneOf(&["y"]))]),
+        ]);
+        finds(table, "a:7", 2);
+        finds(table, "a:x:x", 3);
+        finds(table, "a:y", 4);
+        finds(table, "a:z", 0);
+        finds(table, "b", 0);
+        finds(table, "a:", None);
+    }
+
     #[test]
     fn hostile_channels_are_no_routes() {
         let table = table(&[route([literal("a"), parameter(Shape::Text)]), route([literal("b"), rest(Shape::Text)])]);
