@@ -264,13 +264,13 @@ mod tests {
     }
 
     /// How many were dropped.
-    fn wait(lanes: &mut Lanes<u32>, key: &[u8], item: u32) -> u64 {
+    fn wait<T: Waits>(lanes: &mut Lanes<T>, key: &[u8], item: T) -> u64 {
         let mut dropped = 0;
         lanes.wait(Some(key), item, |_| dropped += 1);
         dropped
     }
 
-    fn started(lanes: &mut Lanes<u32>, key: &[u8]) -> LaneId {
+    fn started<T: Waits>(lanes: &mut Lanes<T>, key: &[u8]) -> LaneId {
         lanes.started(Some(key), Instant::now())
     }
 
@@ -393,6 +393,100 @@ mod tests {
         assert_eq!(lanes.load(), Load { running: 1, waiting: 0, oldest: Some(at(2)) });
         assert_eq!(lanes.finished(second), None);
         assert_eq!(lanes.load().oldest, None);
+    }
+
+    /// As many bytes as it says.
+    impl Waits for usize {
+        fn size(&self) -> usize {
+            *self
+        }
+
+        fn arrived(&self) -> Instant {
+            Instant::now()
+        }
+    }
+
+    fn weighing_lanes(bytes: usize, overflow: Overflow) -> Lanes<usize> {
+        Lanes::new(1, Bounds { messages: 1_000, bytes }, overflow)
+    }
+
+    #[test]
+    fn what_has_left_no_longer_counts_for_the_bound_in_bytes() {
+        let mut lanes = weighing_lanes(100, Overflow::DropOldest);
+        let running = started(&mut lanes, b"a");
+        assert_eq!([40, 40, 20].map(|size| wait(&mut lanes, b"a", size)), [0, 0, 0], "the bound itself is allowed");
+        assert_eq!(wait(&mut lanes, b"a", 1), 1);
+        assert_eq!(wait(&mut lanes, b"a", 39), 0, "what was dropped makes room");
+        let (_, item) = lanes.finished(running).unwrap();
+        assert_eq!((item, wait(&mut lanes, b"a", 40)), (40, 0), "and so does what runs");
+        assert_eq!(wait(&mut lanes, b"a", 2), 1);
+        assert_eq!(wait(&mut lanes, b"a", 500), 4, "the newest stays, however large it is");
+        assert_eq!(lanes.load().waiting, 1);
+    }
+
+    #[test]
+    fn a_newest_that_does_not_fit_in_bytes_is_dropped() {
+        let mut lanes = weighing_lanes(100, Overflow::DropNewest);
+        let running = started(&mut lanes, b"a");
+        assert_eq!([60, 41, 40, 1].map(|size| wait(&mut lanes, b"a", size)), [0, 1, 0, 1]);
+        lanes.finished(running).unwrap();
+        assert_eq!([60, 1].map(|size| wait(&mut lanes, b"a", size)), [0, 1]);
+    }
+
+    #[test]
+    fn with_back_pressure_bytes_fill_it_too() {
+        let mut lanes = weighing_lanes(100, Overflow::BackPressure);
+        let running = started(&mut lanes, b"a");
+        assert_eq!((wait(&mut lanes, b"a", 99), lanes.is_full()), (0, false));
+        assert_eq!((wait(&mut lanes, b"a", 1), lanes.is_full()), (0, true));
+        lanes.finished(running).unwrap();
+        assert!(!lanes.is_full());
+    }
+
+    #[test]
+    fn it_is_behind_until_nothing_waits() {
+        let mut lanes = lanes(1, 100);
+        let running = started(&mut lanes, b"a");
+        wait(&mut lanes, b"a", 1);
+        wait(&mut lanes, b"a", 2);
+        assert!(lanes.falls_behind());
+        let (running, _) = lanes.finished(running).unwrap();
+        assert!(!lanes.falls_behind(), "one still waits");
+        lanes.finished(running).unwrap();
+        assert!(lanes.falls_behind());
+    }
+
+    #[test]
+    fn the_oldest_of_all_lanes_is_dropped_also_where_an_older_one_ran() {
+        let mut lanes = lanes(1, 1);
+        let running = started(&mut lanes, b"a");
+        wait(&mut lanes, b"a", 1);
+        let (running, _) = lanes.finished(running).unwrap();
+        assert_eq!((wait(&mut lanes, b"b", 2), wait(&mut lanes, b"a", 3)), (0, 1));
+        assert_eq!(lanes.finished(running).unwrap().1, 3);
+    }
+
+    #[test]
+    fn the_list_of_arrivals_is_bounded_and_looked_through_only_when_half_of_it_is_stale() {
+        let mut lanes = lanes(1, 1_000);
+        let mut running = started(&mut lanes, b"a");
+        (0..200).for_each(|item| assert_eq!(wait(&mut lanes, b"a", item), 0));
+        let mut finish = |lanes: &mut Lanes<u32>, times| {
+            for _ in 0..times {
+                running = lanes.finished(running).unwrap().0;
+            }
+        };
+        finish(&mut lanes, 100);
+        wait(&mut lanes, b"a", 200);
+        assert_eq!((lanes.load().waiting, lanes.arrivals.len()), (101, 201));
+        finish(&mut lanes, 101);
+        wait(&mut lanes, b"a", 201);
+        assert_eq!((lanes.load().waiting, lanes.arrivals.len()), (1, 1));
+        for item in 0..1_000 {
+            finish(&mut lanes, 1);
+            wait(&mut lanes, b"a", item);
+            assert!(lanes.arrivals.len() <= 66);
+        }
     }
 
     #[derive(Clone, Debug)]
