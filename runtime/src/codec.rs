@@ -9,6 +9,11 @@
 //! | `MessagePack` (feature `messagepack`) | the standard envelope as MessagePack | the message alone as MessagePack |
 //! | `Cbor` (feature `cbor`) | the standard envelope as CBOR | the message alone as CBOR |
 //!
+//! An object is the standard envelope exactly if it has `data`, and as texts `id` and `type`, in any order; of a message that is declared plain, if
+//! it has `correlation_id` or `reply_to` as well. Everything else is the message alone, and a message alone that would be read as an envelope is
+//! refused when it is published. Metadata that cannot be read is absent, and [counted](Inbound::unreadable); so is what comes twice, but an
+//! envelope with two `type`s or two `data` is refused.
+//!
 //! A message chooses its codec with `#[message(codec = CloudEvents)]`, and a codec of your own works the same way. What the other
 //! messages are written in, [`BusBuilder::format`](crate::BusBuilder::format) says.
 //!
@@ -18,7 +23,7 @@
 //! # Inside
 //!
 //! `contract` is the trait and what it is told, `by_bus` leaves the choice to the bus, `headers` and `answers` travel in every format, and
-//! `envelope` is the standard envelope in any of them. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
+//! `envelope` is the standard envelope in any of them, `loose` its metadata as other programs write it. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
 //! the last two share `binary` and `scan`. `slot` is where the time left stands. This floor is the lowest: it knows nothing else of the crate.
 
 pub(crate) mod answers;
@@ -32,6 +37,7 @@ pub(crate) mod contract;
 pub(crate) mod envelope;
 pub(crate) mod headers;
 pub(crate) mod json;
+mod loose;
 #[cfg(feature = "messagepack")]
 pub(crate) mod messagepack;
 pub(crate) mod redis_toolkit;

@@ -6,9 +6,9 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidings::{Bus, Format, Message, PublishError, Received};
-use tidings_tests::{RedisServer, on_both};
+use tidings_tests::{RedisServer, eventually, on_both};
 
-use crate::support::{message, received};
+use crate::support::{SOON, event, handler, message, received};
 
 #[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
 #[channel("orders:<id>")]
@@ -138,6 +138,224 @@ on_both! {
         }
     }
 }
+
+/// All of its members may be absent: read from an envelope's own members, it would be empty.
+#[derive(Clone, Debug, Default, PartialEq, Message, Serialize, Deserialize)]
+#[channel("patches")]
+#[serde(default)]
+struct Patch {
+    name: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Message, Serialize, Deserialize)]
+#[channel("plain-patches")]
+#[message(name = "Patch", format = "plain")]
+#[serde(default)]
+struct PlainPatch {
+    name: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
+#[channel("events")]
+#[serde(tag = "type", content = "data")]
+enum Event {
+    Joined { id: String },
+}
+
+/// A plain message whose own members are those of an envelope.
+#[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
+#[channel("records:<place: u8>")]
+#[message(format = "plain")]
+struct Record {
+    id: String,
+    r#type: String,
+    data: Value,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reply_to: Option<String>,
+}
+
+/// The same, where the bus says how it is written.
+#[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
+#[channel("free")]
+#[serde(transparent)]
+struct Free(Value);
+
+fn record(reply_to: Option<&str>) -> Record {
+    Record { id: "a".into(), r#type: "b".into(), data: json!({"x": 1}), reply_to: reply_to.map(str::to_owned) }
+}
+
+fn is_refused_as_envelope<T>(result: Result<T, PublishError>) -> bool {
+    matches!(result, Err(PublishError::Encode { reason, .. }) if reason.contains("rename one of these members"))
+}
+
+on_both! {
+    async fn an_envelope_is_one_in_any_order_and_with_odd_metadata(world: World) {
+        let bus = world.bus().await;
+        let mut patches = bus.subscribe(Patch::channel()).await.unwrap();
+        for (payload, unreadable) in [
+            (r#"{"correlation_id":"c","data":{"name":"Ada"},"id":"a","reply_to":"answers","type":"Patch"}"#, 0),
+            (r#"{"data":{"name":"Ada"},"id":"a","type":"Patch"}"#, 0),
+            (r#"{"own":1,"type":"Patch","id":"a","data":{"name":"Ada"}}"#, 0),
+            (r#"{"id":"a","type":"Patch","timestamp":{"seconds":1,"nanos":5},"data":{"name":"Ada"}}"#, 1),
+            (r#"{"headers":[],"version":"x","id":"a","type":"Patch","data":{"name":"Ada"},"time_left":{}}"#, 3),
+            (r#"{"id":"a","id":"b","type":"Patch","data":{"name":"Ada"}}"#, 1),
+        ] {
+            world.publish_raw("patches", payload).await;
+            let patch = received(&mut patches).await;
+            assert_eq!(patch.name.as_deref(), Some("Ada"), "{payload}");
+            assert_eq!(patch.delivery.unreadable_metadata(), unreadable, "{payload}");
+        }
+        let headers: String = (0..300).map(|n| format!(",\"h{n}\":\"x\"")).collect();
+        let payload = format!(r#"{{"id":"a","type":"Patch","data":{{"name":"Ada"}},"headers":{{"h":"x"{headers}}}}}"#);
+        world.publish_raw("patches", payload).await;
+        let patch = received(&mut patches).await;
+        assert_eq!((patch.name.as_deref(), patch.delivery.unreadable_metadata()), (Some("Ada"), 1));
+        assert!(patch.delivery.headers().is_empty());
+    }
+
+    async fn an_envelope_of_another_type_is_never_the_message(world: World) {
+        let bus = world.bus().await;
+        let mut patches = bus.subscribe(Patch::channel()).await.unwrap();
+        for payload in [
+            r#"{"data":{"name":"Ada"},"id":"a","type":"Invoice"}"#,
+            r#"{"own":1,"id":"a","data":{"name":"Ada"},"type":"Invoice"}"#,
+            r#"{"timestamp":{"seconds":1},"id":"a","data":{"name":"Ada"},"type":"Invoice"}"#,
+        ] {
+            world.publish_raw("patches", payload).await;
+            let invalid = event(&mut patches).await;
+            assert!(matches!(&invalid, tidings::Event::Invalid(invalid) if invalid.rejection.kind() == "wrong type"), "{invalid:?}");
+        }
+        for payload in [r#"{"id":"a","type":"Patch","data":{},"data":{}}"#, r#"{"id":"a","type":"Patch","type":"Patch","data":{}}"#] {
+            world.publish_raw("patches", payload).await;
+            let invalid = event(&mut patches).await;
+            assert!(matches!(&invalid, tidings::Event::Invalid(invalid) if invalid.rejection.kind() == "undecodable payload"), "{invalid:?}");
+        }
+    }
+
+    async fn a_message_declared_plain_is_itself_unless_somebody_waits(world: World) {
+        let bus = world.bus().await;
+        let mut patches = bus.subscribe(PlainPatch::channel()).await.unwrap();
+        for (payload, name, has_id) in [
+            (r#"{"id":"a","type":"Patch","data":{"name":"Ada"},"name":"Eve"}"#, "Eve", false),
+            (r#"{"id":"a","type":"Patch","data":{"name":"Ada"},"name":"Eve","correlation_id":"c"}"#, "Ada", true),
+            (r#"{"reply_to":"c","name":"Eve","id":"a","type":"Patch","data":{"name":"Ada"}}"#, "Ada", true),
+            (r#"{"reply_to":"c","correlation_id":"c","name":"Eve"}"#, "Eve", false),
+        ] {
+            world.publish_raw("plain-patches", payload).await;
+            let patch = received(&mut patches).await;
+            assert_eq!((patch.name.as_deref(), patch.delivery.id().is_some()), (Some(name), has_id), "{payload}");
+        }
+    }
+
+    async fn a_plain_message_that_would_be_read_as_an_envelope_is_refused(world: World) {
+        let bus = world.bus().await;
+        let mut records = bus.subscribe(Record::any()).await.unwrap();
+        record(None).publish_to(Record::channel(1), &bus).await.unwrap();
+        assert_eq!(received(&mut records).await.message, record(None));
+        assert!(is_refused_as_envelope(record(Some("x")).publish_to(Record::channel(1), &bus).await));
+        for format in [Format::Plain, Format::RedisToolkit] {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let mut free = bus.subscribe(Free::channel()).await.unwrap();
+            for (value, is_refused) in [
+                (json!({"id": "a", "type": "b", "data": null}), true),
+                (json!({"id": "a", "type": "b", "data": {"id": 1}, "more": 1}), true),
+                (json!({"id": 1, "type": "b", "data": null}), false),
+                (json!({"id": "a", "type": "b"}), false),
+                (json!([{"id": "a", "type": "b", "data": null}]), false),
+            ] {
+                let published = Free(value.clone()).publish(&bus).await;
+                assert_eq!(is_refused_as_envelope(published), is_refused, "{format:?}: {value}");
+                if !is_refused {
+                    assert_eq!(received(&mut free).await.message, Free(value));
+                }
+            }
+        }
+        // In an envelope of its own everything travels.
+        let mut free = bus.subscribe(Free::channel()).await.unwrap();
+        let value = json!({"id": "a", "type": "b", "data": null, "reply_to": "x"});
+        Free(value.clone()).publish(&bus).await.unwrap();
+        assert_eq!(received(&mut free).await.message, Free(value));
+        let mut events = bus.subscribe(Event::channel()).await.unwrap();
+        let joined = Event::Joined { id: "a".into() };
+        joined.publish(&bus).await.unwrap();
+        assert_eq!(received(&mut events).await.message, joined);
+    }
+
+    async fn metadata_is_only_what_an_envelope_says(world: World) {
+        let bus = world.bus().await;
+        let mut inbox = bus.subscribe(Answers::any()).await.unwrap();
+        let service = bus.serve(tidings::routes![patched]).await.unwrap();
+        // It has an address for answers, and is no envelope: whoever reads there hears nothing.
+        for payload in [
+            r#"{"name":7,"reply_to":"answers:0","correlation_id":"c"}"#,
+            r#"{"id":"a","type":"Patch","name":7,"reply_to":"answers:0","correlation_id":"c"}"#,
+            r#"{"id":1,"type":"Patch","data":1,"name":7,"reply_to":"answers:0","correlation_id":"c"}"#,
+        ] {
+            world.publish_raw("patches", payload).await;
+        }
+        eventually(SOON, async || handler(&service, "patched").rejected == 3).await;
+        service.shutdown().await.unwrap();
+        world.publish_raw("answers:0", r#"{"text":"nothing came before"}"#).await;
+        assert_eq!(message(&mut inbox).await.text.as_deref(), Some("nothing came before"));
+    }
+
+    async fn more_headers_than_a_message_carries_are_refused(world: World) {
+        let bus = world.bus().await;
+        let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+        let note = Note { text: "a".into() };
+        let mut publish = note.publish(&bus);
+        for n in 0..256 {
+            publish = publish.header(format!("h{n}"), "x");
+        }
+        publish.await.unwrap();
+        assert_eq!(received(&mut notes).await.delivery.headers().iter().count(), 256);
+        let mut publish = note.publish(&bus);
+        for n in 0..257 {
+            publish = publish.header(format!("h{n}"), "x");
+        }
+        let error = publish.await.unwrap_err();
+        assert!(matches!(&error, PublishError::Encode { reason, .. } if reason.contains("257 headers")), "{error}");
+        assert!(!error.is_retryable());
+    }
+
+    async fn times_are_read_as_others_write_them(world: World) {
+        let bus = world.bus().await;
+        let mut notes = bus.subscribe(Note::channel()).await.unwrap();
+        for (time, expected) in [
+            (r#""2025-11-25T12:00:00+02:00""#, Some(1_764_064_800_000)),
+            (r#""2025-11-25t10:00:00.123456789z""#, Some(1_764_064_800_123)),
+            (r#""2025-11-25T10:00:00-00:00""#, Some(1_764_064_800_000)),
+            (r#""2025-11-25 10:00:00.5+00:00""#, Some(1_764_064_800_500)),
+            (r#""2025-11-25T10:00:00.123456""#, Some(1_764_064_800_123)),
+            (r#""2016-12-31T23:59:60Z""#, Some(1_483_228_799_999)),
+            ("1764079200", Some(1_764_079_200_000)),
+            ("1764079200.123", Some(1_764_079_200_123)),
+            ("1764079200123", Some(1_764_079_200_123)),
+            ("1764079200123456", Some(1_764_079_200_123)),
+            ("1764079200123456789", Some(1_764_079_200_123)),
+            ("1.764079200123456e18", Some(1_764_079_200_123)),
+            (r#"{"$serde_json::private::Number":"1764079200.123"}"#, Some(1_764_079_200_123)),
+            (r#""yesterday""#, None),
+            (r#""2025-02-30T10:00:00Z""#, None),
+            ("-1", None),
+            ("true", None),
+        ] {
+            world.publish_raw("notes", format!(r#"{{"id":"x","type":"Note","timestamp":{time},"data":{{"text":"a"}}}}"#)).await;
+            let delivery = received(&mut notes).await.delivery;
+            assert_eq!(delivery.timestamp().map(millis), expected, "{time}");
+            assert_eq!(delivery.unreadable_metadata(), u32::from(expected.is_none()), "{time}");
+        }
+    }
+}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[channel("answers:<n: u8>")]
+struct Answers {
+    text: Option<String>,
+}
+
+#[tidings::handler]
+async fn patched(_patch: Patch) {}
 
 /// What another program sees that subscribes without tidings.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

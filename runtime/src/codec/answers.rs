@@ -8,11 +8,11 @@ use serde::{
 };
 
 use crate::codec::{
-    cloud_events::CloudEvents,
-    contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
+    cloud_events::{decode_event, metadata_of_event},
+    contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::BorrowedText,
-    json::Json,
-    redis_toolkit::RedisToolkit,
+    json::{Json, text},
+    redis_toolkit::unwrap,
 };
 
 /// The `data` of an answer on the wire.
@@ -82,32 +82,11 @@ impl Codec for Answers {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        match foreign(payload) {
-            Some(Format::CloudEvents) => CloudEvents::decode(expected, payload),
-            Some(_) => RedisToolkit::decode(expected, payload),
-            None => Json::decode(expected, payload),
-        }
+        decode_event(expected, unwrap(text(payload)?)?)
     }
 
-    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
-        match foreign(payload) {
-            Some(Format::CloudEvents) => CloudEvents::metadata(expected, payload),
-            Some(_) => RedisToolkit::metadata(expected, payload),
-            None => Json::metadata(expected, payload),
-        }
-    }
-}
-
-/// The format of an answer that does not start as the standard envelope does.
-fn foreign(payload: &[u8]) -> Option<Format> {
-    if payload.starts_with(b"{\"id\":") {
-        return None;
-    }
-    let contains = |member: &[u8]| payload.windows(member.len()).any(|window| window == member);
-    if contains(b"\"__type__\"") {
-        Some(Format::RedisToolkit)
-    } else {
-        contains(b"\"specversion\"").then_some(Format::CloudEvents)
+    fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        metadata_of_event(unwrap(text(payload).ok()?).ok()?)
     }
 }
 
@@ -195,7 +174,10 @@ impl<'de> Visitor<'de> for AnswerHead<'_> {
 #[cfg(test)]
 mod tests {
 
-    use crate::codec::{contract::Exchange, headers::Headers};
+    use crate::codec::{
+        contract::{Exchange, Format},
+        headers::Headers,
+    };
 
     use super::*;
 

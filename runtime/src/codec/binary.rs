@@ -9,7 +9,7 @@ use serde::{
 
 use crate::codec::{
     contract::{DecodeError, Expected, Inbound, Outbound},
-    envelope::{Envelope, Seen},
+    envelope::{Data, Direct, Envelope, Rule, Seen, open},
     scan::{Cursor, Head, rest_after_item},
     slot::Slot,
 };
@@ -18,6 +18,9 @@ use crate::codec::{
 pub(super) trait Binary {
     /// What the next bytes begin.
     fn head(cursor: &mut Cursor<'_>) -> Result<Head, &'static str>;
+
+    /// Whether the payload is a map.
+    fn is_map(payload: &[u8]) -> bool;
 
     /// The mark of a number of four bytes.
     const FOUR_BYTES: u8;
@@ -40,6 +43,7 @@ pub(super) fn encode<F: Binary, T: Serialize>(
     let (reply_to, time_left) = exchange.map_or((None, None), |exchange| (exchange.reply_to, exchange.time_left));
     let optional = [!outbound.headers.is_empty(), exchange.is_some(), reply_to.is_some(), time_left.is_some()];
     // `id`, `type`, `timestamp`, `version` and `data` are always there.
+    outbound.headers.within_limit()?;
     F::map(payload, 5 + optional.into_iter().filter(|&is_there| is_there).count());
     member::<F, _>("id", outbound.id, payload)?;
     member::<F, _>("type", outbound.name, payload)?;
@@ -76,42 +80,34 @@ pub(super) fn decode<'de, F: Binary, T: Deserialize<'de>>(
     payload: &'de [u8],
 ) -> Result<(T, Inbound<'de>), DecodeError> {
     let rest = rest_after_item(payload, F::head).map_err(|reason| DecodeError::Invalid(reason.to_owned()))?;
-    let mut seen = Seen::default();
-    let read = F::read(Envelope { expected, seen: &mut seen, message: PhantomData }, payload);
-    seen.resolve(read, rest, || F::read(PhantomData::<T>, payload))
+    if rest > 0 {
+        return Err(DecodeError::Invalid(format!("{rest} bytes after the message")));
+    }
+    if F::is_map(payload)
+        && let Some(result) = open(
+            expected,
+            RULE,
+            |seen| F::read(Envelope::<T, Direct>::new(expected, RULE, seen), payload),
+            |seen| survey::<F>(payload, seen),
+            || F::read(Data::new(), payload),
+        )
+    {
+        return result;
+    }
+    let message = F::read(PhantomData::<T>, payload).map_err(DecodeError::Invalid)?;
+    Ok((message, Inbound::default()))
 }
 
 pub(super) fn metadata<F: Binary>(payload: &[u8]) -> Option<Inbound<'_>> {
     rest_after_item(payload, F::head).ok()?;
     let mut seen = Seen::default();
-    let envelope = Envelope { expected: &Expected::ANYTHING, seen: &mut seen, message: PhantomData::<IgnoredAny> };
-    F::read(envelope, payload).ok()?;
-    Some(seen.inbound)
+    survey::<F>(payload, &mut seen).ok()?;
+    seen.is_envelope(RULE).then(|| seen.into_inbound())
 }
 
-impl<'de> Seen<'de> {
-    /// The message of an envelope, or what `plain` reads where the payload was none.
-    fn resolve<T>(
-        mut self,
-        read: Result<Option<T>, String>,
-        rest: usize,
-        plain: impl FnOnce() -> Result<T, String>,
-    ) -> Result<(T, Inbound<'de>), DecodeError> {
-        let is_envelope = self.is_envelope();
-        if let Some(refusal) = self.refusal.take().filter(|_| is_envelope) {
-            return Err(refusal);
-        }
-        let message = match read {
-            Ok(Some(message)) if is_envelope => message,
-            Err(error) if is_envelope => return Err(DecodeError::Invalid(error)),
-            _ => {
-                self.inbound = Inbound::default();
-                plain().map_err(DecodeError::Invalid)?
-            }
-        };
-        if rest > 0 {
-            return Err(DecodeError::Invalid(format!("{rest} bytes after the message")));
-        }
-        Ok((message, self.inbound))
-    }
+/// No message is declared to be alone in these formats.
+const RULE: Rule = Rule::Standard;
+
+fn survey<'de, F: Binary>(payload: &'de [u8], seen: &mut Seen<'de>) -> Result<(), String> {
+    F::read(Envelope::<IgnoredAny, Direct>::new(&Expected::ANYTHING, RULE, seen), payload).map(drop)
 }

@@ -10,12 +10,16 @@ use crate::codec::messagepack::MessagePack;
 use crate::codec::{
     cloud_events::CloudEvents,
     contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
-    json::{Json, Plain},
+    envelope::Rule,
+    json::{Json, Plain, encode_plain},
     redis_toolkit::RedisToolkit,
     slot::Slot,
 };
 
 /// Does what the bus's [`Format`] says: the codec of every message that chooses none.
+///
+/// A bus that says [`Format::Plain`] still takes every envelope for one, as those of its messages that come from buses which say nothing are sent
+/// in it; [`Plain`](crate::codec::Plain) takes only those with `correlation_id` or `reply_to`.
 #[derive(Clone, Copy, Debug)]
 pub struct ByBus;
 
@@ -23,7 +27,7 @@ macro_rules! by_format {
     ($format:expr, $function:ident $arguments:tt) => {
         match $format {
             Format::Envelope => Json::$function $arguments,
-            Format::Plain => Plain::$function $arguments,
+            Format::Plain => PlainByBus::$function $arguments,
             Format::CloudEvents => CloudEvents::$function $arguments,
             Format::RedisToolkit => RedisToolkit::$function $arguments,
             #[cfg(feature = "messagepack")]
@@ -60,5 +64,37 @@ impl Codec for ByBus {
 
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         by_format!(expected.format, metadata(expected, payload))
+    }
+}
+
+/// Writes the message alone, and reads it with the rule of everybody who has not declared it plain.
+enum PlainByBus {}
+
+impl Codec for PlainByBus {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Self::encode_with_slot(outbound, message, payload).map(drop)
+    }
+
+    fn encode_with_slot<T: Serialize>(
+        outbound: &Outbound<'_>,
+        message: &T,
+        payload: &mut Vec<u8>,
+    ) -> Result<Option<Slot>, String> {
+        encode_plain(Rule::Standard, outbound, message, payload)
+    }
+
+    fn carries_context(outbound: &Outbound<'_>) -> bool {
+        Plain::carries_context(outbound)
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        Json::decode(expected, payload)
+    }
+
+    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        Json::metadata(expected, payload)
     }
 }

@@ -43,6 +43,10 @@ impl Codec for Cbor {
 }
 
 impl Binary for Cbor {
+    fn is_map(payload: &[u8]) -> bool {
+        payload.first().is_some_and(|first| first >> 5 == 5)
+    }
+
     const FOUR_BYTES: u8 = 0x1a;
 
     fn map(payload: &mut Vec<u8>, members: usize) {

@@ -1,24 +1,21 @@
 //! CloudEvents 1.0 in JSON's structured mode.
 
-use std::{
-    borrow::Cow,
-    fmt,
-    marker::PhantomData,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer, Serialize,
-    de::{self, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
     ser::SerializeMap,
 };
 use serde_json::value::RawValue;
+use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::{BorrowedText, TimeLeft, Timestamp, Version, shorten},
-    headers::{Headers, TextOrOther},
-    json::{Json, decode_text, text, value},
+    envelope::{Direct, Reading, Rule, keep, shorten},
+    headers::LooseHeaders,
+    json::{Apart, decode_text, metadata_of_text, text, value, whole},
+    loose::{Loose, Name, Said},
     slot::Slot,
 };
 
@@ -30,7 +27,7 @@ use crate::codec::{
 /// | `source` | what [`BusBuilder::source`](crate::BusBuilder::source) says |
 /// | `datacontenttype` | `application/json` |
 /// | `version`, `correlationid`, `replyto`, `timeleft` | the rest of the metadata, as extension attributes |
-/// | any other | a header: `traceparent`, for example |
+/// | any other | a header: `traceparent`, for example; of an integer or a boolean its text |
 ///
 /// A header's name must be one of CloudEvents: lower-case letters and digits. `data_base64` and content that is not JSON are refused.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +43,7 @@ impl Codec for CloudEvents {
         message: &T,
         payload: &mut Vec<u8>,
     ) -> Result<Option<Slot>, String> {
+        outbound.headers.within_limit()?;
         if let Some((name, _)) = outbound.headers.iter().find(|(name, _)| !is_extension(name)) {
             return Err(format!(
                 "the header {name:?} cannot be an attribute of a CloudEvent: write lower-case letters and digits"
@@ -68,25 +66,36 @@ impl Codec for CloudEvents {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        let text = text(payload)?;
-        if !may_be_event(text) {
-            return decode_text(expected, text);
-        }
-        let event: CloudEvent<'_> = value(text)?;
-        match event.specversion {
-            None => return decode_text(expected, text),
-            Some(_) => event.check(expected)?,
-        }
-        let message = value(event.data.map_or("null", RawValue::get))?;
-        Ok((message, event.inbound))
+        decode_event(expected, text(payload)?)
     }
 
-    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
-        let text = text(payload).ok()?;
-        match may_be_event(text).then(|| value::<CloudEvent<'_>>(text).ok()).flatten() {
-            Some(event) if event.specversion.is_some() => Some(event.inbound),
-            _ => Json::metadata(expected, payload),
-        }
+    fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        metadata_of_event(text(payload).ok()?)
+    }
+}
+
+/// Reads an event, or else the standard envelope, or else the message alone.
+pub(super) fn decode_event<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    text: &'de str,
+) -> Result<(T, Inbound<'de>), DecodeError> {
+    if !may_be_event(text) {
+        return decode_text(expected, Rule::Standard, text);
+    }
+    let event = read_event(text)?;
+    if !event.is_one() {
+        return decode_text(expected, Rule::Standard, text);
+    }
+    event.check(expected)?;
+    let message = value(event.data.map_or("null", RawValue::get))?;
+    Ok((message, event.inbound))
+}
+
+/// The metadata of an event, or else of the standard envelope.
+pub(super) fn metadata_of_event(text: &str) -> Option<Inbound<'_>> {
+    match may_be_event(text).then(|| read_event(text).ok()).flatten() {
+        Some(event) if event.is_one() => Some(event.inbound),
+        _ => metadata_of_text(Rule::Standard, text),
     }
 }
 
@@ -125,7 +134,9 @@ fn write_attributes(outbound: &Outbound<'_>, payload: &mut Vec<u8>) -> Result<()
     event.serialize_entry("id", outbound.id)?;
     event.serialize_entry("source", outbound.source)?;
     event.serialize_entry("type", outbound.name)?;
-    event.serialize_entry("time", &rfc3339(outbound.timestamp))?;
+    if let Some(time) = rfc3339(outbound.timestamp) {
+        event.serialize_entry("time", &time)?;
+    }
     event.serialize_entry("datacontenttype", "application/json")?;
     match i32::try_from(outbound.version) {
         Ok(version) => event.serialize_entry("version", &version)?,
@@ -147,35 +158,53 @@ fn write_attributes(outbound: &Outbound<'_>, payload: &mut Vec<u8>) -> Result<()
 /// The end of the year 9999, in milliseconds: RFC 3339 knows no later time.
 const TIME_MAX: u64 = 253_402_300_799_999;
 
-fn rfc3339(millis: u64) -> String {
-    let since = Duration::from_millis(millis.min(TIME_MAX));
-    let time = UNIX_EPOCH.checked_add(since).unwrap_or_else(SystemTime::now);
-    humantime::format_rfc3339_millis(time).to_string()
+fn rfc3339(millis: u64) -> Option<String> {
+    let nanos = i128::from(millis.min(TIME_MAX)) * 1_000_000;
+    OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()?.format(&Rfc3339).ok()
 }
 
 /// What was read of an event. Its data is read later, once the rest is right.
 #[derive(Default)]
 struct CloudEvent<'de> {
-    specversion: Option<Cow<'de, str>>,
-    source: Option<Cow<'de, str>>,
-    name: Option<Cow<'de, str>>,
-    content_type: Option<Cow<'de, str>>,
+    specversion: Attribute<'de>,
+    id: Attribute<'de>,
+    source: Attribute<'de>,
+    name: Attribute<'de>,
+    content_type: Attribute<'de>,
     data: Option<&'de RawValue>,
+    /// The member that must not come twice, if it has.
+    twice: Option<&'static str>,
     has_base64: bool,
     inbound: Inbound<'de>,
 }
 
+/// An attribute that says what the event is.
+#[derive(Default)]
+struct Attribute<'de> {
+    /// Whether there is one that is not `null`.
+    is_there: bool,
+    text: Option<Cow<'de, str>>,
+}
+
 impl CloudEvent<'_> {
+    /// Whether it means to be an event.
+    fn is_one(&self) -> bool {
+        self.specversion.is_there
+    }
+
     fn check(&self, expected: &Expected) -> Result<(), DecodeError> {
         let invalid = |reason: &str| Err(DecodeError::Invalid(reason.to_owned()));
-        if !self.specversion.as_deref().is_some_and(|version| version == "1.0" || version.starts_with("1.0.")) {
+        if let Some(member) = self.twice {
+            return Err(DecodeError::Invalid(format!("a CloudEvent with two members `{member}`")));
+        }
+        if !self.specversion.text.as_deref().is_some_and(|version| version == "1.0" || version.starts_with("1.0.")) {
             return invalid("a CloudEvent of another `specversion` than 1.0");
         }
-        let Some(name) = &self.name else { return invalid("a CloudEvent without `type`") };
-        if self.inbound.id.as_deref().is_none_or(str::is_empty) {
+        let Some(name) = &self.name.text else { return invalid("a CloudEvent without `type`") };
+        if !self.id.text.as_deref().is_some_and(|id| !id.is_empty()) {
             return invalid("a CloudEvent without `id`");
         }
-        if self.source.as_deref().is_none_or(str::is_empty) {
+        if self.source.text.as_deref().is_none_or(str::is_empty) {
             return invalid("a CloudEvent without `source`");
         }
         if *name != expected.name {
@@ -187,7 +216,7 @@ impl CloudEvent<'_> {
         if self.has_base64 {
             return invalid("a CloudEvent with `data_base64`: send `data`");
         }
-        if !self.content_type.as_deref().is_none_or(is_json) {
+        if self.content_type.is_there && !self.content_type.text.as_deref().is_some_and(is_json) {
             return invalid("a CloudEvent whose `datacontenttype` is not JSON");
         }
         Ok(())
@@ -199,15 +228,24 @@ fn is_json(content_type: &str) -> bool {
     media_type.ends_with("/json") || media_type.ends_with("+json")
 }
 
-impl<'de> Deserialize<'de> for CloudEvent<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(CloudEventVisitor(PhantomData))
+/// Reads an event's attributes, and where one is odd each apart from the others.
+fn read_event(text: &str) -> Result<CloudEvent<'_>, DecodeError> {
+    whole(text, EventSeed::<Direct>(PhantomData))
+        .or_else(|_| whole(text, EventSeed::<Apart>(PhantomData)))
+        .map_err(DecodeError::Invalid)
+}
+
+struct EventSeed<R>(PhantomData<R>);
+
+impl<'de, R: Reading> DeserializeSeed<'de> for EventSeed<R> {
+    type Value = CloudEvent<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
     }
 }
 
-struct CloudEventVisitor<'de>(PhantomData<&'de ()>);
-
-impl<'de> Visitor<'de> for CloudEventVisitor<'de> {
+impl<'de, R: Reading> Visitor<'de> for EventSeed<R> {
     type Value = CloudEvent<'de>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -216,47 +254,89 @@ impl<'de> Visitor<'de> for CloudEventVisitor<'de> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<CloudEvent<'de>, A::Error> {
         let mut event = CloudEvent::default();
-        let mut headers = Headers::default();
-        while let Some(BorrowedText(name)) = members.next_key::<BorrowedText<'de>>()? {
-            match &*name {
-                "specversion" => once(&mut event.specversion, "specversion", &mut members)?,
-                "id" => once(&mut event.inbound.id, "id", &mut members)?,
-                "source" => once(&mut event.source, "source", &mut members)?,
-                "type" => once(&mut event.name, "type", &mut members)?,
-                "datacontenttype" => once(&mut event.content_type, "datacontenttype", &mut members)?,
-                "correlationid" => once(&mut event.inbound.correlation_id, "correlationid", &mut members)?,
-                "replyto" => once(&mut event.inbound.reply_to, "replyto", &mut members)?,
-                "time" => event.inbound.timestamp = members.next_value::<Timestamp>()?.0,
-                "timeleft" => event.inbound.time_left = members.next_value::<TimeLeft>()?.0,
-                "version" => event.inbound.version = members.next_value::<Version>()?.0,
-                "data" if event.data.is_some() => return Err(de::Error::duplicate_field("data")),
+        let mut headers = LooseHeaders::default();
+        let mut own = Own::default();
+        while let Some(name) = members.next_key::<Name<'de>>()? {
+            match name.as_str() {
+                "data" if event.data.is_some() => {
+                    event.twice = Some("data");
+                    members.next_value::<IgnoredAny>()?;
+                }
                 "data" => event.data = Some(members.next_value()?),
                 "data_base64" => {
                     event.has_base64 = true;
                     members.next_value::<IgnoredAny>()?;
                 }
-                name if OWN.contains(&name) => drop(members.next_value::<IgnoredAny>()?),
-                name => {
-                    if let TextOrOther::Text(value) = members.next_value()? {
-                        headers.add(name.to_owned(), value)?;
+                attribute => {
+                    let value = R::value(&mut members)?;
+                    match OWN.iter().position(|own| *own == attribute) {
+                        Some(at) => event.take(OWN[at], own.note(at), value),
+                        None => headers.take(name.into_text(), value.attribute()),
                     }
                 }
             }
         }
+        let (headers, odd) = headers.into_headers();
         event.inbound.headers = headers;
+        event.inbound.unreadable = event.inbound.unreadable.saturating_add(odd);
         Ok(event)
     }
 }
 
-/// Takes a text that must not come twice; `null` is as good as absent.
-fn once<'de, A: MapAccess<'de>>(
-    attribute: &mut Option<Cow<'de, str>>,
-    name: &'static str,
-    members: &mut A,
-) -> Result<(), A::Error> {
-    if attribute.is_some() {
-        return Err(de::Error::duplicate_field(name));
+/// Which of our own attributes have come, a bit for each.
+#[derive(Default)]
+struct Own(u16);
+
+impl Own {
+    /// Notes one, and says whether it had come before.
+    fn note(&mut self, at: usize) -> bool {
+        let again = self.0 & (1 << at) != 0;
+        self.0 |= 1 << at;
+        again
     }
-    *attribute = members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
-    Ok(())
+}
+
+impl<'de> CloudEvent<'de> {
+    fn take(&mut self, attribute: &'static str, again: bool, value: Loose<'de>) {
+        let Inbound { id, timestamp, version, correlation_id, reply_to, time_left, unreadable, .. } = &mut self.inbound;
+        match attribute {
+            "specversion" | "source" | "type" | "datacontenttype" => {
+                let place = match attribute {
+                    "specversion" => &mut self.specversion,
+                    "source" => &mut self.source,
+                    "type" => &mut self.name,
+                    _ => &mut self.content_type,
+                };
+                if again {
+                    self.twice = Some(attribute);
+                } else {
+                    *place = Attribute::of(value);
+                }
+            }
+            "id" => {
+                keep(id, again, value.clone().text(), unreadable);
+                if !again {
+                    self.id = Attribute::of(value);
+                }
+            }
+            "time" => keep(timestamp, again, value.timestamp(), unreadable),
+            "version" => keep(version, again, value.version(), unreadable),
+            "correlationid" => keep(correlation_id, again, value.attribute(), unreadable),
+            "replyto" => keep(reply_to, again, value.text(), unreadable),
+            "timeleft" => keep(time_left, again, value.time_left(), unreadable),
+            // `subject` and `dataschema` say nothing to us.
+            _ => {}
+        }
+    }
+}
+
+impl<'de> Attribute<'de> {
+    fn of(value: Loose<'de>) -> Self {
+        let is_there = value != Loose::Null;
+        let text = match value.text() {
+            Said::This(text) => Some(text),
+            Said::Nothing | Said::Odd => None,
+        };
+        Self { is_there, text }
+    }
 }

@@ -310,6 +310,8 @@ pub struct Inbound<'de> {
     pub reply_to: Option<Cow<'de, str>>,
     /// Milliseconds for which somebody waits for an answer, counted from the arrival.
     pub time_left: Option<u32>,
+    /// How many of the envelope's members, and of its headers, could not be read: they are absent.
+    pub unreadable: u32,
 }
 
 impl<'de> Inbound<'de> {
@@ -365,6 +367,13 @@ impl<'de> Inbound<'de> {
     #[must_use]
     pub fn time_left(mut self, millis: u32) -> Self {
         self.time_left = Some(millis);
+        self
+    }
+
+    /// How many members and headers could not be read.
+    #[must_use]
+    pub fn unreadable(mut self, count: u32) -> Self {
+        self.unreadable = count;
         self
     }
 }

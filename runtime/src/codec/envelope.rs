@@ -1,54 +1,219 @@
 //! The standard envelope, in whatever format it is written: a map with the members `id`, `type`, `timestamp`, `version`, `headers`,
-//! `correlation_id`, `reply_to`, `time_left` and `data`, read in one pass, `data` in place.
+//! `correlation_id`, `reply_to`, `time_left` and `data`.
+//!
+//! What comes in our own order is read in one pass, `data` in place; where `data` comes before it is known to be an envelope's, a second pass
+//! reads it. Of members that come twice none is taken, as which of them counts would depend on the reader: metadata is then absent, and an
+//! envelope whose `type` or `data` comes twice is refused.
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{self, DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
 };
 
 use crate::codec::{
     contract::{DecodeError, Expected, Inbound},
-    slot::TIME_LEFT_MAX,
+    headers::LooseHeaders,
+    loose::{Loose, Name, Said},
 };
+
+/// When a map is the envelope, and not the message: it has `data`, and as texts `id` and `type`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rule {
+    /// Nothing else is asked.
+    Standard,
+    /// Of a message that is declared plain: `correlation_id` or `reply_to` is there as well, as only then it is sent in the envelope.
+    OnlyExchanges,
+}
 
 /// What has been read of an envelope, also when reading ends in an error.
 #[derive(Default)]
 pub(super) struct Seen<'de> {
-    pub(super) inbound: Inbound<'de>,
+    inbound: Inbound<'de>,
+    name: Option<Cow<'de, str>>,
     /// One bit for each member that has come.
     members: u16,
-    pub(super) refusal: Option<DecodeError>,
+    has_id: bool,
+    has_type: bool,
+    is_exchange: bool,
+    /// The member of which two make the envelope unreadable, if two have come.
+    twice: Option<&'static str>,
+    /// Whether reading ended within the data of what is known to be an envelope.
+    broke_in_data: bool,
 }
 
-impl Seen<'_> {
-    pub(super) fn is_envelope(&self) -> bool {
-        self.inbound.id.is_some() && self.has(Member::Type) && self.has(Member::Data)
+impl<'de> Seen<'de> {
+    pub(super) fn is_envelope(&self, rule: Rule) -> bool {
+        self.has(Member::Data) && self.will_be_envelope(rule)
+    }
+
+    /// Whether it is an envelope if it has data.
+    fn will_be_envelope(&self, rule: Rule) -> bool {
+        self.has_id && self.has_type && (rule == Rule::Standard || self.is_exchange)
+    }
+
+    pub(super) fn into_inbound(self) -> Inbound<'de> {
+        self.inbound
     }
 
     fn has(&self, member: Member) -> bool {
         self.members & (1 << member as u16) != 0
     }
 
-    /// Which of two ids or answers' addresses counts must not depend on the reader, so no member comes twice.
-    fn note<E: de::Error>(&mut self, member: Member) -> Result<(), E> {
-        if self.has(member) && !matches!(member, Member::Other) {
-            return Err(E::custom("a member of the envelope comes twice"));
+    /// Whether an envelope is one of what is expected, as far as has been read.
+    fn fits(&self, expected: &Expected) -> bool {
+        let is_newer = self.inbound.version.is_some_and(|version| version > u64::from(expected.version));
+        self.twice.is_none() && self.name.as_deref() == Some(expected.name) && !is_newer
+    }
+
+    /// Why an envelope that does not fit is not read.
+    fn refusal(self, expected: &Expected) -> DecodeError {
+        if let Some(member) = self.twice {
+            return DecodeError::Invalid(format!("an envelope with two members `{member}`"));
         }
+        match self.name {
+            None => DecodeError::Invalid("an envelope whose `type` is no valid text".to_owned()),
+            Some(name) if name != expected.name => DecodeError::WrongType(shorten(&name)),
+            Some(_) => DecodeError::NewerVersion(self.inbound.version.unwrap_or_default()),
+        }
+    }
+
+    /// Takes a member that is neither `headers` nor `data`.
+    fn take(&mut self, member: Member, value: Loose<'de>) {
+        let again = self.note(member);
+        let Inbound { id, timestamp, version, correlation_id, reply_to, time_left, unreadable, .. } = &mut self.inbound;
+        match member {
+            Member::Id => {
+                self.has_id |= value.is_text();
+                keep(id, again, value.text(), unreadable);
+            }
+            Member::Type => {
+                self.has_type |= value.is_text();
+                if again {
+                    self.twice = Some("type");
+                } else if let Said::This(name) = value.text() {
+                    self.name = Some(name);
+                }
+            }
+            Member::Timestamp => keep(timestamp, again, value.timestamp(), unreadable),
+            Member::Version => keep(version, again, value.version(), unreadable),
+            Member::CorrelationId => {
+                self.is_exchange |= value != Loose::Null;
+                keep(correlation_id, again, value.text(), unreadable);
+            }
+            Member::ReplyTo => {
+                self.is_exchange |= value != Loose::Null;
+                keep(reply_to, again, value.text(), unreadable);
+            }
+            Member::TimeLeft => keep(time_left, again, value.time_left(), unreadable),
+            Member::Headers | Member::Data | Member::Other => {}
+        }
+    }
+
+    fn take_headers(&mut self, headers: LooseHeaders) {
+        let again = self.note(Member::Headers);
+        let (headers, odd) = headers.into_headers();
+        self.inbound.headers = if again { Default::default() } else { headers };
+        self.inbound.unreadable = self.inbound.unreadable.saturating_add(if again { 1 } else { odd });
+    }
+
+    /// Notes that a member has come, and says whether it had come before.
+    fn note(&mut self, member: Member) -> bool {
+        let again = self.has(member);
         self.members |= 1 << member as u16;
-        Ok(())
+        again
     }
 }
 
-/// Reads an envelope whose `data` is a `T`.
-pub(super) struct Envelope<'s, 'de, T> {
-    pub(super) expected: &'s Expected,
-    pub(super) seen: &'s mut Seen<'de>,
-    pub(super) message: PhantomData<T>,
+/// The message of an envelope; `None` where there is none.
+///
+/// `first` is the one pass in place. `survey` reads the members again, but not the data, and with more care for what is odd. `data` reads the
+/// data only.
+pub(super) fn open<'de, T>(
+    expected: &Expected,
+    rule: Rule,
+    first: impl FnOnce(&mut Seen<'de>) -> Result<Option<T>, String>,
+    survey: impl FnOnce(&mut Seen<'de>) -> Result<(), String>,
+    data: impl FnOnce() -> Result<T, String>,
+) -> Option<Result<(T, Inbound<'de>), DecodeError>> {
+    let mut seen = Seen::default();
+    let invalid = |error| Some(Err(DecodeError::Invalid(error)));
+    let (message, broken) = match first(&mut seen) {
+        Ok(message) => (message, None),
+        Err(error) => {
+            let broken = seen.broke_in_data.then_some(error);
+            seen = Seen::default();
+            // What cannot be read to its end is no message: one whose members may all be absent would be read as empty.
+            if let Err(error) = survey(&mut seen) {
+                return invalid(broken.unwrap_or(error));
+            }
+            (None, broken)
+        }
+    };
+    if !seen.is_envelope(rule) {
+        return None;
+    }
+    if !seen.fits(expected) {
+        return Some(Err(seen.refusal(expected)));
+    }
+    match (message, broken) {
+        (Some(message), _) => Some(Ok((message, seen.inbound))),
+        (None, Some(error)) => invalid(error),
+        (None, None) => match data() {
+            Ok(message) => Some(Ok((message, seen.inbound))),
+            Err(error) => invalid(error),
+        },
+    }
 }
 
-impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Envelope<'_, 'de, T> {
+/// Takes what a member says, unless it comes again: then nothing is known of it. What cannot be read is counted.
+pub(super) fn keep<T>(place: &mut Option<T>, again: bool, said: Said<T>, unreadable: &mut u32) {
+    let said = if again { Said::Odd } else { said };
+    if matches!(said, Said::Odd) {
+        *unreadable = unreadable.saturating_add(1);
+    }
+    *place = match said {
+        Said::This(value) => Some(value),
+        Said::Nothing | Said::Odd => None,
+    };
+}
+
+/// How a format's metadata is read.
+pub(super) trait Reading {
+    fn value<'de, A: MapAccess<'de>>(members: &mut A) -> Result<Loose<'de>, A::Error>;
+
+    fn headers<'de, A: MapAccess<'de>>(members: &mut A) -> Result<LooseHeaders, A::Error>;
+}
+
+/// In place.
+pub(super) enum Direct {}
+
+impl Reading for Direct {
+    fn value<'de, A: MapAccess<'de>>(members: &mut A) -> Result<Loose<'de>, A::Error> {
+        members.next_value()
+    }
+
+    fn headers<'de, A: MapAccess<'de>>(members: &mut A) -> Result<LooseHeaders, A::Error> {
+        members.next_value()
+    }
+}
+
+/// Reads the members of a map, and its `data` as a `T` where it is known by then that they are an envelope's.
+pub(super) struct Envelope<'s, 'de, T, R> {
+    expected: &'s Expected,
+    rule: Rule,
+    seen: &'s mut Seen<'de>,
+    message: PhantomData<(T, R)>,
+}
+
+impl<'s, 'de, T, R> Envelope<'s, 'de, T, R> {
+    pub(super) fn new(expected: &'s Expected, rule: Rule, seen: &'s mut Seen<'de>) -> Self {
+        Self { expected, rule, seen, message: PhantomData }
+    }
+}
+
+impl<'de, T: Deserialize<'de>, R: Reading> DeserializeSeed<'de> for Envelope<'_, 'de, T, R> {
     type Value = Option<T>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
@@ -56,7 +221,7 @@ impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Envelope<'_, 'de, T> {
     }
 }
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
+impl<'de, T: Deserialize<'de>, R: Reading> Visitor<'de> for Envelope<'_, 'de, T, R> {
     type Value = Option<T>;
 
     fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -64,50 +229,68 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Envelope<'_, 'de, T> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
+        let Self { expected, rule, seen, .. } = self;
         let mut message = None;
-        while let Some(member) = members.next_key::<Member>()? {
-            self.seen.note(member)?;
-            match member {
-                Member::Id => self.seen.inbound.id = Some(members.next_value::<BorrowedText<'de>>()?.0),
-                Member::Type => {
-                    let found = members.next_value::<BorrowedText<'de>>()?.0;
-                    if found != self.expected.name {
-                        self.seen.refusal.get_or_insert(DecodeError::WrongType(shorten(&found)));
-                    }
-                }
-                Member::Timestamp => self.seen.inbound.timestamp = members.next_value::<Timestamp>()?.0,
-                Member::Version => {
-                    let version = members.next_value::<Version>()?.0;
-                    self.seen.inbound.version = version;
-                    if version.is_some_and(|version| version > u64::from(self.expected.version)) {
-                        self.seen.refusal.get_or_insert(DecodeError::NewerVersion(version.unwrap_or_default()));
-                    }
-                }
-                Member::Headers => self.seen.inbound.headers = members.next_value()?,
-                Member::CorrelationId => {
-                    self.seen.inbound.correlation_id =
-                        members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
-                }
-                Member::ReplyTo => {
-                    self.seen.inbound.reply_to = members.next_value::<Option<BorrowedText<'de>>>()?.map(|text| text.0);
-                }
-                Member::TimeLeft => self.seen.inbound.time_left = members.next_value::<TimeLeft>()?.0,
+        while let Some(name) = members.next_key::<Name<'de>>()? {
+            match Member::of(name.as_str()) {
                 Member::Data => {
-                    if self.seen.refusal.is_some() {
-                        members.next_value::<IgnoredAny>()?;
-                    } else {
+                    if seen.note(Member::Data) {
+                        seen.twice = Some("data");
+                    }
+                    if seen.will_be_envelope(rule) && seen.fits(expected) {
+                        seen.broke_in_data = true;
                         message = Some(members.next_value()?);
+                        seen.broke_in_data = false;
+                    } else {
+                        members.next_value::<IgnoredAny>()?;
                     }
                 }
+                Member::Headers => seen.take_headers(R::headers(&mut members)?),
                 Member::Other => drop(members.next_value::<IgnoredAny>()?),
+                member => seen.take(member, R::value(&mut members)?),
             }
         }
         Ok(message)
     }
 }
 
-#[derive(Clone, Copy, Deserialize)]
-#[serde(field_identifier, rename_all = "snake_case")]
+/// Reads the `data` of what is known to be an envelope, and nothing else.
+pub(super) struct Data<T>(PhantomData<T>);
+
+impl<T> Data<T> {
+    pub(super) fn new() -> Self {
+        Self(PhantomData)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> DeserializeSeed<'de> for Data<T> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<T, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Data<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an envelope")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<T, A::Error> {
+        let mut message = None;
+        while let Some(name) = members.next_key::<Name<'de>>()? {
+            match Member::of(name.as_str()) {
+                Member::Data => message = Some(members.next_value()?),
+                _ => drop(members.next_value::<IgnoredAny>()?),
+            }
+        }
+        message.ok_or_else(|| serde::de::Error::missing_field("data"))
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Member {
     Id,
     Type,
@@ -118,115 +301,29 @@ enum Member {
     ReplyTo,
     TimeLeft,
     Data,
-    #[serde(other)]
     Other,
+}
+
+impl Member {
+    fn of(name: &str) -> Self {
+        match name {
+            "id" => Self::Id,
+            "type" => Self::Type,
+            "timestamp" => Self::Timestamp,
+            "version" => Self::Version,
+            "headers" => Self::Headers,
+            "correlation_id" => Self::CorrelationId,
+            "reply_to" => Self::ReplyTo,
+            "time_left" => Self::TimeLeft,
+            "data" => Self::Data,
+            _ => Self::Other,
+        }
+    }
 }
 
 /// A text that is borrowed where it can be.
 #[derive(Deserialize)]
 pub(super) struct BorrowedText<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
-
-/// Milliseconds since the epoch, from milliseconds, seconds or RFC 3339; nothing from what is none of them.
-pub(super) struct Timestamp(pub(super) Option<u64>);
-
-/// A whole number, perhaps as text (`"1.0"`), as other languages write it.
-pub(super) struct Version(pub(super) Option<u64>);
-
-/// Milliseconds, whole or not, perhaps as text.
-pub(super) struct TimeLeft(pub(super) Option<u32>);
-
-/// Numbers below are seconds: as milliseconds they would lie in 1973.
-const FIRST_MILLISECONDS: f64 = 1e11;
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scalar = Scalar::deserialize(deserializer)?;
-        Ok(Self(match scalar {
-            Scalar::Number(number) if number < 0.0 => None,
-            Scalar::Number(number) if number < FIRST_MILLISECONDS => Some((number * 1000.0) as u64),
-            Scalar::Number(number) => Some(number as u64),
-            Scalar::Text(text) => humantime::parse_rfc3339_weak(&text)
-                .ok()
-                .and_then(|time| time.duration_since(std::time::UNIX_EPOCH).ok())
-                .and_then(|since| u64::try_from(since.as_millis()).ok()),
-            Scalar::Null => None,
-        }))
-    }
-}
-
-impl<'de> Deserialize<'de> for Version {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scalar = Scalar::deserialize(deserializer)?;
-        Ok(Self(match scalar {
-            Scalar::Number(number) if number >= 0.0 => Some(number as u64),
-            Scalar::Text(text) => text.split('.').next().and_then(|major| major.parse().ok()),
-            Scalar::Number(_) | Scalar::Null => None,
-        }))
-    }
-}
-
-impl<'de> Deserialize<'de> for TimeLeft {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let scalar = Scalar::deserialize(deserializer)?;
-        Ok(Self(match scalar {
-            // What is more than can be said is the most that can be said.
-            Scalar::Number(number) if number >= 0.0 => Some((number as u32).min(TIME_LEFT_MAX)),
-            Scalar::Text(text) => text.parse().ok().map(|millis: u32| millis.min(TIME_LEFT_MAX)),
-            Scalar::Number(_) | Scalar::Null => None,
-        }))
-    }
-}
-
-/// What foreign envelopes put where a number is expected.
-enum Scalar<'de> {
-    Null,
-    Number(f64),
-    Text(Cow<'de, str>),
-}
-
-impl<'de> Deserialize<'de> for Scalar<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct ScalarVisitor;
-
-        impl<'de> Visitor<'de> for ScalarVisitor {
-            type Value = Scalar<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a number or a text")
-            }
-
-            fn visit_u64<E>(self, number: u64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number as f64))
-            }
-
-            fn visit_i64<E>(self, number: i64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number as f64))
-            }
-
-            fn visit_f64<E>(self, number: f64) -> Result<Self::Value, E> {
-                Ok(Scalar::Number(number))
-            }
-
-            fn visit_unit<E>(self) -> Result<Self::Value, E> {
-                Ok(Scalar::Null)
-            }
-
-            fn visit_none<E>(self) -> Result<Self::Value, E> {
-                Ok(Scalar::Null)
-            }
-
-            fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Borrowed(text)))
-            }
-
-            fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(Scalar::Text(Cow::Owned(text.to_owned())))
-            }
-        }
-
-        deserializer.deserialize_any(ScalarVisitor)
-    }
-}
 
 /// A foreign name, fit for a log line.
 pub(super) fn shorten(name: &str) -> String {

@@ -1,16 +1,16 @@
 //! Names and values that travel beside a message.
 
-use std::fmt;
+use std::borrow::Cow;
 
-use serde::{
-    Deserialize, Deserializer, Serialize, Serializer,
-    de::{self, IgnoredAny, MapAccess, Visitor},
-};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::codec::loose::{Loose, Said};
 
 /// Names and values that travel beside a message. Names are compared exactly; the last value set for a name counts.
 ///
 /// A publish sets them with [`header`](crate::Publishing::header), and a received message has them in
-/// [`Delivery::headers`](crate::Delivery::headers). A message carries at most 256: a receiver does not understand an envelope with more.
+/// [`Delivery::headers`](crate::Delivery::headers). A message carries at most 256: one with more is refused
+/// when it is published.
 ///
 /// # Examples
 ///
@@ -74,13 +74,17 @@ impl Headers {
 }
 
 impl Headers {
-    /// Takes a received header, if there are not too many already.
-    pub(crate) fn add<E: de::Error>(&mut self, name: String, value: String) -> Result<(), E> {
-        if self.entries.len() == HEADERS_MAX {
-            return Err(E::custom(format_args!("more than {HEADERS_MAX} headers")));
+    /// Whether a message may carry so many.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong, and what to do.
+    pub(super) fn within_limit(&self) -> Result<(), String> {
+        let count = self.entries.len();
+        if count <= HEADERS_MAX {
+            return Ok(());
         }
-        self.set(name, value);
-        Ok(())
+        Err(format!("{count} headers: a receiver takes {HEADERS_MAX} at most, so write the others into the message"))
     }
 }
 
@@ -103,44 +107,45 @@ impl Serialize for Headers {
     }
 }
 
-impl<'de> Deserialize<'de> for Headers {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct HeadersVisitor;
+/// Headers as another program writes them.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct LooseHeaders {
+    headers: Headers,
+    /// Values that are no text, and headers beyond what a message carries.
+    odd: u32,
+    too_many: bool,
+}
 
-        impl<'de> Visitor<'de> for HeadersVisitor {
-            type Value = Headers;
+impl LooseHeaders {
+    /// What is no map.
+    pub(super) fn unreadable() -> Self {
+        Self { odd: 1, ..Self::default() }
+    }
 
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("a map of texts")
+    pub(super) fn take(&mut self, name: Option<String>, value: Said<Cow<'_, str>>) {
+        match (name, value) {
+            (_, Said::Nothing) => {}
+            (Some(name), Said::This(value)) if !self.too_many => {
+                self.headers.set(name, value);
+                self.too_many = self.headers.entries.len() > HEADERS_MAX;
             }
-
-            fn visit_unit<E>(self) -> Result<Headers, E> {
-                Ok(Headers::default())
-            }
-
-            fn visit_none<E>(self) -> Result<Headers, E> {
-                Ok(Headers::default())
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Headers, A::Error> {
-                let mut headers = Headers::default();
-                while let Some(name) = entries.next_key::<String>()? {
-                    // A foreign value that is no text is nobody's header, and no reason to lose the message.
-                    if let TextOrOther::Text(value) = entries.next_value()? {
-                        headers.add(name, value)?;
-                    }
-                }
-                Ok(headers)
-            }
+            (Some(_), Said::This(_)) => {}
+            _ => self.odd = self.odd.saturating_add(1),
         }
+    }
 
-        deserializer.deserialize_any(HeadersVisitor)
+    /// The headers, and how many things could not be read. Of too many none is taken: which ones counted would depend on the reader.
+    pub(super) fn into_headers(self) -> (Headers, u32) {
+        if self.too_many { (Headers::new(), self.odd.saturating_add(1)) } else { (self.headers, self.odd) }
     }
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-pub(crate) enum TextOrOther {
-    Text(String),
-    Other(#[allow(dead_code)] IgnoredAny),
+impl<'de> Deserialize<'de> for LooseHeaders {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Ok(match Loose::with_headers(deserializer)? {
+            Loose::Headers(headers) => headers,
+            Loose::Null => Self::default(),
+            _ => Self::unreadable(),
+        })
+    }
 }

@@ -1,19 +1,20 @@
 //! The standard envelope as JSON, and plain JSON.
 //!
-//! A payload is an envelope when it is an object that starts with one of the envelope's members and has the members `id`
-//! (a string), `type` and `data`. Anything else is read as the message alone, so that `redis-cli publish` and other languages
-//! just work. An envelope is read in one pass, `data` in place.
-
-use std::marker::PhantomData;
+//! An object with `data`, and as texts `id` and `type`, is the envelope, in whatever order; anything else is read as the message alone, so that
+//! `redis-cli publish` and other languages just work. A message that is declared plain is read as an envelope only if `correlation_id` or
+//! `reply_to` is there too, as it is sent in one only then.
 
 use serde::{
     Deserialize, Serialize,
-    de::{DeserializeSeed, IgnoredAny},
+    de::{DeserializeSeed, IgnoredAny, MapAccess},
 };
+use serde_json::value::RawValue;
 
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::{Envelope, Seen},
+    envelope::{Data, Direct, Envelope, Reading, Rule, Seen, open},
+    headers::LooseHeaders,
+    loose::Loose,
     slot::Slot,
 };
 
@@ -21,10 +22,10 @@ use crate::codec::{
 #[derive(Clone, Copy, Debug)]
 pub struct Json;
 
-/// JSON, the message alone. The standard envelope is understood too.
+/// JSON, the message alone. The standard envelope is understood too, where it has `correlation_id` or `reply_to`.
 ///
 /// A plain message carries no headers: setting one is an error. Requests and acknowledged publishes are sent in the standard envelope, because a
-/// plain message could not say where the answer goes.
+/// plain message could not say where the answer goes. A message that looks like such an envelope itself is refused when it is published.
 #[derive(Clone, Copy, Debug)]
 pub struct Plain;
 
@@ -38,7 +39,7 @@ impl Codec for Json {
         message: &T,
         payload: &mut Vec<u8>,
     ) -> Result<Option<Slot>, String> {
-        write_envelope(outbound, message, payload).map_err(|error| error.to_string())
+        write_envelope(outbound, message, payload)
     }
 
     fn decode<'de, T: Deserialize<'de>>(
@@ -46,14 +47,11 @@ impl Codec for Json {
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
         // One check of the whole payload lets the parser borrow and skip the check of each string.
-        decode_text(expected, text(payload)?)
+        decode_text(expected, Rule::Standard, text(payload)?)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
-        let mut seen = Seen::default();
-        let seed = Envelope { expected: &Expected::ANYTHING, seen: &mut seen, message: PhantomData::<IgnoredAny> };
-        seed.deserialize(&mut serde_json::Deserializer::from_str(text(payload).ok()?)).ok()?;
-        Some(seen.inbound)
+        metadata_of_text(Rule::Standard, text(payload).ok()?)
     }
 }
 
@@ -67,14 +65,7 @@ impl Codec for Plain {
         message: &T,
         payload: &mut Vec<u8>,
     ) -> Result<Option<Slot>, String> {
-        if outbound.exchange.is_some() {
-            return Json::encode_with_slot(outbound, message, payload);
-        }
-        if !outbound.headers.is_empty() {
-            return Err("a plain message carries no headers; publish it in the envelope".to_owned());
-        }
-        serde_json::to_writer(payload, message).map_err(|error| error.to_string())?;
-        Ok(None)
+        encode_plain(Rule::OnlyExchanges, outbound, message, payload)
     }
 
     /// A plain message has a place for headers only where it travels in the envelope.
@@ -86,12 +77,41 @@ impl Codec for Plain {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        Json::decode(expected, payload)
+        decode_text(expected, Rule::OnlyExchanges, text(payload)?)
     }
 
-    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
-        Json::metadata(expected, payload)
+    fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+        metadata_of_text(Rule::OnlyExchanges, text(payload).ok()?)
     }
+}
+
+/// Writes the message alone where nobody waits for an answer, for receivers that tell it from an envelope by this rule.
+pub(super) fn encode_plain<T: Serialize>(
+    rule: Rule,
+    outbound: &Outbound<'_>,
+    message: &T,
+    payload: &mut Vec<u8>,
+) -> Result<Option<Slot>, String> {
+    if outbound.exchange.is_some() {
+        return Json::encode_with_slot(outbound, message, payload);
+    }
+    if !outbound.headers.is_empty() {
+        return Err("a plain message carries no headers; publish it in the envelope".to_owned());
+    }
+    let start = payload.len();
+    serde_json::to_writer(&mut *payload, message).map_err(|error| error.to_string())?;
+    refuse_envelope(rule, &payload[start..]).map(|()| None)
+}
+
+/// Refuses a message alone that would be read as an envelope.
+pub(super) fn refuse_envelope(rule: Rule, payload: &[u8]) -> Result<(), String> {
+    let Ok(text) = text(payload) else { return Ok(()) };
+    if metadata_of_text(rule, text).is_none() {
+        return Ok(());
+    }
+    Err("the message alone would be read as an envelope, as it has `data`, and texts as `id` and `type`: rename one of these members, or \
+         publish it in the envelope (`#[message(format = \"envelope\")]`)"
+        .to_owned())
 }
 
 /// A payload as text.
@@ -102,14 +122,34 @@ pub(super) fn text(payload: &[u8]) -> Result<&str, DecodeError> {
 /// Reads the standard envelope, or else the message alone.
 pub(super) fn decode_text<'de, T: Deserialize<'de>>(
     expected: &Expected,
+    rule: Rule,
     text: &'de str,
 ) -> Result<(T, Inbound<'de>), DecodeError> {
-    if may_be_envelope(text.as_bytes())
-        && let Some(result) = decode_envelope(expected, text)
+    if may_be_envelope(rule, text)
+        && let Some(result) = open(
+            expected,
+            rule,
+            |seen| read::<T, Direct>(expected, rule, text, seen),
+            |seen| survey(rule, text, seen),
+            || whole(text, Data::new()),
+        )
     {
         return result;
     }
     Ok((value(text)?, Inbound::default()))
+}
+
+/// The metadata of the standard envelope, where there is one.
+pub(super) fn metadata_of_text(rule: Rule, text: &str) -> Option<Inbound<'_>> {
+    if !may_be_envelope(rule, text) {
+        return None;
+    }
+    let mut seen = Seen::default();
+    if read::<IgnoredAny, Direct>(&Expected::ANYTHING, rule, text, &mut seen).is_err() {
+        seen = Seen::default();
+        survey(rule, text, &mut seen).ok()?;
+    }
+    seen.is_envelope(rule).then(|| seen.into_inbound())
 }
 
 /// Reads a value.
@@ -118,6 +158,15 @@ pub(super) fn value<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, Decod
 }
 
 pub(super) fn write_envelope<T: Serialize>(
+    outbound: &Outbound<'_>,
+    message: &T,
+    payload: &mut Vec<u8>,
+) -> Result<Option<Slot>, String> {
+    outbound.headers.within_limit()?;
+    write_members(outbound, message, payload).map_err(|error| error.to_string())
+}
+
+fn write_members<T: Serialize>(
     outbound: &Outbound<'_>,
     message: &T,
     payload: &mut Vec<u8>,
@@ -154,40 +203,62 @@ pub(super) fn write_envelope<T: Serialize>(
     Ok(slot)
 }
 
-/// Whether the first member could be an envelope's: a cheap look that spares most plain messages the first pass.
-fn may_be_envelope(payload: &[u8]) -> bool {
-    let Some(rest) = payload.trim_ascii_start().strip_prefix(b"{") else { return false };
-    let Some(rest) = rest.trim_ascii_start().strip_prefix(b"\"") else { return false };
-    let Some(end) = rest.iter().take(MEMBER_MAX + 1).position(|&byte| byte == b'"') else { return false };
-    match &rest[..end] {
-        b"id" => {
-            let value = rest[end + 1..].trim_ascii_start().strip_prefix(b":").unwrap_or_default();
-            value.trim_ascii_start().starts_with(b"\"")
-        }
-        b"type" | b"timestamp" | b"version" | b"headers" | b"data" => true,
-        _ => false,
+/// Whether the text could be an envelope: a cheap look that spares plain messages the pass over their members.
+fn may_be_envelope(rule: Rule, text: &str) -> bool {
+    let Some(members) = text.trim_ascii_start().strip_prefix('{') else { return false };
+    let has = |name: &str| text.contains(name);
+    match rule {
+        Rule::Standard if begins_as_ours(members) => true,
+        Rule::OnlyExchanges if !has("\"correlation_id\"") && !has("\"reply_to\"") => has_escaped_names(text),
+        _ => (has("\"data\"") && has("\"type\"") && has("\"id\"")) || has_escaped_names(text),
     }
 }
 
-/// Bytes of the longest member that an envelope may start with.
-const MEMBER_MAX: usize = "timestamp".len();
+/// Whether the members begin with `id` and `type`, written as we do.
+fn begins_as_ours(members: &str) -> bool {
+    let id = members.strip_prefix("\"id\":\"").and_then(|rest| rest.split_once('"'));
+    id.is_some_and(|(_, rest)| rest.starts_with(",\"type\":\""))
+}
 
-/// `None` when the payload is no envelope after all.
-fn decode_envelope<'de, T: Deserialize<'de>>(
+/// Whether a letter of a member's name may be written as an escape.
+fn has_escaped_names(text: &str) -> bool {
+    text.contains('\\') && ["\\u005", "\\u006", "\\u007"].iter().any(|escape| text.contains(escape))
+}
+
+/// Reads the members of an envelope, and its data where it is known to be one.
+fn read<'de, T: Deserialize<'de>, R: Reading>(
     expected: &Expected,
+    rule: Rule,
     text: &'de str,
-) -> Option<Result<(T, Inbound<'de>), DecodeError>> {
-    let mut seen = Seen::default();
+    seen: &mut Seen<'de>,
+) -> Result<Option<T>, String> {
+    whole(text, Envelope::<T, R>::new(expected, rule, seen))
+}
+
+fn survey<'de>(rule: Rule, text: &'de str, seen: &mut Seen<'de>) -> Result<(), String> {
+    read::<IgnoredAny, Apart>(&Expected::ANYTHING, rule, text, seen).map(drop)
+}
+
+/// Reads the whole of a text.
+pub(super) fn whole<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, String> {
     let mut parser = serde_json::Deserializer::from_str(text);
-    let seed = Envelope { expected, seen: &mut seen, message: PhantomData::<T> };
-    let message = seed.deserialize(&mut parser).and_then(|message| parser.end().map(|()| message));
-    if let Some(refusal) = seen.refusal.take().filter(|_| seen.is_envelope()) {
-        return Some(Err(refusal));
+    let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
+    value.map_err(|error| error.to_string())
+}
+
+/// Each value apart from the others, so that one which nothing can hold (`1e400`, half of a surrogate pair) is odd, and the rest is still read.
+pub(super) enum Apart {}
+
+impl Reading for Apart {
+    fn value<'de, A: MapAccess<'de>>(members: &mut A) -> Result<Loose<'de>, A::Error> {
+        let value = members.next_value::<&RawValue>()?.get();
+        let broken = if value.starts_with('"') { Loose::BrokenText } else { Loose::Other };
+        Ok(serde_json::from_str(value).unwrap_or(broken))
     }
-    match message {
-        Ok(Some(message)) if seen.is_envelope() => Some(Ok((message, seen.inbound))),
-        Err(error) if seen.is_envelope() => Some(Err(DecodeError::Invalid(error.to_string()))),
-        _ => None,
+
+    fn headers<'de, A: MapAccess<'de>>(members: &mut A) -> Result<LooseHeaders, A::Error> {
+        let value = members.next_value::<&RawValue>()?.get();
+        Ok(serde_json::from_str(value).unwrap_or_else(|_| LooseHeaders::unreadable()))
     }
 }
 
@@ -304,7 +375,6 @@ mod tests {
             "{",
             "null",
             "{\"id\":\"a\",\"type\":\"Order\",\"data\":{\"id\":\"x\"}}",
-            "{\"id\":\"a\",\"id\":\"b\",\"type\":\"Order\",\"data\":{\"id\":7,\"customer\":\"Ada\"}}",
             "{\"id\":\"a\",\"type\":\"Order\"}",
             deep.as_str(),
         ] {

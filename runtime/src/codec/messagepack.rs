@@ -42,6 +42,10 @@ impl Codec for MessagePack {
 }
 
 impl Binary for MessagePack {
+    fn is_map(payload: &[u8]) -> bool {
+        matches!(payload.first(), Some(0x80..=0x8f | 0xde | 0xdf))
+    }
+
     const FOUR_BYTES: u8 = 0xce;
 
     fn map(payload: &mut Vec<u8>, members: usize) {

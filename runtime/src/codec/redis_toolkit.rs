@@ -12,8 +12,8 @@ use serde_json::value::RawValue;
 
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::BorrowedText,
-    json::{Json, decode_text, text, value, write_envelope},
+    envelope::{BorrowedText, Rule},
+    json::{decode_text, metadata_of_text, refuse_envelope, text, value, write_envelope},
     slot::Slot,
 };
 
@@ -23,7 +23,8 @@ use crate::codec::{
 /// `bytes`. That library reads the integers 0 and 1 as booleans, so a message that is a bare number is better sent as a struct.
 ///
 /// The format has no metadata. A message with headers, a request and an acknowledged publish are sent as a `dict` that is the standard envelope:
-/// a program in Python finds the message in `data`, and where to answer in `reply_to` and `correlation_id`.
+/// a program in Python finds the message in `data`, and where to answer in `reply_to` and `correlation_id`. A message that looks like the envelope
+/// itself is refused when it is published.
 #[derive(Clone, Copy, Debug)]
 pub struct RedisToolkit;
 
@@ -39,9 +40,10 @@ impl Codec for RedisToolkit {
     ) -> Result<Option<Slot>, String> {
         let start = payload.len();
         let slot = if outbound.exchange.is_some() || !outbound.headers.is_empty() {
-            write_envelope(outbound, message, payload).map_err(|error| error.to_string())?
+            write_envelope(outbound, message, payload)?
         } else {
             serde_json::to_writer(&mut *payload, message).map_err(|error| error.to_string())?;
+            refuse_envelope(Rule::Standard, &payload[start..])?;
             None
         };
         let opening = wrap(payload, start);
@@ -57,12 +59,12 @@ impl Codec for RedisToolkit {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        decode_text(expected, unwrap(text(payload)?)?)
+        decode_text(expected, Rule::Standard, unwrap(text(payload)?)?)
     }
 
-    fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
+    fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         let text = unwrap(text(payload).ok()?).ok()?;
-        Json::metadata(expected, text.as_bytes())
+        metadata_of_text(Rule::Standard, text)
     }
 }
 
@@ -97,7 +99,7 @@ fn wrap(payload: &mut Vec<u8>, start: usize) -> usize {
 }
 
 /// The JSON inside of the wrapper, or the text itself where there is none.
-fn unwrap(text: &str) -> Result<&str, DecodeError> {
+pub(super) fn unwrap(text: &str) -> Result<&str, DecodeError> {
     let text = text.trim_ascii();
     if text == NONE {
         return Ok("null");

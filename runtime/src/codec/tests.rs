@@ -7,6 +7,8 @@ use crate::codec::answers::Answers;
 
 use super::*;
 
+mod recognition;
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {
     id: u64,
@@ -399,8 +401,9 @@ mod cloud_events_format {
             r#""id":"a","type":"Order","data":true"#,
             r#""id":"a","source":"s","data":true"#,
             r#""id":7,"source":"s","type":"Order","data":true"#,
-            r#""id":"a","id":"b","source":"s","type":"Order","data":true"#,
             r#""id":"a","source":"s","type":"Order","data":true,"data":true"#,
+            r#""id":"a","source":"s","type":"Order","type":"Order","data":true"#,
+            r#""id":"a","source":"s","type":"Order","datacontenttype":7,"data":true"#,
             r#""id":"a","source":"s","type":"Order","data_base64":"dHJ1ZQ==""#,
             r#""id":"a","source":"s","type":"Order","datacontenttype":"text/plain","data":"true""#,
             r#""specversion":"1.0","id":"a","source":"s","type":"Order","data":true"#,

@@ -76,6 +76,8 @@ struct Metadata {
     id: Option<Id>,
     timestamp: Option<u64>,
     headers: Headers,
+    /// Members and headers that could not be read.
+    unreadable: u32,
     /// Mostly requests have it, so mostly they pay for it.
     conversation: Option<Box<Conversation>>,
 }
@@ -139,6 +141,13 @@ impl Delivery {
     #[must_use]
     pub fn headers(&self) -> &Headers {
         &self.metadata.headers
+    }
+
+    /// How many members of the envelope, and how many headers, could not be read: a `timestamp` that is an object, two `id`s, a header that is
+    /// no text. They are absent, and the message is handled without them.
+    #[must_use]
+    pub fn unreadable_metadata(&self) -> u32 {
+        self.metadata.unreadable
     }
 
     /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, so there it is always 1.
@@ -311,6 +320,7 @@ impl Metadata {
             id: inbound.id.map(|id| Id::new(&id, payload)),
             timestamp: inbound.timestamp,
             headers: inbound.headers,
+            unreadable: inbound.unreadable,
             conversation: inbound.correlation_id.map(|correlation_id| {
                 Box::new(Conversation {
                     correlation_id: correlation_id.into_owned(),
