@@ -24,7 +24,8 @@
 //!
 //! `contract` is the trait and what it is told, `by_bus` leaves the choice to the bus, `headers` and `answers` travel in every format, and
 //! `envelope` is the standard envelope in any of them, `loose` its metadata as other programs write it. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
-//! the last two share `binary` and `scan`. `slot` is where the time left stands. This floor is the lowest: it knows nothing else of the crate.
+//! the last two share `binary` and `scan`, and `cbor_reader` reads what other programs write. `slot` is where the time left stands, and
+//! `words` what errors may say. This floor is the lowest: it knows nothing else of the crate.
 
 pub(crate) mod answers;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
@@ -32,6 +33,8 @@ mod binary;
 pub(crate) mod by_bus;
 #[cfg(feature = "cbor")]
 pub(crate) mod cbor;
+#[cfg(feature = "cbor")]
+mod cbor_reader;
 pub(crate) mod cloud_events;
 pub(crate) mod contract;
 pub(crate) mod envelope;
@@ -44,6 +47,7 @@ pub(crate) mod redis_toolkit;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 pub(crate) mod scan;
 pub(crate) mod slot;
+mod words;
 
 #[cfg(feature = "cbor")]
 pub use self::cbor::Cbor;

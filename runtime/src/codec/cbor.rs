@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize, de::DeserializeSeed};
 
 use crate::codec::{
     binary::{self, Binary},
+    cbor_reader::Reader,
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     scan::{CUT, Cursor, Head, NO_ITEM},
     slot::Slot,
@@ -13,7 +14,11 @@ use crate::codec::{
 /// understood too.
 ///
 /// Structs are maps with their fields' names, so that fields may be added; [`serde_bytes`](https://docs.rs/serde_bytes) makes a field compact
-/// bytes. The unit `()` is an empty array, and so is a `null` within a `serde_json::Value`. Needs the feature `cbor`.
+/// bytes. The unit `()` is `null`, so that `Some(())` comes back as `None`.
+///
+/// What other programs write is read as RFC 8949 says: texts in pieces, and items behind tags that only annotate them; a whole number where one
+/// with a fraction is declared, and the other way round if the fraction is zero. Decimal fractions (tags 4 and 5) are refused. Needs the feature
+/// `cbor`.
 #[derive(Clone, Copy, Debug)]
 pub struct Cbor;
 
@@ -44,7 +49,15 @@ impl Codec for Cbor {
 
 impl Binary for Cbor {
     fn is_map(payload: &[u8]) -> bool {
-        payload.first().is_some_and(|first| first >> 5 == 5)
+        let mut cursor = Cursor::new(payload);
+        loop {
+            let is_map = cursor.peek().is_some_and(|first| first >> 5 == 5);
+            match Self::head(&mut cursor) {
+                Ok(Head::Mark) => {}
+                Ok(_) => return is_map,
+                Err(_) => return false,
+            }
+        }
     }
 
     const FOUR_BYTES: u8 = 0x1a;
@@ -54,11 +67,13 @@ impl Binary for Cbor {
     }
 
     fn write<T: Serialize + ?Sized>(value: &T, payload: &mut Vec<u8>) -> Result<(), String> {
-        value.serialize(&mut minicbor_serde::Serializer::new(payload)).map_err(|error| error.to_string())
+        let mut serializer = minicbor_serde::Serializer::new(payload);
+        value.serialize(serializer.serialize_unit_as_null(true)).map_err(|error| error.to_string())
     }
 
     fn read<'de, S: DeserializeSeed<'de>>(seed: S, payload: &'de [u8]) -> Result<S::Value, String> {
-        seed.deserialize(&mut minicbor_serde::Deserializer::new(payload)).map_err(|error| error.to_string())
+        let mut reader = Reader::new(payload);
+        seed.deserialize(&mut reader).map_err(|error| format!("{error} at byte {}", reader.position()))
     }
 
     fn head(cursor: &mut Cursor<'_>) -> Result<Head, &'static str> {

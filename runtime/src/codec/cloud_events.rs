@@ -201,7 +201,7 @@ impl CloudEvent<'_> {
             return invalid("a CloudEvent of another `specversion` than 1.0");
         }
         let Some(name) = &self.name.text else { return invalid("a CloudEvent without `type`") };
-        if !self.id.text.as_deref().is_some_and(|id| !id.is_empty()) {
+        if self.id.text.as_deref().is_none_or(str::is_empty) {
             return invalid("a CloudEvent without `id`");
         }
         if self.source.text.as_deref().is_none_or(str::is_empty) {

@@ -16,6 +16,7 @@ use crate::codec::{
     headers::LooseHeaders,
     loose::Loose,
     slot::Slot,
+    words,
 };
 
 /// JSON in the standard envelope. The message alone is understood too.
@@ -154,7 +155,7 @@ pub(super) fn metadata_of_text(rule: Rule, text: &str) -> Option<Inbound<'_>> {
 
 /// Reads a value.
 pub(super) fn value<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, DecodeError> {
-    serde_json::from_str(text).map_err(|error| DecodeError::Invalid(error.to_string()))
+    serde_json::from_str(text).map_err(|error| DecodeError::Invalid(words::of_json(&error)))
 }
 
 pub(super) fn write_envelope<T: Serialize>(
@@ -243,7 +244,7 @@ fn survey<'de>(rule: Rule, text: &'de str, seen: &mut Seen<'de>) -> Result<(), S
 pub(super) fn whole<'de, S: DeserializeSeed<'de>>(text: &'de str, seed: S) -> Result<S::Value, String> {
     let mut parser = serde_json::Deserializer::from_str(text);
     let value = seed.deserialize(&mut parser).and_then(|value| parser.end().map(|()| value));
-    value.map_err(|error| error.to_string())
+    value.map_err(|error| words::of_json(&error))
 }
 
 /// Each value apart from the others, so that one which nothing can hold (`1e400`, half of a surrogate pair) is odd, and the rest is still read.

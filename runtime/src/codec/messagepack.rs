@@ -1,12 +1,14 @@
 //! The standard envelope as MessagePack.
 
+use rmp_serde::decode::Error;
 use serde::{Deserialize, Serialize, de::DeserializeSeed};
 
 use crate::codec::{
     binary::{self, Binary},
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    scan::{Cursor, Head, NO_ITEM},
+    scan::{CUT, Cursor, Head, NO_ITEM},
     slot::Slot,
+    words,
 };
 
 /// [MessagePack](https://msgpack.org): the standard envelope as a map with the members that it has in JSON. The message alone is understood too.
@@ -58,7 +60,8 @@ impl Binary for MessagePack {
     }
 
     fn read<'de, S: DeserializeSeed<'de>>(seed: S, payload: &'de [u8]) -> Result<S::Value, String> {
-        seed.deserialize(&mut rmp_serde::Deserializer::from_read_ref(payload)).map_err(|error| error.to_string())
+        // The position is not to be had.
+        seed.deserialize(&mut rmp_serde::Deserializer::from_read_ref(payload)).map_err(|error| say(&error))
     }
 
     fn head(cursor: &mut Cursor<'_>) -> Result<Head, &'static str> {
@@ -80,6 +83,19 @@ impl Binary for MessagePack {
             0xdc | 0xdd => Ok(Head::Items(cursor.number(2 << (first - 0xdc))?)),
             0xde | 0xdf => Ok(Head::Items(2 * cursor.number(2 << (first - 0xde))?)),
         }
+    }
+}
+
+/// What an error says, and nothing of the payload.
+fn say(error: &Error) -> String {
+    match error {
+        Error::Uncategorized(message) | Error::Syntax(message) => words::of_message(message),
+        Error::InvalidMarkerRead(_) | Error::InvalidDataRead(_) => CUT.to_owned(),
+        Error::LengthMismatch(length) => format!("an array of another length than {length}"),
+        Error::OutOfRange => "a number out of range".to_owned(),
+        Error::Utf8Error(_) => "a text that is not UTF-8".to_owned(),
+        Error::TypeMismatch(_) => "an item of another type".to_owned(),
+        Error::DepthLimitExceeded => "nested too deeply".to_owned(),
     }
 }
 

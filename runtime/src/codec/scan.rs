@@ -28,7 +28,7 @@ pub(super) fn rest_after_item(
     payload: &[u8],
     head: impl Fn(&mut Cursor<'_>) -> Result<Head, &'static str>,
 ) -> Result<usize, &'static str> {
-    let mut cursor = Cursor { rest: payload };
+    let mut cursor = Cursor::new(payload);
     // What is still missing of each item that is open; `None` where a break ends it.
     let mut open: Vec<Option<u64>> = Vec::new();
     loop {
@@ -65,7 +65,16 @@ pub(super) struct Cursor<'a> {
     rest: &'a [u8],
 }
 
-impl Cursor<'_> {
+impl<'a> Cursor<'a> {
+    pub(super) fn new(payload: &'a [u8]) -> Self {
+        Self { rest: payload }
+    }
+
+    #[cfg(feature = "cbor")]
+    pub(super) fn peek(&self) -> Option<u8> {
+        self.rest.first().copied()
+    }
+
     pub(super) fn byte(&mut self) -> Result<u8, &'static str> {
         self.number(1).map(|number| number as u8)
     }

@@ -395,3 +395,200 @@ fn more_headers_than_a_message_carries() {
     let (message, inbound) = Json::decode::<Patch>(&EXPECTED, &payload).unwrap();
     assert_eq!((message, inbound.headers.is_empty(), inbound.unreadable), (patch(), true, 1));
 }
+
+#[cfg(feature = "cbor")]
+mod cbor {
+    use super::*;
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Sample<'a> {
+        text: &'a str,
+        #[serde(borrow)]
+        owned: std::borrow::Cow<'a, str>,
+        number: f64,
+        count: u64,
+        any: Value,
+        nothing: Option<u8>,
+        note: Note,
+        pair: (u8, i8),
+        character: char,
+        unit: (),
+    }
+
+    /// An item as its hexadecimal digits, with texts between bars.
+    fn bytes(notation: &str) -> Vec<u8> {
+        notation.split('|').enumerate().fold(Vec::new(), |mut bytes, (at, part)| {
+            if at % 2 == 1 {
+                bytes.extend_from_slice(part.as_bytes());
+            } else {
+                let digits: Vec<char> = part.chars().filter(|digit| !digit.is_whitespace()).collect();
+                bytes.extend(digits.chunks(2).map(|pair| u8::from_str_radix(&String::from_iter(pair), 16).unwrap()));
+            }
+            bytes
+        })
+    }
+
+    fn value<'de, T: Deserialize<'de>>(payload: &'de [u8]) -> Result<T, DecodeError> {
+        Cbor::decode(&Expected::new("Any", 1), payload).map(|(value, _)| value)
+    }
+
+    fn read<T: serde::de::DeserializeOwned>(notation: &str) -> Result<T, DecodeError> {
+        value(&bytes(notation))
+    }
+
+    #[test]
+    fn what_is_written_comes_back() {
+        let sample = Sample {
+            text: "a",
+            owned: "b\u{e9}".into(),
+            number: 9.0,
+            count: u64::MAX,
+            any: json!({"null": null, "list": [null, {}, [], -1, 0.5, "x"]}),
+            nothing: None,
+            note: Note::Price { cents: -5, rate: 0.25 },
+            pair: (255, -128),
+            character: '\u{1f980}',
+            unit: (),
+        };
+        let payload = encoded::<Cbor, _>(&sample);
+        let (read, _) = Cbor::decode::<Sample<'_>>(&Expected::new("Order", 2), &payload).unwrap();
+        assert_eq!(read, sample);
+        assert!(payload.as_ptr_range().contains(&read.text.as_ptr()));
+        for value in [json!(null), json!([null]), json!({"a": null})] {
+            let payload = encoded::<Cbor, _>(&value);
+            assert_eq!(Cbor::decode::<Value>(&Expected::new("Order", 2), &payload).unwrap().0, value);
+        }
+        let large = encoded::<Cbor, _>(&(u128::MAX, i128::MIN, u128::from(u64::MAX) + 1));
+        let large = Cbor::decode::<(u128, i128, u128)>(&Expected::new("Order", 2), &large).unwrap().0;
+        assert_eq!(large, (u128::MAX, i128::MIN, u128::from(u64::MAX) + 1));
+    }
+
+    #[test]
+    fn texts_and_bytes_in_pieces() {
+        assert_eq!(read("7f 62|Ad| 61|a| ff"), Ok("Ada".to_owned()));
+        assert_eq!(read("a1 7f 61|a| 61|b| ff 7f ff"), Ok(json!({"ab": ""})));
+        assert_eq!(read("5f 42 0102 41 03 ff"), Ok(ToolkitBytes(vec![1, 2, 3])));
+        let envelope =
+            "bf 7f 62|id| ff 7f 61|a| ff 64|type| 7f 65|Patch| ff 64|data| bf 64|name| 7f 61|A| 62|da| ff ff ff";
+        let payload = bytes(envelope);
+        let (message, inbound) = Cbor::decode::<Patch>(&EXPECTED, &payload).unwrap();
+        assert_eq!((message, inbound.id.as_deref()), (patch(), Some("a")));
+    }
+
+    #[test]
+    fn tags_that_only_annotate() {
+        assert_eq!(read("c0 74|2013-03-21T20:04:00Z|"), Ok("2013-03-21T20:04:00Z".to_owned()));
+        assert_eq!(read("c1 1a 514b67b0"), Ok(1_363_896_240_u64));
+        assert_eq!(read("c1 1a 514b67b0"), Ok(1_363_896_240.0));
+        assert_eq!(read("d8 20 63|a:b|"), Ok(json!("a:b")));
+        assert_eq!(read("d9 d9f7 a1 61|a| d8 20 f6"), Ok(json!({"a": null})));
+        assert_eq!(read("c1 f6"), Ok(None::<u64>));
+        assert_eq!(read("d9 0102 82 01 02"), Ok(vec![1, 2]));
+        assert_eq!(read("d8 20 66|urgent|"), Ok(Note::Urgent));
+        let envelope = "d9 d9f7 a4 64|data| a1 64|name| d8 20 63|Ada| 62|id| d8 20 61|a| 64|type| 65|Patch| 69|timestamp| c1 1a 514b67b0";
+        let payload = bytes(envelope);
+        let (message, inbound) = Cbor::decode::<Patch>(&EXPECTED, &payload).unwrap();
+        assert_eq!((message, inbound.id.as_deref(), inbound.timestamp), (patch(), Some("a"), Some(1_363_896_240_000)));
+        // Large numbers, and decimal fractions, which are no pairs of numbers.
+        assert_eq!(read("c2 41 07"), Ok(7_u64));
+        assert_eq!(read("c3 41 07"), Ok(-8_i64));
+        assert!(read::<Value>("c4 82 21 19 6ab3").is_err());
+        assert!(read::<(i32, i32)>("c4 82 21 19 6ab3").is_err());
+    }
+
+    #[test]
+    fn numbers_of_another_kind() {
+        assert_eq!(read("09"), Ok(9.0_f64));
+        assert_eq!(read("28"), Ok(-9.0_f32));
+        assert_eq!(read("f9 4880"), Ok(9.0_f64));
+        assert_eq!(read("f9 4880"), Ok(9_u8));
+        assert_eq!(read("fb 4278bcfe56800000"), Ok(1_700_000_000_000_u64));
+        assert_eq!(read("f9 c880"), Ok(-9_i64));
+        for not_whole in ["f9 3800", "f9 7e00", "f9 7c00", "fb 7fefffffffffffff"] {
+            assert!(read::<u64>(not_whole).is_err(), "{not_whole}");
+        }
+        assert!(read::<u8>("f9 5c04").is_err(), "257.0");
+        assert!(read::<u8>("f9 c880").is_err(), "-9.0");
+    }
+
+    #[test]
+    fn more_items_than_expected_are_an_error() {
+        assert!(read::<(u8, u8)>("83 01 02 03").is_err());
+        assert!(read::<(u8, u8)>("9f 01 02 03 ff").is_err());
+        assert!(read::<Note>("a2 64|text| 61|a| 66|urgent| f6").is_err());
+        assert!(read::<Note>("a0").is_err());
+        assert_eq!(read("80"), Ok(()));
+        assert_eq!(read("f7"), Ok(None::<u8>));
+        assert_eq!(read("bf 64|text| 61|a| ff"), Ok(Note::Text("a".to_owned())));
+    }
+
+    #[test]
+    fn keys_that_are_no_texts_are_nobodys() {
+        let members = "a5 00 61|a| 01 65|Patch| 08 a0 44|data| a0 a1 64|data| 01 02";
+        assert_eq!(
+            Cbor::decode::<std::collections::HashMap<u8, Value>>(&EXPECTED, &bytes("a2 00 61|a| 01 65|Patch|"))
+                .unwrap()
+                .1
+                .id,
+            None
+        );
+        assert!(Cbor::metadata(&EXPECTED, &bytes(members)).is_none());
+    }
+}
+
+#[cfg(feature = "messagepack")]
+mod messagepack {
+    use super::*;
+
+    fn envelope(timestamp: &[u8]) -> Vec<u8> {
+        let mut payload = b"\x84\xa2id\xa1a\xa9timestamp".to_vec();
+        payload.extend_from_slice(timestamp);
+        payload.extend_from_slice(b"\xa4type\xa5Patch\xa4data\x81\xa4name\xa3Ada");
+        payload
+    }
+
+    #[test]
+    fn times_of_the_format_in_its_three_forms() {
+        let (seconds, nanos) = (1_764_079_200_u64, 123_456_789_u64);
+        let in_34_bits = (nanos << 34 | seconds).to_be_bytes();
+        let short = [&[0xd6, 0xff][..], &u32::try_from(seconds).unwrap().to_be_bytes()].concat();
+        let middle = [&[0xd7, 0xff][..], &in_34_bits].concat();
+        let long = [&[0xc7, 12, 0xff][..], &123_456_789_u32.to_be_bytes(), &seconds.to_be_bytes()].concat();
+        for (time, expected) in
+            [(short, seconds * 1_000), (middle, seconds * 1_000 + 123), (long, seconds * 1_000 + 123)]
+        {
+            let payload = envelope(&time);
+            let (message, inbound) = MessagePack::decode::<Patch>(&EXPECTED, &payload).unwrap();
+            assert_eq!((message, inbound.timestamp, inbound.unreadable), (patch(), Some(expected), 0));
+            assert_eq!(MessagePack::metadata(&EXPECTED, &payload).unwrap().timestamp, Some(expected));
+        }
+    }
+
+    #[test]
+    fn other_extensions_are_absent_and_counted() {
+        for time in [
+            &[0xd6, 0x01, 0, 0, 0, 1][..],
+            &[0xc7, 3, 0xff, 1, 2, 3],
+            &[0xd4, 0xff, 1],
+            &[0xd7, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+            &[0xc4, 1, 0],
+        ] {
+            let payload = envelope(time);
+            let (message, inbound) = MessagePack::decode::<Patch>(&EXPECTED, &payload).unwrap();
+            assert_eq!((message, inbound.timestamp, inbound.unreadable), (patch(), None, 1), "{time:x?}");
+        }
+    }
+
+    #[test]
+    fn a_whole_number_where_a_fraction_is_declared() {
+        assert_eq!(MessagePack::decode::<f64>(&EXPECTED, &[9]).unwrap().0, 9.0);
+        let value = json!({"a": null, "b": [null]});
+        assert_eq!(MessagePack::decode::<Value>(&EXPECTED, &rmp_serde::to_vec(&value).unwrap()).unwrap().0, value);
+    }
+
+    #[test]
+    fn keys_that_are_no_texts_are_nobodys() {
+        let members = [&[0x84, 0, 0xa1, b'a', 1, 0xa5][..], b"Patch", &[8, 0x80, 0xc4, 4], b"data", &[0x80]].concat();
+        assert!(MessagePack::metadata(&EXPECTED, &members).is_none());
+    }
+}
