@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Instant,
+    time::Duration,
 };
 
 use serde::Serialize;
@@ -19,9 +19,9 @@ use crate::{
     error::{PublishError, SubscribeError},
     message::{contract::Message, delivery::HOPS, reading::written},
     observe::{observation::encoded, trace_context},
-    time::unix_millis,
+    time::{now, unix_millis},
     transport::{
-        contract::{Attachment, Broadcast, Lined, Name, Parcel, TimeLeft, Wanted},
+        contract::{Attachment, Broadcast, Expiry, Lined, Name, Parcel, Wanted},
         inbox::Inbox,
         status::NameKind,
     },
@@ -47,15 +47,14 @@ impl Bus {
         message: &M,
         headers: &Headers,
         exchange: Option<Exchange<'_>>,
-        until: Option<Instant>,
     ) -> Result<Parcel, PublishError> {
-        let draft = Draft { exchange, until, ..Draft::of::<M>(channel, headers) };
+        let draft = Draft { exchange, ..Draft::of::<M>(channel, headers) };
         self.encode::<M::Codec, _>(draft, written(message))
     }
 
     /// Encodes a value, and checks name and size against the limits.
     pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Parcel, PublishError> {
-        let Draft { channel, template, name, version, headers, exchange, until, hops } = draft;
+        let Draft { channel, template, name, version, headers, exchange, hops } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
@@ -63,15 +62,18 @@ impl Bus {
         let id = self.next_id();
         let Config { format, ref source, .. } = self.shared.config;
         let outbound = Outbound { format, source, name, version, id: &id, timestamp: unix_millis(), headers, exchange };
-        let slot = write::<C, _>(&outbound, hops, value, &mut payload)
-            .map_err(|reason| PublishError::Encode { name, reason })?;
+        let written = write::<C, _>(&outbound, hops, value, &mut payload);
+        let slot = written.map_err(|reason| PublishError::Encode { name, reason })?;
         let (size, limit) = (payload.len(), self.shared.config.payload_limit);
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
         }
         encoded(&id, size, exchange.as_ref());
-        let time_left = slot.zip(until).map(|(slot, until)| TimeLeft { slot, until });
-        Ok(Parcel { template, channel, payload, time_left })
+        let time_left = exchange.and_then(|exchange| exchange.time_left);
+        let expiry = slot
+            .zip(time_left)
+            .map(|(slot, millis)| Expiry { slot, deadline: now() + Duration::from_millis(millis.into()) });
+        Ok(Parcel { template, channel, payload, expiry })
     }
 
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Receipt, PublishError> {
@@ -153,8 +155,6 @@ pub(crate) struct Draft<'a> {
     pub(crate) version: u32,
     pub(crate) headers: &'a Headers,
     pub(crate) exchange: Option<Exchange<'a>>,
-    /// When the time left of the exchange is over.
-    pub(crate) until: Option<Instant>,
     /// How far it is from the first message of its chain; 0 is that one itself.
     pub(crate) hops: u32,
 }
@@ -162,7 +162,7 @@ pub(crate) struct Draft<'a> {
 impl<'a> Draft<'a> {
     pub(crate) fn of<M: Message>(channel: String, headers: &'a Headers) -> Self {
         let template = M::TEMPLATE.text();
-        Self { channel, template, name: M::NAME, version: M::VERSION, headers, exchange: None, until: None, hops: 0 }
+        Self { channel, template, name: M::NAME, version: M::VERSION, headers, exchange: None, hops: 0 }
     }
 }
 

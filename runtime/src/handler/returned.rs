@@ -340,7 +340,6 @@ pub(crate) fn answer_of<R: Serialize, E: Serialize>(
         version: ANSWER.version,
         headers,
         exchange: Some(Exchange::new(reply_to.correlation_id)),
-        until: None,
         hops: 0,
     };
     bus.encode::<Answers, _>(draft, answer).map(Some)

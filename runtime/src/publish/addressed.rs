@@ -1,6 +1,6 @@
 //! What every verb of a message begins with.
 
-use std::{fmt, time::Instant};
+use std::fmt;
 
 use crate::{
     bus::handle::Bus,
@@ -41,9 +41,9 @@ impl<'a, M: Message> Addressed<'a, M> {
         self.headers.set(name, value);
     }
 
-    /// Encodes the message, and until when somebody waits for the answer.
-    pub(super) fn parcel(self, exchange: Option<Exchange<'_>>, until: Option<Instant>) -> Result<Parcel, PublishError> {
-        self.bus.parcel(self.channel, self.message, &self.headers, exchange, until)
+    /// Encodes the message.
+    pub(super) fn parcel(self, exchange: Option<Exchange<'_>>) -> Result<Parcel, PublishError> {
+        self.bus.parcel(self.channel, self.message, &self.headers, exchange)
     }
 }
 

@@ -90,7 +90,7 @@ impl<'a> Batch<'a> {
     }
 
     fn encode<M: Message>(&mut self, channel: String, message: &M) {
-        let encode = || self.bus.parcel(channel, message, &Headers::default(), None, None);
+        let encode = || self.bus.parcel(channel, message, &Headers::default(), None);
         let encoded = Observation::scope(self.observation.as_deref(), encode);
         if encoded.is_err() {
             self.bus.observer().published(M::TEMPLATE.text(), encoded.label());

@@ -88,7 +88,7 @@ impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
         let Self { to_send } = self;
         let bus = to_send.bus;
         let observation = bus.observer().publish(M::TEMPLATE.text());
-        let encode = || to_send.parcel(None, None);
+        let encode = || to_send.parcel(None);
         match Observation::scope(observation.as_deref(), encode) {
             Ok(parcel) => PublishFuture { inner: Box::pin(watch(observation, bus.send(parcel))) },
             Err(error) => PublishFuture { inner: Box::pin(watch(observation, ready(Err(error)))) },

@@ -143,9 +143,8 @@ impl<'a, M: Request> Requesting<'a, M> {
     ) -> Result<Option<u64>, RequestError<M::Error>> {
         let time_left = whole_millis(self.timeout.saturating_sub(begun.elapsed()));
         let exchange = Exchange::new(correlation_id).reply_to(replies.channel()).time_left(time_left);
-        let until = begun.into_std().checked_add(self.timeout);
         let bus = self.to_send.bus;
-        match bus.send(self.to_send.parcel(Some(exchange), until)?).await?.receivers {
+        match bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers {
             Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
             receivers => Ok(receivers),
         }

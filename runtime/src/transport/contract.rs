@@ -37,28 +37,28 @@ pub(crate) struct Parcel {
     pub(crate) channel: String,
     pub(crate) payload: Vec<u8>,
     /// Of a request.
-    pub(crate) time_left: Option<TimeLeft>,
+    pub(crate) expiry: Option<Expiry>,
 }
 
-/// Where a payload says for how long its requester still waits, and until when that is. It is brought up to date when the payload leaves.
+/// Until when somebody waits for an answer, and where the payload says how long that still is.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct TimeLeft {
+pub(crate) struct Expiry {
     pub(crate) slot: Slot,
-    pub(crate) until: Instant,
+    pub(crate) deadline: Instant,
 }
 
-impl TimeLeft {
-    /// Writes what is left into the payload.
-    pub(crate) fn write(self, payload: &mut [u8], now: Instant) {
-        self.slot.write(payload, whole_millis(self.until.saturating_duration_since(now)));
+impl Expiry {
+    /// Brings the payload up to date: nothing is left after the deadline.
+    pub(crate) fn write(&self, payload: &mut [u8], now: Instant) {
+        self.slot.write(payload, whole_millis(self.deadline.saturating_duration_since(now)));
     }
 }
 
 impl Parcel {
     /// Brings the time left up to date, where there is one.
     pub(crate) fn write_time_left(&mut self, now: Instant) {
-        if let Some(time_left) = self.time_left {
-            time_left.write(&mut self.payload, now);
+        if let Some(expiry) = self.expiry {
+            expiry.write(&mut self.payload, now);
         }
     }
 }

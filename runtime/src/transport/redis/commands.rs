@@ -155,7 +155,7 @@ impl SharedLink {
             if parcel.payload.len() > SURELY_FITS {
                 self.check_size(&live, deadline, parcel).await?;
             }
-            match live.pipeline.send(now, publish_words(parcel)) {
+            match live.pipeline.send(now, publish_words(parcel), parcel.expiry) {
                 Ok(answered) => {
                     let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
                     match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {

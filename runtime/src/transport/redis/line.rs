@@ -18,13 +18,17 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::transport::redis::wire::encode;
+use crate::transport::{contract::Expiry, redis::wire::encode};
 
 /// What is in line, and who waits.
 pub(super) struct Line {
     /// Commands that the tokio task has not taken yet.
     unsent: BytesMut,
     unsent_commands: usize,
+    /// Bytes that have left the line, for ever.
+    left: u64,
+    /// Payloads in line that say how much time is left.
+    expiring: VecDeque<Expiring>,
     /// Bytes that the tokio task has taken and not written yet, when it last looked.
     taken: usize,
     /// Commands without an answer; the last `unsent_commands` of them cannot get one yet.
@@ -59,6 +63,14 @@ struct Waiting {
     /// When the command was put in line.
     asked: Instant,
     caller: Caller,
+}
+
+/// A payload that says how much time is left.
+struct Expiring {
+    /// Where it begins, counted over all bytes that were ever in line.
+    start: u64,
+    length: usize,
+    expiry: Expiry,
 }
 
 /// Who awaits an answer.
@@ -133,6 +145,8 @@ impl Line {
         Self {
             unsent: BytesMut::new(),
             unsent_commands: 0,
+            left: 0,
+            expiring: VecDeque::new(),
             taken: 0,
             commands: 0,
             crowded: false,
@@ -164,6 +178,35 @@ impl Line {
         self.commands += 1;
         self.unsent_commands += 1;
         self.check();
+    }
+
+    /// The same for a command whose last word is a payload that says how much time is left: it is brought up to date when it leaves the line.
+    pub(super) fn add_expiring<const WORDS: usize>(&mut self, words: [&[u8]; WORDS], expiry: Expiry) {
+        self.add(words);
+        let length = words.last().map_or(0, |payload| payload.len());
+        let start = self.left + (self.unsent.len() - length - b"\r\n".len()) as u64;
+        self.expiring.push_back(Expiring { start, length, expiry });
+    }
+
+    /// Brings the payloads in line up to date.
+    fn refresh(&mut self) {
+        if self.expiring.is_empty() {
+            return;
+        }
+        let now = Instant::now().into_std();
+        for Expiring { start, length, expiry } in &self.expiring {
+            // One of which a part has left cannot be changed any more.
+            let start = start.checked_sub(self.left).and_then(|start| usize::try_from(start).ok());
+            let payload = start.and_then(|start| self.unsent.get_mut(start..start + length));
+            payload.into_iter().for_each(|payload| expiry.write(payload, now));
+        }
+    }
+
+    /// Notes that so many bytes have left the line.
+    fn leave(&mut self, bytes: usize) {
+        self.left += bytes as u64;
+        let left = self.left;
+        while self.expiring.pop_front_if(|expiring| expiring.start < left).is_some() {}
     }
 
     /// Bytes that are in line.
@@ -198,12 +241,14 @@ impl Line {
 
     /// Writes as much as the socket takes at once, and tells whether that was all. The tokio task writes the rest, and meets any trouble.
     pub(super) fn write(&mut self) -> bool {
+        self.refresh();
         let Some(socket) = &self.socket else { return false };
         match socket.try_write(&self.unsent) {
             Ok(written @ 1..) => {
                 // A command of which only a part was written counts as sent: the rest follows, and the server may then carry it out.
                 self.unsent_commands = 0;
                 self.unsent.advance(written);
+                self.leave(written);
                 self.unsent.is_empty()
             }
             _ => false,
@@ -218,6 +263,8 @@ impl Line {
             }
             self.unsent_commands = 0;
             self.check();
+            self.refresh();
+            self.leave(self.unsent.len());
             std::mem::swap(&mut self.unsent, outgoing);
             if self.unsent.capacity() > LARGEST_KEPT {
                 self.unsent = BytesMut::new();
@@ -266,6 +313,7 @@ impl Line {
             caller.fail(&mut sent, reason);
         }
         self.unsent = BytesMut::new();
+        self.expiring.clear();
         self.taken = 0;
     }
 
@@ -388,4 +436,112 @@ fn is_demoted(texts: &[String]) -> bool {
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code that can panic runs under the lock.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::codec::slot::Slot;
+
+    use super::*;
+
+    const ROOM: usize = 4 * 1024;
+
+    fn wait(line: &mut Line) -> oneshot::Receiver<Answered> {
+        let (answer, answered) = oneshot::channel();
+        line.wait(Instant::now(), Caller::One(answer));
+        answered
+    }
+
+    #[test]
+    fn what_waits_is_bounded_and_room_is_told_of() {
+        let mut line = Line::new(ROOM, None);
+        let mut answered = Vec::new();
+        while line.admit().is_ok() {
+            answered.push(wait(&mut line));
+            line.add([b"PUBLISH", b"a", &[b'x'; 256]]);
+        }
+        assert_eq!(line.admit().err(), Some(NotTaken::Full));
+        assert!(line.unsent() <= ROOM && line.wants_room() && !line.has_room_again());
+        let mut outgoing = BytesMut::new();
+        line.take(&mut outgoing);
+        assert_eq!(line.admit().err(), Some(NotTaken::Full), "what is not written yet counts");
+        outgoing.clear();
+        line.take(&mut outgoing);
+        assert!(line.has_room_again() && !line.has_room_again() && line.admit().is_ok());
+        // One command fits always.
+        let mut line = Line::new(1, None);
+        assert!(line.admit().is_ok());
+    }
+
+    #[test]
+    fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
+        let mut line = Line::new(ROOM, None);
+        let (first, (caller, both)) = (wait(&mut line), Caller::all(2));
+        line.add([b"PING"]);
+        line.wait(Instant::now(), caller);
+        line.add([b"PING"]);
+        line.take(&mut BytesMut::new());
+        line.add([b"PING"]);
+        let mut last = wait(&mut line);
+        line.add([b"PING"]);
+        line.close("silence");
+        assert!(matches!(last.try_recv(), Ok(Err(Unanswered::NotSent))));
+        let both = format!("{:?}", lock(&both.answers));
+        assert_eq!(both, r#"[Err(Lost("silence")), Err(NotSent)]"#);
+        assert_eq!(line.admit().err(), Some(NotTaken::Closed));
+        assert!(!line.is_empty());
+        line.answer(&mut vec![Response::Integer(7)]).unwrap();
+        assert!(matches!(first.blocking_recv(), Ok(Ok(Response::Integer(7)))));
+        assert!(line.is_empty());
+    }
+
+    #[test]
+    fn after_a_command_that_the_server_could_not_read_the_others_were_not_heard() {
+        let mut line = Line::new(ROOM, None);
+        let (mut unread, mut next) = (wait(&mut line), wait(&mut line));
+        line.add([b"PING"]);
+        line.add([b"PING"]);
+        line.take(&mut BytesMut::new());
+        let heard = line.answer(&mut vec![Response::Error(format!("{UNREADABLE}: invalid bulk length"))]).unwrap();
+        assert!(heard.deaf);
+        line.end("it is deaf");
+        assert!(matches!(unread.try_recv(), Ok(Ok(Response::Error(_)))));
+        assert!(matches!(next.try_recv(), Ok(Err(Unanswered::NotSent))));
+    }
+
+    #[test]
+    fn a_master_that_is_none_any_more_is_told_from_one_that_says_nothing() {
+        for (texts, demoted) in [(&["role", "master"][..], false), (&["role", "replica"], true), (&["mode"], false)] {
+            let mut line = Line::new(ROOM, None);
+            line.wait(Instant::now(), Caller::Watch);
+            line.add([b"HELLO", b"3"]);
+            line.take(&mut BytesMut::new());
+            let texts = texts.iter().map(ToString::to_string).collect();
+            let heard = line.answer(&mut vec![Response::Texts(texts)]).unwrap();
+            assert_eq!((heard.lives, heard.demoted), (true, demoted));
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_time_left_is_that_of_the_moment_when_a_command_leaves() {
+        let mut line = Line::new(ROOM, None);
+        let expiry = Expiry { slot: Slot::decimal(1), deadline: (Instant::now() + Duration::from_secs(2)).into_std() };
+        let add = |line: &mut Line| {
+            drop(wait(line));
+            line.add([b"PUBLISH", b"a", b"<b>"]);
+            drop(wait(line));
+            line.add_expiring([b"PUBLISH", b"a", b"<0000000000>"], expiry);
+        };
+        for (passed, left) in [(500, "<      1500>"), (1_000, "<       500>"), (1_000, "<         0>")] {
+            add(&mut line);
+            tokio::time::advance(Duration::from_millis(passed)).await;
+            let mut outgoing = BytesMut::new();
+            line.take(&mut outgoing);
+            let outgoing = String::from_utf8(outgoing.to_vec()).unwrap();
+            assert!(outgoing.contains("<b>") && outgoing.ends_with(&format!("{left}\r\n")), "{outgoing}");
+        }
+        assert!(line.expiring.is_empty());
+    }
 }

@@ -20,6 +20,7 @@ use tokio::{
 };
 
 use crate::transport::{
+    contract::Expiry,
     redis::{
         line::{AllResponses, Answered, Caller, Heard, Line, NotTaken, Response, Writer, lock},
         resp::reply::{Reply, reply},
@@ -66,17 +67,21 @@ impl Pipeline {
     }
 
     /// Puts a command in line, and notes that it was asked for now. The receiver resolves with its answer, or with an error when the
-    /// connection ends.
+    /// connection ends. With an expiry, the last word says how much time is left when it leaves.
     pub(super) fn send<const WORDS: usize>(
         &self,
         now: Instant,
         words: [&[u8]; WORDS],
+        expiry: Option<Expiry>,
     ) -> Result<oneshot::Receiver<Answered>, NotTaken> {
         let mut line = self.shared.line();
         let writer = line.admit()?;
         let (answer, answered) = oneshot::channel();
         line.wait(now, Caller::One(answer));
-        line.add(words);
+        match expiry {
+            None => line.add(words),
+            Some(expiry) => line.add_expiring(words, expiry),
+        }
         self.write(line, writer);
         Ok(answered)
     }
@@ -346,7 +351,7 @@ mod tests {
     }
 
     fn send(pipeline: &Pipeline) -> oneshot::Receiver<Answered> {
-        pipeline.send(Instant::now(), [b"PING"]).unwrap()
+        pipeline.send(Instant::now(), [b"PING"], None).unwrap()
     }
 
     fn send_all(pipeline: &Pipeline, count: usize) -> AllResponses {
@@ -382,7 +387,7 @@ mod tests {
         assert!(matches!(sent.await.unwrap(), Err(Unanswered::Lost(_))));
         assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent | Unanswered::Lost(_))));
         assert!(!pipeline.is_usable());
-        assert!(matches!(pipeline.send(Instant::now(), [b"PING"]), Err(NotTaken::Closed)));
+        assert!(matches!(pipeline.send(Instant::now(), [b"PING"], None), Err(NotTaken::Closed)));
     }
 
     fn soon() -> Instant {

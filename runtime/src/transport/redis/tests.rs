@@ -98,7 +98,7 @@ impl Reader {
 }
 
 fn parcel(channel: &str, payload: &str) -> Parcel {
-    Parcel { template: "a", channel: channel.to_owned(), payload: payload.as_bytes().to_vec(), time_left: None }
+    Parcel { template: "a", channel: channel.to_owned(), payload: payload.as_bytes().to_vec(), expiry: None }
 }
 
 async fn publish(redis: &Redis, channel: &str, payload: &str) -> Published {
