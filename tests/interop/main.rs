@@ -1,6 +1,8 @@
-//! tidings and a Python program with redis-toolkit 0.4.0 exchange messages, both ways, through a real redis-server.
+//! tidings and Python programs exchange messages, both ways, through a real redis-server: one with redis-toolkit 0.4.0 here, one with the libraries
+//! of the other formats in `formats`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
+mod formats;
 mod peer;
 
 use std::{fmt::Debug, time::Duration};
@@ -88,7 +90,7 @@ fn order() -> Order {
 
 async fn world() -> (RedisServer, Peer, Bus) {
     let server = RedisServer::start().await;
-    let peer = Peer::start(server.port());
+    let peer = Peer::start("peer.py", server.port());
     let bus = Bus::builder(server.url()).format(Format::RedisToolkit).connect().await.unwrap();
     (server, peer, bus)
 }

@@ -8,19 +8,19 @@ use std::{
     sync::OnceLock,
 };
 
-const PACKAGE: &str = "redis-toolkit==0.4.0";
+const PACKAGES: [&str; 4] = ["redis-toolkit==0.4.0", "cbor2==6.3.0", "cloudevents==2.2.0", "msgpack==1.2.4"];
 
-/// A running `peer.py` that listens. Dropping it kills it.
+/// A running program that listens. Dropping it kills it.
 pub(crate) struct Peer(Child);
 
 impl Peer {
-    /// Starts the program and waits until it listens.
-    pub(crate) fn start(port: u16) -> Self {
+    /// Starts a program of this folder and waits until it listens.
+    pub(crate) fn start(program: &str, port: u16) -> Self {
         static PYTHON: OnceLock<PathBuf> = OnceLock::new();
         let python = PYTHON.get_or_init(install);
         let log = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("peer-{port}.log"));
         let mut child = Command::new(python)
-            .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/interop/peer.py"))
+            .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("interop").join(program))
             .arg(port.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -29,7 +29,7 @@ impl Peer {
             .unwrap();
         let lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let ready = lines.map_while(Result::ok).any(|line| line == "ready");
-        assert!(ready, "tests/interop/peer.py ended before it was ready: {:?}; see {}", child.wait(), log.display());
+        assert!(ready, "tests/interop/{program} ended before it was ready: {:?}; see {}", child.wait(), log.display());
         Self(child)
     }
 }
@@ -44,7 +44,7 @@ impl Drop for Peer {
 /// Makes the virtual environment once for each target folder, and returns its Python. A mark says that it is complete.
 fn install() -> PathBuf {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python");
-    let (python, mark) = (folder.join("bin/python"), folder.join(PACKAGE));
+    let (python, mark) = (folder.join("bin/python"), folder.join(PACKAGES.join(" ")));
     if mark.exists() {
         return python;
     }
@@ -55,7 +55,7 @@ fn install() -> PathBuf {
          `brew install python` on macOS, `apk add python3 py3-pip` on Alpine, `pacman -S python` on Arch",
     );
     run(
-        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", PACKAGE]),
+        Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PACKAGES),
         "pip must be able to reach the Python package index, or a mirror that its own settings name",
     );
     fs::write(&mark, "").unwrap();

@@ -17,7 +17,8 @@ use crate::codec::{
 /// bytes. The unit `()` is `null`, so that `Some(())` comes back as `None`.
 ///
 /// What other programs write is read as RFC 8949 says: texts in pieces, and items behind tags that only annotate them; a whole number where one
-/// with a fraction is declared, and the other way round if the fraction is zero. Decimal fractions (tags 4 and 5) are refused. Needs the feature
+/// with a fraction is declared, and the other way round if the fraction is zero. An item is refused whose tag makes something else of
+/// it, such as a decimal fraction (tag 4). Needs the feature
 /// `cbor`.
 #[derive(Clone, Copy, Debug)]
 pub struct Cbor;

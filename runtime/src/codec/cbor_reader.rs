@@ -6,7 +6,9 @@ use std::{borrow::Cow, fmt};
 use minicbor::{Decoder, data::Type, decode};
 use serde::{
     Deserializer,
-    de::{self, DeserializeSeed, EnumAccess, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor},
+    de::{
+        self, DeserializeSeed, EnumAccess, IntoDeserializer, MapAccess, SeqAccess, Unexpected, VariantAccess, Visitor,
+    },
     forward_to_deserialize_any,
 };
 
@@ -42,10 +44,15 @@ impl From<decode::Error> for Broken {
     }
 }
 
-/// Tags that change what their item means: numbers that are written as bytes, and as two numbers.
+/// Tags of numbers that are written as bytes.
 const POSITIVE: u64 = 2;
 const NEGATIVE: u64 = 3;
-const FRACTIONS: std::ops::RangeInclusive<u64> = 4..=5;
+
+/// Whether a tag only says more of its item: that it is a time, base64, an URI, a UUID, a date, a set, bytes of CBOR. Of any other the item is not
+/// what its tag makes of it, such as the decimal fractions of tag 4 and the records of some libraries.
+fn only_annotates(tag: u64) -> bool {
+    matches!(tag, 0 | 1 | 21..=24 | 32..=37 | 64 | 100 | 258 | 259 | 1_004 | 55_799)
+}
 
 impl<'de> Reader<'de> {
     pub(super) fn new(payload: &'de [u8]) -> Self {
@@ -57,18 +64,17 @@ impl<'de> Reader<'de> {
         self.decoder.position()
     }
 
-    /// The type of the next item, behind the tags that only annotate it: `Tag` of a large number.
+    /// The type of the next item, behind the tags that only annotate it: `Tag` where there is another one.
     fn next_type(&mut self) -> Result<Type, Broken> {
         loop {
             let next = self.decoder.datatype()?;
             if next != Type::Tag {
                 return Ok(next);
             }
-            match self.decoder.probe().tag()?.as_u64() {
-                POSITIVE | NEGATIVE => return Ok(Type::Tag),
-                tag if FRACTIONS.contains(&tag) => return Err(Broken("a decimal fraction".into())),
-                _ => drop(self.decoder.tag()?),
+            if !only_annotates(self.decoder.probe().tag()?.as_u64()) {
+                return Ok(Type::Tag);
             }
+            self.decoder.tag()?;
         }
     }
 
@@ -88,19 +94,27 @@ impl<'de> Reader<'de> {
 }
 
 impl<'de> Reader<'de> {
-    /// A number that is written as bytes, behind the tag that says so.
-    fn large_number<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Broken> {
-        if self.decoder.probe().tag()?.as_u64() == POSITIVE {
-            let number = self.decoder.u128()?;
-            return match u64::try_from(number) {
-                Ok(small) => visitor.visit_u64(small),
-                Err(_) => visitor.visit_u128(number),
-            };
-        }
-        let number = self.decoder.i128()?;
-        match i64::try_from(number) {
-            Ok(small) => visitor.visit_i64(small),
-            Err(_) => visitor.visit_i128(number),
+    /// What a tag makes of its item: a number that is written as bytes, or what no visitor but that of metadata takes.
+    fn tagged<V: Visitor<'de>>(&mut self, visitor: V) -> Result<V::Value, Broken> {
+        match self.decoder.probe().tag()?.as_u64() {
+            POSITIVE => {
+                let number = self.decoder.u128()?;
+                match u64::try_from(number) {
+                    Ok(small) => visitor.visit_u64(small),
+                    Err(_) => visitor.visit_u128(number),
+                }
+            }
+            NEGATIVE => {
+                let number = self.decoder.i128()?;
+                match i64::try_from(number) {
+                    Ok(small) => visitor.visit_i64(small),
+                    Err(_) => visitor.visit_i128(number),
+                }
+            }
+            tag => {
+                self.decoder.tag()?;
+                visitor.visit_enum(Tagged { reader: self, tag })
+            }
         }
     }
 }
@@ -133,7 +147,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             Type::U8 | Type::U16 | Type::U32 | Type::U64 => visitor.visit_u64(self.decoder.u64()?),
             Type::I8 | Type::I16 | Type::I32 | Type::I64 => visitor.visit_i64(self.decoder.i64()?),
             Type::Int => visitor.visit_i128(self.decoder.int()?.into()),
-            Type::Tag => self.large_number(visitor),
+            Type::Tag => self.tagged(visitor),
             Type::F16 | Type::F32 | Type::F64 => visitor.visit_f64(self.decoder.f64()?),
             Type::String => visitor.visit_borrowed_str(self.decoder.str()?),
             Type::StringIndef => visitor.visit_string(self.decoder.str_iter()?.collect::<Result<_, _>>()?),
@@ -287,6 +301,46 @@ impl<'de> MapAccess<'de> for Items<'_, 'de> {
 
     fn size_hint(&self) -> Option<usize> {
         self.hint()
+    }
+}
+
+/// An item behind a tag that makes something else of it.
+struct Tagged<'a, 'de> {
+    reader: &'a mut Reader<'de>,
+    tag: u64,
+}
+
+impl<'de> EnumAccess<'de> for Tagged<'_, 'de> {
+    type Error = Broken;
+    type Variant = Self;
+
+    fn variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<(S::Value, Self), Broken> {
+        let tag: de::value::U64Deserializer<Broken> = self.tag.into_deserializer();
+        Ok((seed.deserialize(tag)?, self))
+    }
+}
+
+impl<'de> VariantAccess<'de> for Tagged<'_, 'de> {
+    type Error = Broken;
+
+    fn unit_variant(self) -> Result<(), Broken> {
+        Err(de::Error::invalid_type(Unexpected::NewtypeVariant, &"unit variant"))
+    }
+
+    fn newtype_variant_seed<S: DeserializeSeed<'de>>(self, seed: S) -> Result<S::Value, Broken> {
+        seed.deserialize(self.reader)
+    }
+
+    fn tuple_variant<V: Visitor<'de>>(self, _length: usize, _visitor: V) -> Result<V::Value, Broken> {
+        Err(de::Error::invalid_type(Unexpected::NewtypeVariant, &"tuple variant"))
+    }
+
+    fn struct_variant<V: Visitor<'de>>(
+        self,
+        _fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Broken> {
+        Err(de::Error::invalid_type(Unexpected::NewtypeVariant, &"struct variant"))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{IgnoredAny, MapAccess, SeqAccess, Visitor},
+    de::{EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
 
@@ -258,6 +258,12 @@ impl<'de> Visitor<'de> for LooseVisitor<'de> {
             _ if self.takes_headers => Loose::Headers(headers),
             _ => Loose::Other,
         })
+    }
+
+    /// An item of CBOR behind a tag that makes something else of it.
+    fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Self::Value, A::Error> {
+        let (IgnoredAny, item) = tagged.variant()?;
+        item.newtype_variant::<IgnoredAny>().map(|_| Loose::Other)
     }
 
     /// An extension of MessagePack: its type and its bytes.

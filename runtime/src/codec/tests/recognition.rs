@@ -494,6 +494,13 @@ mod cbor {
         assert_eq!(read("c3 41 07"), Ok(-8_i64));
         assert!(read::<Value>("c4 82 21 19 6ab3").is_err());
         assert!(read::<(i32, i32)>("c4 82 21 19 6ab3").is_err());
+        assert!(read::<Vec<Value>>("81 d9 dfff 82 01 02").is_err());
+        assert!(read::<Option<Patch>>("d9 dfff 80").is_err());
+        assert!(read::<Note>("d9 dfff 66|urgent|").is_err());
+        let odd = "a4 64|data| a1 64|name| 63|Ada| 62|id| 61|a| 64|type| 65|Patch| 69|timestamp| c4 82 21 19 6ab3";
+        let payload = bytes(odd);
+        let (message, inbound) = Cbor::decode::<Patch>(&EXPECTED, &payload).unwrap();
+        assert_eq!((message, inbound.timestamp, inbound.unreadable), (patch(), None, 1));
     }
 
     #[test]

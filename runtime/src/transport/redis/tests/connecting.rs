@@ -19,7 +19,7 @@ async fn a_unix_socket_carries_everything() {
         let mut own = Reader::attach_with(&redis, vec![channel("a")], bounds, WhenFull::Block).await.unwrap();
         assert_eq!(publish(&redis, "a", "1").await.unwrap(), Some(2));
         let batch = (2..52).map(|number| parcel("a", &number.to_string())).collect();
-        assert!(redis.publish_all(batch).await.into_iter().all(|result| result.unwrap() == Some(2)));
+        assert!(redis.publish_all(batch, None).await.into_iter().all(|result| result.unwrap() == Some(2)));
         let receivers = redis.publish_atomically(vec![parcel("a", "52"), parcel("b7", "53")]).await.unwrap();
         assert_eq!(receivers, [2, 1]);
         for number in 1..53 {
