@@ -122,6 +122,26 @@ on_both! {
         assert!(matches!(&found, Rejection::Undecodable { name: "Account", .. }), "{found}");
     }
 
+    async fn a_rejection_quotes_nothing_of_the_payload(world: World) {
+        let bus = world.bus().await;
+        let mut accounts = bus.subscribe(Account::channel(1_u64)).await.unwrap();
+        for payload in [
+            r#"{"id":"hunter2","owner":"Ada"}"#,
+            r#"{"id":1,"owner":["hunter2"]}"#,
+            r#"{"id":"m","type":"Account","data":{"id":"hunter2"}}"#,
+            r#"{"data":{"id":"hunter2"},"id":"m","type":"Account"}"#,
+            r#"{"id":1,"owner":"hunter2"} hunter2"#,
+            r#"{"id":1,"owner":"hunter2"#,
+            r#""hunter2""#,
+        ] {
+            world.publish_raw("accounts:1", payload).await;
+            let (_, _, rejection) = rejection(&mut accounts).await;
+            assert_eq!(rejection.kind(), "undecodable payload");
+            let words = format!("{rejection} {rejection:?}");
+            assert!(!words.contains("hunter2") && words.contains("at line 1 column"), "{words}");
+        }
+    }
+
     async fn a_channel_that_is_no_address_is_an_event(world: World) {
         let bus = world.bus().await;
         let mut accounts = bus.subscribe(Account::any()).await.unwrap();

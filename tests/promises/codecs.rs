@@ -48,6 +48,11 @@ struct Note {
     raw: ToolkitBytes,
 }
 
+#[derive(Clone, Debug, PartialEq, Message, Serialize, Deserialize)]
+#[channel("anything")]
+#[serde(transparent)]
+struct Anything(Value);
+
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[channel("double:<n>")]
 #[reply(u64, error = String)]
@@ -296,5 +301,34 @@ on_both! {
             let has_header = received.delivery.headers().get("a\0\n") == Some("b\0\n");
             assert_eq!(has_header, odd.contains("u0000"), "{odd:.100}");
         }
+    }
+
+    async fn null_comes_back_as_null_in_every_format(world: World) {
+        for format in FORMATS {
+            let bus = world.bus_with(|builder| builder.format(format)).await;
+            let mut anything = bus.subscribe(Anything::channel()).await.unwrap();
+            for value in [json!(null), json!([null]), json!({"a": null, "b": {"c": [null, 1, 2.5]}})] {
+                Anything(value.clone()).publish(&bus).await.unwrap();
+                assert_eq!(received(&mut anything).await.message, Anything(value), "{format:?}");
+            }
+        }
+    }
+
+    async fn cbor_of_other_programs_is_read_as_its_standard_says(world: World) {
+        let bus = world.bus().await;
+        let mut readings = bus.subscribe(InCbor::any()).await.unwrap();
+        // {"sensor": 4, "celsius": 9 (a whole number), "note": "a" "b" (in pieces, behind the tag of an URI)}, behind the tag of CBOR.
+        let alone = b"\xd9\xd9\xf7\xa3\x66sensor\x04\x67celsius\x09\x64note\xd8\x20\x7f\x61a\x61b\xff";
+        world.publish_raw("cbor:4", alone).await;
+        let reading = received(&mut readings).await;
+        assert_eq!((reading.celsius, reading.note.as_deref()), (9.0, Some("ab")));
+        let mut envelope = b"\xa4\x64data".to_vec();
+        envelope.extend_from_slice(alone);
+        envelope.extend_from_slice(b"\x62id\x7f\x61x\xff\x69timestamp\xc1\x1a\x51\x4b\x67\xb0\x64type\x67reading");
+        world.publish_raw("cbor:4", envelope).await;
+        let reading = received(&mut readings).await;
+        assert_eq!((reading.celsius, reading.delivery.id()), (9.0, Some("x")));
+        let time = std::time::UNIX_EPOCH + Duration::from_secs(1_363_896_240);
+        assert_eq!(reading.delivery.timestamp(), Some(time));
     }
 }
