@@ -47,8 +47,9 @@
 //! | `tidings_connections` | gauge | connections for subscriptions that are up | |
 //!
 //! The outcomes of handling are `handled`, `failed`, `panicked`, `timed_out`, `rejected`, `filtered`, `expired` and `dropped`; those of
-//! publishing and of requests are `ok` or the kind of the error; those of receiving are `ok`, `invalid` and `unmatched`. `consumer` is `service` or `subscription`. Requests and answers are not among
-//! the published messages, the messages of a batch have no duration, and what is dropped before it ended is not counted.
+//! publishing and of requests are `ok` or the kind of the error; those of receiving are `ok`, `invalid` and `unmatched`. `consumer` is
+//! `service` or `subscription`. Requests and answers are not among the published messages, the messages of a batch have no duration, and what
+//! is dropped before it ended is not counted.
 //!
 //! # Inside
 //!

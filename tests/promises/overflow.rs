@@ -203,6 +203,34 @@ async fn on_memory_a_publisher_waits_and_then_fails() {
     assert_eq!(message(&mut news).await.n, 4);
 }
 
+/// As a publisher on Redis would.
+#[tokio::test]
+async fn on_memory_a_publisher_that_waits_learns_that_the_server_is_away() {
+    let world = World::memory();
+    let bus = world.bus_with(|builder| builder.command_timeout(SOON)).await;
+    let _news = bus
+        .subscribe(News::channel())
+        .overflow(Overflow::BackPressure)
+        .buffer(Bounds::messages(2).bytes(1 << 20))
+        .await
+        .unwrap();
+    let published = Recorder::new();
+    let (mut publisher, recorder) = (JoinSet::new(), published.clone());
+    publisher.spawn(async move {
+        for n in 0..3 {
+            News { n }.publish(&bus).await.unwrap();
+        }
+        recorder.record(());
+        News { n: 3 }.publish(&bus).await.unwrap_err()
+    });
+    published.wait_for(1).await;
+    // Whether or not it waits already, it must not wait for long.
+    tokio::task::yield_now().await;
+    world.stop();
+    let error = tokio::time::timeout(SOON / 2, publisher.join_next()).await.unwrap().unwrap().unwrap();
+    assert!(matches!(error, PublishError::NotConnected { .. }), "{error}");
+}
+
 /// One that has to wait is not overtaken by those behind it.
 #[tokio::test]
 async fn on_memory_a_batch_that_waits_keeps_its_order() {

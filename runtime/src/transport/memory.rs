@@ -169,7 +169,15 @@ impl Memory {
             parcels.iter_mut().for_each(|parcel| parcel.write_time_left(now()));
             match self.broker.publish(parcels) {
                 Taken::Now { receivers, wishes } => break (receivers, wishes.read()),
-                Taken::Blocked(inbox) => timeout_at(deadline, inbox.has_space()).await.map_err(late)?,
+                Taken::Blocked(inbox) => {
+                    let unblocked = async {
+                        tokio::select! {
+                            () = inbox.has_space() => {}
+                            _ = self.broker.reaches(|condition| condition != Condition::Up) => {}
+                        }
+                    };
+                    timeout_at(deadline, unblocked).await.map_err(late)?;
+                }
                 Taken::Never => {
                     let reason = "the memory broker is stopped".to_owned();
                     return Err(PublishError::NotConnected { template, reason });
