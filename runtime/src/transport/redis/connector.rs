@@ -7,7 +7,7 @@ use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpStream, lookup_host},
     sync::watch,
-    time::timeout_at,
+    time::{Instant, timeout_at},
 };
 
 use crate::{
@@ -109,12 +109,21 @@ impl Connector {
 
     async fn open_to(&self, role: Role, name: &str) -> Result<Opened, ConnectError> {
         let deadline = deadline_after(self.timeout);
-        let late = || ConnectError::TimedOut { address: self.address(), timeout: self.timeout };
-        let places = timeout_at(deadline, self.places()).await.map_err(|_| late())??;
+        let places = timeout_at(deadline, self.places()).await.map_err(|_| self.late())??;
+        self.open_to_any(places, deadline, role, name).await
+    }
+
+    async fn open_to_any(
+        &self,
+        places: Vec<Place<'_>>,
+        deadline: Instant,
+        role: Role,
+        name: &str,
+    ) -> Result<Opened, ConnectError> {
         // Of several failures, that of an address where something answered says more than that nobody was there.
         let tells = |error: &ConnectError| !matches!(error, ConnectError::Unreachable { .. });
         let opened = first(places, deadline, tells, |place| self.open_at(place, role, name)).await;
-        let opened = opened.map_err(|failure| failure.unwrap_or_else(late))?;
+        let opened = opened.map_err(|failure| failure.unwrap_or_else(|| self.late()))?;
         self.successes.send_replace(());
         Ok(opened)
     }
@@ -210,6 +219,10 @@ impl Connector {
         ConnectError::Unreachable { address: self.address(), source }
     }
 
+    fn late(&self) -> ConnectError {
+        ConnectError::TimedOut { address: self.address(), timeout: self.timeout }
+    }
+
     fn no_tls(&self, reason: String) -> ConnectError {
         ConnectError::Tls { address: self.address(), reason }
     }
@@ -231,4 +244,51 @@ async fn local(path: &Path) -> io::Result<Stream> {
 #[cfg(not(unix))]
 async fn local(_path: &Path) -> io::Result<Stream> {
     Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{net::TcpListener, task::JoinSet};
+
+    use super::*;
+
+    const MASTER: &[u8] = b"%2\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n";
+    const REPLICA: &[u8] = b"%2\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$7\r\nreplica\r\n";
+
+    /// Accepts and answers so, or not at all, for as long as the task lives.
+    async fn server(tokio_tasks: &mut JoinSet<()>, answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio_tasks.spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                stream.write_all(answer).await.unwrap();
+                held.push(stream);
+            }
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn of_several_addresses_the_first_that_is_a_master_counts() {
+        let mut tokio_tasks = JoinSet::new();
+        let (silent, replica) = (server(&mut tokio_tasks, b"").await, server(&mut tokio_tasks, REPLICA).await);
+        let master = server(&mut tokio_tasks, MASTER).await;
+        let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let connector = Connector::new("redis://name", &Config::default()).unwrap();
+        let open = async |addresses: &[SocketAddr], role| {
+            let places = addresses.iter().copied().map(Place::Network).collect();
+            connector.open_to_any(places, deadline_after(Duration::from_secs(2)), role, "test").await
+        };
+        let start = Instant::now();
+        assert!(open(&[silent, master], Role::Master).await.is_ok());
+        assert!(open(&[silent, nobody, replica, master], Role::Master).await.is_ok());
+        assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
+        let opened = open(&[nobody, replica, master], Role::Any).await.unwrap();
+        assert_eq!(opened.capabilities.role, "replica");
+        let error = open(&[nobody, replica], Role::Master).await.err();
+        assert!(matches!(error, Some(ConnectError::Unusable { .. })), "{error:?}");
+        let error = open(&[silent, silent], Role::Master).await.err();
+        assert!(matches!(error, Some(ConnectError::TimedOut { .. })), "{error:?}");
+    }
 }
