@@ -17,7 +17,10 @@ use tidings::{
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
 
-use crate::order::{Form, Order};
+use crate::{
+    column::{Limits, at_most},
+    order::{Form, Order},
+};
 
 include!(concat!(env!("OUT_DIR"), "/handlers.rs"));
 
@@ -44,22 +47,32 @@ fn nanos(turns: u64, mut run: impl FnMut(u64)) -> f64 {
 
 const REPETITIONS: usize = 7;
 
-pub fn table(divisor: u64) -> String {
+/// What was timed, in nanoseconds, and what that must be.
+pub struct Row {
+    pub what: String,
+    pub nanos: f64,
+    pub limits: Option<Limits>,
+}
+
+const ROUTING: Limits = at_most(20.0, 15.0);
+const WHOLE: Limits = at_most(100.0, 75.0);
+
+pub fn rows(divisor: u64) -> Vec<Row> {
     let turns = 1_000_000 / divisor;
-    let mut lines = vec!["| what | ns |\n|--|--|".to_owned()];
-    let mut add = |what: &str, nanos: f64| lines.push(format!("| {what} | {nanos:.1} |"));
+    let mut rows = Vec::new();
+    let mut add = |what: &str, nanos, limits| rows.push(Row { what: what.to_owned(), nanos, limits });
     routing(turns, &mut add);
     let decoding = decoding(turns / 4, &mut add);
     whole(turns, &decoding, &mut add);
-    lines.join("\n")
+    rows
 }
 
-fn routing(turns: u64, add: &mut impl FnMut(&str, f64)) {
+fn routing(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) {
     let channels: Vec<Vec<u8>> = (0..10_000).map(|number| format!("m{number}:{}", 100 + number % 100).into()).collect();
     let channel = |number: u64, routes: u64| &channels[(number % routes) as usize][..];
     for routes in [10, 1_000, 10_000] {
         let what = format!("routing by hand: `HashMap` of prefixes, {routes} routes");
-        add(&what, by_map(turns, routes, channel));
+        add(&what, by_map(turns, routes, channel), None);
     }
     let tables = [
         (10, crate::routes::Ten::table()),
@@ -71,7 +84,7 @@ fn routing(turns: u64, add: &mut impl FnMut(&str, f64)) {
         let find = nanos(turns, |number| {
             assert!(black_box(table.find(black_box(channel(number, routes)))).is_some());
         });
-        add(&format!("tidings: table of {routes} routes"), find);
+        add(&format!("tidings: table of {routes} routes"), find, Some(ROUTING));
     }
 }
 
@@ -90,14 +103,14 @@ struct Decoding {
     from_text: f64,
 }
 
-fn decoding(turns: u64, add: &mut impl FnMut(&str, f64)) -> Decoding {
+fn decoding(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) -> Decoding {
     let orders: Vec<String> = (0..100).map(|number| Form::Plain.encode(&Order::new(number), number)).collect();
     let pings: Vec<String> = (0..100).map(|number| payload(100 + number)).collect();
-    add("decoding the order alone: `serde_json::from_slice`", from_slice::<Order>(turns, &orders));
-    add("decoding the order alone: one UTF-8 check, `serde_json::from_str`", from_text::<Order>(turns, &orders));
+    add("decoding the order alone: `serde_json::from_slice`", from_slice::<Order>(turns, &orders), None);
+    add("decoding the order alone: one UTF-8 check, `serde_json::from_str`", from_text::<Order>(turns, &orders), None);
     let (from_slice, from_text) = (from_slice::<Ping0>(turns, &pings), from_text::<Ping0>(turns, &pings));
-    add("decoding `{\"id\":100}` alone: `serde_json::from_slice`", from_slice);
-    add("decoding `{\"id\":100}` alone: one UTF-8 check, `serde_json::from_str`", from_text);
+    add("decoding `{\"id\":100}` alone: `serde_json::from_slice`", from_slice, None);
+    add("decoding `{\"id\":100}` alone: one UTF-8 check, `serde_json::from_str`", from_text, None);
     Decoding { from_slice, from_text }
 }
 
@@ -120,26 +133,26 @@ fn from_text<T: serde::de::DeserializeOwned>(turns: u64, payloads: &[String]) ->
 }
 
 /// The whole dispatch of a small message, less its decoding: with nothing around it, and from the queue to the settled outcome.
-fn whole(turns: u64, decoding: &Decoding, add: &mut impl FnMut(&str, f64)) {
+fn whole(turns: u64, decoding: &Decoding, add: &mut impl FnMut(&str, f64, Option<Limits>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     for routes in [10, 100] {
         let map = handlers(routes);
         let direct = runtime.block_on(by_hand(turns, &map));
         let what = format!("dispatch by hand: `HashMap` and boxed handler, {routes} routes");
-        add(&what, direct - decoding.from_slice);
+        add(&what, direct - decoding.from_slice, None);
         let direct = runtime.block_on(async {
             if routes == 10 { measured(ten(), turns).await } else { measured(hundred(), turns).await }
         });
         let what = format!("tidings: route table, address checked, handler called, {routes} routes");
-        add(&what, direct - decoding.from_text);
+        add(&what, direct - decoding.from_text, None);
         let queued = runtime.block_on(by_hand_from_a_queue(&map, routes, turns));
         let what = format!("dispatch by hand, from a queue, {routes} routes");
-        add(&what, queued - decoding.from_slice);
+        add(&what, queued - decoding.from_slice, None);
         let queued = runtime.block_on(async {
             if routes == 10 { served(ten(), routes, turns).await } else { served(hundred(), routes, turns).await }
         });
         let what = format!("tidings: a service, from its inbox to the settled outcome, {routes} routes");
-        add(&what, queued - decoding.from_text);
+        add(&what, queued - decoding.from_text, Some(WHOLE));
     }
 }
 

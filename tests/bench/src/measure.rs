@@ -28,6 +28,8 @@ pub struct Report {
     pub seconds: f64,
     /// User and system time of the whole process.
     pub cpu_seconds: f64,
+    /// The part of another process that took part, which is in `cpu_seconds`.
+    pub cpu_seconds_of_other: f64,
     /// Peak memory, and how much of it came after the start.
     pub peak_kib: u64,
     pub growth_kib: u64,

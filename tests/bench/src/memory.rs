@@ -153,7 +153,10 @@ async fn requests_by_hand(url: &str, count: u64) -> Report {
     let before = Before::now();
     for number in 0..count {
         let client = Arc::clone(&client);
-        tasks.spawn(async move { client.request_within(&Ask::new(number), PATIENCE).await });
+        tasks.spawn(async move {
+            let ask = Ask::new(number);
+            client.request_within(ask.name(), &ask, PATIENCE).await
+        });
     }
     until(|| client.pending() as u64 == count).await;
     settled().await;

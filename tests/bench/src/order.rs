@@ -47,24 +47,13 @@ impl Order {
 }
 
 /// Plain JSON, or the standard envelope around it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Form {
     Plain,
     Envelope,
 }
 
 impl Form {
-    pub fn parse(text: &str) -> Self {
-        if text == "envelope" { Self::Envelope } else { Self::Plain }
-    }
-
-    pub fn text(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Envelope => "envelope",
-        }
-    }
-
     pub fn encode(self, order: &Order, number: u64) -> String {
         let data = match self {
             Self::Plain => serde_json::to_string(order),

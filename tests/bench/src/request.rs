@@ -1,4 +1,4 @@
-//! W3: request and reply. Both ends are in one process, each on connections of its own.
+//! W3 in one process, on a hundred channels, each end on connections of its own; and what it shares with two processes.
 
 use std::{
     collections::HashMap,
@@ -11,7 +11,7 @@ use std::{
 
 use futures_util::StreamExt;
 use redis::{AsyncCommands, aio::MultiplexedConnection};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidings::{Bus, Message, handler, routes};
 use tokio::sync::oneshot;
 
@@ -29,7 +29,7 @@ pub struct Ask {
     text: String,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Quote {
     id: u64,
     cents: u64,
@@ -39,20 +39,29 @@ impl Ask {
     pub fn new(number: u64) -> Self {
         Self { id: 100 + number % 100, customer: "Ada Lovelace".to_owned(), text: "x".repeat(130) }
     }
+
+    pub fn name(&self) -> String {
+        format!("quotes:{}", self.id)
+    }
+
+    fn quote(&self) -> Quote {
+        Quote::new(self.id, &self.text)
+    }
 }
 
 impl Quote {
-    fn new(ask: &Ask) -> Self {
-        Self { id: ask.id, cents: ask.id * 100 + ask.text.len() as u64 }
+    pub fn new(id: u64, text: &str) -> Self {
+        Self { id, cents: id * 100 + text.len() as u64 }
     }
 }
 
 #[handler]
 async fn quote(ask: Ask) -> Quote {
-    Quote::new(&ask)
+    ask.quote()
 }
 
 pub async fn run(program: &str, url: &str, messages: u64, tasks: u64) -> Report {
+    let expected = |number| Ask::new(number).quote();
     match program {
         "tidings" => {
             let server = Bus::connect(url).await.expect("a connection");
@@ -61,22 +70,26 @@ pub async fn run(program: &str, url: &str, messages: u64, tasks: u64) -> Report 
             // The first request opens the inbox for answers.
             let first = Ask::new(0).request(&bus).await.expect("a quote");
             assert_eq!(first.id, 100);
-            let report = timed(messages, tasks, move |number| {
+            let request = move |number| {
                 let bus = bus.clone();
                 async move { Ask::new(number).request(&bus).await.expect("a quote") }
-            });
-            let report = report.await;
+            };
+            let report = timed(messages, tasks, request, expected).await;
             service.shutdown().await.expect("nothing waits");
             report
         }
         "redis" => {
-            let server = serve(url).await;
+            let check = |channel: &str, ask: &Ask| assert_eq!(channel, ask.name());
+            let server = by_hand(url, "quotes:*", check, quote).await;
             let client = Arc::new(Client::connect(url).await);
-            let report = timed(messages, tasks, move |number| {
+            let request = move |number| {
                 let client = Arc::clone(&client);
-                async move { client.request(&Ask::new(number)).await }
-            });
-            let report = report.await;
+                async move {
+                    let ask = Ask::new(number);
+                    client.request(ask.name(), &ask).await
+                }
+            };
+            let report = timed(messages, tasks, request, expected).await;
             server.abort();
             report
         }
@@ -84,10 +97,12 @@ pub async fn run(program: &str, url: &str, messages: u64, tasks: u64) -> Report 
     }
 }
 
-async fn timed<F: Future<Output = Quote> + Send>(
+/// Makes the requests in so many tasks, and times each.
+pub async fn timed<F: Future<Output = Quote> + Send>(
     messages: u64,
     tasks: u64,
     request: impl Fn(u64) -> F + Send + Sync + 'static,
+    expected: fn(u64) -> Quote,
 ) -> Report {
     let micros = Arc::new(Mutex::new(Vec::with_capacity(messages as usize)));
     let (request, times) = (Arc::new(request), Arc::clone(&micros));
@@ -97,7 +112,7 @@ async fn timed<F: Future<Output = Quote> + Send>(
         async move {
             let start = Instant::now();
             let quote = request(number).await;
-            assert_eq!(quote.cents, Quote::new(&Ask::new(number)).cents);
+            assert_eq!(quote, expected(number));
             times.lock().expect("nobody panics").push(start.elapsed().as_nanos() as f64 / 1e3);
         }
     });
@@ -117,10 +132,18 @@ struct Envelope<'a, T> {
     data: T,
 }
 
-async fn serve(url: &str) -> tokio::task::JoinHandle<()> {
+/// Answers what comes on a channel, or on those of a pattern.
+pub async fn by_hand<A: DeserializeOwned + Send + 'static, F: Future<Output = Quote> + Send + 'static>(
+    url: &str,
+    channels: &str,
+    check: fn(&str, &A),
+    answer: fn(A) -> F,
+) -> tokio::task::JoinHandle<()> {
     let client = redis::Client::open(url).expect("an address");
     let mut pubsub = client.get_async_pubsub().await.expect("a connection");
-    pubsub.psubscribe("quotes:*").await.expect("a subscription");
+    let subscribed =
+        if channels.ends_with('*') { pubsub.psubscribe(channels).await } else { pubsub.subscribe(channels).await };
+    subscribed.expect("a subscription");
     let connection = client.get_multiplexed_async_connection().await.expect("a connection");
     tokio::spawn(async move {
         let mut messages = pubsub.into_on_message();
@@ -128,15 +151,10 @@ async fn serve(url: &str) -> tokio::task::JoinHandle<()> {
             // A handler that waits must not hold up the next request, so each has a task.
             let mut connection = connection.clone();
             tokio::spawn(async move {
-                let id: u64 =
-                    message.get_channel_name().strip_prefix("quotes:").and_then(|id| id.parse().ok()).expect("an id");
-                let asked: Envelope<Ask> = serde_json::from_slice(message.get_payload_bytes()).expect("a request");
-                assert_eq!(asked.data.id, id);
-                let answer = Envelope {
-                    correlation_id: asked.correlation_id,
-                    reply_to: "".into(),
-                    data: quote(asked.data).await,
-                };
+                let asked: Envelope<A> = serde_json::from_slice(message.get_payload_bytes()).expect("a request");
+                check(message.get_channel_name(), &asked.data);
+                let data = answer(asked.data).await;
+                let answer = Envelope { correlation_id: asked.correlation_id, reply_to: "".into(), data };
                 let payload = serde_json::to_string(&answer).expect("an answer");
                 let _: u64 = connection.publish(&*asked.reply_to, payload).await.expect("published");
             });
@@ -179,19 +197,19 @@ impl Client {
         self.waiting.lock().expect("nobody panics").len()
     }
 
-    async fn request(&self, ask: &Ask) -> Quote {
-        self.request_within(ask, Duration::from_secs(5)).await
+    pub async fn request(&self, channel: String, data: &impl Serialize) -> Quote {
+        self.request_within(channel, data, Duration::from_secs(5)).await
     }
 
-    pub async fn request_within(&self, ask: &Ask, limit: Duration) -> Quote {
+    pub async fn request_within(&self, channel: String, data: &impl Serialize, limit: Duration) -> Quote {
         let correlation_id = format!("{:016x}", self.next.fetch_add(1, Ordering::Relaxed));
         let (sender, receiver) = oneshot::channel();
         self.waiting.lock().expect("nobody panics").insert(correlation_id.clone(), sender);
-        let envelope = Envelope { correlation_id: correlation_id.into(), reply_to: INBOX.into(), data: ask };
+        let envelope = Envelope { correlation_id: correlation_id.into(), reply_to: INBOX.into(), data };
         let payload = serde_json::to_string(&envelope).expect("a request");
         let exchange = async {
             let mut connection = self.connection.clone();
-            let _: u64 = connection.publish(format!("quotes:{}", ask.id), payload).await.expect("published");
+            let _: u64 = connection.publish(channel, payload).await.expect("published");
             receiver.await.expect("an answer")
         };
         tokio::time::timeout(limit, exchange).await.expect("in time")

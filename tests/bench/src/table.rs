@@ -1,26 +1,27 @@
 //! Runs the programs in turns, and prints what came out as Markdown.
 
-use std::{
-    io::{BufRead, BufReader},
-    process::{Command, Stdio},
-};
+use std::process::Command;
 
 use crate::{
+    child::{EVENTS, Mode, run},
+    column::{Column, Measured, Spread},
+    dispatch,
     measure::Report,
-    memory,
-    order::Order,
-    peers,
+    memory, peers,
     server::Server,
-    work::{self, Work, name},
+    work::{self, Work},
 };
 
 pub struct Options {
     rounds: usize,
+    /// The rounds of work that has several states.
+    rounds_of_states: usize,
     /// Every count is divided by this.
     divisor: u64,
     /// How many routes, subscriptions, services and requests there are, where it is shown that it does not matter.
     sizes: &'static [u64],
     instructions: bool,
+    calls: bool,
     only: Option<String>,
 }
 
@@ -31,18 +32,24 @@ impl Options {
             let at = words.iter().position(|word| *word == flag)?;
             words.get(at + 1).map(|word| (*word).to_owned())
         };
-        let rounds = after("--rounds").and_then(|rounds| rounds.parse().ok());
+        let rounds = after("--rounds").and_then(|rounds| rounds.parse().ok()).unwrap_or(if short { 1 } else { 5 });
         Self {
-            rounds: rounds.unwrap_or(if short { 1 } else { 5 }),
+            rounds,
+            rounds_of_states: if short { rounds } else { rounds.max(10) },
             divisor: if short { 100 } else { 1 },
             sizes: if short { &[10, 100] } else { &[10, 1_000, 10_000] },
             instructions: words.contains(&"--instructions"),
+            calls: words.contains(&"--calls"),
             only: after("--only"),
         }
     }
 
     fn wants(&self, title: &str) -> bool {
         self.only.as_ref().is_none_or(|only| only.split(',').any(|part| title.contains(part)))
+    }
+
+    fn rounds(&self, work: &Work) -> usize {
+        if work.has_states { self.rounds_of_states } else { self.rounds }
     }
 }
 
@@ -51,21 +58,28 @@ pub fn print(words: &[&str]) {
     let server = Server::start();
     heading(&server);
     let (programs, growth) = (work::programs(), work::growth(options.sizes));
+    let mut targets = Vec::new();
     for work in programs.iter().chain(&growth).filter(|work| options.wants(&work.title)) {
-        measure(work, &options, &server);
+        targets.extend(measure(work, &options, &server));
     }
     if options.wants("W5") {
-        println!("\n### W5 dispatch in process\n");
-        println!("{}", crate::dispatch::table(options.divisor));
+        targets.extend(dispatch(&options));
+    }
+    if !targets.is_empty() {
+        println!("\n### Musts and aims\n\n| work | what | measured | must | aim | |\n|--|--|--|--|--|--|");
+        targets.iter().for_each(|line| println!("{line}"));
     }
     if options.wants("Memory") {
         memory(&options, &server);
     }
     if options.wants("Allocations") {
-        costs("Allocations a message", &programs, &options, &server, &Mode::Allocations);
+        costs("Allocations a message", &programs, &options, &server, Mode::Allocations);
+    }
+    if options.calls {
+        calls(&programs, &options, &server);
     }
     if options.instructions {
-        costs("Instructions a message, under callgrind", &programs, &options, &server, &Mode::Instructions);
+        costs("Instructions a message, under callgrind", &programs, &options, &server, Mode::Instructions);
         growing_costs(&growth, &options, &server);
     }
 }
@@ -96,80 +110,94 @@ fn heading(server: &Server) {
     println!("- crates: {}", names.map(version).join(", "));
 }
 
-fn measure(work: &Work, options: &Options, server: &Server) {
-    let messages = work.messages / options.divisor;
-    let programs: Vec<&String> = work.programs.iter().filter(|program| peers::can_run(program)).collect();
-    let mut reports: Vec<Vec<Report>> = vec![Vec::new(); programs.len()];
-    for _ in 0..options.rounds {
-        for (program, reports) in programs.iter().zip(&mut reports) {
-            reports.push(run(work, program, messages, server, &Mode::Timed).0);
+/// The reports of each program, a round each.
+fn rounds<T>(work: &Work, rounds: usize, mut run: impl FnMut(&work::Program) -> T) -> Vec<(String, Vec<T>)> {
+    let programs: Vec<_> = work.programs.iter().filter(|program| peers::can_run(&program.name)).collect();
+    let mut all: Vec<_> = programs.iter().map(|program| (work.call(program), Vec::new())).collect();
+    for _ in 0..rounds {
+        for (program, (_, own)) in programs.iter().zip(&mut all) {
+            own.push(run(program));
         }
     }
-    println!("\n### {} ({messages} messages, {} rounds)\n", work.title, options.rounds);
+    all
+}
+
+/// Prints the table of some work, and returns the lines of its targets.
+fn measure(work: &Work, options: &Options, server: &Server) -> Vec<String> {
+    let messages = work.messages / options.divisor;
+    let all = rounds(work, options.rounds(work), |program| run(work, program, messages, server, Mode::Timed).report);
+    println!("\n### {} ({messages} messages, {} rounds)\n", work.title, options.rounds(work));
     let titles: Vec<&str> = work.columns.iter().map(|column| column.title()).collect();
     println!("| program | {} |\n|--|{}", titles.join(" | "), "--|".repeat(titles.len()));
-    for (program, own) in programs.iter().zip(&reports) {
-        let cells = work.columns.iter().map(|column| column.cell(own, &reports[0], messages));
-        println!("| {} | {} |", name(work, program), cells.collect::<Vec<_>>().join(" | "));
+    let mut lines = Vec::new();
+    for (program, (name, own)) in work.programs.iter().zip(&all) {
+        let measured = Measured { own, first: &all[0].1, messages };
+        let targets: Vec<_> = work.targets.iter().filter(|target| target.program == program.name).copied().collect();
+        let cells = work.columns.iter().map(|column| column.cell(&measured, &targets));
+        println!("| {name} | {} |", cells.collect::<Vec<_>>().join(" | "));
+        lines.extend(targets.iter().map(|target| target.line(&work.title, &measured)));
+    }
+    if work.has_states {
+        states(&all[0].1, &all[1], messages);
+    }
+    lines
+}
+
+/// Shows each round, since the median of two states is neither.
+fn states(first: &[Report], (name, own): &(String, Vec<Report>), messages: u64) {
+    let measured = Measured { own, first, messages };
+    let numbers: String = (1..=own.len()).map(|round| format!(" {round} |")).collect();
+    println!("\n| {name}, round by round |{numbers} worst | best |");
+    println!("|--|{}--|--|", "--|".repeat(own.len()));
+    for (column, what) in [(Column::Rate, "thousand a second"), (Column::Cpu, "CPU")] {
+        let line = |what: &str, values: &[f64], show: fn(f64) -> String| {
+            let Spread { least, most, .. } = Spread::of(values);
+            let (worst, best) = if column == Column::Rate { (least, most) } else { (most, least) };
+            let cells: String = values.iter().map(|value| format!(" {} |", show(*value))).collect();
+            println!("| {what} |{cells} {} | {} |", show(worst), show(best));
+        };
+        if column == Column::Rate {
+            line(what, &column.values(own, messages), |value| format!("{value:.0}"));
+        }
+        line(&format!("{what}, ratio"), &measured.ratios(column), |value| format!("{value:.2}"));
     }
 }
 
-/// How a child runs.
-enum Mode {
-    Timed,
-    Allocations,
-    Instructions,
-}
-
-/// One run of one program; with callgrind the number of its instructions too.
-fn run(work: &Work, program: &str, messages: u64, server: &Server, mode: &Mode) -> (Report, u64) {
-    let own = std::env::current_exe().expect("a program has a path");
-    let arguments = ["child", work.child, program, &server.url, &messages.to_string(), work.form.text()];
-    let mut command = match mode {
-        Mode::Timed => Command::new(own),
-        Mode::Allocations => Command::new(own.with_file_name("counting")),
-        Mode::Instructions => {
-            let mut command = Command::new("valgrind");
-            // The threads take turns fairly, or one of them starves and batches come out otherwise than they do in earnest.
-            command.args(["--tool=callgrind", "--fair-sched=yes", "--callgrind-out-file=/dev/null"]).arg(own);
-            command
-        }
-    };
-    let errors = if matches!(mode, Mode::Instructions) { Stdio::piped() } else { Stdio::inherit() };
-    let mut child = command.args(arguments).stdout(Stdio::piped()).stderr(errors).spawn().expect("the program starts");
-    let mut lines = BufReader::new(child.stdout.take().expect("piped")).lines();
-    let mut line = lines.next().expect("the program says something").expect("text");
-    if line == "ready" {
-        server.burst(messages, work.form, work.burst.names(program));
-        line = lines.next().expect("the program reports").expect("text");
+fn dispatch(options: &Options) -> Vec<String> {
+    println!("\n### W5 dispatch in process\n\n| what | ns |\n|--|--|");
+    let mut lines = Vec::new();
+    for dispatch::Row { what, nanos, limits } in dispatch::rows(options.divisor) {
+        let text = limits.map(|limits| format!(" ({})", limits.text())).unwrap_or_default();
+        println!("| {what} | {nanos:.1}{text} |");
+        lines.extend(limits.map(|limits| limits.line("W5 dispatch in process", &format!("{what}, ns"), nanos)));
     }
-    let output = child.wait_with_output().expect("the program ends");
-    assert!(output.status.success(), "{} of {program} failed", work.title);
-    let report: Report = serde_json::from_str(&line).unwrap_or_else(|_| panic!("no report: {line}"));
-    check(work, program, messages, &report, server.published());
-    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
-    let collected = errors.lines().find_map(|line| line.split("Collected : ").nth(1));
-    (report, collected.and_then(|count| count.trim().parse().ok()).unwrap_or_default())
+    lines
 }
 
-/// Nothing was lost on the way, or it is known how much.
-fn check(work: &Work, program: &str, messages: u64, report: &Report, published: u64) {
-    match work.child {
-        "subscribe" | "routes" | "subscriptions" if report.messages == messages => {
-            assert_eq!(report.checksum, Order::checksum_of(messages), "{program} took other messages");
+/// The calls of all processes of a program, as `perf stat` counts them.
+fn calls(works: &[Work], options: &Options, server: &Server) {
+    let names = EVENTS.map(|event| event.trim_start_matches("syscalls:sys_enter_"));
+    println!("\n### Calls a message\n");
+    println!("| work | program | {} |\n|--|--|{}", names.join(" | "), "--|".repeat(EVENTS.len()));
+    for work in works.iter().filter(|work| work.counts_calls && options.wants(&work.title)) {
+        let messages = work.messages / options.divisor;
+        let all = rounds(work, options.rounds, |program| run(work, program, messages, server, Mode::Calls).calls);
+        for (name, own) in all {
+            let cells = (0..EVENTS.len()).map(|event| {
+                let a_message: Vec<f64> = own.iter().map(|calls| calls[event] as f64 / messages as f64).collect();
+                let Spread { median, least, most } = Spread::of(&a_message);
+                format!("{median:.3} ({least:.3}–{most:.3})")
+            });
+            println!("| {} | {name} | {} |", work.title, cells.collect::<Vec<_>>().join(" | "));
         }
-        "publish" | "publish64" | "batches" | "atomic" | "atomic3" => {
-            assert_eq!(published, messages, "{program} published another number")
-        }
-        _ => {}
     }
 }
 
 /// What a message costs, as the difference of a long and a short run: the start does not count.
-fn cost(work: &Work, program: &str, (short, long): (u64, u64), server: &Server, mode: &Mode) -> f64 {
+fn cost(work: &Work, program: &work::Program, (short, long): (u64, u64), server: &Server, mode: Mode) -> f64 {
     let count = |messages| {
-        let (report, instructions) = run(work, program, messages, server, mode);
-        if instructions > 0 { instructions } else { report.allocations }
+        let run = run(work, program, messages, server, mode);
+        if mode == Mode::Instructions { run.instructions } else { run.report.allocations }
     };
     count(long).saturating_sub(count(short)) as f64 / (long - short) as f64
 }
@@ -181,12 +209,11 @@ impl Options {
     }
 }
 
-fn costs(title: &str, works: &[Work], options: &Options, server: &Server, mode: &Mode) {
+fn costs(title: &str, works: &[Work], options: &Options, server: &Server, mode: Mode) {
     println!("\n### {title}\n\n| work | by hand, on `redis` | tidings | ratio |\n|--|--|--|--|");
-    // The burst is W1 once more, and the latency is mostly waiting.
-    for work in works.iter().filter(|work| work.child != "latency" && !work.title.contains("burst")) {
+    for work in works.iter().filter(|work| work.is_costed) {
         let cost = |program| cost(work, program, options.lengths(), server, mode);
-        let (by_hand, ours) = (cost("redis"), cost("tidings"));
+        let (by_hand, ours) = (cost(&work.programs[0]), cost(&work.programs[1]));
         println!("| {} | {by_hand:.1} | {ours:.1} | {:.2} |", work.title, ours / by_hand);
     }
 }
@@ -197,9 +224,9 @@ fn growing_costs(works: &[Work], options: &Options, server: &Server) {
     for work in works {
         let mut first = None;
         for program in &work.programs {
-            let cost = cost(work, program, options.lengths(), server, &Mode::Instructions);
+            let cost = cost(work, program, options.lengths(), server, Mode::Instructions);
             let ratio = cost / *first.get_or_insert(cost);
-            println!("| {} | {} | {cost:.0} | {ratio:.2} |", work.title, name(work, program));
+            println!("| {} | {} | {cost:.0} | {ratio:.2} |", work.title, work.call(program));
         }
     }
 }
@@ -209,8 +236,8 @@ fn memory(options: &Options, server: &Server) {
     println!("| what | how many | allocated, bytes each | resident, bytes each |\n|--|--|--|--|");
     for (what, program) in memory::PROGRAMS {
         for size in options.sizes {
-            let work = Work::of_memory();
-            let (report, _) = run(&work, program, *size, server, &Mode::Allocations);
+            let work = Work::of_memory(program);
+            let report = run(&work, &work.programs[0], *size, server, Mode::Allocations).report;
             // What is resident grows by pages, which says nothing of a few.
             let resident = if *size < 1_000 { "–".to_owned() } else { (report.growth_kib * 1024 / size).to_string() };
             println!("| {what} | {size} | {} | {resident} |", report.live_bytes / *size as i64);

@@ -1,69 +1,132 @@
-//! Which work is measured, and what its table shows.
+//! Which work is measured, who does it, what its table shows and what it must reach.
 
-use crate::{measure::Report, order::Form, server::Burst};
+use crate::{
+    child::{Kind, Threads},
+    column::{Column, Target, at_least, at_most},
+    order::Form,
+    publish::{LARGE, SMALL},
+    server::Burst,
+};
 
 /// One kind of work, and who does it. The first program is the measure of the others.
 pub struct Work {
     pub title: String,
-    /// What a child is told to do.
-    pub child: &'static str,
+    pub kind: Kind,
     pub form: Form,
     pub messages: u64,
-    pub programs: Vec<String>,
+    /// How many tasks there are, or messages in a batch.
+    pub at_once: u64,
+    pub programs: Vec<Program>,
     pub burst: Burst,
     pub columns: &'static [Column],
+    pub targets: &'static [Target],
+    /// Whether it is in one of several states, so that each round is shown and there are ten at least.
+    pub has_states: bool,
+    /// Whether its calls are counted.
+    pub counts_calls: bool,
+    /// Whether its allocations and instructions are counted too. It may be other work once more.
+    pub is_costed: bool,
 }
 
-#[derive(Clone, Copy)]
-pub enum Column {
-    Rate,
-    Cpu,
-    Median,
-    Tail,
-    Lost,
-    Growth,
-    Peak,
+#[derive(Clone)]
+pub struct Program {
+    pub name: String,
+    pub threads: Threads,
 }
 
 const ALL: &[&str] = &["redis", "tidings", "fred", "rustis", "ruststream"];
-pub const BOTH: &[&str] = &["redis", "tidings"];
+const BOTH: &[&str] = &["redis", "tidings"];
 const DRAINED: &[Column] = &[Column::Cpu, Column::Rate, Column::Lost, Column::Growth, Column::Peak];
 const SENT: &[Column] = &[Column::Rate, Column::Cpu, Column::Peak];
 const GROWN: &[Column] = &[Column::Cpu, Column::Rate, Column::Lost, Column::Peak];
+const TIMED: &[Column] = &[Column::Median, Column::Tail, Column::Rate, Column::Cpu];
+const ASKED: &[Column] = &[Column::Rate, Column::Cpu, Column::CpuOfOther, Column::Median, Column::Tail];
+
+const SUBSCRIBE: &[Target] =
+    &[Target::median(Column::Cpu, at_most(0.40, 0.28)), Target::median(Column::Rate, at_least(2.0, 2.7))];
+const BURST: &[Target] =
+    &[Target::value(Column::Lost, at_most(0.0, 0.0)), Target::value(Column::Growth, at_most(16.0, 16.0))];
+const PUBLISH: &[Target] =
+    &[Target::median(Column::Rate, at_least(0.98, 0.98)), Target::median(Column::Cpu, at_most(1.0, 0.80))];
+const PUBLISH_64: &[Target] =
+    &[Target::worst(Column::Rate, at_least(1.30, 1.60)), Target::worst(Column::Cpu, at_most(0.75, 0.50))];
+const BATCHES: &[Target] =
+    &[Target::median(Column::Rate, at_least(1.0, 1.12)), Target::median(Column::Cpu, at_most(1.0, 0.75))];
+const REQUEST: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.80))];
+const REQUEST_64: &[Target] = &[Target::median(Column::Rate, at_least(1.30, 1.60))];
+const LATENCY: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.82))];
+const ROUTES: &[Target] = &[Target::median(Column::Cpu, at_most(1.05, 1.02)).of_program("1000")];
 
 /// The work of whole programs, W1 to W4.
 pub fn programs() -> Vec<Work> {
-    let burst = ["redis", "tidings", "fred-default", "rustis", "ruststream-default"];
+    [subscribing(), publishing(), requesting(), on_each_runtime()].into_iter().flatten().collect()
+}
+
+fn subscribing() -> Vec<Work> {
+    let work = |title| Work::new(title, Kind::Subscribe, 300_000).columns(DRAINED).targets(SUBSCRIBE);
     vec![
-        Work::new("W1 subscribe, plain messages", "subscribe", 300_000).by(ALL).columns(DRAINED),
-        Work::new("W1 subscribe, in the envelope", "subscribe", 300_000)
+        work("W1 subscribe, plain messages").by(ALL),
+        work("W1 subscribe, in the envelope").by(&["redis", "tidings", "fred", "rustis"]).in_the_envelope(),
+        work("W1 burst, default settings, plain messages")
+            .by(&["redis", "tidings", "fred-default", "rustis", "ruststream-default"])
+            .columns(&[Column::Lost, Column::Growth])
+            .targets(BURST)
+            .not_costed(),
+    ]
+}
+
+fn publishing() -> Vec<Work> {
+    let work = |title, at_once| {
+        let messages = if at_once == 1 { 20_000 } else { 200_000 };
+        Work::new(title, Kind::Publish, messages).at_once(at_once)
+    };
+    let batches = |title| Work::new(title, Kind::Batches, 400_000).at_once(LARGE);
+    vec![
+        work("W2 publish one at a time, plain messages", 1).by(ALL).targets(PUBLISH),
+        work("W2 publish one at a time, in the envelope", 1).in_the_envelope().targets(PUBLISH),
+        work("W2 publish 8 at once, plain messages", 8).has_states().not_costed(),
+        work("W2 publish 64 at once, plain messages", 64).by(ALL).has_states().targets(PUBLISH_64),
+        work("W2 publish 64 at once, in the envelope", 64).in_the_envelope().has_states().targets(PUBLISH_64),
+        work("W2 publish 1,024 at once, plain messages", 1_024).has_states().not_costed(),
+        batches("W2 publish in batches of 1,000, plain messages")
             .by(&["redis", "tidings", "fred", "rustis"])
+            .targets(BATCHES),
+        batches("W2 publish in batches of 1,000, in the envelope").in_the_envelope().targets(BATCHES),
+        Work::new("W2 publish in atomic batches of 1,000, plain messages", Kind::Atomic, 400_000).at_once(LARGE),
+        Work::new("W2 publish in atomic batches of 3, plain messages", Kind::Atomic, 60_000).at_once(SMALL),
+    ]
+}
+
+fn requesting() -> Vec<Work> {
+    let work = |title, kind, messages| Work::new(title, kind, messages).in_the_envelope().on(Threads::Two);
+    vec![
+        work("W3 request and reply, one channel, one at a time", Kind::Request, 5_000).columns(TIMED).targets(REQUEST),
+        work("W3 request and reply, one channel, 64 at once", Kind::Request, 100_000)
+            .at_once(64)
+            .columns(ASKED)
+            .targets(REQUEST_64)
+            .counts_calls(),
+        work("W3 request and reply in one process, a hundred channels, one at a time", Kind::OneProcess, 5_000)
+            .columns(TIMED),
+        work("W3 request and reply in one process, a hundred channels, 64 at once", Kind::OneProcess, 100_000)
+            .at_once(64),
+        Work::new("W4 latency at 1,000 messages a second", Kind::Latency, 3_000)
+            .columns(&[Column::Median, Column::Tail, Column::Cpu])
+            .targets(LATENCY)
+            .not_costed(),
+    ]
+}
+
+/// The same programs on tokio's multi-thread runtime and on that of one thread.
+fn on_each_runtime() -> Vec<Work> {
+    let work = |title, kind, messages| Work::new(title, kind, messages).on_each().not_costed();
+    vec![
+        work("W1 subscribe on each runtime, plain messages", Kind::Subscribe, 300_000).columns(DRAINED),
+        work("W2 publish 64 at once on each runtime, plain messages", Kind::Publish, 200_000).at_once(64),
+        work("W3 request and reply on each runtime, one channel, 64 at once", Kind::Request, 100_000)
             .in_the_envelope()
-            .columns(DRAINED),
-        Work::new("W1 burst, default settings, plain messages", "subscribe", 300_000)
-            .by(&burst)
-            .columns(&[Column::Lost, Column::Growth]),
-        Work::new("W2 publish one at a time, plain messages", "publish", 20_000).by(ALL),
-        Work::new("W2 publish one at a time, in the envelope", "publish", 20_000).in_the_envelope(),
-        Work::new("W2 publish 64 at once, plain messages", "publish64", 200_000).by(ALL),
-        Work::new("W2 publish 64 at once, in the envelope", "publish64", 200_000).in_the_envelope(),
-        Work::new("W2 publish in batches of 1,000, plain messages", "batches", 400_000)
-            .by(&["redis", "tidings", "fred", "rustis"]),
-        Work::new("W2 publish in batches of 1,000, in the envelope", "batches", 400_000).in_the_envelope(),
-        Work::new("W2 publish in atomic batches of 1,000, plain messages", "atomic", 400_000),
-        Work::new("W2 publish in atomic batches of 3, plain messages", "atomic3", 60_000),
-        Work::new("W3 request and reply, one at a time", "request", 5_000).in_the_envelope().columns(&[
-            Column::Median,
-            Column::Tail,
-            Column::Rate,
-            Column::Cpu,
-        ]),
-        Work::new("W3 request and reply, 64 at once", "request64", 100_000).in_the_envelope(),
-        Work::new("W4 latency at 1,000 messages a second", "latency", 3_000).columns(&[
-            Column::Median,
-            Column::Tail,
-            Column::Cpu,
-        ]),
+            .at_once(64)
+            .columns(ASKED),
     ]
 }
 
@@ -71,21 +134,21 @@ pub fn programs() -> Vec<Work> {
 pub fn growth(sizes: &[u64]) -> Vec<Work> {
     let of = |program: &str| sizes.iter().map(|size| format!("{program}-{size}")).collect::<Vec<_>>();
     let subscriptions = |title, burst| {
-        Work::new(title, "subscriptions", 100_000)
+        Work::new(title, Kind::Subscriptions, 100_000)
             .named([of("redis"), of("tidings")].concat())
             .burst(burst)
             .columns(GROWN)
     };
-    let routes = || sizes.iter().map(u64::to_string);
+    let routes = |title, burst| {
+        Work::new(title, Kind::Routes, 100_000)
+            .named(sizes.iter().map(u64::to_string).collect())
+            .burst(burst)
+            .columns(GROWN)
+            .targets(ROUTES)
+    };
     vec![
-        Work::new("Growth: routes of one service, ten of them in use", "routes", 100_000)
-            .named(routes().collect())
-            .burst(Burst::Prefixes(10))
-            .columns(GROWN),
-        Work::new("Growth: routes of one service, all in use", "routes", 100_000)
-            .named(routes().collect())
-            .burst(Burst::PrefixesOfProgram)
-            .columns(GROWN),
+        routes("Growth: routes of one service, ten of them in use", Burst::Prefixes(10)),
+        routes("Growth: routes of one service, all in use", Burst::PrefixesOfProgram),
         subscriptions("Growth: subscriptions of one bus, ten of them in use", Burst::Names(10)),
         subscriptions("Growth: subscriptions of one bus, all in use", Burst::NamesOfProgram),
     ]
@@ -93,34 +156,55 @@ pub fn growth(sizes: &[u64]) -> Vec<Work> {
 
 impl Work {
     /// By hand and tidings, plain messages, what is shown of a sender.
-    fn new(title: &str, child: &'static str, messages: u64) -> Self {
-        let programs = BOTH.iter().map(ToString::to_string).collect();
-        Self {
+    fn new(title: &str, kind: Kind, messages: u64) -> Self {
+        let work = Self {
             title: title.to_owned(),
-            child,
+            kind,
             form: Form::Plain,
             messages,
-            programs,
+            at_once: 1,
+            programs: Vec::new(),
             burst: Burst::Orders,
             columns: SENT,
-        }
+            targets: &[],
+            has_states: false,
+            counts_calls: false,
+            is_costed: true,
+        };
+        work.by(BOTH)
     }
 
     /// What only takes memory; `messages` are subscriptions, services or requests.
-    pub fn of_memory() -> Self {
-        Self::new("Memory", "memory", 0)
+    pub fn of_memory(program: &str) -> Self {
+        Self::new("Memory", Kind::Memory, 0).by(&[program])
     }
 
     fn by(self, programs: &[&str]) -> Self {
         self.named(programs.iter().map(ToString::to_string).collect())
     }
 
-    fn named(self, programs: Vec<String>) -> Self {
+    fn named(self, names: Vec<String>) -> Self {
+        let programs = names.into_iter().map(|name| Program { name, threads: Threads::Default }).collect();
         Self { programs, ..self }
+    }
+
+    fn on(mut self, threads: Threads) -> Self {
+        self.programs.iter_mut().for_each(|program| program.threads = threads);
+        self
+    }
+
+    fn on_each(mut self) -> Self {
+        let on_one = self.programs.iter().map(|program| Program { threads: Threads::Current, ..program.clone() });
+        self.programs.extend(on_one.collect::<Vec<_>>());
+        self
     }
 
     fn in_the_envelope(self) -> Self {
         Self { form: Form::Envelope, ..self }
+    }
+
+    fn at_once(self, at_once: u64) -> Self {
+        Self { at_once, ..self }
     }
 
     fn burst(self, burst: Burst) -> Self {
@@ -130,65 +214,35 @@ impl Work {
     fn columns(self, columns: &'static [Column]) -> Self {
         Self { columns, ..self }
     }
-}
 
-impl Column {
-    pub fn title(self) -> &'static str {
-        match self {
-            Self::Rate => "thousand a second",
-            Self::Cpu => "CPU, µs a message",
-            Self::Median => "p50, µs",
-            Self::Tail => "p99, µs",
-            Self::Lost => "lost",
-            Self::Growth => "growth, MiB",
-            Self::Peak => "peak, MiB",
-        }
+    fn targets(self, targets: &'static [Target]) -> Self {
+        Self { targets, ..self }
     }
 
-    fn value(self, report: &Report, messages: u64) -> f64 {
-        let count = report.messages.max(1) as f64;
-        match self {
-            Self::Rate => count / report.seconds / 1e3,
-            Self::Cpu => report.cpu_seconds * 1e6 / count,
-            Self::Median => report.median_micros,
-            Self::Tail => report.p99_micros,
-            Self::Lost => messages.saturating_sub(report.messages) as f64 * 100.0 / messages as f64,
-            Self::Growth => report.growth_kib as f64 / 1024.0,
-            Self::Peak => report.peak_kib as f64 / 1024.0,
-        }
+    fn has_states(self) -> Self {
+        Self { has_states: true, ..self }.counts_calls()
     }
 
-    /// Median, minimum and maximum, and the ratio to the first program.
-    pub fn cell(self, own: &[Report], first: &[Report], messages: u64) -> String {
-        let values = |reports: &[Report]| {
-            let mut values: Vec<f64> = reports.iter().map(|report| self.value(report, messages)).collect();
-            values.sort_by(f64::total_cmp);
-            values
+    fn counts_calls(self) -> Self {
+        Self { counts_calls: true, ..self }
+    }
+
+    fn not_costed(self) -> Self {
+        Self { is_costed: false, ..self }
+    }
+
+    /// How a table calls the program.
+    pub fn call(&self, program: &Program) -> String {
+        let (who, size) = program.name.split_once('-').unwrap_or((&program.name, ""));
+        let who = match who {
+            "redis" => "by hand, on `redis`",
+            other => other,
         };
-        let (own, first) = (values(own), values(first));
-        let (median, least, most) = (own[own.len() / 2], own[0], own[own.len() - 1]);
-        match self {
-            Self::Lost => format!("{median:.1} % ({least:.1}–{most:.1})"),
-            Self::Growth | Self::Peak => format!("{median:.1}"),
-            _ => {
-                let ratio = median / first[first.len() / 2];
-                let digits = if median < 10.0 { 2 } else { 1 };
-                format!("{median:.digits$} ({least:.digits$}–{most:.digits$}), **{ratio:.2}**")
-            }
-        }
-    }
-}
-
-/// How a table names a program.
-pub fn name(work: &Work, program: &str) -> String {
-    let (program, size) = program.split_once('-').unwrap_or((program, ""));
-    let who = match program {
-        "redis" => "by hand, on `redis`",
-        other => other,
-    };
-    match (work.child, size) {
-        ("routes", _) => format!("{program} routes"),
-        ("subscriptions", size) => format!("{who}, {size} names"),
-        _ => who.to_owned(),
+        let who = match (self.kind, size) {
+            (Kind::Routes, _) => format!("{who} routes"),
+            (Kind::Subscriptions, size) => format!("{who}, {size} names"),
+            _ => who.to_owned(),
+        };
+        if program.threads == Threads::Current { format!("{who}, `current_thread`") } else { who }
     }
 }
