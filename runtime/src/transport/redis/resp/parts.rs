@@ -40,7 +40,7 @@ pub(super) const ELEMENT_LIMIT: usize = 1024 * 1024;
 
 /// Why there is no value.
 pub(super) enum Stop {
-    /// The value needs so many bytes from the buffer's beginning.
+    /// The value needs so many bytes from the buffer's beginning: more than it has.
     Incomplete(usize),
     Protocol(ProtocolError),
 }

@@ -88,7 +88,7 @@ impl Scanner {
                 Ok(Some(scanned))
             }
             Err(Stop::Incomplete(length)) => {
-                self.needed = length.max(buffer.len() + 1) - start;
+                self.needed = length - start;
                 Ok(None)
             }
             Err(Stop::Protocol(error)) => Err(error),

@@ -7,7 +7,7 @@ use crate::transport::{
         capabilities::Capabilities,
         resp::{
             parts::{BLOB_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span},
-            reply::hello,
+            reply::{Reply, hello, reply},
             scanner::{NAME_KEPT, Scanned, Scanner},
         },
     },
@@ -82,7 +82,9 @@ fn script() -> (Vec<u8>, Vec<Seen>) {
     );
     bytes.extend_from_slice(b"|1\r\n+ttl\r\n:3\r\n-inside\r\n!2\r\nno\r\n");
     bytes.extend_from_slice(b"|1\r\n+ttl\r\n:3\r\n>3\r\n$11\r\nunsubscribe\r\n_\r\n:0\r\n");
-    bytes.extend_from_slice(b">3\r\n$12\r\npunsubscribe\r\n$2\r\na*\r\n:0\r\n");
+    bytes.extend_from_slice(
+        b">3\r\n$12\r\npunsubscribe\r\n$2\r\na*\r\n:0\r\n>3\r\n$11\r\nunsubscribe\r\n$1\r\na\r\n:0\r\n",
+    );
     let expected = vec![
         Seen::Confirmation(Verb::Subscribe, NameKind::Channel, b"a".to_vec()),
         Seen::Confirmation(Verb::Subscribe, NameKind::Pattern, b"a*".to_vec()),
@@ -96,6 +98,7 @@ fn script() -> (Vec<u8>, Vec<Seen>) {
         Seen::Error(b"inside".to_vec()),
         Seen::Error(b"no".to_vec()),
         Seen::Confirmation(Verb::Unsubscribe, NameKind::Pattern, b"a*".to_vec()),
+        Seen::Confirmation(Verb::Unsubscribe, NameKind::Channel, b"a".to_vec()),
     ];
     (bytes, expected)
 }
@@ -164,6 +167,65 @@ fn refuses_what_no_server_sends() {
     assert_eq!(one(&oversized), Err(ProtocolError::Terminator), "a skipped payload ends where it says");
 }
 
+/// The limits in numbers, so that one that is changed is changed here too.
+#[test]
+fn what_is_as_large_as_a_limit_is_understood_and_what_is_larger_is_not() {
+    let line = |head: &[u8], size: usize| [head, &vec![b'1'; size], b"\r\n"].concat();
+    let string =
+        |head: &str, size: usize| [format!("{head}{size}\r\n").as_bytes(), &vec![b'n'; size], b"\r\n"].concat();
+    let subscribed = |size| [string(">3\r\n$9\r\nsubscribe\r\n$", size).as_slice(), b":1\r\n"].concat();
+    let matched = |size| [string(">4\r\n$8\r\npmessage\r\n$", size).as_slice(), b"$1\r\na\r\n$0\r\n\r\n"].concat();
+    let counted = |size| line(b">3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:", size);
+    let foreign = |elements: usize| format!(">2\r\n$5\r\nother\r\n*{elements}\r\n").into_bytes();
+    let attributes = |pairs: usize| format!("|{pairs}\r\n").into_bytes();
+    for (at_most, above, error) in [
+        (line(b"+", 16_383), line(b"+", 16_384), ProtocolError::Line),
+        (line(b"-", 16_383), line(b"-", 16_384), ProtocolError::Line),
+        (counted(16_383), counted(16_384), ProtocolError::Line),
+        (string("!", 16_384), string("!", 16_385), ProtocolError::Line),
+        (subscribed(65_536), subscribed(65_537), ProtocolError::Name),
+        (matched(65_536), matched(65_537), ProtocolError::Name),
+        (foreign(1_048_576), foreign(1_048_577), ProtocolError::Elements),
+        (attributes(1_048_576), attributes(1_048_577), ProtocolError::Elements),
+    ] {
+        let head = at_most[..20.min(at_most.len())].escape_ascii();
+        assert!(one(&at_most).is_ok(), "{head}");
+        assert_eq!(one(&above), Err(error), "{head}");
+    }
+    let message = |size| [string(">3\r\n$7\r\nmessage\r\n$", size).as_slice(), b"$1\r\np\r\n"].concat();
+    assert_eq!(one(&message(65_536)), Ok(vec![Seen::Message(None, vec![b'n'; 65_536], b"p".to_vec())]));
+    assert_eq!(one(&message(65_537)), Ok(vec![Seen::Oversized(vec![b'n'; 256], 65_537)]));
+}
+
+#[test]
+fn numbers_may_have_leading_zeros() {
+    let bytes =
+        b">03\r\n$07\r\nmessage\r\n$01\r\na\r\n$2\r\npp\r\n>04\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$0\r\n\r\n";
+    let expected = vec![
+        Seen::Message(None, b"a".to_vec(), b"pp".to_vec()),
+        Seen::Message(Some(b"a*".to_vec()), b"a".to_vec(), Vec::new()),
+    ];
+    assert_eq!(one(bytes), Ok(expected));
+}
+
+#[test]
+fn what_is_cut_off_is_not_scanned_again_without_further_bytes() {
+    let (bytes, _) = script();
+    for end in (0..bytes.len()).filter(|end| *end < 2_600 || *end > bytes.len() - 500) {
+        let mut scanner = Scanner::new(LIMIT);
+        let mut at = 0;
+        while let Some((_, next)) = scanner.next(&bytes[..end], at).unwrap() {
+            assert!(next > at || next < end, "nothing is skipped for ever");
+            at = next;
+        }
+        assert!(scanner.needed() > end - at, "up to {end}");
+        assert!(
+            at + scanner.needed() <= bytes.len() || at == bytes.len(),
+            "it asks for more than there is, up to {end}"
+        );
+    }
+}
+
 #[test]
 fn a_length_of_512_megabytes_needs_no_memory() {
     let mut scanner = Scanner::new(usize::MAX);
@@ -208,6 +270,42 @@ fn reads_the_answer_to_hello() {
     assert_eq!(hello(b"HTTP/1.1 400\r\n"), Err(ProtocolError::UnexpectedReply(b'H')));
     assert_eq!(hello(b"%1\r\n$600000000\r\n"), Err(ProtocolError::Length));
     assert_eq!(hello(b"%1\r\n$500000000\r\n"), Err(ProtocolError::Line), "not waited for");
+}
+
+#[test]
+fn a_greeting_of_simple_strings_is_read_too() {
+    let map = b"%3\r\n+mode\r\n+cluster\r\n+role\r\n!7\r\nreplica\r\n=4\r\nproto\r\n";
+    assert_eq!(hello(map), Err(ProtocolError::Terminator));
+    let map = b"%3\r\n+mode\r\n+cluster\r\n=4\r\nrole\r\n!7\r\nreplica\r\n+version\r\n,7.5\r\n";
+    let expected = Capabilities { role: "replica".into(), mode: "cluster".into(), version: "7.5".into() };
+    assert_eq!(hello(map), Ok(Some((Ok(expected), map.len()))));
+}
+
+#[test]
+fn a_greeting_is_waited_for_up_to_a_limit() {
+    let line = [b"%1\r\n+a\r\n+".as_slice(), &[b'x'; LINE_LIMIT]].concat();
+    let header = format!("%2\r\n+a\r\n${}\r\n", LINE_LIMIT - 18);
+    let header = [header.as_bytes(), &vec![b'x'; LINE_LIMIT - 18], b"\r\n+a"].concat();
+    let nested = [b"%1\r\n+a\r\n*1\r\n+".as_slice(), &[b'x'; LINE_LIMIT]].concat();
+    for greeting in [line, header, nested] {
+        assert_eq!(hello(&greeting[..LINE_LIMIT - 1]), Ok(None), "one byte may come");
+        assert_eq!(hello(&greeting[..LINE_LIMIT]), Err(ProtocolError::Line));
+    }
+}
+
+#[test]
+fn reads_the_answers_to_commands_wherever_they_begin() {
+    let bytes = b":12\r\n-ERR no\r\n:0\r\n";
+    let answers = [(0, Reply::Integer(12), 5), (5, Reply::Error(6..12), 14), (14, Reply::Integer(0), 18)];
+    for (start, answer, end) in answers {
+        for cut in start..end {
+            assert_eq!(reply(&bytes[..cut], start), Ok(None), "{cut}");
+        }
+        assert_eq!(reply(bytes, start), Ok(Some((answer, end))));
+    }
+    assert_eq!(reply(b":1\r\n+OK\r\n", 4), Err(ProtocolError::UnexpectedReply(b'+')));
+    assert_eq!(reply(b":x\r\n", 0), Err(ProtocolError::Length));
+    assert_eq!(reply(&[b"-".as_slice(), &[b'e'; LINE_LIMIT]].concat(), 0), Err(ProtocolError::Line));
 }
 
 /// A stream of numbers that is the same in every run.
