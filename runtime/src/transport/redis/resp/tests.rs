@@ -303,9 +303,18 @@ fn reads_the_answers_to_commands_wherever_they_begin() {
         }
         assert_eq!(reply(bytes, start), Ok(Some((answer, end))));
     }
-    assert_eq!(reply(b":1\r\n+OK\r\n", 4), Err(ProtocolError::UnexpectedReply(b'+')));
+    let texts = |texts: &[&str]| Reply::Texts(texts.iter().map(|&text| text.to_owned()).collect());
+    let nested = b":1\r\n*4\r\n+OK\r\n$3\r\nfoo\r\n%1\r\n:7\r\n_\r\n=5\r\ntxt:a\r\n+next\r\n";
+    assert_eq!(reply(nested, 4), Ok(Some((texts(&["OK", "foo", "7", "txt:a"]), nested.len() - 7))));
+    assert_eq!(reply(&nested[..nested.len() - 8], 4), Ok(None));
+    for push in [b":1\r\n>1\r\n+OK\r\n".as_slice(), b":1\r\n|1\r\n+a\r\n+b\r\n:1\r\n"] {
+        assert_eq!(reply(push, 4), Err(ProtocolError::UnexpectedReply(push[4])));
+    }
     assert_eq!(reply(b":x\r\n", 0), Err(ProtocolError::Length));
     assert_eq!(reply(&[b"-".as_slice(), &[b'e'; LINE_LIMIT]].concat(), 0), Err(ProtocolError::Line));
+    let long = [b":1\r\n*2\r\n$99999\r\n".as_slice(), &[b'x'; LINE_LIMIT]].concat();
+    assert_eq!(reply(&long[..4 + 16_384], 4), Ok(None), "no answer is longer than 16 KiB");
+    assert_eq!(reply(&long[..4 + 16_385], 4), Err(ProtocolError::Line));
 }
 
 /// A stream of numbers that is the same in every run.
