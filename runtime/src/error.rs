@@ -507,6 +507,15 @@ pub enum ShutdownError {
         /// The deadline.
         deadline: Duration,
     },
+    /// A second signal to stop arrived before the service had finished; what was still running or waiting was dropped.
+    #[error(
+        "a second signal to stop came while {abandoned} messages were still being handled or waiting, and they were dropped"
+    )]
+    #[non_exhaustive]
+    Interrupted {
+        /// Messages that were running or waiting.
+        abandoned: usize,
+    },
     /// The bus gave up reconnecting, and the service ended with it. What had arrived was finished.
     #[error("the service ended because the bus is closed: {reason}")]
     #[non_exhaustive]

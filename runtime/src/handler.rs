@@ -6,12 +6,14 @@
 //! | `incoming` | how the message of a handler is decoded |
 //! | `extract` | what a handler takes after its message |
 //! | `returned` | what a handler may return, and what it asks for |
+//! | `causes` | what has caused a handler's error |
 //! | `outcome` | what came of a message, and what is to be done about it |
 //! | `layer`, `no_layer` | layers of tower, with and without the feature `tower` |
 //! | `stub` | what stands in where a macro has failed |
 //!
 //! It uses `bus`, `route`, `message` and the floors below. It runs no handler by itself: `serve` does.
 
+pub(crate) mod causes;
 pub(crate) mod contract;
 pub(crate) mod extract;
 pub(crate) mod incoming;

@@ -118,6 +118,7 @@ pub mod __private {
         },
         error::AddressError,
         handler::{
+            causes::{OfAnything, OfError, OfReport, OfSendReport, Returning},
             contract::{Call, Handler, Router},
             extract::{AnyState, Context, Extract, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},

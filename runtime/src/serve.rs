@@ -12,17 +12,21 @@
 //! | `call` | one call of a handler |
 //! | `spawned` | calls that are tokio tasks of their own |
 //! | `settlement` | what is left to do once a handler has returned |
+//! | `journal` | what a service tells of trouble: repeated lines of a kind are one |
+//! | `ending` | how its tokio task ends |
 //! | `stats` | the counters |
 //!
-//! Only `driver`, `call` and `spawned` spawn, sleep or read a clock; the other rooms decide without them. This floor uses `handler`, `bus`,
+//! Only `driver`, `call` and `spawned` spawn or sleep; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
 //! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;
 pub(crate) mod departures;
 pub(crate) mod driver;
+pub(crate) mod ending;
 pub(crate) mod engine;
 pub(crate) mod hops;
 pub(crate) mod intake;
+pub(crate) mod journal;
 pub(crate) mod lanes;
 pub(crate) mod service;
 pub(crate) mod settlement;

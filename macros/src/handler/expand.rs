@@ -155,7 +155,11 @@ fn order(order: &Order, constant: &Ident) -> (TokenStream, TokenStream) {
 //                 Ok(argument) => argument,
 //                 Err(error) => return __tidings::not_extracted(&error),
 //             };
-//             <() as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(placed(message, argument0).await, delivery, bus)
+//             use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfSendReport as _};
+//             let returned = placed(message, argument0).await;
+//             let causes = (&&&&__tidings::Returning(&returned)).causes();
+//             <Result<(), Error> as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(returned, delivery, bus)
+//                 .because(causes)
 //         }
 //     }
 fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
@@ -183,7 +187,12 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
     let outcome = match &handler.output {
         Some(output) => {
-            quote_spanned!(site=> <#output as __tidings::Returned<#answer>>::into_outcome(#run, delivery, bus))
+            quote_spanned! {site=>
+                use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfSendReport as _};
+                let returned = #run;
+                let causes = (&&&&__tidings::Returning(&returned)).causes();
+                <#output as __tidings::Returned<#answer>>::into_outcome(returned, delivery, bus).because(causes)
+            }
         }
         None => {
             let nothing = quote_spanned!(handler.ident.span()=> ());

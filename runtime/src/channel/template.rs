@@ -7,14 +7,14 @@ use crate::channel::shape::Shape;
 /// A message type's channel with its parameters left open, such as `orders:<id>`.
 ///
 /// The derive splits the template; nothing parses text at run time or in constant evaluation.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Template {
     text: &'static str,
     segments: &'static [Segment],
 }
 
 /// One segment of a [`Template`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 #[non_exhaustive]
 pub enum Segment {
     /// Text that stands in the channel as it is.
@@ -69,9 +69,25 @@ impl Template {
     }
 }
 
+impl fmt::Debug for Template {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self.text, formatter)
+    }
+}
+
 impl fmt::Display for Template {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(self.text)
+    }
+}
+
+impl fmt::Debug for Segment {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Literal { text, .. } => formatter.debug_tuple("Literal").field(text).finish(),
+            Self::Parameter { name, .. } => formatter.debug_tuple("Parameter").field(name).finish(),
+            Self::Rest { name, .. } => formatter.debug_tuple("Rest").field(name).finish(),
+        }
     }
 }
 

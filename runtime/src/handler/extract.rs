@@ -237,5 +237,5 @@ impl<T> FromState<AnyState> for T {
 #[doc(hidden)]
 #[must_use]
 pub fn not_extracted(error: &ExtractError) -> Outcome {
-    Outcome::Failed(error.to_string())
+    Outcome::Failed(error.to_string().into())
 }

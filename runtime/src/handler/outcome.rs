@@ -1,5 +1,7 @@
 //! What came of a message, and what is to be done about it.
 
+use std::fmt;
+
 use crate::{
     error::Rejection,
     observe::{
@@ -21,10 +23,10 @@ pub enum Outcome {
     Send(Box<Outgoing>),
     /// The handler failed: logged and counted. A requester is not told why.
     #[doc(hidden)]
-    Failed(String),
+    Failed(Failure),
     /// The handler failed, and whoever waits for its acknowledgement is told why.
     #[doc(hidden)]
-    Refused(String),
+    Refused(Failure),
     /// The message never reached the handler.
     #[doc(hidden)]
     Rejected(Box<Rejection>),
@@ -34,6 +36,39 @@ pub enum Outcome {
     /// The requester has stopped waiting, so the handler did not run.
     #[doc(hidden)]
     Expired,
+}
+
+/// What a handler failed with, in its own words.
+#[derive(Debug)]
+#[doc(hidden)]
+pub struct Failure {
+    /// What whoever waits for an acknowledgement may be told.
+    reason: String,
+    /// The reason and what has caused it, where there is more to say than the reason.
+    with_causes: Option<String>,
+}
+
+impl Failure {
+    /// A reason, and its causes where its alternate form `{:#}` has them.
+    pub(crate) fn new(error: &dyn fmt::Display) -> Self {
+        let (reason, with_causes) = (error.to_string(), format!("{error:#}"));
+        Self { with_causes: Some(with_causes).filter(|with_causes| *with_causes != reason), reason }
+    }
+
+    pub(crate) fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// For the log.
+    pub(crate) fn with_causes(&self) -> &str {
+        self.with_causes.as_deref().unwrap_or(&self.reason)
+    }
+}
+
+impl<T: Into<String>> From<T> for Failure {
+    fn from(reason: T) -> Self {
+        Self { reason: reason.into(), with_causes: None }
+    }
 }
 
 /// What a handler that succeeded wants sent: its messages together, and the answer once all of them were accepted.
@@ -74,6 +109,16 @@ impl Outcome {
     #[must_use]
     pub fn filtered() -> Self {
         Self::Filtered
+    }
+
+    /// Called by generated code, with the error's causes where they are known: see [`causes`](crate::handler::causes).
+    #[doc(hidden)]
+    #[must_use]
+    pub fn because(mut self, causes: Option<String>) -> Self {
+        if let (Self::Failed(failure) | Self::Refused(failure), Some(causes)) = (&mut self, causes) {
+            failure.with_causes = Some(causes);
+        }
+        self
     }
 
     /// What came of the message.

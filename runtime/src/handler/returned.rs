@@ -13,7 +13,7 @@ use crate::{
         headers::Headers,
     },
     error::PublishError,
-    handler::outcome::{Enclosed, Outcome, Outgoing},
+    handler::outcome::{Enclosed, Failure, Outcome, Outgoing},
     message::{
         address::Address,
         contract::{AddressedByFields, Message},
@@ -49,7 +49,7 @@ impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self {
             Ok(value) => IntoOutcome::into_outcome(value, delivery, bus),
-            Err(error) => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Failed(Failure::new(&error)),
         }
     }
 }
@@ -136,7 +136,7 @@ impl<M: Broadcast> IntoOutcome for Publish<M> {
             self.messages.iter().map(|(channel, message)| enclose(channel, message, hops, bus)).collect();
         match enclosed {
             Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, hops, answer: None })),
-            Err(error) => Outcome::Failed(error.to_string()),
+            Err(error) => Outcome::Failed(error.to_string().into()),
         }
     }
 }
@@ -227,7 +227,7 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
             outgoing.answer = acknowledgement;
             Outcome::Send(outgoing)
         }
-        Err(error) => Outcome::Failed(error.to_string()),
+        Err(error) => Outcome::Failed(error.to_string().into()),
     }
 }
 
@@ -240,7 +240,7 @@ impl<R: Serialize, T: IntoReply<R>> Returned<AnswerWith<R>> for T {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self.into_reply() {
             Ok(reply) => answered(answer::<_, NoError>(&Answer::Ok(reply), delivery, bus)),
-            Err(error) => Outcome::Failed(error),
+            Err(failure) => Outcome::Failed(failure),
         }
     }
 }
@@ -255,7 +255,7 @@ impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<AnswerOr<R, E>> f
         match self.into_answer() {
             Ok(Ok(reply)) => answered(answer::<_, E>(&Answer::Ok(reply), delivery, bus)),
             Ok(Err(error)) => answered(answer::<R, _>(&Answer::Error(error), delivery, bus)),
-            Err(error) => Outcome::Failed(error),
+            Err(failure) => Outcome::Failed(failure),
         }
     }
 }
@@ -269,18 +269,18 @@ impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<AnswerOr<R, E>> f
 )]
 pub trait IntoReply<R> {
     /// The reply, or an error that is not sent.
-    fn into_reply(self) -> Result<R, String>;
+    fn into_reply(self) -> Result<R, Failure>;
 }
 
 impl<R> IntoReply<R> for R {
-    fn into_reply(self) -> Result<R, String> {
+    fn into_reply(self) -> Result<R, Failure> {
         Ok(self)
     }
 }
 
 impl<R, X: fmt::Display> IntoReply<R> for Result<R, X> {
-    fn into_reply(self) -> Result<R, String> {
-        self.map_err(|error| error.to_string())
+    fn into_reply(self) -> Result<R, Failure> {
+        self.map_err(|error| Failure::new(&error))
     }
 }
 
@@ -293,24 +293,24 @@ impl<R, X: fmt::Display> IntoReply<R> for Result<R, X> {
 )]
 pub trait IntoAnswer<R, E> {
     /// The answer, or an error that is not sent.
-    fn into_answer(self) -> Result<Result<R, E>, String>;
+    fn into_answer(self) -> Result<Result<R, E>, Failure>;
 }
 
 impl<R, E> IntoAnswer<R, E> for R {
-    fn into_answer(self) -> Result<Result<R, E>, String> {
+    fn into_answer(self) -> Result<Result<R, E>, Failure> {
         Ok(Ok(self))
     }
 }
 
 impl<R, E> IntoAnswer<R, E> for Result<R, E> {
-    fn into_answer(self) -> Result<Result<R, E>, String> {
+    fn into_answer(self) -> Result<Result<R, E>, Failure> {
         Ok(self)
     }
 }
 
 impl<R, E, X: fmt::Display> IntoAnswer<R, E> for Result<Result<R, E>, X> {
-    fn into_answer(self) -> Result<Result<R, E>, String> {
-        self.map_err(|error| error.to_string())
+    fn into_answer(self) -> Result<Result<R, E>, Failure> {
+        self.map_err(|error| Failure::new(&error))
     }
 }
 
@@ -349,6 +349,6 @@ fn answered(answer: Result<Option<Parcel>, PublishError>) -> Outcome {
     match answer {
         Ok(None) => Outcome::Done,
         Ok(answer) => Outcome::Send(Box::new(Outgoing { answer, ..Outgoing::default() })),
-        Err(error) => Outcome::Failed(error.to_string()),
+        Err(error) => Outcome::Failed(error.to_string().into()),
     }
 }

@@ -4,6 +4,7 @@ use std::{
     borrow::Cow,
     fmt,
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -215,11 +216,15 @@ impl Delivery {
 
     /// Reads the metadata, unless that was done before. Spans and layers want it before the message is decoded, and the requester of one
     /// that cannot be decoded is told so.
+    ///
+    /// A codec of the user's that panics has found no metadata: this is called where a panic would end a service.
     pub(crate) fn read(&mut self, read: ReadMetadata) {
-        if !self.is_read
-            && let Some(inbound) = read(&Expected::anything(self.format), self.frame.payload())
-        {
-            self.know(Metadata::new(inbound, self.frame.payload()));
+        if !self.is_read {
+            let payload = self.frame.payload();
+            let found = || Some(Metadata::new(read(&Expected::anything(self.format), payload)?, payload));
+            if let Ok(Some(metadata)) = catch_unwind(AssertUnwindSafe(found)) {
+                self.know(metadata);
+            }
         }
         self.is_read = true;
     }

@@ -82,8 +82,9 @@ fn handle<'a, R: Router>(
 pin_project! {
     /// A call whose panic is a value, and which ends with its time. The timer exists once the call has to wait.
     struct Guarded<F> {
+        // Absent once it has ended.
         #[pin]
-        call: F,
+        call: Option<F>,
         limits: Limits,
         timer: Option<Timer>,
     }
@@ -125,7 +126,7 @@ impl Limits {
 
 impl<F> Guarded<F> {
     fn new(call: F, limits: Limits) -> Self {
-        Self { call, limits, timer: None }
+        Self { call: Some(call), limits, timer: None }
     }
 }
 
@@ -133,9 +134,10 @@ impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
     type Output = Ended;
 
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
-        let guarded = self.project();
+        let mut guarded = self.project();
+        let Some(call) = guarded.call.as_mut().as_pin_mut() else { return Poll::Pending };
         // The future is dropped after a panic and never polled again, so nobody sees a broken state of it.
-        match catch_unwind(AssertUnwindSafe(|| guarded.call.poll(context))) {
+        match catch_unwind(AssertUnwindSafe(|| call.poll(context))) {
             Ok(Poll::Ready(outcome)) => return Poll::Ready(outcome.into()),
             Ok(Poll::Pending) => {}
             Err(_) => return Poll::Ready(Ended::Panicked),
@@ -144,7 +146,11 @@ impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
             *guarded.timer = guarded.limits.timer();
         }
         let Some(timer) = guarded.timer else { return Poll::Pending };
-        timer.sleep.as_mut().poll(context).map(|()| (timer.ended)())
+        timer.sleep.as_mut().poll(context).map(|()| {
+            // What a handler holds at its await is the user's, and so is how it is dropped.
+            let _ = catch_unwind(AssertUnwindSafe(|| guarded.call.set(None)));
+            (timer.ended)()
+        })
     }
 }
 

@@ -15,7 +15,7 @@ use futures_util::stream::StreamExt;
 use tokio::{
     sync::watch,
     task::{JoinSet, coop::consume_budget},
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -27,10 +27,10 @@ use crate::{
         layer::{HandlerLayer, Layers},
     },
     serve::{
-        call::call, engine::Engine, hops::Hops, intake::Intake, lanes::Lanes, service::SHUTDOWN_DEADLINE,
-        spawned::Spawned, stats::Counters,
+        call::call, ending::Ending, engine::Engine, hops::Hops, intake::Intake, journal::Journal, lanes::Lanes,
+        service::SHUTDOWN_DEADLINE, spawned::Spawned, stats::Counters,
     },
-    time::deadline_after,
+    time::{deadline_after, now},
     transport::{
         contract::Attachment,
         inbox::{Inbox, Item},
@@ -43,6 +43,8 @@ pub(crate) enum Phase {
     Serving,
     /// Finish what has arrived, within this time.
     Stopping(Duration),
+    /// The handle was dropped, and the driver's tokio task is about to be aborted.
+    Dropped,
 }
 
 /// Items taken out of the inbox with one lock.
@@ -80,6 +82,7 @@ impl<R: Router> Driver<R> {
             payload_limit,
             format,
             bus: bus.clone(),
+            journal: Journal::new(bus.clone(), R::ROUTES),
             full: None,
             served,
             hops: Hops::new(R::ROUTES.len()),
@@ -93,7 +96,8 @@ impl<R: Router> Driver<R> {
     /// Starts the driver's tokio task. Dropping the set aborts it.
     pub(crate) fn start(self, phases: watch::Receiver<Phase>) -> JoinSet<Result<(), ShutdownError>> {
         let mut tokio_task = JoinSet::new();
-        tokio_task.spawn(self.run(phases));
+        let ending = Ending::new(self.bus.clone(), R::ROUTES, phases.clone());
+        tokio_task.spawn(async move { ending.observed(self.run(phases)).await });
         tokio_task
     }
 
@@ -110,7 +114,11 @@ impl<R: Router> Driver<R> {
             let asked = tokio::select! {
                 // What ends makes room for what waits, and comes before anything new.
                 biased;
-                () = reached(stopping) => return Err(engine.late(stopping, items.len(), &inbox)),
+                () = reached(stopping.map(|stopping| stopping.at)) => return Err(engine.late(stopping, items.len(), &inbox)),
+                () = reached(engine.intake.journal.due().map(Instant::from_std)) => {
+                    engine.intake.journal.tell(now());
+                    None
+                }
                 Some(departed) = engine.departures.next() => {
                     at_once(|context| engine.departed(departed, context)).await;
                     None
@@ -124,8 +132,7 @@ impl<R: Router> Driver<R> {
                     None
                 }
                 phase = phases.changed() => match (phase, *phases.borrow()) {
-                    // The handle is gone, and this tokio task is about to be aborted.
-                    (Err(_), _) => return Ok(()),
+                    (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
                     (Ok(()), Phase::Serving) => None,
                 },
@@ -138,6 +145,12 @@ impl<R: Router> Driver<R> {
                 }
             };
             if let Some(deadline) = asked {
+                let outstanding = engine.outstanding(items.len(), &inbox);
+                tracing::info!(
+                    outstanding,
+                    ?deadline,
+                    "a service stops: it takes nothing new, and finishes what has arrived"
+                );
                 stopping = Some(Stopping { deadline, at: deadline_after(deadline) });
                 attachment = None;
                 inbox.close();
@@ -156,12 +169,17 @@ pub(super) struct Stopping {
     at: Instant,
 }
 
-/// Completes at the end of the time for stopping; never before that has begun.
-async fn reached(stopping: Option<Stopping>) {
-    match stopping {
-        Some(Stopping { at, .. }) => sleep_until(at).await,
+/// Completes at a point in time, or never.
+async fn reached(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
         None => pending().await,
     }
+}
+
+/// What is to be there at once, unless a handler keeps the driver from doing anything.
+pub(super) async fn promptly<T>(there: impl Future<Output = T>) -> Option<T> {
+    timeout(Duration::from_millis(100), there).await.ok()
 }
 
 /// Moves items out of the inbox, unless there are some left; `false` when it is closed and everything empty.

@@ -19,7 +19,7 @@ use crate::{
         driver::Stopping,
         intake::Intake,
         lanes::LaneId,
-        settlement::{Called, Sent, Step, dropped},
+        settlement::{Called, Open, Sent, Step, dropped},
         spawned::Spawned,
     },
     transport::{
@@ -116,7 +116,10 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                 return self.spawned.start(route, lane, delivery);
             }
             let mut slot = self.slots.fill((self.make)(route, delivery));
-            let Poll::Ready(called) = slot.as_mut().poll(context) else {
+            self.intake.polls(route, lane.is_none().then_some(self.starting.arrived));
+            let polled = slot.as_mut().poll(context);
+            self.intake.polls(route, None);
+            let Poll::Ready(called) = polled else {
                 let lane = self.hold(route, lane);
                 return self.running.push(Running::new(slot, route, lane));
             };
@@ -137,8 +140,8 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
         match called.step(self.bus, || self.intake.shared(route)) {
-            Step::Answer(ended, answer) => {
-                self.intake.count(route, ended);
+            Step::Answer(ended, answer, open) => {
+                self.intake.count(route, ended, open.as_deref().map(Open::delivery));
                 self.answer(route, answer, context);
             }
             Step::Publish(publishing) => {
@@ -159,8 +162,8 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     /// What a handler returned was published, or not: only now it is known how its call has ended.
     fn sent(&mut self, route: usize, sent: Sent, context: &mut Context<'_>) {
-        let Sent { ended, answer, unsent } = sent;
-        self.intake.count(route, ended);
+        let Sent { ended, answer, unsent, open } = sent;
+        self.intake.count(route, ended, Some(open.delivery()));
         self.intake.unsent(route, &unsent);
         self.answer(route, answer, context);
     }
@@ -217,10 +220,13 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     /// The time for stopping is over.
     pub(super) fn late(&self, stopping: Option<Stopping>, taken: usize, inbox: &Inbox) -> ShutdownError {
         let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
+        ShutdownError::DeadlineMissed { abandoned: self.outstanding(taken, inbox), deadline }
+    }
+
+    /// Messages that were taken and not finished.
+    pub(super) fn outstanding(&self, taken: usize, inbox: &Inbox) -> usize {
         let handed_over = taken + inbox.traffic().map_or(0, |traffic| traffic.waiting);
         let running = self.running.len() + self.departures.len() + self.spawned.len();
-        let abandoned = running + self.intake.waiting() + handed_over;
-        tracing::warn!(abandoned, ?deadline, "a service did not finish in time");
-        ShutdownError::DeadlineMissed { abandoned, deadline }
+        running + self.intake.waiting() + handed_over
     }
 }

@@ -7,12 +7,15 @@ use crate::{
     codec::contract::Format,
     error::{PublishError, Rejection},
     handler::outcome::{Ended, Outcome},
+    message::delivery::Delivery,
     route::{entry::Route, table::RouteTable},
     serve::{
         hops::Hops,
+        journal::{About, Journal, Trouble},
         lanes::{LaneId, Lanes, Waits},
         stats::Counters,
     },
+    time::now,
     transport::{
         events::BusEvent,
         frame::{Frame, Origin},
@@ -32,6 +35,7 @@ pub(super) struct Intake {
     pub(super) format: Format,
     /// Where it is told that a handler falls behind.
     pub(super) bus: Bus,
+    pub(super) journal: Journal,
     /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
     /// meanwhile, so there is one at most.
     pub(super) full: Option<usize>,
@@ -72,9 +76,10 @@ impl Intake {
         frame.compact();
         let key = order_key.of(frame.channel()).map(<[u8]>::to_owned);
         let lanes = &mut self.lanes[route];
-        let mut count = 0;
+        let (mut count, mut about) = (0, About::default());
         lanes.wait(key.as_deref(), frame, |frame| {
             count += 1;
+            about = About::channel(frame.channel());
             dropped(route, frame);
         });
         if lanes.is_full() {
@@ -83,8 +88,9 @@ impl Intake {
         if count > 0 {
             self.counters.handler(route).dropped.add(count);
             if lanes.falls_behind() {
-                self.lags(route);
+                self.bus.tell(BusEvent::Lagging { channel: self.routes[route].template().text().to_owned() });
             }
+            self.journal.note(now(), route, Trouble::Dropped, count, about);
         }
         self.note_load(route);
         None
@@ -125,15 +131,10 @@ impl Intake {
         self.counters.handler(route).load.note(self.lanes[route].load());
     }
 
-    /// Warns once until the handler has caught up: an overload must not flood the log as well.
-    fn lags(&self, route: usize) {
-        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
-        tracing::warn!(
-            handler,
-            template,
-            "too many messages wait for a handler; it drops messages until it has caught up"
-        );
-        self.bus.tell(BusEvent::Lagging { channel: template.to_owned() });
+    /// A call begins to be polled for the first time, or that is over.
+    #[inline]
+    pub(super) fn polls(&self, route: usize, arrived: Option<Instant>) {
+        self.counters.handler(route).load.polls(arrived);
     }
 
     /// Whether no item may be taken.
@@ -142,7 +143,7 @@ impl Intake {
     }
 
     /// Counts and logs what is no frame.
-    pub(super) fn note(&self, item: &Item) {
+    pub(super) fn note(&mut self, item: &Item) {
         match item {
             Item::Frame(_) | Item::Ended(_) => {}
             Item::Oversized { token, channel, size } => {
@@ -150,7 +151,7 @@ impl Intake {
                     return;
                 };
                 let rejection = Rejection::TooLarge { size: *size, limit: self.payload_limit };
-                self.count(route, Ended::Returned(Outcome::Rejected(Box::new(rejection))));
+                self.rejected(route, &rejection, About::channel(channel));
             }
             Item::Gap(gap) => {
                 self.counters.gaps.add(1);
@@ -166,56 +167,56 @@ impl Intake {
         }
     }
 
-    /// Counts and logs how a call ended.
-    pub(super) fn count(&self, route: usize, ended: Ended) {
+    /// Counts how a call ended, and tells of trouble. The delivery is there where something was left to be done.
+    pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
         let counters = self.counters.handler(route);
-        let handler = self.routes[route].handler();
-        let template = self.routes[route].template().text();
-        match ended {
-            Ended::Returned(Outcome::Done | Outcome::Send(_)) => counters.handled.add(1),
-            Ended::Returned(Outcome::Filtered) => counters.filtered.add(1),
-            Ended::Returned(Outcome::Expired) => counters.expired.add(1),
-            Ended::Returned(Outcome::Failed(error) | Outcome::Refused(error)) => {
-                counters.failed.add(1);
-                tracing::warn!(handler, template, error, "a handler failed");
-            }
+        let (trouble, about) = match ended {
+            Ended::Returned(Outcome::Done | Outcome::Send(_)) => return counters.handled.add(1),
+            Ended::Returned(Outcome::Filtered) => return counters.filtered.add(1),
             Ended::Returned(Outcome::Rejected(rejection)) => {
-                counters.rejected.add(1);
-                tracing::warn!(handler, template, reason = rejection.kind(), "a message was rejected");
+                return self.rejected(route, &rejection, About::message(delivery));
+            }
+            Ended::Returned(Outcome::Expired) => {
+                counters.expired.add(1);
+                (Trouble::Expired, About::message(delivery))
+            }
+            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure)) => {
+                counters.failed.add(1);
+                (Trouble::Failed, About::message(delivery).because(failure.with_causes()))
             }
             Ended::Panicked => {
                 counters.panicked.add(1);
-                tracing::error!(handler, template, "a handler panicked");
+                (Trouble::Panicked, About::message(delivery))
             }
             Ended::TimedOut => {
                 counters.timed_out.add(1);
-                tracing::warn!(handler, template, "a handler ran past its timeout");
+                (Trouble::TimedOut, About::message(delivery))
             }
             Ended::Cancelled => {
                 counters.cancelled.add(1);
-                tracing::warn!(
-                    handler,
-                    template,
-                    "a handler was cancelled, because its requester has stopped waiting; `run_to_end` lets it finish"
-                );
+                (Trouble::Cancelled, About::message(delivery))
             }
-        }
+        };
+        self.journal.note(now(), route, trouble, 1, about);
+    }
+
+    fn rejected(&mut self, route: usize, rejection: &Rejection, about: About) {
+        self.counters.handler(route).rejected.add(1);
+        self.journal.note(now(), route, Trouble::Rejected(rejection.kind()), 1, about.rejected(rejection));
     }
 
     /// Counts and logs what a handler returned and could not be published.
-    pub(super) fn unsent(&self, route: usize, errors: &[PublishError]) {
-        let handler = self.routes[route].handler();
+    pub(super) fn unsent(&mut self, route: usize, errors: &[PublishError]) {
         for error in errors {
             self.counters.handler(route).unsent.add(1);
-            tracing::warn!(handler, %error, "a message that a handler returned was not published");
+            self.journal.note(now(), route, Trouble::Unsent, 1, About::default().because(&error.to_string()));
         }
     }
 
     /// Counts and logs an answer that could not be sent.
-    pub(super) fn unanswered(&self, route: usize, error: &PublishError) {
-        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
+    pub(super) fn unanswered(&mut self, route: usize, error: &PublishError) {
         self.counters.handler(route).unanswered.add(1);
-        tracing::warn!(handler, template, %error, "an answer could not be sent; whoever waits for it runs into the timeout");
+        self.journal.note(now(), route, Trouble::Unanswered, 1, About::default().because(&error.to_string()));
     }
 
     pub(super) fn waiting(&self) -> usize {

@@ -1,7 +1,9 @@
 //! A router that is being served.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, future::pending, io, sync::Arc, time::Duration};
 
+#[cfg(unix)]
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
@@ -9,8 +11,9 @@ use crate::{
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
     handler::contract::Router,
+    route::entry::Route,
     serve::{
-        driver::{Driver, Phase, ServeOptions},
+        driver::{Driver, Phase, ServeOptions, promptly},
         stats::{Counters, ServiceStats},
     },
     time::now,
@@ -27,7 +30,11 @@ use crate::{
 /// concurrently, up to each handler's limit. A handler's error, panic or timeout is logged and counted, and ends nothing.
 /// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap.
 ///
-/// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped.
+/// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped. So does
+/// `let _ = bus.serve(…).await?`, which keeps nothing.
+///
+/// With a subscriber of `tracing` the program sees at INFO what is served, and how it ends; what goes wrong in handlers is a warning, and what
+/// goes wrong again and again is one line a second. [`BusEvent`](crate::BusEvent) tells a program of it.
 ///
 /// # Examples
 ///
@@ -65,6 +72,8 @@ pub struct Service {
     driver: JoinSet<Result<(), ShutdownError>>,
     phase: watch::Sender<Phase>,
     counters: Arc<Counters>,
+    /// Whether it was joined, so that dropping it ends nothing.
+    ended: bool,
 }
 
 /// How long [`Service::shutdown`] waits: what orchestrators grant a process by default before they kill it.
@@ -98,7 +107,8 @@ impl Service {
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::new(R::ROUTES, now()));
         let driver = Driver::new(router, options, bus, inbox, attachment, tokens, served, Arc::clone(&counters));
-        Ok(Self { driver: driver.start(phases), phase, counters })
+        tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
+        Ok(Self { driver: driver.start(phases), phase, counters, ended: false })
     }
 
     /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most.
@@ -115,7 +125,7 @@ impl Service {
         self.shutdown_within(SHUTDOWN_DEADLINE).await
     }
 
-    /// Like [`shutdown`](Self::shutdown), with a deadline of its own.
+    /// Like [`shutdown`](Self::shutdown), with a deadline of its own. [`Duration::MAX`] means for ever; zero gives up what is not finished.
     ///
     /// # Errors
     ///
@@ -133,18 +143,19 @@ impl Service {
     /// reconnecting.
     ///
     /// On Unix that is SIGTERM, which orchestrators send, or Ctrl-C (SIGINT); elsewhere it is Ctrl-C. Signals are taken from the first poll
-    /// on, and for the rest of the program's life: a second one does not cut the shutdown short.
+    /// on, and for the rest of the program's life. A second one ends the shutdown at once.
     ///
     /// # Errors
     ///
     /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::Interrupted`] after a second signal, when something was not finished by then.
     /// [`ShutdownError::BusClosed`] when the bus gave up reconnecting.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the service at once, as dropping the service does.
     pub async fn run_until_stopped(self) -> Result<(), ShutdownError> {
-        self.run_until(stop_signal(), SHUTDOWN_DEADLINE).await
+        self.run_until(Signals::stop(), SHUTDOWN_DEADLINE).await
     }
 
     /// Like [`run_until_stopped`](Self::run_until_stopped), with a deadline of its own for the shutdown: somewhat less than what the
@@ -158,22 +169,23 @@ impl Service {
     ///
     /// Dropping the future stops the service at once, as dropping the service does.
     pub async fn run_until_stopped_within(self, deadline: Duration) -> Result<(), ShutdownError> {
-        self.run_until(stop_signal(), deadline).await
+        self.run_until(Signals::stop(), deadline).await
     }
 
-    /// Serves until Ctrl-C (SIGINT) arrives, then shuts down as [`shutdown`](Self::shutdown) does. Also ends when the bus gives up
-    /// reconnecting. A program that an orchestrator runs wants [`run_until_stopped`](Self::run_until_stopped).
+    /// Serves until Ctrl-C (SIGINT) arrives, then shuts down as [`shutdown`](Self::shutdown) does; a second Ctrl-C ends that at once. Also
+    /// ends when the bus gives up reconnecting. A program that an orchestrator runs wants [`run_until_stopped`](Self::run_until_stopped).
     ///
     /// # Errors
     ///
     /// [`ShutdownError::DeadlineMissed`] when some messages were not finished in time; they are dropped.
+    /// [`ShutdownError::Interrupted`] after a second Ctrl-C, when something was not finished by then.
     /// [`ShutdownError::BusClosed`] when the bus gave up reconnecting.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future stops the service at once, as dropping the service does.
     pub async fn run_until_ctrl_c(self) -> Result<(), ShutdownError> {
-        self.run_until(tokio::signal::ctrl_c(), SHUTDOWN_DEADLINE).await
+        self.run_until(Signals::ctrl_c(), SHUTDOWN_DEADLINE).await
     }
 
     /// What the service has done so far.
@@ -182,42 +194,125 @@ impl Service {
         self.counters.snapshot(now())
     }
 
-    async fn run_until(
-        mut self,
-        signal: impl Future<Output = io::Result<()>>,
-        deadline: Duration,
-    ) -> Result<(), ShutdownError> {
-        tokio::select! {
-            result = self.driver.join_next() => return joined(result),
-            signal = signal => {
-                if let Err(error) = signal {
-                    tracing::error!(%error, "cannot listen for the signal to stop; the service stops");
-                }
+    async fn run_until(mut self, signals: io::Result<Signals>, deadline: Duration) -> Result<(), ShutdownError> {
+        let mut signals = match signals {
+            Ok(signals) => signals,
+            Err(error) => {
+                tracing::error!(%error, "cannot listen for the signal to stop; the service stops");
+                return self.shutdown_within(deadline).await;
             }
+        };
+        tokio::select! {
+            result = self.join() => return result,
+            () = signals.next() => {}
         }
-        self.shutdown_within(deadline).await
+        tracing::info!("asked to stop; a second signal stops at once");
+        self.phase.send_replace(Phase::Stopping(deadline));
+        tokio::select! {
+            // What has ended needs no interruption.
+            biased;
+            result = self.join() => return result,
+            () = signals.next() => {}
+        }
+        self.phase.send_replace(Phase::Stopping(Duration::ZERO));
+        let abandoned = match promptly(self.join()).await {
+            Some(Err(ShutdownError::DeadlineMissed { abandoned, .. })) => abandoned,
+            Some(result) => return result,
+            // A handler keeps the thread busy, and nothing can be asked of the driver.
+            None => self.stats().outstanding(),
+        };
+        Err(ShutdownError::Interrupted { abandoned })
     }
 
     async fn join(&mut self) -> Result<(), ShutdownError> {
-        joined(self.driver.join_next().await)
+        let result = joined(self.driver.join_next().await);
+        self.ended = true;
+        result
     }
 }
 
-/// Completes with the first SIGTERM or SIGINT after its first poll.
-#[cfg(unix)]
-async fn stop_signal() -> io::Result<()> {
-    use tokio::signal::unix::{SignalKind, signal};
+impl Drop for Service {
+    fn drop(&mut self) {
+        if self.ended {
+            return;
+        }
+        let outstanding = self.stats().outstanding();
+        if matches!(self.phase.send_replace(Phase::Dropped), Phase::Serving) {
+            tracing::info!(
+                outstanding,
+                "a service was dropped, and stops at once; to keep it, bind what `serve` returned to a name other than `_`, and end it with                  `run_until_stopped` or `shutdown`"
+            );
+        } else {
+            tracing::info!(outstanding, "a service was dropped while it stopped");
+        }
+    }
+}
 
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        result = tokio::signal::ctrl_c() => result,
-        _ = terminate.recv() => Ok(()),
+/// What a service serves, for the log.
+struct Serves(&'static [Route]);
+
+impl fmt::Display for Serves {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, route) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(formatter, "{comma}{} ({})", route.handler(), route.template())?;
+        }
+        Ok(())
+    }
+}
+
+/// The signals that ask a program to stop. One that arrives while nobody waits is kept.
+struct Signals {
+    #[cfg(unix)]
+    interrupt: Signal,
+    #[cfg(unix)]
+    terminate: Option<Signal>,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn ctrl_c() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: None })
+    }
+
+    fn stop() -> io::Result<Self> {
+        Ok(Self { terminate: Some(signal(SignalKind::terminate())?), ..Self::ctrl_c()? })
+    }
+
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses no signal.
+    async fn next(&mut self) {
+        let Self { interrupt, terminate } = self;
+        let terminated = async {
+            match terminate {
+                Some(terminate) => terminate.recv().await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminated => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn stop_signal() -> io::Result<()> {
-    tokio::signal::ctrl_c().await
+impl Signals {
+    #[expect(clippy::unnecessary_wraps, reason = "as on Unix")]
+    fn ctrl_c() -> io::Result<Self> {
+        Ok(Self {})
+    }
+
+    fn stop() -> io::Result<Self> {
+        Self::ctrl_c()
+    }
+
+    async fn next(&mut self) {
+        if let Err(error) = tokio::signal::ctrl_c().await {
+            tracing::error!(%error, "cannot listen for Ctrl-C; the service stops");
+        }
+    }
 }
 
 fn joined(result: Option<Result<Result<(), ShutdownError>, tokio::task::JoinError>>) -> Result<(), ShutdownError> {

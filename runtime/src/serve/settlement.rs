@@ -55,8 +55,8 @@ pub(crate) struct Open {
 /// What is to be done next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Count how it ended, and send the answer, if there is one.
-    Answer(Ended, Option<Parcel>),
+    /// Count how it ended, and send the answer, if there is one. The call itself is there where something was left to be done.
+    Answer(Ended, Option<Parcel>, Option<Box<Open>>),
     /// Publish what the handler returned; what follows is known then.
     Publish(Box<Publishing>),
 }
@@ -65,7 +65,7 @@ pub(crate) enum Step {
 #[derive(Debug)]
 pub(crate) struct Publishing {
     outgoing: Outgoing,
-    open: Open,
+    open: Box<Open>,
     shared: usize,
 }
 
@@ -76,6 +76,7 @@ pub(crate) struct Sent {
     pub(crate) answer: Option<Parcel>,
     /// Why messages were not published, one for each.
     pub(crate) unsent: Vec<PublishError>,
+    pub(crate) open: Box<Open>,
 }
 
 impl Called {
@@ -89,17 +90,18 @@ impl Called {
 
     /// What is to be done first. `shared` counts the services that share the subscription by which the message came.
     pub(crate) fn step(self, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
-        let Self { ended, open: Some(open) } = self else { return Step::Answer(self.ended, None) };
+        let Self { ended, open: Some(open) } = self else { return Step::Answer(self.ended, None, None) };
         match ended {
             Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() => {
-                Step::Answer(open.done(Ended::Returned(Outcome::Done)), outgoing.answer)
+                let ended = open.done(Ended::Returned(Outcome::Done));
+                Step::Answer(ended, outgoing.answer, Some(open))
             }
             Ended::Returned(Outcome::Send(outgoing)) => {
-                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open: *open, shared: shared() }))
+                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open, shared: shared() }))
             }
             ended => {
                 let answer = excuse(&ended).and_then(|excuse| open.excuse(excuse, shared(), bus));
-                Step::Answer(open.done(ended), answer)
+                Step::Answer(open.done(ended), answer, Some(open))
             }
         }
     }
@@ -113,7 +115,7 @@ fn excuse(ended: &Ended) -> Option<Answer<(), NoError>> {
     Some(match ended {
         Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired) | Ended::Cancelled => return None,
         Ended::Returned(Outcome::Filtered) => Answer::Filtered,
-        Ended::Returned(Outcome::Refused(reason)) => Answer::Failure(reason.clone()),
+        Ended::Returned(Outcome::Refused(failure)) => Answer::Failure(failure.reason().to_owned()),
         Ended::Returned(Outcome::Rejected(rejection)) => Answer::Failure(rejection.kind().to_owned()),
         Ended::Returned(Outcome::Failed(_)) => Answer::Failure(FAILED.to_owned()),
         Ended::Panicked => Answer::Failure("the handler panicked".to_owned()),
@@ -136,6 +138,10 @@ pub(crate) fn dropped(frame: Frame, format: Format, facts: &Facts, shared: usize
 }
 
 impl Open {
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
     /// The answer that says why there is none.
     fn excuse(&self, excuse: Answer<(), NoError>, shared: usize, bus: &Bus) -> Option<Parcel> {
         let mut headers = Headers::default();
@@ -148,7 +154,7 @@ impl Open {
     }
 
     /// The call is over, whatever becomes of its answer.
-    fn done(self, ended: Ended) -> Ended {
+    fn done(&self, ended: Ended) -> Ended {
         self.observation.iter().for_each(|observation| observation.ended(&ended));
         ended
     }
@@ -168,20 +174,23 @@ impl Publishing {
     }
 
     async fn run(self, bus: &Bus, lined: Lined) -> Sent {
-        let Self { outgoing: Outgoing { messages, answer, .. }, open: Open { delivery, observation }, shared } = self;
-        let (unsent, observation) = match observation {
-            None => (send(bus, messages, lined).await, None),
-            Some(observation) => enter(observation, send(bus, messages, lined)).await,
-        };
-        let open = Open { delivery, observation };
-        match unsent.first() {
-            None => Sent { ended: open.done(Ended::Returned(Outcome::Done)), answer, unsent },
-            Some(error) => {
-                let ended = Ended::Returned(Outcome::Failed(error.to_string()));
-                let answer = open.excuse(Answer::Failure(FAILED.to_owned()), shared, bus);
-                Sent { ended: open.done(ended), answer, unsent }
+        let Self { outgoing: Outgoing { messages, answer, .. }, mut open, shared } = self;
+        let unsent = match open.observation.take() {
+            None => send(bus, messages, lined).await,
+            Some(observation) => {
+                let (unsent, observation) = enter(observation, send(bus, messages, lined)).await;
+                open.observation = observation;
+                unsent
             }
-        }
+        };
+        let (ended, answer) = match unsent.first() {
+            None => (Outcome::Done, answer),
+            Some(error) => (
+                Outcome::Failed(error.to_string().into()),
+                open.excuse(Answer::Failure(FAILED.to_owned()), shared, bus),
+            ),
+        };
+        Sent { ended: open.done(Ended::Returned(ended)), answer, unsent, open }
     }
 }
 

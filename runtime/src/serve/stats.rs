@@ -1,6 +1,7 @@
 //! Counters of a service: written by its driver, read by anyone.
 
 use std::{
+    fmt,
     sync::atomic::{AtomicU64, AtomicUsize, Ordering},
     time::{Duration, Instant},
 };
@@ -26,15 +27,22 @@ pub struct ServiceStats {
     pub lagged: u64,
 }
 
-/// What a handler has done so far.
-#[derive(Clone, Debug)]
+impl ServiceStats {
+    /// Messages that have arrived at a handler, and are not finished.
+    pub(super) fn outstanding(&self) -> usize {
+        self.handlers.iter().map(|handler| handler.running + handler.waiting).sum()
+    }
+}
+
+/// What a handler has done so far. `Debug` leaves out what is zero.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct HandlerStats {
     /// The handler's name.
     pub handler: &'static str,
     /// Its channel.
     pub template: Template,
-    /// Messages that it works on now: those whose handler waits for something.
+    /// Messages that it works on now: those whose handler waits for something, and one that keeps its thread busy.
     pub running: usize,
     /// Messages that wait for their turn: for an earlier one with the same order key, or for a free place.
     pub waiting: usize,
@@ -63,6 +71,38 @@ pub struct HandlerStats {
     pub unsent: u64,
     /// Answers that could not be sent. Their messages count as the handler ended; whoever asked runs into the timeout.
     pub unanswered: u64,
+}
+
+impl fmt::Debug for HandlerStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("HandlerStats");
+        shown.field("handler", &self.handler).field("template", &self.template);
+        for (name, count) in
+            [("running", self.running), ("waiting", self.waiting)].into_iter().filter(|&(_, count)| count > 0)
+        {
+            shown.field(name, &count);
+        }
+        if let Some(oldest) = &self.oldest {
+            shown.field("oldest", oldest);
+        }
+        let counts = [
+            ("handled", self.handled),
+            ("failed", self.failed),
+            ("panicked", self.panicked),
+            ("timed_out", self.timed_out),
+            ("rejected", self.rejected),
+            ("filtered", self.filtered),
+            ("expired", self.expired),
+            ("cancelled", self.cancelled),
+            ("dropped", self.dropped),
+            ("unsent", self.unsent),
+            ("unanswered", self.unanswered),
+        ];
+        for (name, count) in counts.into_iter().filter(|&(_, count)| count > 0) {
+            shown.field(name, &count);
+        }
+        shown.finish()
+    }
 }
 
 #[derive(Debug)]
@@ -97,6 +137,8 @@ pub(crate) struct LoadGauge {
     waiting: AtomicUsize,
     /// Nanoseconds since `epoch`, or `NOBODY`.
     oldest: AtomicU64,
+    /// The same of the message whose call is polled for the first time now: it has no lane yet, and does not end while it blocks.
+    polled: AtomicU64,
     epoch: Instant,
 }
 
@@ -104,18 +146,37 @@ const NOBODY: u64 = u64::MAX;
 
 impl LoadGauge {
     fn new(epoch: Instant) -> Self {
-        Self { running: AtomicUsize::new(0), waiting: AtomicUsize::new(0), oldest: AtomicU64::new(NOBODY), epoch }
+        Self {
+            running: AtomicUsize::new(0),
+            waiting: AtomicUsize::new(0),
+            oldest: AtomicU64::new(NOBODY),
+            polled: AtomicU64::new(NOBODY),
+            epoch,
+        }
     }
 
     pub(crate) fn note(&self, load: Load) {
-        let since = |arrived: Instant| u64::try_from(arrived.saturating_duration_since(self.epoch).as_nanos()).ok();
         self.running.store(load.running, Ordering::Relaxed);
         self.waiting.store(load.waiting, Ordering::Relaxed);
-        self.oldest.store(load.oldest.and_then(since).unwrap_or(NOBODY), Ordering::Relaxed);
+        self.oldest.store(load.oldest.map_or(NOBODY, |arrived| self.since(arrived)), Ordering::Relaxed);
+    }
+
+    /// A call begins to be polled for the first time, or that is over.
+    #[inline]
+    pub(crate) fn polls(&self, arrived: Option<Instant>) {
+        self.polled.store(arrived.map_or(NOBODY, |arrived| self.since(arrived)), Ordering::Relaxed);
+    }
+
+    fn since(&self, arrived: Instant) -> u64 {
+        u64::try_from(arrived.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(NOBODY)
+    }
+
+    fn running(&self) -> usize {
+        self.running.load(Ordering::Relaxed) + usize::from(self.polled.load(Ordering::Relaxed) != NOBODY)
     }
 
     fn oldest(&self, now: Instant) -> Option<Duration> {
-        let since = self.oldest.load(Ordering::Relaxed);
+        let since = self.oldest.load(Ordering::Relaxed).min(self.polled.load(Ordering::Relaxed));
         let arrived = self.epoch + Duration::from_nanos(Some(since).filter(|&since| since != NOBODY)?);
         Some(now.saturating_duration_since(arrived))
     }
@@ -186,7 +247,7 @@ impl Counters {
         let handlers = self.routes.iter().zip(&self.handlers).map(|(route, counters)| HandlerStats {
             handler: route.handler(),
             template: route.template(),
-            running: counters.load.running.load(Ordering::Relaxed),
+            running: counters.load.running(),
             waiting: counters.load.waiting.load(Ordering::Relaxed),
             oldest: counters.load.oldest(now),
             handled: counters.handled.value(),

@@ -1,4 +1,4 @@
-//! What happens to a bus's connections, for whoever wants to watch.
+//! What happens to a bus's connections and services, for whoever wants to watch.
 
 use std::{
     fmt,
@@ -77,6 +77,34 @@ pub enum BusEvent {
         /// Its first channel or pattern, with the namespace.
         channel: String,
         /// Why.
+        reason: String,
+    },
+    /// A service received what is no message of its handler, and rejected it.
+    ///
+    /// The first of a kind is told at once. Others of the same kind for the same handler within a second after it are told together, when the
+    /// second is over: a flood of them must not push everything else out of the stream.
+    #[non_exhaustive]
+    Rejected {
+        /// The handler's name.
+        handler: &'static str,
+        /// Its channel's template.
+        template: &'static str,
+        /// The channel, without the namespace: the last one's of several. Of a long one the first 128 characters, and the
+        /// replacement character for those that control a terminal.
+        channel: String,
+        /// The id in the message's envelope, where it could be read; shown as the channel is.
+        id: Option<String>,
+        /// Why, in the decoder's words. Says nothing of the payload's values.
+        reason: String,
+        /// How many messages this event stands for, at least 1.
+        count: u64,
+    },
+    /// A service ended without being asked to, and the bus has not given up: its tokio task panicked, or its runtime was shut down.
+    #[non_exhaustive]
+    ServiceEnded {
+        /// The names of its handlers.
+        handlers: Vec<&'static str>,
+        /// Why, as far as it is known.
         reason: String,
     },
     /// The bus gave up reconnecting. Every subscription and service ends.

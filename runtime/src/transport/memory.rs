@@ -63,6 +63,7 @@ impl Memory {
         if let Some(limit) = config.reconnect.give_up_after {
             watch.spawn(give_up_after(limit, Arc::clone(&broker), Arc::clone(&connection)));
         }
+        tracing::info!("connected within the process");
         Self { broker, connection, _watch: watch }
     }
 }

@@ -125,6 +125,7 @@ impl Connector {
         let opened = first(places, deadline, tells, |place| self.open_at(place, role, name)).await;
         let opened = opened.map_err(|failure| failure.unwrap_or_else(|| self.late()))?;
         self.successes.send_replace(());
+        tracing::info!(server = %self.address(), version = opened.capabilities.version, "connected to the server");
         Ok(opened)
     }
 
