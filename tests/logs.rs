@@ -1,14 +1,18 @@
-//! What goes wrong is logged with the channel's template, and the payload never is.
+//! What a service does and what goes wrong is logged with what is needed to find it, and the payload never is.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 use std::{
+    error::Error,
     fmt::{self, Write as _},
+    io,
     sync::Mutex,
+    time::Instant,
 };
 
+use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use tidings::{Message, router};
-use tidings_tests::{World, eventually};
+use tidings::{Bus, BusEvent, BusEvents, Message, router};
+use tidings_tests::{RedisServer, World, eventually};
 use tokio::time::Duration;
 use tracing::{
     Event, Metadata, Subscriber,
@@ -64,14 +68,45 @@ struct Opened {
     code: String,
 }
 
+/// An error with causes.
+#[derive(Debug)]
+struct Asleep(Night);
+
+#[derive(Debug)]
+struct Night(io::Error);
+
+impl fmt::Display for Asleep {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the guard is asleep")
+    }
+}
+
+impl Error for Asleep {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+impl fmt::Display for Night {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("it is night")
+    }
+}
+
+impl Error for Night {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 struct Guard;
 
 #[router]
 impl Guard {
     #[handler(timeout = "50ms")]
-    async fn opened(&self, opened: Opened) -> Result<(), String> {
+    async fn opened(&self, opened: Opened) -> Result<(), Asleep> {
         match opened.vault {
-            1 => Err("the guard is asleep".to_owned()),
+            1 => Err(Asleep(Night(io::Error::other("it is dark")))),
             2 => panic!("a handler of a test panics, as it should"),
             3 => std::future::pending().await,
             _ => Ok(()),
@@ -79,42 +114,170 @@ impl Guard {
     }
 }
 
+fn lines() -> Vec<String> {
+    LINES.lock().unwrap().clone()
+}
+
+/// The lines that hold all of these.
+fn with(parts: &[&str]) -> Vec<String> {
+    lines().into_iter().filter(|line| parts.iter().all(|part| line.contains(part))).collect()
+}
+
+/// Whatever was logged or told: nothing of it is a secret.
+fn assert_no_secret(events: &[BusEvent]) {
+    for secret in [SECRET, PASSWORD] {
+        let found = with(&[secret]);
+        assert!(found.is_empty(), "{secret}: {found:#?}");
+        assert!(!format!("{events:?}").contains(secret), "{secret}: {events:#?}");
+    }
+}
+
+fn told(events: &mut BusEvents) -> Vec<BusEvent> {
+    std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
+}
+
 /// One test, because the subscriber is the whole process's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn trouble_is_logged_with_the_template_and_without_the_payload() {
+async fn what_a_service_logs() {
     tracing::subscriber::set_global_default(Lines).unwrap();
     for world in [World::memory(), World::redis().await] {
-        LINES.lock().unwrap().clear();
-        let bus = world.bus().await;
-        let service = bus.serve(Guard).await.unwrap();
-        let mut subscription = bus.subscribe(Opened::any()).await.unwrap();
-        for vault in 1..=3 {
-            Opened { vault, code: SECRET.to_owned() }.publish(&bus).await.unwrap();
-        }
-        for payload in [
-            format!(r#"{{"vault": "{SECRET}", "code": 1}}"#),
-            format!(r#"{{"vault": 9, "code": "{SECRET}"}}"#),
-            format!(r#"{{"id":"a","type":"{SECRET}","data":{{}}}}"#),
-        ] {
-            world.publish_raw("vaults:4", payload).await;
-        }
-        eventually(SOON, async || service.stats().handlers[0].rejected == 3).await;
-        eventually(SOON, async || service.stats().handlers[0].timed_out == 1).await;
-        for _ in 0..6 {
-            subscription.next().await.unwrap();
-        }
-        let lines = LINES.lock().unwrap().clone();
-        for expected in [
-            "a handler failed",
-            "a handler panicked",
-            "a handler ran past its timeout",
-            "undecodable payload",
-            "wrong type",
-            "address mismatch",
-        ] {
-            let mut logged = lines.iter().filter(|line| line.contains(expected));
-            assert!(logged.any(|line| line.contains("template=\"vaults:<vault>\"")), "{expected}: {lines:#?}");
-        }
-        assert!(!lines.iter().any(|line| line.contains(SECRET)), "{lines:#?}");
+        trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(&world).await;
+        lines_of_a_kind_are_one_each_second_and_none_is_left_out(&world).await;
+        start_stop_and_drop_are_said(&world).await;
     }
+    no_error_shows_a_password().await;
+}
+
+async fn trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(world: &World) {
+    LINES.lock().unwrap().clear();
+    let bus = world.bus_with(|builder| builder.payload_limit(300)).await;
+    let mut events = bus.events();
+    let service = bus.serve(Guard).await.unwrap();
+    let mut subscription = bus.subscribe(Opened::any()).await.unwrap();
+    for vault in 1..=3 {
+        Opened { vault, code: SECRET.to_owned() }.publish(&bus).await.unwrap();
+    }
+    let bad = [
+        format!(r#"{{"vault": "{SECRET}", "code": 1}}"#),
+        format!(r#"{{"vault": 9, "code": "{SECRET}"}}"#),
+        format!(r#"{{"id":"a","type":"{SECRET}","data":{{}}}}"#),
+        format!(r#"{{"id":"the-\u001bid","type":"Opened","version":7,"data":{{"code":"{SECRET}"}}}}"#),
+        SECRET.repeat(100),
+        SECRET.to_owned(),
+        format!(r#""{SECRET}""#),
+        format!(r#"["{SECRET}"]"#),
+        format!(r#"{{"vault":4,"code":{{"{SECRET}":"{SECRET}"}}}}"#),
+        format!(r#"{{"id":"a","type":"Opened","data":{{"vault":"{SECRET}"}}}}"#),
+    ];
+    for payload in &bad {
+        world.publish_raw("vaults:4", payload).await;
+    }
+    eventually(SOON, async || service.stats().handlers[0].rejected == bad.len() as u64).await;
+    eventually(SOON, async || service.stats().handlers[0].timed_out == 1).await;
+    for _ in 0..3 + bad.len() {
+        subscription.next().await.unwrap();
+    }
+    service.shutdown().await.unwrap();
+    for expected in [
+        "a handler failed",
+        "a handler panicked",
+        "a handler ran past its timeout",
+        "undecodable payload",
+        "wrong type",
+        "newer version",
+        "address mismatch",
+        "payload too large",
+    ] {
+        let logged = with(&[expected, "template=\"vaults:<vault>\"", "channel=\"vaults:"]);
+        assert!(!logged.is_empty(), "{expected}: {:#?}", lines());
+    }
+    for expected in [
+        "the guard is asleep: it is night: it is dark",
+        "the field `vault` differs from the channel",
+        "another type than Opened",
+        "version 7 of Opened",
+        "id=\"the-\u{FFFD}id\"",
+    ] {
+        assert!(!with(&[expected]).is_empty(), "{expected}: {:#?}", lines());
+    }
+    let events = told(&mut events);
+    let rejected: u64 =
+        events.iter().map(|event| if let BusEvent::Rejected { count, .. } = event { *count } else { 0 }).sum();
+    assert_eq!(rejected, bad.len() as u64, "{events:#?}");
+    assert_no_secret(&events);
+}
+
+async fn lines_of_a_kind_are_one_each_second_and_none_is_left_out(world: &World) {
+    const FLOOD: u64 = 4_000;
+    LINES.lock().unwrap().clear();
+    let bus = world.bus().await;
+    let mut events = bus.events();
+    let service = bus.serve(Guard).await.unwrap();
+    let start = Instant::now();
+    for n in 0..FLOOD {
+        world.publish_raw("vaults:4", format!(r#"{{"vault": {n}, "code": {n}}}"#)).await;
+    }
+    eventually(SOON, async || service.stats().handlers[0].rejected == FLOOD).await;
+    // By its own timer: nothing comes after the flood.
+    eventually(SOON, async || counted(&with(&["a message was rejected"])) == FLOOD).await;
+    let seconds = start.elapsed().as_secs() as usize;
+    world.publish_raw("vaults:4", "nothing").await;
+    world.publish_raw("vaults:4", "nothing").await;
+    eventually(SOON, async || service.stats().handlers[0].rejected == FLOOD + 2).await;
+    service.shutdown().await.unwrap();
+    let rejected = with(&["a message was rejected"]);
+    assert_eq!(counted(&rejected), FLOOD + 2, "{rejected:#?}");
+    assert!(rejected.len() <= seconds + 5, "{rejected:#?}");
+    let events = told(&mut events);
+    assert!(events.len() <= seconds + 5, "{events:#?}");
+    assert!(!events.iter().any(|event| matches!(event, BusEvent::Missed(_))), "{events:#?}");
+}
+
+/// How many events these lines stand for.
+fn counted(lines: &[String]) -> u64 {
+    let count = |line: &String| match line.split_once(" count=") {
+        Some((_, rest)) => rest.split(' ').next().unwrap().parse().unwrap(),
+        None => 1,
+    };
+    lines.iter().map(count).sum()
+}
+
+async fn start_stop_and_drop_are_said(world: &World) {
+    LINES.lock().unwrap().clear();
+    let bus = world.bus().await;
+    let connected = with(&["INFO", "connected"]);
+    assert_eq!(connected.len(), 1, "{connected:#?}");
+    if world.transport() == "redis" {
+        assert!(connected[0].contains("server=127.0.0.1:") && connected[0].contains("version="), "{connected:#?}");
+    }
+    let service = bus.serve(Guard).await.unwrap();
+    assert_eq!(with(&["INFO", "a service is live", "opened (vaults:<vault>)"]).len(), 1, "{:#?}", lines());
+    service.shutdown().await.unwrap();
+    assert_eq!(with(&["INFO", "a service stops", "outstanding=0", "deadline=30s"]).len(), 1, "{:#?}", lines());
+    assert_eq!(with(&["INFO", "a service has stopped"]).len(), 1, "{:#?}", lines());
+    assert!(
+        with(&["dropped"]).is_empty() && with(&["WARN"]).is_empty() && with(&["ERROR"]).is_empty(),
+        "{:#?}",
+        lines()
+    );
+    let _ = bus.serve(Guard).await.unwrap();
+    assert_eq!(with(&["INFO", "a service was dropped", "bind what `serve` returned"]).len(), 1, "{:#?}", lines());
+}
+
+const PASSWORD: &str = "hunter2";
+
+async fn no_error_shows_a_password() {
+    LINES.lock().unwrap().clear();
+    let server = RedisServer::start().await;
+    let place = server.url().strip_prefix("redis://").unwrap().to_owned();
+    for url in [
+        format!("redis://user:{PASSWORD}@{place}"),
+        format!("redis://:{PASSWORD}@{place}"),
+        format!("redis://user:{PASSWORD}@{place}/x"),
+        format!("redis://user:{PASSWORD}@"),
+    ] {
+        let error = Bus::connect(&url).await.unwrap_err();
+        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+    }
+    assert_no_secret(&[]);
 }
