@@ -265,6 +265,34 @@ async fn a_signal_drains_and_ends_the_program() {
     }
 }
 
+/// The same for handlers that hang.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_signal_ends_the_program_at_once() {
+    for (waits_for, first, second) in [
+        ("ctrl-c twice", "-INT", "-INT"),
+        ("stop twice", "-TERM", "-INT"),
+        ("stop twice", "-INT", "-TERM"),
+        ("stop twice", "-TERM", "-TERM"),
+    ] {
+        let mut child = tokio::process::Command::from(Command::new(env::current_exe().unwrap()))
+            .args([CHILD, "--exact", "--nocapture"])
+            .env(WAITS_FOR, waits_for)
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .unwrap();
+        let id = child.id().unwrap().to_string();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut line = async || tokio::time::timeout(SOON, lines.next_line()).await.unwrap().unwrap().unwrap();
+        for (waits_for, signal) in [("serving", first), ("stopping", second)] {
+            while !line().await.ends_with(waits_for) {}
+            assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+        }
+        while line().await != "interrupted 4" {}
+        assert!(tokio::time::timeout(SOON, child.wait()).await.unwrap().unwrap().success());
+    }
+}
+
 async fn serve_until(waits_for: &str) {
     let world = World::memory();
     let bus = world.bus().await;
@@ -274,7 +302,8 @@ async fn serve_until(waits_for: &str) {
     arrived(&bus, 4, &news).await;
     let running = async {
         match waits_for {
-            "ctrl-c" => service.run_until_ctrl_c().await,
+            "ctrl-c" | "ctrl-c twice" => service.run_until_ctrl_c().await,
+            "stop twice" => service.run_until_stopped_within(Duration::MAX).await,
             _ => service.run_until_stopped().await,
         }
     };
@@ -286,11 +315,18 @@ async fn serve_until(waits_for: &str) {
     let let_go = async {
         // It unsubscribes when the signal arrives, and only then may the handlers end.
         eventually_gone(&world).await;
-        gate.open();
+        if waits_for.ends_with("twice") {
+            println!("stopping");
+        } else {
+            gate.open();
+        }
         std::future::pending::<()>().await;
     };
     tokio::select! {
-        result = running => result.unwrap(),
+        result = running => match result {
+            Err(ShutdownError::Interrupted { abandoned, .. }) => return println!("interrupted {abandoned}"),
+            result => result.unwrap(),
+        },
         () = let_go => {}
     }
     println!("drained {}", done.len());
