@@ -6,19 +6,21 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 
 use crate::{
     config::Bounds,
     error::SubscribeError,
     transport::{
         contract::{Name, Wanted},
+        events::{BusEvent, BusEvents, Events},
         frame::{Frame, Origin},
         inbox::{Inbox, Item, WhenFull},
         registry::{
             attached::{Confirmation, Registry},
             standing::{Command, CommandBounds, Verb},
         },
-        status::{GapCause, NameKind},
+        status::{GapCause, NameKind, SubscriptionState},
     },
 };
 
@@ -306,4 +308,135 @@ fn closing_ends_inboxes_and_attaches() {
     assert!(matches!(items.pop_back(), Some(Item::Ended(reason)) if reason == "gave up"));
     let (_, mut attached) = registry.attach(inbox, vec![channel("a", 1)]);
     assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
+}
+
+/// What has been told since the last question.
+fn told(events: &mut BusEvents) -> Vec<BusEvent> {
+    std::iter::from_fn(|| events.next().now_or_never().flatten()).collect()
+}
+
+#[test]
+fn commands_are_bounded_in_bytes() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let name = |letter: &str| channel(&letter.repeat(400), 0);
+    let (_, _attached) = registry.attach(inbox(), ["a", "b", "c"].map(name).into());
+    let lengths: Vec<_> = sent(&mut registry).into_iter().map(|(command, _)| command.names.len()).collect();
+    assert_eq!(lengths, [2, 1]);
+}
+
+#[test]
+fn detaching_takes_nothing_from_others() {
+    let mut registry = Registry::new(Confirmation::Immediate);
+    let (leaving, staying) = (inbox(), inbox());
+    let (id, _attached) = registry.attach(Arc::clone(&leaving), vec![channel("a", 1)]);
+    let (_, _attached) = registry.attach(Arc::clone(&staying), vec![channel("a", 2)]);
+    assert!(registry.deliver(NameKind::Channel, b"a", frame));
+    registry.detach(id);
+    let _ = registry.flush();
+    assert_eq!((taken(&leaving).len(), taken(&staying)), (0, vec!["frame 2".to_owned()]));
+}
+
+#[test]
+fn names_are_known_as_long_as_they_are_wanted() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    assert!(registry.is_empty());
+    let (id, _attached) = registry.attach(inbox(), vec![channel("a", 1), pattern("b*", 2)]);
+    assert!(!registry.is_empty());
+    assert_eq!(registry.find(NameKind::Channel, b"b*"), None);
+    let name = registry.find(NameKind::Pattern, b"b*").unwrap();
+    settle(&mut registry, Instant::now());
+    assert!(registry.is_wanted(name));
+    registry.detach(id);
+    assert!(!registry.is_wanted(name), "the server still has it");
+    settle(&mut registry, Instant::now());
+    assert!(registry.is_empty() && registry.find(NameKind::Pattern, b"b*").is_none());
+}
+
+#[test]
+fn a_full_inbox_that_drops_nothing_blocks_the_channels_that_it_wants() {
+    let mut registry = Registry::new(Confirmation::Immediate);
+    let bounds = Bounds { messages: 0, bytes: 0 };
+    let full = |when_full| {
+        let inbox = Arc::new(Inbox::new(bounds, when_full));
+        inbox.push(&mut vec![frame(0)]);
+        inbox
+    };
+    let matches = |channel: &'static str| move |pattern: &str| pattern.starts_with(&channel[..1]);
+    let blocked = |registry: &Registry, channel| registry.blocked(channel, matches(channel)).is_some();
+    let (_, _attached) = registry.attach(full(WhenFull::DropOldest), vec![channel("a", 0)]);
+    let (_, _attached) = registry.attach(Arc::new(Inbox::new(bounds, WhenFull::Block)), vec![channel("a", 0)]);
+    assert!(!blocked(&registry, "a"));
+    let (_, _attached) = registry.attach(full(WhenFull::Block), vec![channel("a", 0), pattern("b*", 0)]);
+    let asked = ["a", "ab", "b", "bc", "c"].map(|channel| blocked(&registry, channel));
+    assert_eq!(asked, [true, false, true, true, false]);
+}
+
+#[test]
+fn what_is_attached_is_shown_with_its_names_and_their_states() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let shown = Inbox::new(Bounds { messages: 1, bytes: 100 }, WhenFull::DropOldest).with_templates(vec!["a", "<b>"]);
+    let (_, _attached) = registry.attach(Arc::new(shown), vec![channel("a", 0), pattern("*", 1), channel("c", 7)]);
+    settle(&mut registry, start);
+    assert_eq!(registry.active(), 3);
+    registry.connection_lost(&cause(), start);
+    assert_eq!((registry.active(), sent(&mut registry).len()), (0, 2));
+    registry.confirmed(Verb::Subscribe, registry.find(NameKind::Channel, b"a").unwrap(), start);
+    registry.refused(registry.find(NameKind::Channel, b"c").unwrap(), refusal, at(60));
+    for _ in 0..3 {
+        registry.deliver(NameKind::Channel, b"a", frame);
+    }
+    let _ = registry.flush();
+    let (_, _attached) = registry.attach(inbox(), vec![channel("a", 0)]);
+    assert_eq!(registry.active(), 1);
+    let [snapshot, other] = registry.snapshots(at(60)).try_into().unwrap();
+    let names: Vec<_> = snapshot.names.iter().map(|name| (name.name.as_str(), name.template, name.state)).collect();
+    let expected = [
+        ("a", Some("a"), SubscriptionState::Active),
+        ("c", None, SubscriptionState::Refused),
+        ("*", Some("<b>"), SubscriptionState::Pending),
+    ];
+    for name in expected {
+        assert!(names.contains(&name), "{names:?}");
+    }
+    assert_eq!((snapshot.messages, snapshot.bytes, snapshot.dropped, snapshot.waiting), (3, 6, 2, 1));
+    assert!(snapshot.last_activity.is_some_and(|ago| ago <= Duration::from_secs(60)) && other.last_activity.is_none());
+    assert_eq!((other.names.len(), other.names[0].template, other.messages), (1, None, 0));
+}
+
+#[test]
+fn refusals_and_losses_are_told_once_each() {
+    let events = Events::new(Instant::now());
+    let mut heard = events.subscribe();
+    let mut registry = Registry::new(Confirmation::ByServer).telling(events);
+    let start = Instant::now();
+    let at = |seconds| start + Duration::from_secs(seconds);
+    let refused = BusEvent::Refused { channel: "a".into(), reason: refusal_text() };
+    let (_, _attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+    settle(&mut registry, start);
+    registry.connection_lost(&cause(), start);
+    for second in [1, 2] {
+        let (command, _) = sent(&mut registry).pop().unwrap();
+        registry.refused(command.names[0], refusal, at(second));
+        registry.rested(at(second));
+    }
+    assert_eq!(told(&mut heard), [refused.clone()]);
+    let (_, mut attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+    let (command, _) = sent(&mut registry).pop().unwrap();
+    registry.refused(command.names[0], refusal, at(3));
+    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::Refused { .. }))));
+    assert_eq!(told(&mut heard), [refused], "an attach that fails is news");
+
+    let small = Arc::new(Inbox::new(Bounds { messages: 1, bytes: 100 }, WhenFull::DropOldest));
+    let (_, _attached) = registry.attach(Arc::clone(&small), vec![channel("b", 1)]);
+    for _ in 0..4 {
+        registry.deliver(NameKind::Channel, b"b", frame);
+        let _ = registry.flush();
+    }
+    assert_eq!(told(&mut heard), [BusEvent::Lagging { channel: "b".into() }]);
+}
+
+fn refusal_text() -> String {
+    refusal(&Name { text: "a".into(), kind: NameKind::Channel }).to_string()
 }
