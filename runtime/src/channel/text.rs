@@ -189,6 +189,8 @@ mod tests {
         assert!(!fits_pattern("order:*", "order", false));
         assert!(fits_pattern("logs:*", "logs:a:b", true));
         assert!(!fits_pattern("logs:eu:*", "logs:us:b", true));
+        assert!(fits_pattern("logs:*:*", "logs:a:b:c", true), "only the last is the rest");
+        assert!(!fits_pattern("logs:*:x:*", "logs:a:y:c", true));
     }
 
     #[test]
@@ -222,5 +224,76 @@ mod tests {
             assert_eq!(reader.rest::<Vec<String>>("rest").unwrap(), items);
             reader.finish().unwrap();
         }
+    }
+
+    fn written(write: impl FnOnce(&mut ChannelWriter<'_>)) -> (String, bool) {
+        let mut channel = String::new();
+        let mut writer = ChannelWriter::new(&mut channel);
+        write(&mut writer);
+        let is_pattern = writer.is_pattern();
+        (channel, is_pattern)
+    }
+
+    #[test]
+    fn a_channel_with_a_wildcard_is_a_pattern() {
+        let order = |writer: &mut ChannelWriter<'_>| {
+            writer.literal("orders:");
+            writer.param(&7_u8);
+        };
+        assert_eq!(written(order), ("orders:7".to_owned(), false));
+        let any_order = |writer: &mut ChannelWriter<'_>| {
+            writer.literal("orders:");
+            writer.any();
+        };
+        assert_eq!(written(any_order), ("orders:*".to_owned(), true));
+    }
+
+    #[test]
+    fn a_reader_passes_each_segment_once_and_knows_the_end() {
+        let mut reader = ChannelReader::new("orders:7:x");
+        assert_eq!(reader.literal("order"), Err(AddressError::Mismatch));
+        assert_eq!(reader.param::<u8>("id"), Ok(7));
+        reader.skip().unwrap();
+        assert_eq!(reader.skip(), Err(AddressError::Mismatch));
+        assert_eq!(reader.finish(), Ok(()));
+        assert_eq!(ChannelReader::new("orders").finish(), Err(AddressError::Mismatch));
+    }
+
+    #[test]
+    fn a_field_must_be_what_the_channel_says() {
+        let equals = |channel, value: &str| ChannelReader::new(channel).equals("name", &value.to_owned());
+        assert_eq!(equals("a%3Ab", "a:b"), Ok(()));
+        assert_eq!(equals("a", "b"), Err(AddressError::Disagrees { parameter: "name" }));
+        assert_eq!(equals("a b", "a b"), Err(AddressError::Invalid { parameter: "name", reason: None }));
+    }
+
+    #[test]
+    fn the_fields_of_a_rest_must_be_what_the_channel_says() {
+        for (channel, values, equal) in [
+            ("%.", &[][..], true),
+            ("a", &["a"], true),
+            ("a:b%3A", &["a", "b:"], true),
+            ("%.", &["a"], false),
+            ("a", &[], false),
+            ("a:b", &["a"], false),
+            ("a", &["a", "b"], false),
+            ("a:b", &["a", "c"], false),
+            ("a:b", &["c", "b"], false),
+            ("a: ", &["a", " "], false),
+        ] {
+            let values: Vec<String> = values.iter().map(|&value| value.to_owned()).collect();
+            let result = ChannelReader::new(channel).rest_equals("rest", &values);
+            let expected = if equal { Ok(()) } else { Err(AddressError::Disagrees { parameter: "rest" }) };
+            assert_eq!(result, expected, "{channel} {values:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_field_must_be_some_value() {
+        let invalid = Err(AddressError::Invalid { parameter: "id", reason: None });
+        let valid = |channel| ChannelReader::new(channel).valid::<u8>("id");
+        assert_eq!([valid("255"), valid("256"), valid("%3")], [Ok(()), invalid.clone(), invalid.clone()]);
+        let rest_valid = |channel| ChannelReader::new(channel).rest_valid::<Vec<u8>>("id");
+        assert_eq!([rest_valid("%."), rest_valid("1:2"), rest_valid("1:x")], [Ok(()), Ok(()), invalid]);
     }
 }

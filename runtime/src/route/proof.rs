@@ -308,6 +308,16 @@ mod tests {
         }
     }
 
+    /// The hash only narrows a search.
+    #[test]
+    fn texts_of_one_hash_are_told_apart() {
+        let segments = [Segment::literal("\u{1}\0\0\0\0\0\0\0"), Segment::literal("\0\0\0\0\0\0\0\0\0")];
+        let [Segment::Literal { hash, .. }, Segment::Literal { hash: other, .. }] = segments else { unreachable!() };
+        assert_eq!(hash, other);
+        assert!(!overlaps(&segments[..1], &segments[1..]) && !covers(&segments[..1], &segments[1..]));
+        assert!(overlaps(&segments[..1], &segments[..1]) && covers(&segments[..1], &segments[..1]));
+    }
+
     #[test]
     fn a_template_covers_what_it_leaves_nothing_of() {
         for (left, right, covered) in [
