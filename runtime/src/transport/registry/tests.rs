@@ -381,7 +381,7 @@ fn what_is_attached_is_shown_with_its_names_and_their_states() {
     settle(&mut registry, start);
     assert_eq!(registry.active(), 3);
     registry.connection_lost(&cause(), start);
-    assert_eq!((registry.active(), sent(&mut registry).len()), (0, 2));
+    assert_eq!((registry.active(), sent(&mut registry).len()), (0, 3));
     registry.confirmed(Verb::Subscribe, registry.find(NameKind::Channel, b"a").unwrap(), start);
     registry.refused(registry.find(NameKind::Channel, b"c").unwrap(), refusal, at(60));
     for _ in 0..3 {
