@@ -119,10 +119,19 @@ impl<'de> Reader<'de> {
     }
 }
 
+fn is_integer(of_type: Type) -> bool {
+    use Type::{I8, I16, I32, I64, U8, U16, U32, U64};
+    matches!(of_type, U8 | U16 | U32 | U64 | I8 | I16 | I32 | I64)
+}
+
 /// Integers may come as fractions that are whole: JavaScript has no other numbers beyond 32 bits.
 macro_rules! integers {
     ($($deserialize:ident)*) => {$(
         fn $deserialize<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value, Broken> {
+            // Nearly all integers are written as such.
+            if self.decoder.datatype().is_ok_and(is_integer) {
+                return self.deserialize_any(visitor);
+            }
             match self.whole_number()? {
                 Some(number) => {
                     self.decoder.skip()?;

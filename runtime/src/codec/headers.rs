@@ -143,7 +143,7 @@ impl LooseHeaders {
 impl<'de> Deserialize<'de> for LooseHeaders {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         Ok(match Loose::with_headers(deserializer)? {
-            Loose::Headers(headers) => headers,
+            Loose::Headers(headers) => *headers,
             Loose::Null => Self::default(),
             _ => Self::unreadable(),
         })

@@ -208,11 +208,15 @@ fn write_members<T: Serialize>(
 fn may_be_envelope(rule: Rule, text: &str) -> bool {
     let Some(members) = text.trim_ascii_start().strip_prefix('{') else { return false };
     let has = |name: &str| text.contains(name);
-    match rule {
-        Rule::Standard if begins_as_ours(members) => true,
-        Rule::OnlyExchanges if !has("\"correlation_id\"") && !has("\"reply_to\"") => has_escaped_names(text),
-        _ => (has("\"data\"") && has("\"type\"") && has("\"id\"")) || has_escaped_names(text),
+    if rule == Rule::Standard && begins_as_ours(members) {
+        return true;
     }
+    // Most messages have no such member as the first, so they are looked through once.
+    let has_members = has("\"data\"")
+        && has("\"type\"")
+        && has("\"id\"")
+        && (rule == Rule::Standard || has("\"correlation_id\"") || has("\"reply_to\""));
+    has_members || has_escaped_names(text)
 }
 
 /// Whether the members begin with `id` and `type`, written as we do.

@@ -24,7 +24,7 @@ pub(super) enum Loose<'de> {
     /// Milliseconds since the Unix epoch, in a format that has times of its own.
     Time(Option<u64>),
     /// A map, where one is wanted.
-    Headers(LooseHeaders),
+    Headers(Box<LooseHeaders>),
     /// What holds other values, bytes, and numbers that nothing can hold.
     Other,
 }
@@ -255,7 +255,7 @@ impl<'de> Visitor<'de> for LooseVisitor<'de> {
         }
         Ok(match number {
             Some(Loose::Text(number)) => number_of_text(&number),
-            _ if self.takes_headers => Loose::Headers(headers),
+            _ if self.takes_headers => Loose::Headers(Box::new(headers)),
             _ => Loose::Other,
         })
     }
