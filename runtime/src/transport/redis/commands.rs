@@ -73,6 +73,12 @@ struct Current {
     unreadable: Option<(usize, Instant)>,
 }
 
+impl Current {
+    fn lost(&self) -> Option<GapCause> {
+        self.live.as_ref()?.pipeline.gone().cloned()
+    }
+}
+
 struct OpenPipeline {
     pipeline: Pipeline,
     counts_receivers: bool,
@@ -142,9 +148,10 @@ impl Commands {
         Ok(())
     }
 
-    /// Why there is no connection, if there is none.
+    /// Why there is no connection, if there is none and another one could not be made at once.
     pub(super) fn lost(&self) -> Option<GapCause> {
-        lock(&self.link.current).live.as_ref()?.pipeline.gone().cloned()
+        let current = lock(&self.link.current);
+        current.failed.as_ref().and(current.lost())
     }
 }
 
@@ -374,6 +381,10 @@ impl SharedLink {
 async fn keep(link: Arc<SharedLink>) {
     while link.life.ended().is_none() {
         link.lost.notified().await;
+        let lost = lock(&link.current).lost();
+        if let Some(cause) = lost {
+            tracing::warn!(%cause, "lost the connection for commands");
+        }
         while link.life.ended().is_none() && link.reconnected().await.is_err() {}
     }
 }

@@ -104,10 +104,7 @@ impl Transaction<'_> {
             };
             match sent(&mut client, &begin).await.as_deref() {
                 Ok([greeting, _]) if is_demoted(greeting) => {}
-                Ok([_, Value::ServerError(error)]) => {
-                    *link = Some(client);
-                    return Err(self.refused(error, None));
-                }
+                Ok([_, Value::ServerError(error)]) => return Err(self.refused(error, None)),
                 Ok([_, Value::Okay]) => return Ok(client),
                 Ok(_) => return Err(not_connected("the server answered something else than it was asked".to_owned())),
                 Err(error) if is_new => return Err(not_connected(words::of(error))),
