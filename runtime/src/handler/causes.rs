@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(causes_of!("text"), None);
         assert_eq!(causes_of!(String::from("text")), None);
         assert_eq!(causes_of!(fmt::Error), None);
-        assert_eq!((&&&&Returning(&7)).causes(), None);
+        assert_eq!(Returning(&7).causes(), None);
         assert_eq!((&&&&Returning(&Ok::<(), NoRow>(()))).causes(), None);
     }
 

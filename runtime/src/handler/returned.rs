@@ -92,7 +92,7 @@ impl<T: IntoOutcome> IntoOutcome for Option<T> {
 /// ```
 #[derive(Debug)]
 #[must_use = "a handler returns it; nothing is published otherwise"]
-pub struct Publish<M: Broadcast> {
+pub struct Publish<M> {
     messages: Vec<(String, M)>,
 }
 
@@ -118,7 +118,9 @@ impl<M: Broadcast> Publish<M> {
     pub fn to(address: &Address<M>, message: M) -> Self {
         Self { messages: vec![(address.to_string(), message)] }
     }
+}
 
+impl<M> Publish<M> {
     /// Publishes these messages, and then those of `next`.
     pub fn and(mut self, mut next: Self) -> Self {
         self.messages.append(&mut next.messages);
@@ -126,7 +128,8 @@ impl<M: Broadcast> Publish<M> {
     }
 }
 
-impl<M: Broadcast> IntoOutcome for Publish<M> {
+// Only a broadcast can be put into one: a bound here, or on the type, would say so again at each mention of it.
+impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         if self.messages.is_empty() {
             return Outcome::Done;
@@ -165,7 +168,7 @@ fn enclose<M: Message>(channel: &str, message: &M, hops: u32, bus: &Bus) -> Resu
 macro_rules! tuple_outcomes {
     ($($name:ident),*) => {
         #[diagnostic::do_not_recommend]
-        impl<$($name: Broadcast),*> IntoOutcome for ($(Publish<$name>,)*) {
+        impl<$($name: Message),*> IntoOutcome for ($(Publish<$name>,)*) {
             #[allow(non_snake_case)]
             fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
                 let ($($name,)*) = self;

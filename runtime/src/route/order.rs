@@ -176,7 +176,7 @@ mod tests {
         ],
     );
 
-    fn key<'a>(order: Order, channel: &'a str) -> Option<&'a str> {
+    fn key(order: Order, channel: &str) -> Option<&str> {
         order.key(TEMPLATE).of(channel.as_bytes()).map(|key| str::from_utf8(key).unwrap())
     }
 
