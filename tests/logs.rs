@@ -276,8 +276,12 @@ async fn no_error_shows_a_password() {
         format!("redis://user:{PASSWORD}@{place}/x"),
         format!("redis://user:{PASSWORD}@"),
     ] {
-        let error = Bus::connect(&url).await.unwrap_err();
-        assert!(!format!("{error} {error:?}").contains(PASSWORD), "{error:?}");
+        // A server without a password takes any.
+        let told = match Bus::connect(&url).await {
+            Ok(bus) => format!("{bus:?} {:?}", bus.stats()),
+            Err(error) => format!("{error} {error:?}"),
+        };
+        assert!(!told.contains(PASSWORD), "{told}");
     }
     assert_no_secret(&[]);
 }

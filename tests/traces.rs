@@ -14,7 +14,7 @@ use opentelemetry_sdk::{
 use serde::{Deserialize, Serialize};
 use tidings::{
     Bus, Delivery, Format, Message, Publish, RequestError,
-    codec::{Cbor, CloudEvents, MessagePack},
+    codec::{Cbor, CloudEvents, Codec, DecodeError, Expected, Inbound, Json, MessagePack, Outbound},
     router,
 };
 use tidings_tests::{Recorder, eventually, on_both};
@@ -156,7 +156,62 @@ fn placed(id: u64) -> Placed {
     Placed { id, customer: "swordfish".to_owned() }
 }
 
+/// JSON, but for a function that panics.
+struct WithoutMetadata;
+
+impl Codec for WithoutMetadata {
+    fn encode<T: Serialize>(outbound: &Outbound<'_>, message: &T, payload: &mut Vec<u8>) -> Result<(), String> {
+        Json::encode(outbound, message, payload)
+    }
+
+    fn decode<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+    ) -> Result<(T, Inbound<'de>), DecodeError> {
+        Json::decode(expected, payload)
+    }
+
+    fn metadata<'de>(_expected: &Expected, _payload: &'de [u8]) -> Option<Inbound<'de>> {
+        panic!("a codec of a test panics, as it should");
+    }
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("sealed:<id>")]
+#[message(codec = WithoutMetadata)]
+struct Sealed {
+    id: u64,
+}
+
+struct Opener {
+    opened: Recorder<u64>,
+}
+
+#[router]
+impl Opener {
+    #[handler]
+    async fn sealed(&self, sealed: Sealed) {
+        self.opened.record(sealed.id);
+    }
+}
+
 on_both! {
+    async fn a_codec_whose_metadata_panics_ends_no_service_that_makes_spans(world: World) {
+        let trace = Trace::start();
+        for layered in [false, true] {
+            let bus = world.bus().await;
+            let opened = Recorder::new();
+            let serving = bus.serve(Opener { opened: opened.clone() });
+            let service =
+                if layered { serving.layer(tower::layer::util::Identity::new()).await } else { serving.await }.unwrap();
+            for id in 1..=3 {
+                trace.within(async { Sealed { id }.publish(&bus).await.unwrap() }).await;
+            }
+            assert_eq!(opened.wait_for(3).await, [1, 2, 3]);
+            service.shutdown().await.unwrap();
+        }
+    }
+
     async fn one_trace_goes_from_publisher_through_handlers_to_what_they_publish(world: World) {
         let bus = world.bus().await;
         let _service = bus.serve(shop()).await.unwrap();
