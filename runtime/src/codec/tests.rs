@@ -7,6 +7,7 @@ use crate::codec::answers::Answers;
 
 use super::*;
 
+mod headers;
 mod recognition;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
