@@ -475,6 +475,51 @@ mod tests {
         assert!(line.admit().is_ok());
     }
 
+    fn ask(line: &mut Line) -> oneshot::Receiver<Answered> {
+        let answered = wait(line);
+        line.add([b"PING"]);
+        answered
+    }
+
+    #[test]
+    fn a_caller_writes_where_nothing_is_under_way_and_callers_come_one_by_one() {
+        let mut line = Line::new(ROOM, None);
+        let answers = |count| (0..count).map(Response::Integer).collect::<Vec<_>>();
+        assert!(line.writer() == Writer::Caller && !line.wants_room());
+        let _one = ask(&mut line);
+        assert!(line.writer() == Writer::DriverAlready && line.unsent() == 14);
+        line.take(&mut BytesMut::new());
+        assert!(line.writer() == Writer::Driver, "an answer is due");
+        line.answer(&mut answers(1)).unwrap();
+        assert!(line.writer() == Writer::Caller);
+        let _two = [ask(&mut line), ask(&mut line)];
+        line.take(&mut BytesMut::new());
+        line.answer(&mut answers(2)).unwrap();
+        line.take(&mut BytesMut::new());
+        assert!(line.writer() == Writer::Driver, "the last came together");
+        let _one = ask(&mut line);
+        assert!(line.answer(&mut answers(1)).is_err(), "it was not sent yet");
+    }
+
+    #[test]
+    fn the_oldest_command_is_a_callers() {
+        let (mut line, now) = (Line::new(ROOM, None), Instant::now());
+        line.wait(now, Caller::Watch);
+        assert_eq!(line.oldest(), None);
+        line.wait(now + Duration::from_secs(1), Caller::all(1).0);
+        line.wait(now + Duration::from_secs(2), Caller::all(1).0);
+        assert_eq!(line.oldest(), Some(now + Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
+        for (capacity, is_kept) in [(64, true), (LARGEST_KEPT, true), (LARGEST_KEPT + 1, false)] {
+            let mut line = Line::new(ROOM, None);
+            line.take(&mut BytesMut::with_capacity(capacity));
+            assert_eq!(line.unsent.capacity() > 0, is_kept, "{capacity}");
+        }
+    }
+
     #[test]
     fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
         let mut line = Line::new(ROOM, None);
