@@ -227,6 +227,28 @@ fn what_is_cut_off_is_not_scanned_again_without_further_bytes() {
 }
 
 #[test]
+fn of_pushes_only_those_of_an_unknown_kind_are_foreign() {
+    for (kind, is_foreign) in [("invalidate", false), ("sunsubscribe", false), ("other", true), ("message", true)] {
+        let bytes = [b">2\r\n".to_vec(), bulk(kind.as_bytes()), b"_\r\n".to_vec()].concat();
+        let (scanned, end) = Scanner::new(LIMIT).next(&bytes, 0).unwrap().unwrap();
+        assert_eq!((scanned == Scanned::Foreign, end), (is_foreign, 0), "{kind}");
+    }
+}
+
+#[test]
+fn a_value_that_is_skipped_waits_for_a_whole_header() {
+    let mut scanner = Scanner::new(LIMIT);
+    let bytes = b">2\r\n$5\r\nother\r\n*1";
+    let mut at = 0;
+    while let Some((_, next)) = scanner.next(bytes, at).unwrap() {
+        // What is foreign is first shown, and then skipped.
+        assert!(next > at || at == 0);
+        at = next;
+    }
+    assert_eq!((at, scanner.needed()), (bytes.len() - 2, 3));
+}
+
+#[test]
 fn a_length_of_512_megabytes_needs_no_memory() {
     let mut scanner = Scanner::new(usize::MAX);
     let mut limited = Scanner::new(LIMIT);
