@@ -346,6 +346,8 @@ fn names_are_known_as_long_as_they_are_wanted() {
     let name = registry.find(NameKind::Pattern, b"b*").unwrap();
     settle(&mut registry, Instant::now());
     assert!(registry.is_wanted(name));
+    let shown = format!("{registry:?}");
+    assert_eq!(shown, "Registry { channels: 1, patterns: 1, listeners: 1, closed: None, .. }");
     registry.detach(id);
     assert!(!registry.is_wanted(name), "the server still has it");
     settle(&mut registry, Instant::now());
