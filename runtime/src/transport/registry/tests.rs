@@ -415,15 +415,18 @@ fn refusals_and_losses_are_told_once_each() {
     let start = Instant::now();
     let at = |seconds| start + Duration::from_secs(seconds);
     let refused = BusEvent::Refused { channel: "a".into(), reason: refusal_text() };
-    let (_, _attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+    let first = inbox();
+    let (_, _attached) = registry.attach(Arc::clone(&first), vec![channel("a", 1)]);
     settle(&mut registry, start);
     registry.connection_lost(&cause(), start);
-    for second in [1, 2] {
+    for (second, events, items) in [(1, vec![refused.clone()], vec!["refused a"]), (2, vec![], vec![])] {
         let (command, _) = sent(&mut registry).pop().unwrap();
         registry.refused(command.names[0], refusal, at(second));
         registry.rested(at(second));
+        let _ = registry.flush();
+        assert_eq!(told(&mut heard), events);
+        assert_eq!(taken(&first), items);
     }
-    assert_eq!(told(&mut heard), [refused.clone()]);
     let (_, mut attached) = registry.attach(inbox(), vec![channel("a", 1)]);
     let (command, _) = sent(&mut registry).pop().unwrap();
     registry.refused(command.names[0], refusal, at(3));
