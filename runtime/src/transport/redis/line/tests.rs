@@ -1,0 +1,149 @@
+use std::time::Duration;
+
+use crate::codec::slot::Slot;
+
+use super::*;
+
+const ROOM: usize = 4 * 1024;
+
+fn wait(line: &mut Line) -> oneshot::Receiver<Answered> {
+    let (answer, answered) = oneshot::channel();
+    line.wait(Instant::now(), Caller::One(answer));
+    answered
+}
+
+#[test]
+fn what_waits_is_bounded_and_room_is_told_of() {
+    let mut line = Line::new(ROOM, None);
+    let mut answered = Vec::new();
+    while line.admit().is_ok() {
+        answered.push(wait(&mut line));
+        line.add([b"PUBLISH", b"a", &[b'x'; 256]]);
+    }
+    assert_eq!(line.admit().err(), Some(NotTaken::Full));
+    assert!(line.unsent() <= ROOM && line.wants_room() && !line.has_room_again());
+    let mut outgoing = BytesMut::new();
+    line.take(&mut outgoing);
+    assert_eq!(line.admit().err(), Some(NotTaken::Full), "what is not written yet counts");
+    outgoing.clear();
+    line.take(&mut outgoing);
+    assert!(line.has_room_again() && !line.has_room_again() && line.admit().is_ok());
+    // One command fits always.
+    let mut line = Line::new(1, None);
+    assert!(line.admit().is_ok());
+}
+
+fn ask(line: &mut Line) -> oneshot::Receiver<Answered> {
+    let answered = wait(line);
+    line.add([b"PING"]);
+    answered
+}
+
+#[test]
+fn a_caller_writes_where_nothing_is_under_way_and_callers_come_one_by_one() {
+    let mut line = Line::new(ROOM, None);
+    let answers = |count| (0..count).map(Response::Integer).collect::<Vec<_>>();
+    assert!(line.writer() == Writer::Caller && !line.wants_room());
+    let _one = ask(&mut line);
+    assert!(line.writer() == Writer::DriverAlready && line.unsent() == 14);
+    line.take(&mut BytesMut::new());
+    assert!(line.writer() == Writer::Driver, "an answer is due");
+    line.answer(&mut answers(1)).unwrap();
+    assert!(line.writer() == Writer::Caller);
+    let _two = [ask(&mut line), ask(&mut line)];
+    line.take(&mut BytesMut::new());
+    line.answer(&mut answers(2)).unwrap();
+    line.take(&mut BytesMut::new());
+    assert!(line.writer() == Writer::Driver, "the last came together");
+    let _one = ask(&mut line);
+    assert!(line.answer(&mut answers(1)).is_err(), "it was not sent yet");
+}
+
+#[test]
+fn the_oldest_command_is_a_callers() {
+    let (mut line, now) = (Line::new(ROOM, None), Instant::now());
+    line.wait(now, Caller::Watch);
+    assert_eq!(line.oldest(), None);
+    line.wait(now + Duration::from_secs(1), Caller::all(1).0);
+    line.wait(now + Duration::from_secs(2), Caller::all(1).0);
+    assert_eq!(line.oldest(), Some(now + Duration::from_secs(1)));
+}
+
+#[test]
+fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
+    for (capacity, is_kept) in [(64, true), (LARGEST_KEPT, true), (LARGEST_KEPT + 1, false)] {
+        let mut line = Line::new(ROOM, None);
+        line.take(&mut BytesMut::with_capacity(capacity));
+        assert_eq!(line.unsent.capacity() > 0, is_kept, "{capacity}");
+    }
+}
+
+#[test]
+fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
+    let mut line = Line::new(ROOM, None);
+    let (first, (caller, both)) = (wait(&mut line), Caller::all(2));
+    line.add([b"PING"]);
+    line.wait(Instant::now(), caller);
+    line.add([b"PING"]);
+    line.take(&mut BytesMut::new());
+    line.add([b"PING"]);
+    let mut last = wait(&mut line);
+    line.add([b"PING"]);
+    line.close("silence");
+    assert!(matches!(last.try_recv(), Ok(Err(Unanswered::NotSent))));
+    let both = format!("{:?}", lock(&both.answers));
+    assert_eq!(both, r#"[Err(Lost("silence")), Err(NotSent)]"#);
+    assert_eq!(line.admit().err(), Some(NotTaken::Closed));
+    assert!(!line.is_empty());
+    line.answer(&mut vec![Response::Integer(7)]).unwrap();
+    assert!(matches!(first.blocking_recv(), Ok(Ok(Response::Integer(7)))));
+    assert!(line.is_empty());
+}
+
+#[test]
+fn after_a_command_that_the_server_could_not_read_the_others_were_not_heard() {
+    let mut line = Line::new(ROOM, None);
+    let (mut unread, mut next) = (wait(&mut line), wait(&mut line));
+    line.add([b"PING"]);
+    line.add([b"PING"]);
+    line.take(&mut BytesMut::new());
+    let heard = line.answer(&mut vec![Response::Error(format!("{UNREADABLE}: invalid bulk length"))]).unwrap();
+    assert!(heard.deaf);
+    line.end("it is deaf");
+    assert!(matches!(unread.try_recv(), Ok(Ok(Response::Error(_)))));
+    assert!(matches!(next.try_recv(), Ok(Err(Unanswered::NotSent))));
+}
+
+#[test]
+fn a_master_that_is_none_any_more_is_told_from_one_that_says_nothing() {
+    for (texts, demoted) in [(&["role", "master"][..], false), (&["role", "replica"], true), (&["mode"], false)] {
+        let mut line = Line::new(ROOM, None);
+        line.wait(Instant::now(), Caller::Watch);
+        line.add([b"HELLO", b"3"]);
+        line.take(&mut BytesMut::new());
+        let texts = texts.iter().map(ToString::to_string).collect();
+        let heard = line.answer(&mut vec![Response::Texts(texts)]).unwrap();
+        assert_eq!((heard.lives, heard.demoted), (true, demoted));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_left_is_that_of_the_moment_when_a_command_leaves() {
+    let mut line = Line::new(ROOM, None);
+    let expiry = Expiry { slot: Slot::decimal(1), deadline: (Instant::now() + Duration::from_secs(2)).into_std() };
+    let add = |line: &mut Line| {
+        drop(wait(line));
+        line.add([b"PUBLISH", b"a", b"<b>"]);
+        drop(wait(line));
+        line.add_expiring([b"PUBLISH", b"a", b"<0000000000>"], expiry);
+    };
+    for (passed, left) in [(500, "<      1500>"), (1_000, "<       500>"), (1_000, "<         0>")] {
+        add(&mut line);
+        tokio::time::advance(Duration::from_millis(passed)).await;
+        let mut outgoing = BytesMut::new();
+        line.take(&mut outgoing);
+        let outgoing = String::from_utf8(outgoing.to_vec()).unwrap();
+        assert!(outgoing.contains("<b>") && outgoing.ends_with(&format!("{left}\r\n")), "{outgoing}");
+    }
+    assert!(line.expiring.is_empty());
+}
