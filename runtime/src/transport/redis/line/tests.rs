@@ -1,5 +1,10 @@
 use std::time::Duration;
 
+use tokio::{
+    io::AsyncReadExt,
+    net::{TcpListener, TcpStream},
+};
+
 use crate::codec::slot::Slot;
 
 use super::*;
@@ -146,4 +151,22 @@ async fn the_time_left_is_that_of_the_moment_when_a_command_leaves() {
         assert!(outgoing.contains("<b>") && outgoing.ends_with(&format!("{left}\r\n")), "{outgoing}");
     }
     assert!(line.expiring.is_empty());
+}
+
+#[tokio::test]
+async fn a_caller_writes_what_the_socket_takes() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
+    let (_, socket) = near.unwrap().into_split();
+    socket.writable().await.unwrap();
+    let mut line = Line::new(ROOM, Some(Arc::new(socket)));
+    let _answered = ask(&mut line);
+    assert!(line.write() && line.unsent() == 0);
+    let mut command = [0; 14];
+    far.unwrap().0.read_exact(&mut command).await.unwrap();
+    assert_eq!(&command, b"*1\r\n$4\r\nPING\r\n");
+    assert!(line.writer() == Writer::Driver, "its answer is due");
+    let mut encrypted = Line::new(ROOM, None);
+    let _answered = ask(&mut encrypted);
+    assert!(!encrypted.write() && encrypted.unsent() == 14, "only the tokio task can");
 }
