@@ -340,6 +340,8 @@ fn scan(incoming: &mut BytesMut, answers: &mut Vec<Response>) -> Result<(), Stri
 
 #[cfg(test)]
 mod tests {
+    use std::task::{Context, Waker};
+
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
     use crate::{config::Config, transport::redis::line::Unanswered};
@@ -441,5 +443,37 @@ mod tests {
             assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "closed");
             assert!(!pipeline.is_usable());
         }
+    }
+
+    #[tokio::test]
+    async fn a_retired_connection_takes_nothing_more_and_answers_what_it_has_taken() {
+        let (near, mut far) = duplex(1 << 16);
+        let pipeline = started(near);
+        let answered = send(&pipeline);
+        far.read_exact(&mut [0; 14]).await.unwrap();
+        pipeline.retire("enough");
+        assert!(matches!(pipeline.gone(), Some(GapCause::Disconnected(reason)) if reason == "enough"));
+        assert_eq!(pipeline.send(Instant::now(), [b"PING"], None).err(), Some(NotTaken::Closed));
+        far.write_all(b":7\r\n").await.unwrap();
+        assert!(matches!(answered.await.unwrap(), Ok(Response::Integer(7))));
+    }
+
+    #[tokio::test]
+    async fn whoever_waits_for_room_is_told_of_it() {
+        let (near, mut far) = duplex(1 << 16);
+        let mut settings = Settings::new(&Config::default(), "shop");
+        settings.publish_buffer = 1_024;
+        let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default());
+        let mut waiting = Vec::new();
+        while let Ok(answered) = pipeline.send(Instant::now(), [b"PING"], None) {
+            waiting.push(answered);
+        }
+        let mut room = std::pin::pin!(pipeline.has_room());
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(room.as_mut().poll(&mut context).is_pending());
+        far.read_exact(&mut vec![0; 14 * waiting.len()]).await.unwrap();
+        far.write_all(&b":1\r\n".repeat(waiting.len())).await.unwrap();
+        room.await;
+        assert!(pipeline.send(Instant::now(), [b"PING"], None).is_ok());
     }
 }
