@@ -429,6 +429,17 @@ pub enum RequestError<E> {
         /// Why the last of them did not handle it: it was dropped, or filtered out.
         reason: &'static str,
     },
+    /// The answer is larger than this bus takes. The request was handled.
+    #[error("on {template}: the answer has {size} bytes, more than this bus's limit of {limit}; raise `payload_limit`")]
+    #[non_exhaustive]
+    AnswerTooLarge {
+        /// The channel template.
+        template: &'static str,
+        /// Bytes of the answer.
+        size: usize,
+        /// The limit in bytes.
+        limit: usize,
+    },
     /// The answer is not of the expected type.
     #[error("on {template}: the answer cannot be read: {reason}")]
     #[non_exhaustive]
@@ -568,6 +579,7 @@ impl<E> Observed for RequestError<E> {
             Self::ConnectionLost { .. } => Label::error("connection_lost"),
             Self::Failed { .. } => Label::error("handler_failed"),
             Self::NotHandled { .. } => Label::error("not_handled"),
+            Self::AnswerTooLarge { .. } => Label::error("answer_too_large"),
             Self::InvalidAnswer { .. } => Label::error("invalid_answer"),
             Self::Publish(error) => error.label(),
             Self::Subscribe(error) => error.label(),

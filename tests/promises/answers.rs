@@ -16,6 +16,24 @@ struct Quote {
     n: u64,
 }
 
+/// Answered at length.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("essays")]
+#[reply(String)]
+struct Essay {
+    length: usize,
+}
+
+struct Author;
+
+#[router]
+impl Author {
+    #[handler]
+    async fn essay(&self, essay: Essay) -> String {
+        "x".repeat(essay.length)
+    }
+}
+
 #[derive(Message, Serialize, Deserialize)]
 #[channel("prices")]
 struct Price {
@@ -175,6 +193,30 @@ on_both! {
         let error = Price { n: 9 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
         assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals.len() == 3), "{error}");
         assert!(begun.elapsed() < AT_ONCE);
+    }
+
+    async fn an_answer_above_the_requesters_limit_is_told_at_once(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus_with(|builder| builder.payload_limit(2_000)).await);
+        let service = serving.serve(Author).await.unwrap();
+        let begun = Instant::now();
+        let error = Essay { length: 100_000 }.request(&asking).timeout(LONG).await.unwrap_err();
+        assert!(matches!(error, RequestError::AnswerTooLarge { size: 100_000.., limit: 2_000, .. }), "{error}");
+        let collected = Essay { length: 3_000 }.request(&asking).timeout(LONG).collect(1).await.unwrap();
+        assert!(matches!(collected[..], [Err(RequestError::AnswerTooLarge { .. })]), "{collected:?}");
+        assert!(begun.elapsed() < AT_ONCE);
+        assert_eq!(Essay { length: 1_000 }.request(&asking).await.unwrap().len(), 1_000);
+        assert_eq!(handler(&service, "essay").handled, 3);
+        assert_eq!((asking.stats().pending_requests, asking.stats().unexpected_answers), (0, 0));
+    }
+
+    async fn metadata_that_cannot_be_read_is_counted(world: World) {
+        let bus = world.bus().await;
+        let service = bus.serve(shop(|_| true)).await.unwrap();
+        let odd = r#"{"id":"a","type":"Price","timestamp":{"seconds":1},"headers":7,"data":{"n":1}}"#;
+        world.publish_raw("prices", odd).await;
+        world.publish_raw("prices", r#"{"id":"b","type":"Price","timestamp":1,"data":{"n":2}}"#).await;
+        eventually(SOON, async || handler(&service, "price").handled == 2).await;
+        assert_eq!(handler(&service, "price").unreadable, 2);
     }
 
     async fn an_answer_goes_to_inboxes_for_answers_only(world: World) {

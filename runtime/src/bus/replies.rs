@@ -56,6 +56,10 @@ pub(crate) const REPLIES: &str = "tidings:replies:";
 /// What a waiter gets.
 pub(crate) enum Arrived {
     Answer(Frame),
+    /// An answer above the payload limit, which was passed over.
+    TooLarge {
+        size: usize,
+    },
     ConnectionLost,
 }
 
@@ -182,7 +186,11 @@ impl Direct for Waiters {
                 None => return Some(Item::Frame(frame)),
             },
             // An answer that is too large has no id that could be read; whoever waits for it times out.
-            Item::Oversized { .. } => self.note_unexpected(),
+            // Of an answer in our own order the head says whom it is for; whoever waits for another times out.
+            Item::Oversized { head, size, .. } => match AnswerFor::of_head(&head) {
+                Some(AnswerFor::Waiter(id)) => self.arrived(id, false, Arrived::TooLarge { size }),
+                _ => self.note_unexpected(),
+            },
             Item::Refused(error) => {
                 self.refuse(error);
                 self.connection_lost();
@@ -212,16 +220,20 @@ impl Waiters {
         if frame.size() <= COPIED {
             frame.compact();
         }
+        let passed_on = is_passed_on(frame.payload());
+        self.arrived(id, passed_on, Arrived::Answer(frame));
+    }
+
+    /// Hands something to its waiter. One that does not decide leaves the waiter to the others.
+    fn arrived(&self, id: u64, passed_on: bool, arrived: Arrived) {
         let mut by_id = self.lock();
-        // An answer that does not decide leaves its waiter to the others.
-        let stays = |recipient: &Recipient| recipient.for_many || is_passed_on(frame.payload());
         let mailbox = match by_id.get(&id) {
-            Some(recipient) if stays(recipient) => Some(Arc::clone(&recipient.mailbox)),
+            Some(recipient) if recipient.for_many || passed_on => Some(Arc::clone(&recipient.mailbox)),
             Some(_) => by_id.remove(&id).map(|recipient| recipient.mailbox),
             None => None,
         };
         drop(by_id);
-        if !mailbox.is_some_and(|mailbox| mailbox.put(Arrived::Answer(frame))) {
+        if !mailbox.is_some_and(|mailbox| mailbox.put(arrived)) {
             self.note_unexpected();
         }
     }

@@ -10,6 +10,7 @@ pub(crate) const HANDLING_DURATION: &str = "tidings_handling_duration_seconds";
 pub(crate) const UNMATCHED: &str = "tidings_unmatched_messages_total";
 pub(crate) const UNSENT: &str = "tidings_unsent_messages_total";
 pub(crate) const UNANSWERED: &str = "tidings_unanswered_messages_total";
+pub(crate) const UNREADABLE: &str = "tidings_unreadable_metadata_total";
 pub(crate) const RECEIVED: &str = "tidings_received_messages_total";
 pub(crate) const LAGGED: &str = "tidings_lagged_messages_total";
 pub(crate) const GAPS: &str = "tidings_gaps_total";
@@ -20,13 +21,14 @@ pub(crate) const CONNECTIONS: &str = "tidings_connections";
 pub(crate) const BY_SERVICE: (&str, &str) = ("consumer", "service");
 pub(crate) const BY_SUBSCRIPTION: (&str, &str) = ("consumer", "subscription");
 
-pub(crate) const COUNTERS: [(&str, &str); 10] = [
+pub(crate) const COUNTERS: [(&str, &str); 11] = [
     (PUBLISHED, "Messages published"),
     (REQUESTS, "Requests and acknowledged publishes"),
     (HANDLED, "Messages that reached a service's handler, by what became of them"),
     (UNMATCHED, "Messages on channels that match a subscribed pattern but no template"),
     (UNSENT, "Messages that handlers returned and that could not be published"),
     (UNANSWERED, "Answers that could not be sent"),
+    (UNREADABLE, "Members of metadata that could not be read"),
     (RECEIVED, "Messages that reached subscriptions, by what they were"),
     (LAGGED, "Messages dropped because a service or subscription was too slow"),
     (GAPS, "Times in which a service or subscription may have missed messages"),

@@ -101,8 +101,10 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         }
         let mut declined = Declined::default();
         loop {
-            let Arrived::Answer(frame) = waiter.next().await else {
-                return Err(AcknowledgeError::ConnectionLost { template });
+            let frame = match waiter.next().await {
+                Arrived::Answer(frame) => frame,
+                Arrived::TooLarge { .. } => continue,
+                Arrived::ConnectionLost => return Err(AcknowledgeError::ConnectionLost { template }),
             };
             let nobody_left = note(&frame, acknowledged, &mut declined, receivers);
             if acknowledged.handlers >= self.wanted {

@@ -120,13 +120,13 @@ impl<'a, M: Request> Requesting<'a, M> {
     }
 
     async fn exchange(self) -> Output<M> {
-        let begun = Instant::now();
+        let (begun, limit) = (Instant::now(), self.to_send.bus.config().payload_limit);
         let replies = self.to_send.bus.replies().await?;
         let mut waiter = replies.wait_for_one();
         let receivers = self.send(replies, &waiter.correlation_id, begun).await?;
         let mut declined = Declined::default();
         loop {
-            match arrived::<M>(waiter.next().await, &mut declined, receivers) {
+            match arrived::<M>(waiter.next().await, &mut declined, receivers, limit) {
                 ControlFlow::Break(output) => return output,
                 ControlFlow::Continue(()) => {}
             }
@@ -203,6 +203,7 @@ impl<M: Request> Collecting<'_, M> {
         let begun = Instant::now();
         let deadline = deadline_after(request.timeout);
         let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
+        let limit = request.to_send.bus.config().payload_limit;
         let replies = match timeout_at(deadline, request.to_send.bus.replies()).await {
             Ok(replies) => replies?,
             Err(_) => return Err(RequestError::TimedOut { template, timeout }),
@@ -217,7 +218,7 @@ impl<M: Request> Collecting<'_, M> {
         while answers.len() < wanted {
             match timeout_at(deadline, waiter.next()).await {
                 Ok(Arrived::ConnectionLost) => return Err(RequestError::ConnectionLost { template }),
-                Ok(answer) => match arrived::<M>(answer, &mut declined, receivers) {
+                Ok(answer) => match arrived::<M>(answer, &mut declined, receivers, limit) {
                     // Nobody is left to answer: those who have are all there is.
                     ControlFlow::Break(Err(RequestError::NotHandled { .. })) if !answers.is_empty() => break,
                     ControlFlow::Break(Err(error @ RequestError::NotHandled { .. })) => return Err(error),
@@ -272,10 +273,15 @@ fn arrived<M: Request>(
     arrived: Arrived,
     declined: &mut Declined,
     receivers: Option<u64>,
+    limit: usize,
 ) -> ControlFlow<Output<M>, ()> {
     let template = M::TEMPLATE.text();
-    let Arrived::Answer(frame) = arrived else {
-        return ControlFlow::Break(Err(RequestError::ConnectionLost { template }));
+    let frame = match arrived {
+        Arrived::Answer(frame) => frame,
+        Arrived::TooLarge { size } => {
+            return ControlFlow::Break(Err(RequestError::AnswerTooLarge { template, size, limit }));
+        }
+        Arrived::ConnectionLost => return ControlFlow::Break(Err(RequestError::ConnectionLost { template })),
     };
     ControlFlow::Break(match Answers::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
         Ok((Answer::Ok(reply), _)) => Ok(reply),

@@ -58,7 +58,7 @@ pub(crate) fn call<R: Router>(
             return Called::open(ended, delivery, observation);
         }
         observation.iter().for_each(|observation| observation.ended(&ended));
-        Called::settled(ended)
+        Called::settled(ended, delivery.unreadable_metadata())
     }
 }
 

@@ -139,6 +139,9 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
+        if called.unreadable > 0 {
+            self.intake.counters.handler(route).unreadable.add(called.unreadable.into());
+        }
         match called.step(self.bus, || self.intake.shared(route)) {
             Step::Answer(ended, answer, open) => {
                 self.intake.count(route, ended, open.as_deref().map(Open::delivery));

@@ -146,7 +146,7 @@ impl Intake {
     pub(super) fn note(&mut self, item: &Item) {
         match item {
             Item::Frame(_) | Item::Ended(_) => {}
-            Item::Oversized { token, channel, size } => {
+            Item::Oversized { token, channel, size, .. } => {
                 let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
                     return;
                 };

@@ -43,6 +43,8 @@ pub(crate) struct Called {
     pub(crate) ended: Ended,
     /// Absent where nothing is left to be done. Boxed, because mostly it is absent.
     pub(crate) open: Option<Box<Open>>,
+    /// Members of the envelope's metadata that could not be read.
+    pub(crate) unreadable: u32,
 }
 
 /// What is needed to carry out what a call asks for.
@@ -80,17 +82,18 @@ pub(crate) struct Sent {
 }
 
 impl Called {
-    pub(crate) fn settled(ended: Ended) -> Self {
-        Self { ended, open: None }
+    pub(crate) fn settled(ended: Ended, unreadable: u32) -> Self {
+        Self { ended, open: None, unreadable }
     }
 
     pub(crate) fn open(ended: Ended, delivery: Delivery, observation: Option<Box<Observation>>) -> Self {
-        Self { ended, open: Some(Box::new(Open { delivery, observation })) }
+        let unreadable = delivery.unreadable_metadata();
+        Self { ended, open: Some(Box::new(Open { delivery, observation })), unreadable }
     }
 
     /// What is to be done first. `shared` counts the services that share the subscription by which the message came.
     pub(crate) fn step(self, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
-        let Self { ended, open: Some(open) } = self else { return Step::Answer(self.ended, None, None) };
+        let Self { ended, open: Some(open), .. } = self else { return Step::Answer(self.ended, None, None) };
         match ended {
             Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() => {
                 let ended = open.done(Ended::Returned(Outcome::Done));

@@ -39,7 +39,7 @@ impl<R: Router> Spawned<R> {
     pub(super) async fn next(&mut self) -> Option<(usize, LaneId, Called)> {
         let (id, called) = match self.tokio_tasks.join_next_with_id().await? {
             Ok((id, called)) => (id, called),
-            Err(error) => (JoinError::id(&error), Called::settled(Ended::Panicked)),
+            Err(error) => (JoinError::id(&error), Called::settled(Ended::Panicked, 0)),
         };
         let (route, lane) = self.calls.remove(&id)?;
         Some((route, lane, called))

@@ -59,6 +59,8 @@ pub struct HandlerStats {
     pub timed_out: u64,
     /// Payloads that were no message: undecodable, of another type or version, too large, or not of their channel.
     pub rejected: u64,
+    /// Members of metadata that could not be read, such as a time that is none: absent in the delivery, and no reason to reject it.
+    pub unreadable: u64,
     /// Messages that the filter did not want.
     pub filtered: u64,
     /// Requests that were reached after their requester had stopped waiting, and not handled.
@@ -121,6 +123,7 @@ pub(crate) struct HandlerCounters {
     pub(crate) panicked: Counter,
     pub(crate) timed_out: Counter,
     pub(crate) rejected: Counter,
+    pub(crate) unreadable: Counter,
     pub(crate) filtered: Counter,
     pub(crate) expired: Counter,
     pub(crate) cancelled: Counter,
@@ -223,6 +226,7 @@ impl HandlerCounters {
             dropped: counter("dropped"),
             unsent: Counter::new(names::UNSENT, &labels),
             unanswered: Counter::new(names::UNANSWERED, &labels),
+            unreadable: Counter::new(names::UNREADABLE, &labels),
             load: LoadGauge::new(now),
         }
     }
@@ -255,6 +259,7 @@ impl Counters {
             panicked: counters.panicked.value(),
             timed_out: counters.timed_out.value(),
             rejected: counters.rejected.value(),
+            unreadable: counters.unreadable.value(),
             filtered: counters.filtered.value(),
             expired: counters.expired.value(),
             cancelled: counters.cancelled.value(),

@@ -25,10 +25,11 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum Item {
     Frame(Frame),
-    /// A message larger than the payload limit; its bytes were skipped, not buffered.
+    /// A message larger than the payload limit; its bytes were skipped, not buffered, but for the first of them.
     Oversized {
         token: u32,
         channel: Vec<u8>,
+        head: Vec<u8>,
         size: usize,
     },
     /// Messages may have been missed before this point.
@@ -344,7 +345,7 @@ impl Inbox {
 fn load(item: &Item) -> Option<usize> {
     match item {
         Item::Frame(frame) => Some(frame.size()),
-        Item::Oversized { channel, .. } => Some(channel.len()),
+        Item::Oversized { channel, head, .. } => Some(channel.len() + head.len()),
         Item::Gap(_) | Item::Lagged(_) | Item::Refused(_) | Item::Ended(_) => None,
     }
 }

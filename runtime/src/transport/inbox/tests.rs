@@ -203,7 +203,7 @@ fn what_has_gone_through_is_counted() {
     inbox.push(&mut vec![gap()]);
     assert_eq!(seen(&inbox), (0, 0, 0, 0, false), "news are no messages");
     let _ = push_sizes(&inbox, &[10, 20]);
-    inbox.push(&mut vec![Item::Oversized { token: 0, channel: vec![b'c'; 5], size: 1_000_000 }]);
+    inbox.push(&mut vec![Item::Oversized { token: 0, channel: vec![b'c'; 5], head: Vec::new(), size: 1_000_000 }]);
     assert_eq!(seen(&inbox), (3, 35, 1, 2, true), "what was skipped has the bytes of its channel");
     let _ = poll(&inbox, 100);
     assert_eq!(seen(&inbox), (3, 35, 1, 0, true));

@@ -25,6 +25,9 @@ use crate::{
     },
 };
 
+/// So much of a payload that is too large is kept.
+const HEAD_KEPT: usize = 1024;
+
 pub(super) struct Connection {
     pub(super) broker: Weak<MemoryBroker>,
     pub(super) registry: Mutex<Registry>,
@@ -61,7 +64,8 @@ impl Connection {
         // Every name that this connection wants starts with its namespace, so the channel is at least as long.
         let local = self.prefix.min(channel);
         if size > self.payload_limit {
-            return Item::Oversized { token, channel: bytes[local..channel].to_owned(), size };
+            let head = bytes[channel..].iter().copied().take(HEAD_KEPT).collect();
+            return Item::Oversized { token, channel: bytes[local..channel].to_owned(), head, size };
         }
         let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
         Item::Frame(Frame::new(

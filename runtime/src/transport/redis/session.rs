@@ -172,12 +172,13 @@ impl Session {
                     known(kind, &batch[name], registry)?;
                 }
             }
-            Scanned::Oversized { pattern, channel, size } => {
+            Scanned::Oversized { pattern, channel, head, size } => {
                 let (kind, name) = subscribed(pattern, &channel);
                 let channel = self.stripped(batch, channel);
                 registry.deliver(kind, &batch[name], |token| Item::Oversized {
                     token,
                     channel: batch[channel.clone()].to_vec(),
+                    head: batch[head.clone()].to_vec(),
                     size,
                 });
             }

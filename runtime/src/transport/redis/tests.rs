@@ -410,7 +410,7 @@ async fn a_message_above_the_limit_is_skipped_and_reported() {
     publish(&redis, "a1", &"x".repeat(3_000_000)).await.unwrap();
     publish(&redis, "a2", &"y".repeat(1_000)).await.unwrap();
     match reader.next().await {
-        Some(Item::Oversized { token: 2, channel, size: 3_000_000 }) => assert_eq!(channel, b"a1"),
+        Some(Item::Oversized { token: 2, channel, size: 3_000_000, .. }) => assert_eq!(channel, b"a1"),
         other => panic!("{other:?}"),
     }
     assert_eq!(reader.message().await.0, "a2");

@@ -20,10 +20,12 @@ pub(crate) enum Scanned {
         channel: Span,
         payload: Span,
     },
-    /// A message that is too large. The channel is cut at [`NAME_KEPT`] bytes if it was the channel's name that is.
+    /// A message that is too large, of which the head of the payload is left: an answer says there whom it is for. The channel is cut at
+    /// [`NAME_KEPT`] bytes if it was the channel's name that is, and there is no head then.
     Oversized {
         pattern: Option<Span>,
         channel: Span,
+        head: Span,
         size: usize,
     },
     /// The server did, or undid, a subscription.
@@ -44,6 +46,8 @@ pub(crate) enum Scanned {
 
 /// So much of a longer name is shown.
 pub(super) const NAME_KEPT: usize = 256;
+/// So much of a larger payload is kept.
+pub(super) const HEAD_KEPT: usize = 1024;
 
 /// Finds the next value in the read buffer, and passes over what is too large or concerns nobody.
 #[derive(Debug)]
@@ -191,13 +195,16 @@ impl Scanner {
             available(buffer, end)?;
             // The rest of the name, and the payload.
             self.skip = Some(Skip::rest(length - NAME_KEPT, 1));
-            return Ok((Scanned::Oversized { pattern, channel: at..end, size: length }, end));
+            return Ok((Scanned::Oversized { pattern, channel: at..end, head: end..end, size: length }, end));
         }
         let (channel, at) = blob(buffer, at, length)?;
         let (size, at) = blob_length(buffer, at)?;
         if size > self.payload_limit {
-            self.skip = Some(Skip::rest(size, 0));
-            return Ok((Scanned::Oversized { pattern, channel, size }, at));
+            let kept = size.min(HEAD_KEPT);
+            let end = at + kept;
+            available(buffer, end)?;
+            self.skip = Some(Skip::rest(size - kept, 0));
+            return Ok((Scanned::Oversized { pattern, channel, head: at..end, size }, end));
         }
         let (payload, end) = blob(buffer, at, size)?;
         Ok((Scanned::Message { pattern, channel, payload }, end))

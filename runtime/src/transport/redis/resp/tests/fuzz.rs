@@ -171,8 +171,9 @@ fn note(buffer: &[u8], scanned: &Scanned, hasher: &mut DefaultHasher) {
             (0, pattern.clone().map(|span| &buffer[span])).hash(hasher);
             (&buffer[channel.clone()], &buffer[payload.clone()]).hash(hasher);
         }
-        Scanned::Oversized { pattern, channel, size } => {
+        Scanned::Oversized { pattern, channel, head, size } => {
             (1, pattern.clone().map(|span| &buffer[span]), &buffer[channel.clone()], size).hash(hasher);
+            buffer[head.clone()].hash(hasher);
         }
         Scanned::Confirmation { verb, kind, name } => {
             (2, *verb as u8, *kind, &buffer[name.clone()]).hash(hasher);
