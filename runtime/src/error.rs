@@ -319,18 +319,16 @@ const PASSING: [&str; 10] = [
 ];
 
 impl PublishError {
-    /// Whether the same publish may succeed later, without anything being changed.
+    /// Whether the same publish may succeed later, without anything being changed, and cannot publish the message twice: it is known that it
+    /// was not published.
     ///
-    /// Trying again after [`TimedOut`](Self::TimedOut) or [`ConnectionLost`](Self::ConnectionLost) may publish the message twice. An atomic
-    /// batch whose outcome is not known is never retryable. What the server answered is if it is a condition that passes: `LOADING`, `BUSY`,
-    /// `OOM`, `READONLY`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, `MISCONF`, `TRYAGAIN`.
+    /// After [`TimedOut`](Self::TimedOut), [`ConnectionLost`](Self::ConnectionLost) and [`Undecided`](Self::Undecided) that is not known, so they
+    /// are never retryable: whether a second message does harm only the program can tell. What the server answered is retryable if it is a
+    /// condition that passes: `LOADING`, `BUSY`, `OOM`, `READONLY`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, `MISCONF`, `TRYAGAIN`.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. }
-            | Self::ConnectionLost { .. }
-            | Self::NotConnected { .. }
-            | Self::Overloaded { .. } => true,
+            Self::NotConnected { .. } | Self::Overloaded { .. } => true,
             Self::Server { reason, .. } => PASSING
                 .iter()
                 .any(|code| reason.strip_prefix(code).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))),
@@ -649,6 +647,13 @@ mod tests {
         ] {
             assert!(!answered(lasting).is_retryable(), "{lasting}");
         }
-        assert!(!PublishError::Undecided { template: "news", reason: String::new() }.is_retryable());
+        let template = "news";
+        for unknown in [
+            PublishError::Undecided { template, reason: String::new() },
+            PublishError::ConnectionLost { template, reason: String::new() },
+            PublishError::TimedOut { template, timeout: Duration::ZERO },
+        ] {
+            assert!(!unknown.is_retryable(), "{unknown}");
+        }
     }
 }

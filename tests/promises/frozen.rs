@@ -84,7 +84,8 @@ on_both! {
         // Before the silence is noticed, and long after.
         for _ in 0..4 {
             let error = in_time(News { n: 1 }.publish(&bus)).await.unwrap_err();
-            assert!(error.is_retryable(), "{error}");
+            // It may have been sent before the silence was noticed.
+            assert!(error.is_retryable() || matches!(error, PublishError::TimedOut { .. }), "{error}");
             let error = in_time(bus.subscribe(Step::any())).await.unwrap_err();
             assert!(matches!(&error, SubscribeError::TimedOut { channel, .. } if channel == "line:*"), "{error}");
             let error = in_time(bus.serve(Listener { seen: Recorder::new() })).await.unwrap_err();
@@ -102,6 +103,7 @@ on_both! {
         world.freeze();
         let error = in_time(News { n: 1 }.publish(&bus)).await.unwrap_err();
         assert!(matches!(error, PublishError::TimedOut { template: "news", timeout: TIMEOUT, .. }), "{error}");
+        assert!(!error.is_retryable(), "it may have been published");
         world.thaw();
     }
 
@@ -112,7 +114,7 @@ on_both! {
         let results = in_time(bus.publish_all(&news)).await;
         assert_eq!(results.len(), 35_000);
         for error in results.into_iter().map(Result::unwrap_err) {
-            assert!(error.is_retryable(), "{error}");
+            assert!(error.is_retryable() || matches!(error, PublishError::TimedOut { .. }), "{error}");
         }
         world.thaw();
         eventually(SOON, async || News { n: 1 }.publish(&bus).await.is_ok()).await;
