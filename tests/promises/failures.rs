@@ -17,7 +17,7 @@ use tidings::{
     router,
 };
 use tidings_tests::{Recorder, eventually, on_both};
-use tokio::runtime;
+use tokio::{runtime, task::JoinSet};
 use tower::layer::util::Identity;
 
 use crate::support::{News, SOON, Step, handler};
@@ -304,7 +304,8 @@ on_both! {
         let idle = handler(&service, "step");
         assert_eq!((idle.running, idle.oldest), (0, None));
         let publisher = world.bus().await;
-        let publish = tokio::spawn(async move { Step { line: 1, n: 1 }.publish(&publisher).await.map(drop) });
+        let mut publishing = JoinSet::new();
+        publishing.spawn(async move { Step { line: 1, n: 1 }.publish(&publisher).await.map(drop) });
         while !begun.load(Ordering::SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -312,7 +313,7 @@ on_both! {
         may_end.store(true, Ordering::SeqCst);
         assert_eq!(busy.running, 1);
         assert!(busy.oldest.is_some());
-        publish.await.unwrap().unwrap();
+        publishing.join_next().await.unwrap().unwrap().unwrap();
         eventually(SOON, async || handler(&service, "step").handled == 1).await;
         let idle = handler(&service, "step");
         assert_eq!((idle.running, idle.oldest), (0, None));
@@ -328,9 +329,9 @@ on_both! {
         let service = elsewhere.spawn(serving.into_future()).await.unwrap().unwrap();
         elsewhere.shutdown_background();
         let ended = loop {
-            match tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap() {
-                BusEvent::ServiceEnded { handlers, reason, .. } => break (handlers, reason),
-                _ => {}
+            let event = tokio::time::timeout(SOON, events.next()).await.unwrap().unwrap();
+            if let BusEvent::ServiceEnded { handlers, reason, .. } = event {
+                break (handlers, reason);
             }
         };
         assert_eq!(ended.0, ["step"]);
