@@ -445,3 +445,15 @@ fn refusals_and_losses_are_told_once_each() {
 fn refusal_text() -> String {
     refusal(&Name { text: "a".into(), kind: NameKind::Channel }).to_string()
 }
+
+#[test]
+fn each_pattern_that_matches_delivers() {
+    let mut registry = Registry::new(Confirmation::Immediate);
+    let inbox = inbox();
+    let (_, _attached) = registry.attach(Arc::clone(&inbox), vec![pattern("a*", 1), pattern("*b", 2), pattern("c", 3)]);
+    assert_eq!(registry.deliver_matching(|pattern| pattern.contains('*'), frame), 2);
+    let _ = registry.flush();
+    let mut frames = taken(&inbox);
+    frames.sort();
+    assert_eq!(frames, ["frame 1", "frame 2"]);
+}
