@@ -9,13 +9,13 @@ use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{
     Deserialize, Deserializer,
-    de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor},
+    de::{DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor},
 };
 
 use crate::codec::{
     contract::{DecodeError, Expected, Inbound},
     headers::LooseHeaders,
-    loose::{Loose, Name, Said},
+    loose::{Loose, Said},
 };
 
 /// When a map is the envelope, and not the message: it has `data`, and as texts `id` and `type`.
@@ -231,8 +231,8 @@ impl<'de, T: Deserialize<'de>, R: Reading> Visitor<'de> for Envelope<'_, 'de, T,
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self::Value, A::Error> {
         let Self { expected, rule, seen, .. } = self;
         let mut message = None;
-        while let Some(name) = members.next_key::<Name<'de>>()? {
-            match Member::of(name.as_str()) {
+        while let Some(member) = members.next_key::<Member>()? {
+            match member {
                 Member::Data => {
                     if seen.note(Member::Data) {
                         seen.twice = Some("data");
@@ -280,8 +280,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for Data<T> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<T, A::Error> {
         let mut message = None;
-        while let Some(name) = members.next_key::<Name<'de>>()? {
-            match Member::of(name.as_str()) {
+        while let Some(member) = members.next_key::<Member>()? {
+            match member {
                 Member::Data => message = Some(members.next_value()?),
                 _ => drop(members.next_value::<IgnoredAny>()?),
             }
@@ -318,6 +318,82 @@ impl Member {
             "data" => Self::Data,
             _ => Self::Other,
         }
+    }
+}
+
+/// From whatever stands where a name is expected: what is no text is no name of ours.
+impl<'de> Deserialize<'de> for Member {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct MemberVisitor;
+
+        impl<'de> Visitor<'de> for MemberVisitor {
+            type Value = Member;
+
+            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+                formatter.write_str("a name")
+            }
+
+            fn visit_str<E>(self, name: &str) -> Result<Member, E> {
+                Ok(Member::of(name))
+            }
+
+            fn visit_bool<E>(self, _: bool) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_i64<E>(self, _: i64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_u64<E>(self, _: u64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_i128<E>(self, _: i128) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_u128<E>(self, _: u128) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_f64<E>(self, _: f64) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_bytes<E>(self, _: &[u8]) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_unit<E>(self) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_none<E>(self) -> Result<Member, E> {
+                Ok(Member::Other)
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Member, A::Error> {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Member, A::Error> {
+                while members.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                Ok(Member::Other)
+            }
+
+            fn visit_enum<A: EnumAccess<'de>>(self, tagged: A) -> Result<Member, A::Error> {
+                let (IgnoredAny, item) = tagged.variant()?;
+                item.newtype_variant::<IgnoredAny>().map(|_| Member::Other)
+            }
+
+            fn visit_newtype_struct<D: Deserializer<'de>>(self, extension: D) -> Result<Member, D::Error> {
+                IgnoredAny::deserialize(extension).map(|_| Member::Other)
+            }
+        }
+
+        deserializer.deserialize_any(MemberVisitor)
     }
 }
 

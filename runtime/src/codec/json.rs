@@ -4,6 +4,12 @@
 //! `redis-cli publish` and other languages just work. A message that is declared plain is read as an envelope only if `correlation_id` or
 //! `reply_to` is there too, as it is sent in one only then.
 
+use std::sync::LazyLock;
+
+use memchr::{
+    memchr,
+    memmem::{self, Finder},
+};
 use serde::{
     Deserialize, Serialize,
     de::{DeserializeSeed, IgnoredAny, MapAccess},
@@ -106,8 +112,7 @@ pub(super) fn encode_plain<T: Serialize>(
 
 /// Refuses a message alone that would be read as an envelope.
 pub(super) fn refuse_envelope(rule: Rule, payload: &[u8]) -> Result<(), String> {
-    let Ok(text) = text(payload) else { return Ok(()) };
-    if metadata_of_text(rule, text).is_none() {
+    if !may_be_envelope(rule, payload) || text(payload).map_or(true, |text| metadata_of_text(rule, text).is_none()) {
         return Ok(());
     }
     Err("the message alone would be read as an envelope, as it has `data`, and texts as `id` and `type`: rename one of these members, or \
@@ -126,7 +131,7 @@ pub(super) fn decode_text<'de, T: Deserialize<'de>>(
     rule: Rule,
     text: &'de str,
 ) -> Result<(T, Inbound<'de>), DecodeError> {
-    if may_be_envelope(rule, text)
+    if may_be_envelope(rule, text.as_bytes())
         && let Some(result) = open(
             expected,
             rule,
@@ -142,7 +147,7 @@ pub(super) fn decode_text<'de, T: Deserialize<'de>>(
 
 /// The metadata of the standard envelope, where there is one.
 pub(super) fn metadata_of_text(rule: Rule, text: &str) -> Option<Inbound<'_>> {
-    if !may_be_envelope(rule, text) {
+    if !may_be_envelope(rule, text.as_bytes()) {
         return None;
     }
     let mut seen = Seen::default();
@@ -205,29 +210,49 @@ fn write_members<T: Serialize>(
 }
 
 /// Whether the text could be an envelope: a cheap look that spares plain messages the pass over their members.
-fn may_be_envelope(rule: Rule, text: &str) -> bool {
-    let Some(members) = text.trim_ascii_start().strip_prefix('{') else { return false };
-    let has = |name: &str| text.contains(name);
+fn may_be_envelope(rule: Rule, payload: &[u8]) -> bool {
+    let Some(members) = payload.trim_ascii_start().strip_prefix(b"{") else { return false };
     if rule == Rule::Standard && begins_as_ours(members) {
         return true;
     }
     // Most messages have no such member as the first, so they are looked through once.
-    let has_members = has("\"data\"")
-        && has("\"type\"")
-        && has("\"id\"")
-        && (rule == Rule::Standard || has("\"correlation_id\"") || has("\"reply_to\""));
-    has_members || has_escaped_names(text)
+    let has = |name: &Finder<'_>| name.find(members).is_some();
+    let has_members = has(&NAMES.data)
+        && has(&NAMES.of_type)
+        && has(&NAMES.id)
+        && (rule == Rule::Standard || has(&NAMES.correlation_id) || has(&NAMES.reply_to));
+    has_members || has_escaped_names(members)
 }
 
+/// The names of members in their quotation marks, ready to be searched for.
+struct Names {
+    data: Finder<'static>,
+    of_type: Finder<'static>,
+    id: Finder<'static>,
+    correlation_id: Finder<'static>,
+    reply_to: Finder<'static>,
+}
+
+static NAMES: LazyLock<Names> = LazyLock::new(|| Names {
+    data: Finder::new("\"data\""),
+    of_type: Finder::new("\"type\""),
+    id: Finder::new("\"id\""),
+    correlation_id: Finder::new("\"correlation_id\""),
+    reply_to: Finder::new("\"reply_to\""),
+});
+
 /// Whether the members begin with `id` and `type`, written as we do.
-fn begins_as_ours(members: &str) -> bool {
-    let id = members.strip_prefix("\"id\":\"").and_then(|rest| rest.split_once('"'));
-    id.is_some_and(|(_, rest)| rest.starts_with(",\"type\":\""))
+fn begins_as_ours(members: &[u8]) -> bool {
+    let Some(rest) = members.strip_prefix(b"\"id\":\"") else { return false };
+    memchr(b'"', rest).is_some_and(|end| rest[end + 1..].starts_with(b",\"type\":\""))
 }
 
 /// Whether a letter of a member's name may be written as an escape.
-fn has_escaped_names(text: &str) -> bool {
-    text.contains('\\') && ["\\u005", "\\u006", "\\u007"].iter().any(|escape| text.contains(escape))
+fn has_escaped_names(text: &[u8]) -> bool {
+    memchr(b'\\', text).is_some_and(|first| {
+        let text = &text[first..];
+        [b"\\u005", b"\\u006", b"\\u007"].iter().any(|escape| memmem::find(text, *escape).is_some())
+    })
 }
 
 /// Reads the members of an envelope, and its data where it is known to be one.
