@@ -125,7 +125,6 @@ impl Connector {
         let opened = first(places, deadline, tells, |place| self.open_at(place, role, name)).await;
         let opened = opened.map_err(|failure| failure.unwrap_or_else(|| self.late()))?;
         self.successes.send_replace(());
-        tracing::info!(server = %self.address(), version = opened.capabilities.version, "connected to the server");
         Ok(opened)
     }
 
@@ -228,7 +227,8 @@ impl Connector {
         ConnectError::Tls { address: self.address(), reason }
     }
 
-    fn address(&self) -> String {
+    /// Host and port, without credentials.
+    pub(super) fn address(&self) -> String {
         self.topology.endpoint().to_string()
     }
 
