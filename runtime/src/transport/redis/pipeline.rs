@@ -476,4 +476,16 @@ mod tests {
         room.await;
         assert!(pipeline.send(Instant::now(), [b"PING"], None).is_ok());
     }
+
+    #[tokio::test]
+    async fn a_server_that_could_not_read_a_command_is_given_up() {
+        let (near, mut far) = duplex(1 << 16);
+        let pipeline = started(near);
+        let _answered = send(&pipeline);
+        far.read_exact(&mut [0; 14]).await.unwrap();
+        far.write_all(b"-ERR Protocol error: invalid bulk length\r\n").await.unwrap();
+        assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "closed");
+        let reason = "the server could not read a command";
+        assert!(matches!(pipeline.gone(), Some(GapCause::Disconnected(why)) if why == reason));
+    }
 }
