@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tidings::{AcknowledgeError, Bounds, Message, Overflow, RequestError, router};
 use tidings_tests::{Recorder, eventually, on_both};
+use tokio::task::JoinSet;
 
 use crate::support::{Gate, SOON, handler, message};
 
@@ -92,6 +93,17 @@ fn shop(own: fn(u64) -> bool) -> Shop {
     Shop { own, gate, started: Recorder::new() }
 }
 
+/// Begins something that goes on beside the test.
+fn background<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinSet<T> {
+    let mut set = JoinSet::new();
+    set.spawn(work);
+    set
+}
+
+async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
+    set.join_next().await.unwrap().unwrap()
+}
+
 /// Far more than an answer takes, and far less than the timeouts here.
 const AT_ONCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
@@ -106,7 +118,7 @@ on_both! {
             let service = serving.serve(shop).overflow(overflow).buffer(buffer).await.unwrap();
             let ask = |n| {
                 let bus = asking.clone();
-                tokio::spawn(async move { Quote { n }.request(&bus).timeout(LONG).await })
+                background(async move { Quote { n }.request(&bus).timeout(LONG).await })
             };
             let running = ask(0);
             started.wait_for(1).await;
@@ -115,7 +127,7 @@ on_both! {
             let begun = Instant::now();
             let last = ask(2);
             let (dropped, kept) = if overflow == Overflow::DropNewest { (last, waits) } else { (waits, last) };
-            let error = dropped.await.unwrap().unwrap_err();
+            let error = ended(dropped).await.unwrap_err();
             assert!(matches!(error, RequestError::NotHandled { reason, .. } if reason.contains("dropped")), "{error}");
             let priced = Price { n: 0 }.publish(&asking).acknowledged_within(LONG);
             // The handler of prices has a place and a buffer of its own.
@@ -124,7 +136,7 @@ on_both! {
                 gate.open();
             });
             assert_eq!(priced.unwrap().handlers, 1);
-            assert!(running.await.unwrap().is_ok() && kept.await.unwrap().is_ok());
+            assert!(ended(running).await.is_ok() && ended(kept).await.is_ok());
             assert!(begun.elapsed() < AT_ONCE);
             assert_eq!(handler(&service, "quote").dropped, 1);
             service.shutdown().await.unwrap();
@@ -179,13 +191,13 @@ on_both! {
         let _rest = serving.serve(Rest).await.unwrap();
 
         // The server counts one receiver, two of the three have nothing to say for it, and the third takes its time.
-        let acknowledging = tokio::spawn({
+        let acknowledging = background({
             let asking = asking.clone();
             async move { Price { n: 1 }.publish(&asking).acknowledged_within(LONG).await }
         });
         started.wait_for(1).await;
         gate.admit(1);
-        let acknowledged = acknowledging.await.unwrap().unwrap();
+        let acknowledged = ended(acknowledging).await.unwrap();
         assert_eq!((acknowledged.handlers, acknowledged.refusals.len()), (1, 2), "{acknowledged:?}");
 
         gate.open();

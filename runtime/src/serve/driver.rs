@@ -50,6 +50,16 @@ pub(crate) enum Phase {
 /// Items taken out of the inbox with one lock.
 const BATCH: usize = 256;
 
+/// Where a service's frames come from.
+pub(crate) struct Source {
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) attachment: Attachment,
+    /// For each route, the token of the name that it is subscribed to.
+    pub(crate) tokens: Vec<u32>,
+    /// Its names, where it shares a connection.
+    pub(crate) served: Option<Served>,
+}
+
 pub(crate) struct Driver<R> {
     router: Arc<R>,
     layers: Arc<Layers>,
@@ -60,16 +70,8 @@ pub(crate) struct Driver<R> {
 }
 
 impl<R: Router> Driver<R> {
-    pub(crate) fn new(
-        router: R,
-        options: ServeOptions,
-        bus: Bus,
-        inbox: Arc<Inbox>,
-        attachment: Attachment,
-        tokens: Vec<u32>,
-        served: Option<Served>,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub(crate) fn new(router: R, options: ServeOptions, bus: Bus, source: Source, counters: Arc<Counters>) -> Self {
+        let Source { inbox, attachment, tokens, served } = source;
         let ServeOptions { overflow, bounds, layers } = options;
         let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds, overflow)).collect();
         let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);

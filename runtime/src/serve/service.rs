@@ -13,7 +13,7 @@ use crate::{
     handler::contract::Router,
     route::entry::Route,
     serve::{
-        driver::{Driver, Phase, ServeOptions, promptly},
+        driver::{Driver, Phase, ServeOptions, Source, promptly},
         stats::{Counters, ServiceStats},
     },
     time::now,
@@ -106,7 +106,8 @@ impl Service {
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::new(R::ROUTES, now()));
-        let driver = Driver::new(router, options, bus, inbox, attachment, tokens, served, Arc::clone(&counters));
+        let source = Source { inbox, attachment, tokens, served };
+        let driver = Driver::new(router, options, bus, source, Arc::clone(&counters));
         tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
         Ok(Self { driver: driver.start(phases), phase, counters, ended: false })
     }

@@ -21,6 +21,9 @@ use crate::{
     transport::{frame::Frame, status::Gap},
 };
 
+/// So much of a payload that is too large is kept: enough to see whom an answer is for.
+pub(crate) const HEAD_KEPT: usize = 1024;
+
 /// What arrives in an inbox, in order.
 #[derive(Debug)]
 pub(crate) enum Item {

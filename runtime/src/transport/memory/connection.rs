@@ -14,7 +14,7 @@ use crate::{
         contract::Detach,
         events::Events,
         frame::{Frame, Origin},
-        inbox::Item,
+        inbox::{HEAD_KEPT, Item},
         life::Life,
         memory::broker::{Condition, MemoryBroker},
         registry::{
@@ -24,9 +24,6 @@ use crate::{
         status::GapCause,
     },
 };
-
-/// So much of a payload that is too large is kept.
-const HEAD_KEPT: usize = 1024;
 
 pub(super) struct Connection {
     pub(super) broker: Weak<MemoryBroker>,

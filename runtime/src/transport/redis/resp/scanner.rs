@@ -1,6 +1,7 @@
 //! What a subscription connection receives.
 
 use crate::transport::{
+    inbox::HEAD_KEPT,
     redis::resp::{
         parts::{
             BLOB_LIMIT, ELEMENT_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span, Stop, available, blob, byte,
@@ -46,8 +47,6 @@ pub(crate) enum Scanned {
 
 /// So much of a longer name is shown.
 pub(super) const NAME_KEPT: usize = 256;
-/// So much of a larger payload is kept.
-pub(super) const HEAD_KEPT: usize = 1024;
 
 /// Finds the next value in the read buffer, and passes over what is too large or concerns nobody.
 #[derive(Debug)]

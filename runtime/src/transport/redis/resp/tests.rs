@@ -3,6 +3,7 @@ mod fuzz;
 use proptest::prelude::*;
 
 use crate::transport::{
+    inbox::HEAD_KEPT,
     redis::{
         capabilities::Capabilities,
         resp::{
@@ -254,13 +255,21 @@ fn a_length_of_512_megabytes_needs_no_memory() {
     let mut limited = Scanner::new(LIMIT);
     let header = b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n$536870912\r\n";
     assert_eq!(scanner.next(header, 0), Ok(None));
-    let (scanned, end) = limited.next(header, 0).unwrap().unwrap();
-    assert!(matches!(scanned, Scanned::Oversized { size: 536_870_912, .. }));
-    assert_eq!(limited.next(header, end), Ok(None));
+    assert_eq!(limited.next(header, 0), Ok(None));
+    // The head of the payload is kept, and nothing else of it.
+    let begun = [header.as_slice(), &[b'h'; HEAD_KEPT]].concat();
+    assert_eq!((scanner.next(&begun, 0), limited.needed()), (Ok(None), begun.len()));
+    let (scanned, end) = limited.next(&begun, 0).unwrap().unwrap();
+    assert!(
+        matches!(scanned, Scanned::Oversized { size: 536_870_912, head, .. } if head == (header.len()..begun.len()))
+    );
+    assert_eq!((end, limited.next(&begun, end)), (begun.len(), Ok(None)));
     let chunk = vec![0; 1024 * 1024];
-    for _ in 0..512 {
+    for _ in 0..511 {
         assert_eq!(limited.next(&chunk, 0), Ok(Some((Scanned::Skipped, chunk.len()))));
     }
+    let rest = &chunk[HEAD_KEPT..];
+    assert_eq!(limited.next(rest, 0), Ok(Some((Scanned::Skipped, rest.len()))));
     let tail = b"\r\n+PONG\r\n";
     assert_eq!(limited.next(tail, 0), Ok(Some((Scanned::Skipped, 2))));
     assert_eq!(limited.next(tail, 2), Ok(Some((Scanned::Reply(3..7), tail.len()))));

@@ -1,0 +1,66 @@
+//! Why a connection could not be made.
+
+use std::{io, time::Duration};
+
+/// Why a connection could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// The address cannot be understood.
+    #[error("`{url}` is no address of a bus: {reason}")]
+    #[non_exhaustive]
+    InvalidUrl {
+        /// Host and port, or the path of a unix socket, where it is certain that they are; never anything else of the address.
+        url: String,
+        /// What is wrong, and what to write.
+        reason: String,
+    },
+    /// An option of the builder has a value outside of its range.
+    #[error("invalid configuration: {0}")]
+    InvalidConfig(String),
+    /// The server cannot be reached.
+    #[error("no Redis server answers at {address}")]
+    #[non_exhaustive]
+    Unreachable {
+        /// Host and port, or the path of a unix socket.
+        address: String,
+        /// The reason.
+        source: io::Error,
+    },
+    /// The server did not answer in time.
+    #[error("the Redis server at {address} did not answer within {timeout:?}")]
+    #[non_exhaustive]
+    TimedOut {
+        /// Host and port, or the path of a unix socket.
+        address: String,
+        /// The connect timeout.
+        timeout: Duration,
+    },
+    /// The server refused user or password.
+    #[error("the Redis server at {address} refused the credentials: {reason}")]
+    #[non_exhaustive]
+    Unauthorized {
+        /// Host and port, or the path of a unix socket.
+        address: String,
+        /// The server's words.
+        reason: String,
+    },
+    /// TLS could not be established.
+    #[error("no TLS with {address}: {reason}")]
+    #[non_exhaustive]
+    Tls {
+        /// Host and port, or the path of a unix socket.
+        address: String,
+        /// The reason.
+        reason: String,
+    },
+    /// The server answered something that tidings cannot work with.
+    #[error("the server at {address} cannot be used: {reason}")]
+    #[non_exhaustive]
+    Unusable {
+        /// Host and port, or the path of a unix socket.
+        address: String,
+        /// The reason.
+        reason: String,
+    },
+}

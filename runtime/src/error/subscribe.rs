@@ -1,0 +1,58 @@
+//! Why a subscription could not be made.
+
+use std::time::Duration;
+
+use crate::observe::label::{Label, Observed};
+
+/// Why a subscription could not be made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SubscribeError {
+    /// The channel's name is longer than the bus allows.
+    #[error("the channel's name has {length} characters, more than the limit of {limit}")]
+    #[non_exhaustive]
+    NameTooLong {
+        /// Characters of the name.
+        length: usize,
+        /// The limit in characters.
+        limit: usize,
+    },
+    /// The server's access rules refuse the channel.
+    #[error("the server refuses a subscription to {channel}: {reason}; a rule that allows it: `{rule}`")]
+    #[non_exhaustive]
+    Refused {
+        /// The channel or pattern as the server knows it, with the namespace.
+        channel: String,
+        /// The server's words.
+        reason: String,
+        /// The command that would allow it.
+        rule: String,
+    },
+    /// The server did not confirm the subscription in time.
+    #[error("the server did not confirm the subscription to {channel} within {timeout:?}")]
+    #[non_exhaustive]
+    TimedOut {
+        /// The first channel that was not confirmed.
+        channel: String,
+        /// The command timeout.
+        timeout: Duration,
+    },
+    /// There is no connection, and it will not be tried again.
+    #[error("not connected: {reason}")]
+    #[non_exhaustive]
+    NotConnected {
+        /// The reason.
+        reason: String,
+    },
+}
+
+impl Observed for SubscribeError {
+    fn label(&self) -> Label {
+        Label::error(match self {
+            Self::NameTooLong { .. } => "name_too_long",
+            Self::Refused { .. } => "refused",
+            Self::TimedOut { .. } => "timed_out",
+            Self::NotConnected { .. } => "not_connected",
+        })
+    }
+}
