@@ -115,6 +115,12 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// returns its reply, or a `Result` of it. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
 ///
+/// **A handler of a request is cancelled at its next await when its requester has stopped waiting**: its future is dropped there, and its place is
+/// free. What must not stop half-way says `run_to_end`, or runs in a tokio task of its own. Handlers of broadcasts are never cancelled for that.
+///
+/// Requests are handled concurrently up to `concurrency`, so a handler may send a request to its own channel; with `concurrency = 1`, or with
+/// `order = channel`, it would wait for itself.
+///
 /// Handlers of a service share one tokio task and are polled in turn: one that waits stalls nobody, one that computes for long or blocks the
 /// thread stalls the others, and what else its runtime would do on that thread. `spawn` gives each call a tokio task of its own, which may do
 /// so: the runtime goes on elsewhere meanwhile, as around `tokio::task::block_in_place`, at the price of some ten microseconds each time
@@ -124,8 +130,10 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 ///
 /// | option | meaning | default |
 /// |--|--|--|
-/// | `concurrency = 16` | how many messages it works on at once, at least 1; messages of one channel always one by one | 64 |
+/// | `concurrency = 16` | how many messages it works on at once, at least 1; those with one order key always one by one | 64 |
+/// | `order = channel` | what messages must have in common to be handled one after the other: `channel`, `none`, or a parameter of the template by its name, such as `order = account` | `channel` for broadcasts, `none` for requests |
 /// | `timeout = "30s"` | how long one message may take, in `ms`, `s`, `m` or `h` | no limit |
+/// | `run_to_end` | a call that has begun goes on when its requester has stopped waiting | it is cancelled at its next await |
 /// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references | every message |
 /// | `fallback` | it takes what no other handler of the router takes | |
 /// | `spawn` | each call is a tokio task of its own: for handlers that compute for long or block the thread | |

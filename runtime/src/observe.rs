@@ -13,7 +13,7 @@
 //! | `publish` | `publish orders:<id>` | one message from encoding to the server's answer, or to its acknowledgement |
 //! | `publish_batch` | `publish batch` | a batch as a whole, from its beginning on |
 //! | `request` | `request quotes` | a request until it is answered |
-//! | `process` | `process orders:<id>` | a handler's work on one message, with sending its answer |
+//! | `process` | `process orders:<id>` | a handler's work on one message, with publishing what it returned; its answer leaves after it |
 //!
 //! What goes wrong sets `error.type` and `otel.status_code`. A [`Subscription`](crate::Subscription) makes no spans: what it yields is handled
 //! by the program.
@@ -39,6 +39,8 @@
 //! | `tidings_handled_messages_total` | counter | messages | `handler`, `template`, `outcome` |
 //! | `tidings_handling_duration_seconds` | histogram | seconds | `handler`, `template` |
 //! | `tidings_unsent_messages_total` | counter | messages that handlers returned and that could not be published | `handler`, `template` |
+//! | `tidings_unanswered_messages_total` | counter | answers that could not be sent | `handler`, `template` |
+//! | `tidings_unreadable_metadata_total` | counter | members of metadata that could not be read | `handler`, `template` |
 //! | `tidings_unmatched_messages_total` | counter | messages of services | |
 //! | `tidings_received_messages_total` | counter | messages of subscriptions | `template`, `outcome` |
 //! | `tidings_lagged_messages_total` | counter | messages | `consumer`, and `template` of a subscription |
@@ -46,7 +48,8 @@
 //! | `tidings_reconnects_total` | counter | connections made anew | |
 //! | `tidings_connections` | gauge | connections for subscriptions that are up | |
 //!
-//! The outcomes of handling are `handled`, `failed`, `panicked`, `timed_out`, `rejected`, `filtered`, `expired` and `dropped`; those of
+//! The outcomes of handling are `handled`, `failed`, `panicked`, `timed_out`, `rejected`, `filtered`, `expired`,
+//! `cancelled` and `dropped`; those of
 //! publishing and of requests are `ok` or the kind of the error; those of receiving are `ok`, `invalid` and `unmatched`. `consumer` is
 //! `service` or `subscription`. Requests and answers are not among the published messages, the messages of a batch have no duration, and what
 //! is dropped before it ended is not counted.

@@ -87,9 +87,10 @@ impl Serving {
 
     /// What happens when too many messages wait for a handler. Default: [`Overflow::DropOldest`].
     ///
-    /// Messages wait when their handler is at its concurrency or works on an earlier message of their channel. With
-    /// [`Overflow::BackPressure`] one handler that is full holds up all handlers of the service; serve those that must not wait for it as
-    /// a service of their own.
+    /// Messages wait when their handler is at its concurrency or works on an earlier message with their order key. Whoever waits for an answer
+    /// to what is dropped is told at once. With [`Overflow::BackPressure`] one handler that is full holds up all handlers of the service; serve
+    /// those that must not wait for it as a service of their own. A service of requests should not choose it: what then waits in the server and
+    /// in the kernel grows old, and nobody counts that against the requester's time.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.options.overflow = overflow;
         self

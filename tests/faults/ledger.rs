@@ -55,10 +55,19 @@ enum Published {
 /// One line of a consumer's journal.
 #[derive(Clone, Debug)]
 pub(crate) enum Seen {
-    Entry { publisher: u64, n: u64, genuine: bool },
-    Gap { lasted: Duration, timeout: bool },
+    Entry {
+        publisher: u64,
+        n: u64,
+        genuine: bool,
+    },
+    Gap {
+        lasted: Duration,
+        timeout: bool,
+    },
     Lagged(u64),
     Invalid,
+    /// So many were of no template: a channel that was damaged is of none, perhaps.
+    Unmatched(u64),
 }
 
 /// What a journal comes to.
@@ -211,6 +220,7 @@ async fn write_down(mut subscription: Subscription<Entry>, journal: Recorder<See
             None => panic!("the subscription ended; seed {}", seed()),
         }
     }
+    journal.record(Seen::Unmatched(subscription.stats().unmatched));
 }
 
 /// Where a journal stands with one publisher.
@@ -236,7 +246,7 @@ fn judge(journal: &[Seen], results: &HashMap<u64, Vec<Published>>, only: Option<
                 verdict.gaps.push(lasted);
                 verdict.timeouts += usize::from(timeout);
             }
-            Seen::Lagged(count) => verdict.lagged += count,
+            Seen::Lagged(count) | Seen::Unmatched(count) => verdict.lagged += count,
             Seen::Invalid => verdict.lagged += 1,
             Seen::Entry { publisher, n, genuine } => {
                 let Some(account) = accounts.get_mut(&publisher) else {

@@ -161,7 +161,7 @@ impl BusBuilder {
 
     /// The bounds of what waits for each handler of a service. Default: 16,384 messages, 16 MiB.
     ///
-    /// Messages wait when their handler is at its concurrency or works on an earlier message of their channel. A full buffer
+    /// Messages wait when their handler is at its concurrency or works on an earlier message with their order key. A full buffer
     /// drops its oldest messages; they are counted and logged.
     pub fn handler_buffer(mut self, bounds: Bounds) -> Self {
         self.config.handler_buffer = bounds;

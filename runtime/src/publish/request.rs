@@ -38,8 +38,8 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request that is sent when it is awaited. `message.request(&bus)` and `message.request_to(address, &bus)` make one.
 ///
-/// The first answer counts. A request is handled at most once by each service; after a timeout or a lost connection it may have been
-/// handled or not.
+/// The first answer counts. A request is handled at most once by **each instance** of each service that takes it, concurrently with others; after a
+/// timeout or a lost connection it may have been handled or not, or cancelled on the way.
 ///
 /// # Examples
 ///
@@ -93,8 +93,8 @@ impl<'a, M: Request> Requesting<'a, M> {
         Self { to_send: Addressed::to(message, address, bus), timeout: TIMEOUT }
     }
 
-    /// How long to wait for the answer, sending included. Default: 5 s. It travels with the request: a handler that is reached
-    /// later does not run.
+    /// How long to wait for the answer, sending included. Default: 5 s. What is left of it travels with the request: a handler that is reached
+    /// later does not run, and one that runs is cancelled at its next await unless it says `run_to_end`.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self

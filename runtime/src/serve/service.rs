@@ -26,8 +26,10 @@ use crate::{
 
 /// A router that is being served on a bus. [`Bus::serve`] makes it.
 ///
-/// The messages of one channel are handled in the order in which one publisher sent them; different channels are handled
-/// concurrently, up to each handler's limit. A handler's error, panic or timeout is logged and counted, and ends nothing.
+/// Broadcasts of one channel are handled in the order in which one publisher sent them, different channels and all requests concurrently, up to
+/// each handler's limit; a handler may choose another [`Order`](crate::Order). Every instance of a service gets every message, and executes every
+/// request. A request's handler is cancelled when its requester has stopped waiting. A handler's error, panic or timeout is logged and counted,
+/// and ends nothing.
 /// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap.
 ///
 /// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped. So does
