@@ -1,63 +1,15 @@
 //! What a service does and what goes wrong is logged with what is needed to find it, and the payload never is.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
-use std::{
-    error::Error,
-    fmt::{self, Write as _},
-    io,
-    sync::Mutex,
-    time::Instant,
-};
+use std::{error::Error, fmt, io, sync::LazyLock, time::Instant};
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, BusEvents, Message, router};
-use tidings_tests::{RedisServer, World, eventually};
+use tidings_tests::{LogLines, RedisServer, World, eventually};
 use tokio::time::Duration;
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 
 const SOON: Duration = Duration::from_secs(20);
-
-/// Every log line of this process, as `LEVEL message field=value …`.
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Lines;
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("tidings")
-    }
-
-    fn new_span(&self, _span: &span::Attributes<'_>) -> span::Id {
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &span::Id, _values: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &span::Id, _follows: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        LINES.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _span: &span::Id) {}
-
-    fn exit(&self, _span: &span::Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
 
 const SECRET: &str = "swordfish";
 
@@ -114,8 +66,11 @@ impl Guard {
     }
 }
 
+/// Every log line of this process.
+static LINES: LazyLock<LogLines> = LazyLock::new(|| LogLines::of_this_process(false));
+
 fn lines() -> Vec<String> {
-    LINES.lock().unwrap().clone()
+    LINES.all()
 }
 
 /// The lines that hold all of these.
@@ -139,7 +94,7 @@ fn told(events: &mut BusEvents) -> Vec<BusEvent> {
 /// One test, because the subscriber is the whole process's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_service_logs() {
-    tracing::subscriber::set_global_default(Lines).unwrap();
+    LazyLock::force(&LINES);
     for world in [World::memory(), World::redis().await] {
         trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(&world).await;
         lines_of_a_kind_are_one_each_second_and_none_is_left_out(&world).await;
@@ -149,7 +104,7 @@ async fn what_a_service_logs() {
 }
 
 async fn trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(world: &World) {
-    LINES.lock().unwrap().clear();
+    LINES.clear();
     let bus = world.bus_with(|builder| builder.payload_limit(300)).await;
     let mut events = bus.events();
     let service = bus.serve(Guard).await.unwrap();
@@ -209,7 +164,7 @@ async fn trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payloa
 
 async fn lines_of_a_kind_are_one_each_second_and_none_is_left_out(world: &World) {
     const FLOOD: u64 = 4_000;
-    LINES.lock().unwrap().clear();
+    LINES.clear();
     let bus = world.bus().await;
     let mut events = bus.events();
     let service = bus.serve(Guard).await.unwrap();
@@ -243,7 +198,7 @@ fn counted(lines: &[String]) -> u64 {
 }
 
 async fn start_stop_and_drop_are_said(world: &World) {
-    LINES.lock().unwrap().clear();
+    LINES.clear();
     let bus = world.bus().await;
     let connected = with(&["INFO", "connected"]);
     assert_eq!(connected.len(), 1, "{connected:#?}");
@@ -267,7 +222,7 @@ async fn start_stop_and_drop_are_said(world: &World) {
 const PASSWORD: &str = "hunter2";
 
 async fn no_error_shows_a_password() {
-    LINES.lock().unwrap().clear();
+    LINES.clear();
     let server = RedisServer::start().await;
     let place = server.url().strip_prefix("redis://").unwrap().to_owned();
     for url in [

@@ -3,68 +3,22 @@
 
 use std::{
     error::Error,
-    fmt::{self, Write as _},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Message, NoError, Reconnect, router};
-use tidings_tests::eventually;
+use tidings_tests::{LogLines, eventually};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
-use tracing::{
-    Event, Metadata, Subscriber,
-    field::{Field, Visit},
-    span,
-};
 
 const SOON: Duration = Duration::from_secs(20);
 const PAYLOAD: &str = "swordfish";
 const PASSWORD: &str = "hunter2";
-
-/// Every log line of this process.
-static LINES: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-struct Lines;
-
-impl Subscriber for Lines {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        metadata.target().starts_with("tidings")
-    }
-
-    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
-        let mut line = Line(attributes.metadata().name().to_owned());
-        attributes.record(&mut line);
-        LINES.lock().unwrap().push(line.0);
-        span::Id::from_u64(1)
-    }
-
-    fn record(&self, _span: &span::Id, _values: &span::Record<'_>) {}
-
-    fn record_follows_from(&self, _span: &span::Id, _follows: &span::Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        LINES.lock().unwrap().push(line.0);
-    }
-
-    fn enter(&self, _span: &span::Id) {}
-
-    fn exit(&self, _span: &span::Id) {}
-}
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        write!(self.0, " {}={value:?}", field.name()).unwrap();
-    }
-}
 
 /// How a server quotes the words of a command that it refuses.
 const QUOTATIONS: [fn(&[String]) -> String; 7] = [
@@ -228,7 +182,7 @@ fn assert_no_secret(what: &str, text: &str) {
 /// One test, because the subscriber is the whole process's.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_server_quotes_is_in_no_error_and_in_no_log_line() {
-    tracing::subscriber::set_global_default(Lines).unwrap();
+    let lines = LogLines::of_this_process(true);
     for quotation in QUOTATIONS {
         for obeys in [&[][..], &["MULTI", "CLIENT"], &["MULTI", "CLIENT", "PUBLISH"]] {
             let server = Quoting::start(Plan { quotation, lets_in: true, obeys }).await;
@@ -248,6 +202,6 @@ async fn what_a_server_quotes_is_in_no_error_and_in_no_log_line() {
         // The first command ends each connection, and no other one can be made.
         assert_no_secret("a failed reconnection", &failures(&bus).await);
     }
-    eventually(SOON, async || !LINES.lock().unwrap().is_empty()).await;
-    assert_no_secret("the log", &LINES.lock().unwrap().join("\n"));
+    eventually(SOON, async || !lines.all().is_empty()).await;
+    assert_no_secret("the log", &lines.all().join("\n"));
 }

@@ -23,6 +23,12 @@ struct Quote {
 #[reply(String)]
 struct Essay {
     length: usize,
+    #[serde(default)]
+    title: String,
+}
+
+fn essay(length: usize) -> Essay {
+    Essay { length, title: String::new() }
 }
 
 struct Author;
@@ -213,14 +219,25 @@ on_both! {
         let (serving, asking) = (world.bus().await, world.bus_with(|builder| builder.payload_limit(2_000)).await);
         let service = serving.serve(Author).await.unwrap();
         let begun = Instant::now();
-        let error = Essay { length: 100_000 }.request(&asking).timeout(LONG).await.unwrap_err();
+        let error = essay(100_000).request(&asking).timeout(LONG).await.unwrap_err();
         assert!(matches!(error, RequestError::AnswerTooLarge { size: 100_000.., limit: 2_000, .. }), "{error}");
-        let collected = Essay { length: 3_000 }.request(&asking).timeout(LONG).collect(1).await.unwrap();
+        let collected = essay(3_000).request(&asking).timeout(LONG).collect(1).await.unwrap();
         assert!(matches!(collected[..], [Err(RequestError::AnswerTooLarge { .. })]), "{collected:?}");
         assert!(begun.elapsed() < AT_ONCE);
-        assert_eq!(Essay { length: 1_000 }.request(&asking).await.unwrap().len(), 1_000);
+        assert_eq!(essay(1_000).request(&asking).await.unwrap().len(), 1_000);
         assert_eq!(handler(&service, "essay").handled, 3);
         assert_eq!((asking.stats().pending_requests, asking.stats().unexpected_answers), (0, 0));
+    }
+
+    async fn a_request_above_the_services_limit_is_told_at_once(world: World) {
+        let (serving, asking) = (world.bus_with(|builder| builder.payload_limit(2_000)).await, world.bus().await);
+        let service = serving.serve(Author).await.unwrap();
+        let begun = Instant::now();
+        let long = Essay { length: 1, title: "x".repeat(10_000) };
+        let error = long.request(&asking).timeout(LONG).await.unwrap_err();
+        assert!(matches!(&error, RequestError::Failed { reason, .. } if reason == "payload too large"), "{error}");
+        assert!(begun.elapsed() < AT_ONCE);
+        assert_eq!(handler(&service, "essay").rejected, 1);
     }
 
     async fn metadata_that_cannot_be_read_is_counted(world: World) {

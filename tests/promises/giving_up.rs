@@ -21,6 +21,20 @@ impl Listener {
     }
 }
 
+/// Never comes to an end.
+struct Hanging {
+    news: Recorder<u64>,
+}
+
+#[router]
+impl Hanging {
+    #[handler]
+    async fn news(&self, news: News) {
+        self.news.record(news.n);
+        std::future::pending::<()>().await;
+    }
+}
+
 /// A bus that gives up after 300 ms.
 async fn impatient(world: &World) -> Bus {
     let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
@@ -58,6 +72,25 @@ on_both! {
         assert!(matches!(&result, Err(ShutdownError::BusClosed { .. })), "{result:?}");
         let result = tokio::time::timeout(SOON, stopped.shutdown()).await.unwrap();
         assert!(matches!(&result, Err(ShutdownError::BusClosed { .. })), "{result:?}");
+    }
+
+    async fn a_shutdown_after_the_end_of_the_bus_has_its_own_deadline(world: World) {
+        let bus = impatient(&world).await;
+        let news = Recorder::new();
+        let service = bus.serve(Hanging { news: news.clone() }).await.unwrap();
+        News { n: 1 }.publish(&bus).await.unwrap();
+        news.wait_for(1).await;
+        world.stop();
+        eventually(SOON, async || bus.status() == Status::Closed).await;
+        // The service has begun to end by itself, and grants its handlers 30 s.
+        let begun = Instant::now();
+        let deadline = Duration::from_millis(200);
+        let result = service.shutdown_within(deadline).await;
+        assert!(
+            matches!(result, Err(ShutdownError::DeadlineMissed { abandoned: 1, deadline: missed, .. }) if missed == deadline),
+            "{result:?}"
+        );
+        assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     }
 
     async fn a_closed_bus_refuses_at_once_and_stays_closed(world: World) {

@@ -10,12 +10,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bounds, Event, Message};
-use tidings_tests::{World, on_both};
+use tidings_tests::{LogLines, World, on_both};
+use tracing::Level;
 
-use crate::{
-    support::{News, Step, message},
-    warnings::Warnings,
-};
+use crate::support::{News, Step, message};
 
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[channel("line:<line>:deeper")]
@@ -71,7 +69,7 @@ async fn a_full_subscription_lets_other_tasks_run_on_redis() {
 
 async fn warns_seldom(world: World) {
     const COUNT: u64 = 300;
-    let warnings = Warnings::capture();
+    let (warnings, _guard) = LogLines::of_this_thread(Level::WARN);
     let bus = world.bus().await;
     let mut steps = bus.subscribe(Step::any()).buffer(Bounds::messages(10).bytes(1 << 20)).await.unwrap();
     let start = Instant::now();
@@ -93,7 +91,7 @@ async fn warns_seldom(world: World) {
         }
     }
     let seconds = start.elapsed().as_secs() + 1;
-    let lines = warnings.lines();
+    let lines = warnings.all();
     assert!(invalid > 100 && lagged > 0, "{invalid} {lagged}");
     assert!(
         !lines.is_empty() && lines.len() as u64 <= 3 * seconds,

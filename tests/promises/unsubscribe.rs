@@ -3,13 +3,11 @@
 use std::time::Duration;
 
 use tidings::{Bus, Status, router};
-use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tidings_tests::{LogLines, Recorder, RedisServer, World, eventually, on_both};
 use tokio::task::JoinSet;
+use tracing::Level;
 
-use crate::{
-    support::{Gate, News, SOON, Step, message},
-    warnings::Warnings,
-};
+use crate::support::{Gate, News, SOON, Step, message};
 
 struct Listener {
     seen: Recorder<u64>,
@@ -189,7 +187,7 @@ on_both! {
 async fn a_server_that_refuses_to_unsubscribe_costs_nobody_a_connection() {
     let rules = "user anna on >secret +@all &* ~* -unsubscribe -punsubscribe";
     let server = RedisServer::with_settings(&[rules]).await;
-    let warnings = Warnings::capture();
+    let (warnings, _guard) = LogLines::of_this_thread(Level::WARN);
     let bus = Bus::connect(&format!("redis://anna:secret@127.0.0.1:{}", server.port())).await.unwrap();
     let mut kept = bus.subscribe(News::channel()).await.unwrap();
     for n in 0..5 {
@@ -204,7 +202,7 @@ async fn a_server_that_refuses_to_unsubscribe_costs_nobody_a_connection() {
         assert_eq!(message(&mut again).await.n, n);
     }
     assert_eq!((kept.stats().gaps, bus.stats().reconnects), (0, 0));
-    let lines = warnings.lines();
+    let lines = warnings.all();
     let about = |rule: &str| lines.iter().filter(|line| line.contains(rule)).count();
     assert_eq!(
         (about("ACL SETUSER anna +subscribe +unsubscribe"), about("ACL SETUSER anna +psubscribe +punsubscribe")),

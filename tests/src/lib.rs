@@ -6,11 +6,13 @@
 //! | [`World`] | what such a body runs on: buses, faults, and what the server says of its subscriptions |
 //! | [`RedisServer`] | a server of a test's own, to kill, pause, restart and ask |
 //! | [`Recorder`] | what handlers saw, to wait for |
+//! | [`LogLines`] | what is logged |
 //! | [`eventually`] | a condition that must come true within a deadline |
 //!
 //! Nothing here sleeps for a fixed time and hopes; whatever goes wrong is a panic that says what was waited for.
 #![allow(clippy::missing_panics_doc, reason = "panicking is how a test harness reports")]
 
+mod log_lines;
 mod port;
 mod recorder;
 mod redis_server;
@@ -19,4 +21,4 @@ mod world;
 
 #[doc(hidden)]
 pub use self::world::run;
-pub use self::{recorder::Recorder, redis_server::RedisServer, wait::eventually, world::World};
+pub use self::{log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, wait::eventually, world::World};

@@ -79,6 +79,7 @@ impl<R: Router> Driver<R> {
             table: R::table(),
             routes: R::ROUTES,
             tokens,
+            order_keys: R::ROUTES.iter().map(|route| route.order_key()).collect(),
             lanes,
             counters,
             payload_limit,

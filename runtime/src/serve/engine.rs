@@ -19,9 +19,10 @@ use crate::{
         driver::Stopping,
         intake::Intake,
         lanes::LaneId,
-        settlement::{Called, Open, Sent, Step, dropped},
+        settlement::{Called, Open, Sent, Step, dropped, oversized},
         spawned::Spawned,
     },
+    time::now,
     transport::{
         contract::Parcel,
         frame::Frame,
@@ -71,7 +72,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             running: FuturesUnordered::new(),
             departures: Departures::new(bus),
             spawned,
-            starting: Starting { arrived: crate::time::now(), has_key: false, key: Vec::new() },
+            starting: Starting { arrived: now(), has_key: false, key: Vec::new() },
         }
     }
 
@@ -93,6 +94,13 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                 }
                 dropped.into_iter().for_each(|(route, frame)| self.dropped(route, frame, context));
             }
+            Item::Oversized { token, channel, head, size } => {
+                if let Some((route, rejection)) = self.intake.oversized(token, &channel, size) {
+                    let (shared, facts) = (self.intake.shared(route), self.intake.routes[route].facts());
+                    let answer = oversized(&head, now(), &rejection, self.intake.format, facts, shared, self.bus);
+                    self.answer(route, answer, context);
+                }
+            }
             Item::Ended(reason) => self.intake.closed = Some(reason),
             other => self.intake.note(&other),
         }
@@ -109,7 +117,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
         let entry = &self.intake.routes[route];
         loop {
-            self.starting.set(entry.order_key().of(frame.channel()), frame.arrived());
+            self.starting.set(self.intake.order_keys[route].of(frame.channel()), frame.arrived());
             let delivery = Delivery::new(frame, self.intake.format);
             if entry.options().spawn {
                 let lane = self.hold(route, lane);

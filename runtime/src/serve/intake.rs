@@ -8,7 +8,7 @@ use crate::{
     error::{PublishError, Rejection},
     handler::outcome::{Ended, Outcome},
     message::delivery::Delivery,
-    route::{entry::Route, table::RouteTable},
+    route::{entry::Route, order::OrderKey, table::RouteTable},
     serve::{
         hops::Hops,
         journal::{About, Journal, Trouble},
@@ -29,6 +29,8 @@ pub(super) struct Intake {
     pub(super) routes: &'static [Route],
     /// For each route, the token of the name that it is subscribed to.
     pub(super) tokens: Vec<u32>,
+    /// For each route, where the order key is in its channels.
+    pub(super) order_keys: Vec<OrderKey>,
     pub(super) lanes: Vec<Lanes<Frame>>,
     pub(super) counters: Arc<Counters>,
     pub(super) payload_limit: usize,
@@ -69,7 +71,7 @@ impl Intake {
         if frame.origin() != (Origin::Broadcast { token: self.tokens[route] }) {
             return None;
         }
-        let order_key = self.routes[route].order_key();
+        let order_key = self.order_keys[route];
         if self.lanes[route].has_room(order_key.of(frame.channel())) {
             return Some((route, frame));
         }
@@ -142,17 +144,18 @@ impl Intake {
         self.full.is_some_and(|route| self.lanes[route].is_full())
     }
 
-    /// Counts and logs what is no frame.
+    /// Counts and logs a message above the payload limit. Its route, if it is for this service.
+    pub(super) fn oversized(&mut self, token: u32, channel: &[u8], size: usize) -> Option<(usize, Rejection)> {
+        let route = self.table.find(channel).filter(|&route| self.tokens[route] == token)?;
+        let rejection = Rejection::TooLarge { size, limit: self.payload_limit };
+        self.rejected(route, &rejection, About::channel(channel));
+        Some((route, rejection))
+    }
+
+    /// Counts and logs what is no message.
     pub(super) fn note(&mut self, item: &Item) {
         match item {
-            Item::Frame(_) | Item::Ended(_) => {}
-            Item::Oversized { token, channel, size, .. } => {
-                let Some(route) = self.table.find(channel).filter(|&route| self.tokens[route] == *token) else {
-                    return;
-                };
-                let rejection = Rejection::TooLarge { size: *size, limit: self.payload_limit };
-                self.rejected(route, &rejection, About::channel(channel));
-            }
+            Item::Frame(_) | Item::Oversized { .. } | Item::Ended(_) => {}
             Item::Gap(gap) => {
                 self.counters.gaps.add(1);
                 tracing::warn!(cause = %gap.cause, lasted = ?gap.lasted, "a service may have missed messages");

@@ -10,6 +10,8 @@
 //!
 //! The messages are put in line before the lane goes on, so that their order is that of the handling. The answer holds nothing.
 
+use std::time::Instant;
+
 use memchr::memmem;
 use tokio::sync::oneshot;
 
@@ -20,7 +22,7 @@ use crate::{
         contract::Format,
         headers::Headers,
     },
-    error::PublishError,
+    error::{PublishError, Rejection},
     handler::{
         outcome::{Enclosed, Ended, Outcome, Outgoing},
         returned::answer_of,
@@ -33,7 +35,7 @@ use crate::{
     observe::observation::{Observation, enter},
     transport::{
         contract::{Lined, Parcel},
-        frame::Frame,
+        frame::{Frame, Origin},
     },
 };
 
@@ -138,6 +140,26 @@ pub(crate) fn dropped(frame: Frame, format: Format, facts: &Facts, shared: usize
     let mut delivery = Delivery::new(frame, format);
     delivery.read(facts.read_metadata());
     Open { delivery, observation: None }.excuse(Answer::Dropped, shared, bus)
+}
+
+/// Tells whoever waits for an answer that the message was too large, of which only the head is there: in our own order it says before the data
+/// who that is.
+pub(crate) fn oversized(
+    head: &[u8],
+    now: Instant,
+    rejection: &Rejection,
+    format: Format,
+    facts: &Facts,
+    shared: usize,
+    bus: &Bus,
+) -> Option<Parcel> {
+    let metadata = memmem::find(head, br#","data":"#)?;
+    let payload = [&head[..metadata], br#","data":null}"#].concat();
+    let end = u32::try_from(payload.len()).ok()?;
+    let frame = Frame::new(payload.into(), 0..0, 0..end, Origin::Broadcast { token: 0 }, now);
+    let mut delivery = Delivery::new(frame, format);
+    delivery.read(facts.read_metadata());
+    Open { delivery, observation: None }.excuse(Answer::Failure(rejection.kind().to_owned()), shared, bus)
 }
 
 impl Open {
