@@ -8,7 +8,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -84,6 +84,21 @@ struct OpenPipeline {
     counts_receivers: bool,
     /// The largest payload that is known to fit.
     fits: AtomicUsize,
+    /// Whether the user may not know the limit.
+    is_secret: AtomicBool,
+}
+
+/// How a payload goes to the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    WithOthers,
+    Alone,
+}
+
+impl OpenPipeline {
+    fn new(pipeline: Pipeline, counts_receivers: bool) -> Self {
+        Self { pipeline, counts_receivers, fits: AtomicUsize::new(SURELY_FITS), is_secret: AtomicBool::new(false) }
+    }
 }
 
 #[derive(Default)]
@@ -159,8 +174,8 @@ impl SharedLink {
     async fn publish(&self, mut now: Instant, deadline: Instant, parcel: &Parcel) -> Published {
         loop {
             let live = self.connected(deadline, parcel).await?;
-            if parcel.payload.len() > SURELY_FITS {
-                self.check_size(&live, deadline, parcel).await?;
+            if parcel.payload.len() > SURELY_FITS && self.check_size(&live, deadline, parcel).await? == Way::Alone {
+                return self.publish_alone(deadline, parcel).await;
             }
             match live.pipeline.send(now, publish_words(parcel), parcel.expiry) {
                 Ok(answered) => {
@@ -176,6 +191,24 @@ impl SharedLink {
             }
             now = Instant::now();
         }
+    }
+
+    /// Publishes on a connection for this payload alone: a server that does not take it closes the connection, and what others have sent on it
+    /// would be lost with it.
+    async fn publish_alone(&self, deadline: Instant, parcel: &Parcel) -> Published {
+        let Opened { stream, capabilities } = match timeout_at(deadline, self.connector.open_master(CLIENT_NAME)).await
+        {
+            Ok(opened) => opened.map_err(|error| not_connected(parcel, chain(&error)))?,
+            Err(_) => return Err(not_connected(parcel, self.reason())),
+        };
+        let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
+        let own = OpenPipeline::new(pipeline, capabilities.counts_receivers());
+        let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry) else {
+            return Err(not_connected(parcel, self.reason()));
+        };
+        let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
+        let answered = timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost));
+        self.result(&own, parcel, answered.ok())
     }
 
     async fn publish_part(
@@ -246,31 +279,37 @@ impl SharedLink {
     }
 
     /// Refuses a large payload that the server is known not to take: it would answer by closing everybody's connection. Its limit is asked
-    /// for where it has to be known; a user who may not read it learns it from the server's answer.
+    /// for where it has to be known; a user who may not read it learns it from the server's answer, alone.
     ///
     /// <https://redis.io/docs/latest/commands/config-get/>
-    async fn check_size(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<(), PublishError> {
+    async fn check_size(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<Way, PublishError> {
         let (template, size) = (parcel.template, parcel.payload.len());
         if size <= live.fits.load(Ordering::Relaxed) {
-            return Ok(());
+            return Ok(Way::WithOthers);
         }
         let now = Instant::now();
         let unreadable = lock(&self.current).unreadable;
         if unreadable.is_some_and(|(least, since)| size >= least && now < since + REMEMBERED) {
             return Err(PublishError::Server { template, reason: format!("{UNREADABLE}: invalid bulk length") });
         }
-        let Ok(answered) = live.pipeline.ask(now, [b"CONFIG", b"GET", b"proto-max-bulk-len"]) else { return Ok(()) };
-        let limit = match timeout_at(deadline, answered).await {
-            Ok(Ok(Ok(Response::Texts(texts)))) => texts.get(1).and_then(|limit| limit.parse().ok()),
-            Ok(Ok(Ok(Response::Error(_)))) => None,
-            // Whatever keeps this answer away is met by the publish itself.
-            _ => return Ok(()),
-        };
-        live.fits.store(limit.unwrap_or(usize::MAX), Ordering::Relaxed);
-        match limit {
-            Some(limit) if size > limit => Err(PublishError::PayloadTooLarge { template, size, limit }),
-            _ => Ok(()),
+        if live.is_secret.load(Ordering::Relaxed) {
+            return Ok(Way::Alone);
         }
+        // Whatever keeps the answer away is met by the publish itself.
+        let Ok(answered) = live.pipeline.ask(now, [b"CONFIG", b"GET", b"proto-max-bulk-len"]) else {
+            return Ok(Way::WithOthers);
+        };
+        let Ok(Ok(Ok(answer))) = timeout_at(deadline, answered).await else { return Ok(Way::WithOthers) };
+        let limit = match answer {
+            Response::Texts(texts) => texts.get(1).and_then(|limit| limit.parse().ok()),
+            Response::Error(_) | Response::Integer(_) => None,
+        };
+        let Some(limit) = limit else {
+            live.is_secret.store(true, Ordering::Relaxed);
+            return Ok(Way::Alone);
+        };
+        live.fits.store(limit, Ordering::Relaxed);
+        if size > limit { Err(PublishError::PayloadTooLarge { template, size, limit }) } else { Ok(Way::WithOthers) }
     }
 
     /// What an answer means; there is none when the time is over.
@@ -342,7 +381,7 @@ impl SharedLink {
         let counts_receivers = capabilities.counts_receivers();
         let mut current = lock(&self.current);
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
-        current.live = Some(Arc::new(OpenPipeline { pipeline, counts_receivers, fits: AtomicUsize::new(SURELY_FITS) }));
+        current.live = Some(Arc::new(OpenPipeline::new(pipeline, counts_receivers)));
         current.failed = None;
         Ok(())
     }
