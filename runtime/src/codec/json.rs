@@ -212,6 +212,9 @@ fn write_members<T: Serialize>(
 /// Whether the text could be an envelope: a cheap look that spares plain messages the pass over their members.
 fn may_be_envelope(rule: Rule, payload: &[u8]) -> bool {
     let Some(members) = payload.trim_ascii_start().strip_prefix(b"{") else { return false };
+    if members.len() < SHORTEST {
+        return false;
+    }
     if rule == Rule::Standard && begins_as_ours(members) {
         return true;
     }
@@ -223,6 +226,9 @@ fn may_be_envelope(rule: Rule, payload: &[u8]) -> bool {
         && (rule == Rule::Standard || has(&NAMES.correlation_id) || has(&NAMES.reply_to));
     has_members || has_escaped_names(members)
 }
+
+/// Bytes of the shortest envelope, behind its brace.
+const SHORTEST: usize = br#""id":"","type":"","data":0}"#.len();
 
 /// The names of members in their quotation marks, ready to be searched for.
 struct Names {

@@ -38,10 +38,13 @@ pub enum Outcome {
     Expired,
 }
 
-/// What a handler failed with, in its own words.
+/// What a handler failed with, in its own words. Boxed, as every outcome that is none would be larger for it.
 #[derive(Debug)]
 #[doc(hidden)]
-pub struct Failure {
+pub struct Failure(Box<Words>);
+
+#[derive(Debug)]
+struct Words {
     /// What whoever waits for an acknowledgement may be told.
     reason: String,
     /// The reason and what has caused it, where there is more to say than the reason.
@@ -52,22 +55,22 @@ impl Failure {
     /// A reason, and its causes where its alternate form `{:#}` has them.
     pub(crate) fn new(error: &dyn fmt::Display) -> Self {
         let (reason, with_causes) = (error.to_string(), format!("{error:#}"));
-        Self { with_causes: Some(with_causes).filter(|with_causes| *with_causes != reason), reason }
+        Self(Box::new(Words { with_causes: Some(with_causes).filter(|with_causes| *with_causes != reason), reason }))
     }
 
     pub(crate) fn reason(&self) -> &str {
-        &self.reason
+        &self.0.reason
     }
 
     /// For the log.
     pub(crate) fn with_causes(&self) -> &str {
-        self.with_causes.as_deref().unwrap_or(&self.reason)
+        self.0.with_causes.as_deref().unwrap_or(&self.0.reason)
     }
 }
 
 impl<T: Into<String>> From<T> for Failure {
     fn from(reason: T) -> Self {
-        Self { reason: reason.into(), with_causes: None }
+        Self(Box::new(Words { reason: reason.into(), with_causes: None }))
     }
 }
 
@@ -116,7 +119,7 @@ impl Outcome {
     #[must_use]
     pub fn because(mut self, causes: Option<String>) -> Self {
         if let (Self::Failed(failure) | Self::Refused(failure), Some(causes)) = (&mut self, causes) {
-            failure.with_causes = Some(causes);
+            failure.0.with_causes = Some(causes);
         }
         self
     }

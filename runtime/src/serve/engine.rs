@@ -150,6 +150,11 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         if called.unreadable > 0 {
             self.intake.counters.handler(route).unreadable.add(called.unreadable.into());
         }
+        if called.open.is_none() {
+            // Nothing is to be sent and nobody to be told, as after most broadcasts.
+            self.intake.count(route, called.ended, None);
+            return true;
+        }
         match called.step(self.bus, || self.intake.shared(route)) {
             Step::Answer(ended, answer, open) => {
                 self.intake.count(route, ended, open.as_deref().map(Open::delivery));

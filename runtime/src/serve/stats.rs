@@ -171,7 +171,9 @@ impl LoadGauge {
     }
 
     fn since(&self, arrived: Instant) -> u64 {
-        u64::try_from(arrived.saturating_duration_since(self.epoch).as_nanos()).unwrap_or(NOBODY)
+        // Centuries fit; the standard library would multiply 128 bits.
+        let since = arrived.saturating_duration_since(self.epoch);
+        since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into())
     }
 
     fn running(&self) -> usize {

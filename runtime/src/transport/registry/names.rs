@@ -1,12 +1,74 @@
 //! The two containers of the registry.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, Hasher, RandomState},
+};
 
 /// Finds a name's place by its bytes. The hash has a seed of its own: strangers choose names, such as those of rooms, and could otherwise find
 /// some that collide.
 #[derive(Default)]
 pub(super) struct Index {
-    ids: HashMap<Box<[u8]>, usize>,
+    ids: HashMap<Box<[u8]>, usize, Seed>,
+}
+
+/// The random part of a registry's hashes. A name is looked for with every message, and the standard library's hash would take longer than
+/// everything else that is done for it here.
+#[derive(Clone, Copy)]
+struct Seed {
+    start: u64,
+    /// Odd, so that no bit of what it multiplies is lost.
+    factor: u64,
+}
+
+impl Default for Seed {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self { start: random.hash_one(0_u8), factor: random.hash_one(1_u8) | 1 }
+    }
+}
+
+impl BuildHasher for Seed {
+    type Hasher = NameHasher;
+
+    fn build_hasher(&self) -> NameHasher {
+        NameHasher { hash: self.start, factor: self.factor }
+    }
+}
+
+/// Mixes eight bytes a step: both halves of a product with what nobody outside of this process knows.
+struct NameHasher {
+    hash: u64,
+    factor: u64,
+}
+
+impl NameHasher {
+    fn mix(&mut self, word: u64) {
+        let product = u128::from(self.hash ^ word) * u128::from(self.factor);
+        self.hash = (product as u64) ^ ((product >> 64) as u64);
+    }
+}
+
+impl Hasher for NameHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let mut rest = bytes;
+        while let Some((word, tail)) = rest.split_first_chunk::<8>() {
+            self.mix(u64::from_le_bytes(*word));
+            rest = tail;
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.mix(u64::from_le_bytes(last));
+    }
+
+    /// The length of a slice, before its bytes.
+    fn write_usize(&mut self, length: usize) {
+        self.mix(length as u64);
+    }
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
 }
 
 impl Index {
@@ -87,5 +149,23 @@ impl<T> Arena<T> {
 
     pub(super) fn len(&self) -> usize {
         self.values.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hashes_of_names_differ_from_registry_to_registry_and_from_name_to_name() {
+        let (one, other) = (Seed::default(), Seed::default());
+        let names: Vec<Vec<u8>> = (0..10_000_u32).map(|n| format!("room:{n}").into_bytes()).collect();
+        let mut hashes: Vec<u64> = names.iter().map(|name| one.hash_one(name.as_slice())).collect();
+        assert!(names.iter().zip(&hashes).all(|(name, hash)| other.hash_one(name.as_slice()) != *hash));
+        hashes.sort_unstable();
+        hashes.dedup();
+        assert_eq!(hashes.len(), names.len());
+        // What differs only in the length of its zeros differs too.
+        assert_ne!(one.hash_one([0_u8; 7].as_slice()), one.hash_one([0_u8; 8].as_slice()));
     }
 }
