@@ -357,4 +357,39 @@ on_both! {
             assert!(answer.unwrap().is_ok());
         }
     }
+
+    async fn shutdown_waits_for_an_answer_on_its_way(world: World) {
+        let (serving, asking_bus) = (world.bus().await, world.bus().await);
+        let watched = Watched::new();
+        let service = serving.serve(AtOnce(watched.clone())).await.unwrap();
+        let mut asking = JoinSet::new();
+        ask(&mut asking, &asking_bus, 1, SOON);
+        watched.started.wait_for(1).await;
+        world.freeze();
+        watched.gate.open();
+        eventually(SOON, async || handler(&service, "quote").handled == 1).await;
+        let mut stopping = JoinSet::new();
+        stopping.spawn(service.shutdown_within(SOON));
+        let early = tokio::time::timeout(Duration::from_millis(100), stopping.join_next()).await;
+        assert!(early.is_err(), "the answer has not left: {early:?}");
+        world.thaw();
+        stopping.join_next().await.unwrap().unwrap().unwrap();
+        assert_eq!(asking.join_next().await.unwrap().unwrap().unwrap(), 1);
+    }
+
+    async fn an_answer_that_cannot_be_sent_is_counted_apart(world: World) {
+        let serving = world.bus_with(|builder| builder.command_timeout(Duration::from_millis(300))).await;
+        let asking_bus = world.bus().await;
+        let watched = Watched::new();
+        let service = serving.serve(AtOnce(watched.clone())).await.unwrap();
+        let mut asking = JoinSet::new();
+        ask(&mut asking, &asking_bus, 1, Duration::from_secs(10));
+        watched.started.wait_for(1).await;
+        world.freeze();
+        watched.gate.open();
+        eventually(SOON, async || handler(&service, "quote").unanswered == 1).await;
+        let stats = handler(&service, "quote");
+        assert_eq!((stats.handled, stats.failed), (1, 0), "{stats:?}");
+        world.thaw();
+    }
 }
