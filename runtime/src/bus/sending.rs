@@ -21,7 +21,7 @@ use crate::{
     observe::{observation::encoded, trace_context},
     time::{now, unix_millis},
     transport::{
-        contract::{Attachment, Broadcast, Expiry, Lined, Name, Parcel, Wanted},
+        contract::{Attachment, Broadcast, Expiry, Lined, Name, Parcel, Reach, Wanted},
         inbox::Inbox,
         status::NameKind,
     },
@@ -73,7 +73,7 @@ impl Bus {
         let expiry = slot
             .zip(time_left)
             .map(|(slot, millis)| Expiry { slot, deadline: now() + Duration::from_millis(millis.into()) });
-        Ok(Parcel { template, channel, payload, expiry })
+        Ok(Parcel { template, reach: Reach::Channel, channel, payload, expiry })
     }
 
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Receipt, PublishError> {

@@ -33,11 +33,22 @@ pub(crate) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct Parcel {
     pub(crate) template: &'static str,
+    pub(crate) reach: Reach,
     /// With the namespace.
     pub(crate) channel: String,
     pub(crate) payload: Vec<u8>,
     /// Of a request.
     pub(crate) expiry: Option<Expiry>,
+}
+
+/// Who gets what is sent to a channel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Those who are subscribed to the channel, or to a pattern that matches it.
+    #[default]
+    Channel,
+    /// Those who are subscribed to the shard channel of that name. No pattern matches it, so it is known exactly whether anybody is there.
+    ShardChannel,
 }
 
 /// Until when somebody waits for an answer, and where the payload says how long that still is.

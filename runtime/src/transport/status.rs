@@ -100,6 +100,9 @@ pub enum SubscriptionState {
 pub enum NameKind {
     /// One channel.
     Channel,
+    /// One shard channel, which no pattern matches: the inbox of an instance, or where it is asked for.
+    /// [SSUBSCRIBE](https://redis.io/docs/latest/commands/ssubscribe/).
+    ShardChannel,
     /// All channels that match it, in Redis's [glob syntax](https://redis.io/docs/latest/commands/psubscribe/).
     Pattern,
 }

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use tokio::{sync::Notify, time::timeout};
 
 use crate::transport::{
-    contract::Parcel,
+    contract::{Parcel, Reach},
     glob,
     inbox::{Inbox, Item, Wishes},
     memory::connection::Connection,
@@ -28,7 +28,7 @@ pub(super) struct BrokerState {
     pub(super) condition: Condition,
     pub(super) connections: Vec<Arc<Connection>>,
     /// What was published while the server was frozen: it runs when the server goes on, like bytes in a socket.
-    pub(super) backlog: Vec<(String, Vec<u8>)>,
+    pub(super) backlog: Vec<(Reach, String, Vec<u8>)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,18 +74,19 @@ impl MemoryBroker {
     pub(super) fn publish(&self, parcels: &[Parcel]) -> Taken {
         let state = self.lock();
         if state.condition == Condition::Up
-            && let Some(blocked) = parcels.iter().find_map(|parcel| blocked(&state.connections, &parcel.channel))
+            && let Some(blocked) = parcels.iter().find_map(|parcel| blocked(&state.connections, parcel))
         {
             return Taken::Blocked(blocked);
         }
-        let messages = parcels.iter().map(|parcel| (parcel.channel.as_str(), parcel.payload.as_slice()));
+        let messages =
+            parcels.iter().map(|parcel| (parcel.reach, parcel.channel.as_str(), parcel.payload.as_slice()));
         take(state, messages)
     }
 
     /// Publishes past every bus, as another program would.
     pub(crate) fn publish_raw(&self, channel: &str, payload: &[u8]) -> u64 {
         // Another program waits for nobody.
-        match take(self.lock(), [(channel, payload)].into_iter()) {
+        match take(self.lock(), [(Reach::Channel, channel, payload)].into_iter()) {
             Taken::Now { receivers, wishes } => {
                 let _ = wishes.read();
                 receivers.into_iter().sum()
@@ -140,8 +141,8 @@ impl MemoryBroker {
         }
         state.condition = Condition::Up;
         let mut wishes = Wishes::default();
-        for (channel, payload) in std::mem::take(&mut state.backlog) {
-            wishes.append(deliver(&present, &channel, &payload).1);
+        for (reach, channel, payload) in std::mem::take(&mut state.backlog) {
+            wishes.append(deliver(&present, reach, &channel, &payload).1);
         }
         for connection in &state.connections {
             connection.back();
@@ -207,22 +208,26 @@ impl MemoryBroker {
 }
 
 /// An inbox that those who publish on the channel have to wait for.
-fn blocked(connections: &[Arc<Connection>], channel: &str) -> Option<Arc<Inbox>> {
-    let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
-    connections.iter().find_map(|connection| connection.lock().blocked(channel, matches))
+fn blocked(connections: &[Arc<Connection>], parcel: &Parcel) -> Option<Arc<Inbox>> {
+    let matches = |pattern: &str| glob::matches(pattern.as_bytes(), parcel.channel.as_bytes());
+    connections.iter().find_map(|connection| connection.lock().blocked(parcel.reach, &parcel.channel, matches))
 }
 
-fn take<'a>(mut state: MutexGuard<'_, BrokerState>, messages: impl Iterator<Item = (&'a str, &'a [u8])>) -> Taken {
+fn take<'a>(
+    mut state: MutexGuard<'_, BrokerState>,
+    messages: impl Iterator<Item = (Reach, &'a str, &'a [u8])>,
+) -> Taken {
     match state.condition {
         Condition::Stopped => Taken::Never,
         Condition::Frozen { .. } => {
-            state.backlog.extend(messages.map(|(channel, payload)| (channel.to_owned(), payload.to_owned())));
+            let held = messages.map(|(reach, channel, payload)| (reach, channel.to_owned(), payload.to_owned()));
+            state.backlog.extend(held);
             Taken::Later
         }
         Condition::Up => {
             let mut wishes = Wishes::default();
-            let delivered = messages.map(|(channel, payload)| {
-                let (receivers, further) = deliver(&state.connections, channel, payload);
+            let delivered = messages.map(|(reach, channel, payload)| {
+                let (receivers, further) = deliver(&state.connections, reach, channel, payload);
                 wishes.append(further);
                 receivers
             });
@@ -233,7 +238,7 @@ fn take<'a>(mut state: MutexGuard<'_, BrokerState>, messages: impl Iterator<Item
 }
 
 /// Delivers to each of the connections, under the broker's lock, so that all see one order.
-fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u64, Wishes) {
+fn deliver(connections: &[Arc<Connection>], reach: Reach, channel: &str, payload: &[u8]) -> (u64, Wishes) {
     let mut bytes = Vec::with_capacity(channel.len() + payload.len());
     bytes.extend_from_slice(channel.as_bytes());
     bytes.extend_from_slice(payload);
@@ -241,9 +246,17 @@ fn deliver(connections: &[Arc<Connection>], channel: &str, payload: &[u8]) -> (u
     let (mut receivers, mut wishes) = (0, Wishes::default());
     for connection in connections {
         let mut registry = connection.lock();
-        let item = |token| connection.item(&bytes, channel.len(), token);
-        receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
-        receivers += registry.deliver_matching(|pattern| glob::matches(pattern.as_bytes(), channel.as_bytes()), item);
+        let item = |token| connection.item(reach, &bytes, channel.len(), token);
+        match reach {
+            Reach::ShardChannel => {
+                receivers += u64::from(registry.deliver(NameKind::ShardChannel, channel.as_bytes(), item));
+            }
+            Reach::Channel => {
+                let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
+                receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
+                receivers += registry.deliver_matching(matches, item);
+            }
+        }
         wishes.append(registry.flush());
     }
     (receivers, wishes)

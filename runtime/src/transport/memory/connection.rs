@@ -11,7 +11,7 @@ use crate::{
     config::Config,
     time::now,
     transport::{
-        contract::Detach,
+        contract::{Detach, Reach},
         events::Events,
         frame::{Frame, Origin},
         inbox::{HEAD_KEPT, Item},
@@ -40,6 +40,9 @@ pub(super) struct Connection {
     pub(super) events: Arc<Events>,
 }
 
+/// The longest name: as much as a connection to a server takes.
+const NAME_BYTES: usize = 64 * 1024;
+
 impl Connection {
     pub(super) fn new(broker: &Arc<MemoryBroker>, config: &Config) -> Self {
         let events = Events::new(Instant::now());
@@ -56,11 +59,13 @@ impl Connection {
         }
     }
 
-    pub(super) fn item(&self, bytes: &Bytes, channel: usize, token: u32) -> Item {
+    pub(super) fn item(&self, reach: Reach, bytes: &Bytes, channel: usize, token: u32) -> Item {
         let size = bytes.len() - channel;
         // Every name that this connection wants starts with its namespace, so the channel is at least as long.
         let local = self.prefix.min(channel);
-        if size > self.payload_limit {
+        // What a shard channel carries begins with the channel of its message, whose payload is measured by whoever takes it apart.
+        let limit = self.payload_limit + if reach == Reach::ShardChannel { NAME_BYTES } else { 0 };
+        if size > limit {
             let head = bytes[channel..].iter().copied().take(HEAD_KEPT).collect();
             return Item::Oversized { token, channel: bytes[local..channel].to_owned(), head, size };
         }

@@ -8,8 +8,10 @@ use crate::transport::{contract::Name, redis::settings::Settings, status::NameKi
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Operation {
     Publish,
+    PublishToShards,
     PublishAtomically,
     Subscribe,
+    SubscribeToShards,
     SubscribeToPatterns,
 }
 
@@ -17,8 +19,10 @@ impl Operation {
     fn commands(self) -> &'static [&'static str] {
         match self {
             Self::Publish => &["+publish"],
+            Self::PublishToShards => &["+spublish"],
             Self::PublishAtomically => &["+multi", "+exec", "+publish"],
             Self::Subscribe => &["+subscribe", "+unsubscribe"],
+            Self::SubscribeToShards => &["+ssubscribe", "+sunsubscribe"],
             Self::SubscribeToPatterns => &["+psubscribe", "+punsubscribe"],
         }
     }
@@ -43,9 +47,11 @@ pub(super) fn rule_for_names<'a>(
     names: impl Iterator<Item = &'a Name> + Clone,
 ) -> String {
     let mut operations = Vec::new();
-    for (kind, operation) in
-        [(NameKind::Channel, Operation::Subscribe), (NameKind::Pattern, Operation::SubscribeToPatterns)]
-    {
+    for (kind, operation) in [
+        (NameKind::Channel, Operation::Subscribe),
+        (NameKind::ShardChannel, Operation::SubscribeToShards),
+        (NameKind::Pattern, Operation::SubscribeToPatterns),
+    ] {
         if names.clone().any(|name| name.kind == kind) {
             operations.push(operation);
         }

@@ -22,7 +22,7 @@ use tokio::{
 use crate::{
     error::{ConnectError, PublishError, chain},
     transport::{
-        contract::{Lined, Parcel, Published},
+        contract::{Lined, Parcel, Published, Reach},
         life::Life,
         redis::{
             access::{Operation, is_refusal, rule},
@@ -387,7 +387,7 @@ impl SharedLink {
     }
 
     fn refused(&self, live: &OpenPipeline, reason: String, parcel: &Parcel) -> PublishError {
-        let Parcel { template, channel, payload, .. } = parcel;
+        let Parcel { template, channel, payload, reach, .. } = parcel;
         match code(&reason) {
             // The server has changed its role. The next connection finds out what it is now.
             "READONLY" => live.pipeline.retire("the server is no master any more"),
@@ -399,7 +399,11 @@ impl SharedLink {
         if !is_refusal(&reason) {
             return PublishError::Server { template, reason };
         }
-        let rule = rule(&self.settings, &reason, Operation::Publish, &[channel]);
+        let operation = match reach {
+            Reach::Channel => Operation::Publish,
+            Reach::ShardChannel => Operation::PublishToShards,
+        };
+        let rule = rule(&self.settings, &reason, operation, &[channel]);
         PublishError::Refused { channel: channel.clone(), reason, rule }
     }
 
@@ -441,7 +445,11 @@ fn part(parcels: &[Parcel]) -> usize {
 }
 
 fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
-    [b"PUBLISH", parcel.channel.as_bytes(), &parcel.payload]
+    let command: &[u8] = match parcel.reach {
+        Reach::Channel => b"PUBLISH",
+        Reach::ShardChannel => b"SPUBLISH",
+    };
+    [command, parcel.channel.as_bytes(), &parcel.payload]
 }
 
 fn not_connected(parcel: &Parcel, reason: String) -> PublishError {

@@ -56,6 +56,7 @@ pub(super) struct Session {
 #[derive(Debug, Default)]
 struct Stuck {
     channels: bool,
+    shard_channels: bool,
     patterns: bool,
 }
 
@@ -63,6 +64,7 @@ impl Stuck {
     fn of(&mut self, kind: NameKind) -> &mut bool {
         match kind {
             NameKind::Channel => &mut self.channels,
+            NameKind::ShardChannel => &mut self.shard_channels,
             NameKind::Pattern => &mut self.patterns,
         }
     }
@@ -108,8 +110,10 @@ impl Session {
             let Some(command) = registry.next_command(COMMAND_BOUNDS) else { return };
             let word = match (command.verb, command.kind) {
                 (Verb::Subscribe, NameKind::Channel) => "SUBSCRIBE",
+                (Verb::Subscribe, NameKind::ShardChannel) => "SSUBSCRIBE",
                 (Verb::Subscribe, NameKind::Pattern) => "PSUBSCRIBE",
                 (Verb::Unsubscribe, NameKind::Channel) => "UNSUBSCRIBE",
+                (Verb::Unsubscribe, NameKind::ShardChannel) => "SUNSUBSCRIBE",
                 (Verb::Unsubscribe, NameKind::Pattern) => "PUNSUBSCRIBE",
             };
             let names = command.names.iter().filter_map(|&id| registry.name(id)).map(|name| name.text.as_str());
@@ -156,8 +160,8 @@ impl Session {
         now: Instant,
     ) -> Result<(), GapCause> {
         match scanned {
-            Scanned::Message { pattern, channel, payload } => {
-                let (kind, name) = subscribed(pattern, &channel);
+            Scanned::Message { by, channel, payload } => {
+                let (kind, name) = by.name(&channel);
                 let channel = self.stripped(batch, channel);
                 let delivered = registry.deliver(kind, &batch[name.clone()], |token| {
                     Item::Frame(Frame::new(
@@ -172,8 +176,8 @@ impl Session {
                     known(kind, &batch[name], registry)?;
                 }
             }
-            Scanned::Oversized { pattern, channel, head, size } => {
-                let (kind, name) = subscribed(pattern, &channel);
+            Scanned::Oversized { by, channel, head, size } => {
+                let (kind, name) = by.name(&channel);
                 let channel = self.stripped(batch, channel);
                 registry.deliver(kind, &batch[name], |token| Item::Oversized {
                     token,
@@ -277,6 +281,7 @@ impl Session {
     fn unsubscribe_rule(&self, kind: NameKind, words: &str) -> String {
         let operation = match kind {
             NameKind::Channel => Operation::Subscribe,
+            NameKind::ShardChannel => Operation::SubscribeToShards,
             NameKind::Pattern => Operation::SubscribeToPatterns,
         };
         rule(&self.settings, words, operation, &[])
@@ -287,14 +292,6 @@ impl Session {
         let prefix = self.settings.prefix.as_bytes();
         let has_prefix = batch[channel.clone()].starts_with(prefix);
         if has_prefix { channel.start + prefix.len()..channel.end } else { channel }
-    }
-}
-
-/// The name whose subscription delivered a message.
-fn subscribed(pattern: Option<Span>, channel: &Span) -> (NameKind, Span) {
-    match pattern {
-        Some(pattern) => (NameKind::Pattern, pattern),
-        None => (NameKind::Channel, channel.clone()),
     }
 }
 

@@ -18,7 +18,7 @@ use self::server::free_port;
 use crate::{
     config::{Bounds, Reconnect},
     transport::{
-        contract::Name,
+        contract::{Name, Reach},
         frame::Origin,
         inbox::{Item, WhenFull},
         status::{Gap, GapCause, NameKind},
@@ -98,7 +98,8 @@ impl Reader {
 }
 
 fn parcel(channel: &str, payload: &str) -> Parcel {
-    Parcel { template: "a", channel: channel.to_owned(), payload: payload.as_bytes().to_vec(), expiry: None }
+    let (channel, payload) = (channel.to_owned(), payload.as_bytes().to_vec());
+    Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None }
 }
 
 async fn publish(redis: &Redis, channel: &str, payload: &str) -> Published {

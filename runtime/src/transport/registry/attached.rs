@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use crate::{
     error::SubscribeError,
     transport::{
-        contract::{Name, Wanted},
+        contract::{Name, Reach, Wanted},
         events::{BusEvent, Events},
         inbox::{Inbox, Item, Wishes},
         registry::{
@@ -42,6 +42,7 @@ pub(crate) type Attached = Result<(), SubscribeError>;
 pub(crate) struct Registry {
     pub(super) confirmation: Confirmation,
     pub(super) channels: Index,
+    pub(super) shard_channels: Index,
     pub(super) patterns: Index,
     pub(super) names: Arena<Entry>,
     pub(super) listeners: Arena<Listener>,
@@ -105,6 +106,7 @@ impl Registry {
         Self {
             confirmation,
             channels: Index::default(),
+            shard_channels: Index::default(),
             patterns: Index::default(),
             names: Arena::default(),
             listeners: Arena::default(),
@@ -161,11 +163,7 @@ impl Registry {
     /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with
     /// [`flush`](Self::flush).
     pub(crate) fn deliver(&mut self, kind: NameKind, name: &[u8], item: impl FnMut(u32) -> Item) -> bool {
-        let index = match kind {
-            NameKind::Channel => &self.channels,
-            NameKind::Pattern => &self.patterns,
-        };
-        match index.get(name) {
+        match self.find(kind, name) {
             Some(id) => self.stage_for(id, item),
             None => false,
         }
@@ -222,10 +220,15 @@ impl Registry {
     }
 
     /// An inbox that takes no more for now, drops nothing, and would get what is published on `channel`.
-    pub(crate) fn blocked(&self, channel: &str, matches: impl Fn(&str) -> bool) -> Option<Arc<Inbox>> {
-        let exact = self.channels.get(channel.as_bytes());
-        let entries = exact.into_iter().chain(self.patterns.ids()).filter_map(|id| self.names.get(id));
-        let wanted = entries.filter(|entry| entry.name.kind == NameKind::Channel || matches(&entry.name.text));
+    pub(crate) fn blocked(&self, reach: Reach, channel: &str, matches: impl Fn(&str) -> bool) -> Option<Arc<Inbox>> {
+        let (kind, patterns) = match reach {
+            Reach::Channel => (NameKind::Channel, Some(&self.patterns)),
+            Reach::ShardChannel => (NameKind::ShardChannel, None),
+        };
+        let exact = self.find(kind, channel.as_bytes());
+        let patterns = patterns.into_iter().flat_map(Index::ids);
+        let entries = exact.into_iter().chain(patterns).filter_map(|id| self.names.get(id));
+        let wanted = entries.filter(|entry| entry.name.kind == kind || matches(&entry.name.text));
         let inboxes = wanted.flat_map(|entry| &entry.interests).filter_map(|interest| {
             let listener = self.listeners.get(interest.listener)?;
             listener.inbox.blocks().then_some(&listener.inbox)
@@ -315,6 +318,7 @@ impl Registry {
     pub(super) fn index(&mut self, kind: NameKind) -> &mut Index {
         match kind {
             NameKind::Channel => &mut self.channels,
+            NameKind::ShardChannel => &mut self.shard_channels,
             NameKind::Pattern => &mut self.patterns,
         }
     }

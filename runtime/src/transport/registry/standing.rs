@@ -40,7 +40,7 @@ pub(crate) enum Verb {
     Unsubscribe,
 }
 
-/// One (P)SUBSCRIBE or (P)UNSUBSCRIBE. Its names count as asked for once it is returned.
+/// One (S|P)SUBSCRIBE or (S|P)UNSUBSCRIBE. Its names count as asked for once it is returned.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Command {
     pub(crate) verb: Verb,
@@ -75,6 +75,7 @@ impl Registry {
     pub(crate) fn find(&self, kind: NameKind, name: &[u8]) -> Option<NameId> {
         match kind {
             NameKind::Channel => self.channels.get(name),
+            NameKind::ShardChannel => self.shard_channels.get(name),
             NameKind::Pattern => self.patterns.get(name),
         }
     }

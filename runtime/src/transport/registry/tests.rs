@@ -12,7 +12,7 @@ use crate::{
     config::Bounds,
     error::SubscribeError,
     transport::{
-        contract::{Name, Wanted},
+        contract::{Name, Reach, Wanted},
         events::{BusEvent, BusEvents, Events},
         frame::{Frame, Origin},
         inbox::{Inbox, Item, WhenFull},
@@ -364,7 +364,7 @@ fn a_full_inbox_that_drops_nothing_blocks_the_channels_that_it_wants() {
         inbox
     };
     let matches = |channel: &'static str| move |pattern: &str| pattern.starts_with(&channel[..1]);
-    let blocked = |registry: &Registry, channel| registry.blocked(channel, matches(channel)).is_some();
+    let blocked = |registry: &Registry, channel| registry.blocked(Reach::Channel, channel, matches(channel)).is_some();
     let (_, _attached) = registry.attach(full(WhenFull::DropOldest), vec![channel("a", 0)]);
     let (_, _attached) = registry.attach(Arc::new(Inbox::new(bounds, WhenFull::Block)), vec![channel("a", 0)]);
     assert!(!blocked(&registry, "a"));

@@ -17,14 +17,14 @@ use crate::transport::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Scanned {
     Message {
-        pattern: Option<Span>,
+        by: By,
         channel: Span,
         payload: Span,
     },
     /// A message that is too large, of which the head of the payload is left: an answer says there whom it is for. The channel is cut at
     /// [`NAME_KEPT`] bytes if it was the channel's name that is, and there is no head then.
     Oversized {
-        pattern: Option<Span>,
+        by: By,
         channel: Span,
         head: Span,
         size: usize,
@@ -43,6 +43,25 @@ pub(crate) enum Scanned {
     Foreign,
     /// Something that concerns nobody, or a part of it.
     Skipped,
+}
+
+/// The kind of subscription that delivered a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    Channel,
+    ShardChannel,
+    Pattern(Span),
+}
+
+impl By {
+    /// The name that was subscribed, of a message on `channel`.
+    pub(crate) fn name(self, channel: &Span) -> (NameKind, Span) {
+        match self {
+            Self::Channel => (NameKind::Channel, channel.clone()),
+            Self::ShardChannel => (NameKind::ShardChannel, channel.clone()),
+            Self::Pattern(pattern) => (NameKind::Pattern, pattern),
+        }
+    }
 }
 
 /// So much of a longer name is shown.
@@ -101,12 +120,16 @@ impl Scanner {
     fn value(&mut self, buffer: &[u8], start: usize) -> Result<(Scanned, usize), Stop> {
         const PATTERN_MESSAGE: &[u8] = b">4\r\n$8\r\npmessage\r\n";
         const MESSAGE: &[u8] = b">3\r\n$7\r\nmessage\r\n";
+        const SHARD_MESSAGE: &[u8] = b">3\r\n$8\r\nsmessage\r\n";
         let bytes = &buffer[start..];
         if bytes.starts_with(PATTERN_MESSAGE) {
             return self.message(buffer, start + PATTERN_MESSAGE.len(), NameKind::Pattern);
         }
         if bytes.starts_with(MESSAGE) {
             return self.message(buffer, start + MESSAGE.len(), NameKind::Channel);
+        }
+        if bytes.starts_with(SHARD_MESSAGE) {
+            return self.message(buffer, start + SHARD_MESSAGE.len(), NameKind::ShardChannel);
         }
         match bytes[0] {
             b'>' => self.push(buffer, start),
@@ -139,13 +162,16 @@ impl Scanner {
         let Some((kind, at)) = kind else { return Ok(self.foreign(start)) };
         let (verb, kind) = match (&buffer[kind], elements) {
             (b"message", 3) => return self.message(buffer, at, NameKind::Channel),
+            (b"smessage", 3) => return self.message(buffer, at, NameKind::ShardChannel),
             (b"pmessage", 4) => return self.message(buffer, at, NameKind::Pattern),
             (b"subscribe", 3) => (Verb::Subscribe, NameKind::Channel),
+            (b"ssubscribe", 3) => (Verb::Subscribe, NameKind::ShardChannel),
             (b"psubscribe", 3) => (Verb::Subscribe, NameKind::Pattern),
             (b"unsubscribe", 3) => (Verb::Unsubscribe, NameKind::Channel),
+            (b"sunsubscribe", 3) => (Verb::Unsubscribe, NameKind::ShardChannel),
             (b"punsubscribe", 3) => (Verb::Unsubscribe, NameKind::Pattern),
-            // Of kinds of subscription that are never made: a cluster's slots move, a key changes.
-            (b"sunsubscribe" | b"invalidate", _) => return Ok(self.skipped(start)),
+            // Of a kind of subscription that is never made: a key changes.
+            (b"invalidate", _) => return Ok(self.skipped(start)),
             _ => return Ok(self.foreign(start)),
         };
         if byte(buffer, at)? != b'$' {
@@ -177,15 +203,16 @@ impl Scanner {
     }
 
     fn message(&mut self, buffer: &[u8], at: usize, kind: NameKind) -> Result<(Scanned, usize), Stop> {
-        let (pattern, at) = match kind {
-            NameKind::Channel => (None, at),
+        let (by, at) = match kind {
+            NameKind::Channel => (By::Channel, at),
+            NameKind::ShardChannel => (By::ShardChannel, at),
             NameKind::Pattern => {
                 let (length, at) = blob_length(buffer, at)?;
                 if length > NAME_LIMIT {
                     return Err(ProtocolError::Name.into());
                 }
                 let (pattern, at) = blob(buffer, at, length)?;
-                (Some(pattern), at)
+                (By::Pattern(pattern), at)
             }
         };
         let (length, at) = blob_length(buffer, at)?;
@@ -194,19 +221,21 @@ impl Scanner {
             available(buffer, end)?;
             // The rest of the name, and the payload.
             self.skip = Some(Skip::rest(length - NAME_KEPT, 1));
-            return Ok((Scanned::Oversized { pattern, channel: at..end, head: end..end, size: length }, end));
+            return Ok((Scanned::Oversized { by, channel: at..end, head: end..end, size: length }, end));
         }
         let (channel, at) = blob(buffer, at, length)?;
         let (size, at) = blob_length(buffer, at)?;
-        if size > self.payload_limit {
+        // What a shard channel carries begins with the channel of its message, whose payload is measured by whoever takes it apart.
+        let limit = self.payload_limit + if by == By::ShardChannel { NAME_LIMIT } else { 0 };
+        if size > limit {
             let kept = size.min(HEAD_KEPT);
             let end = at + kept;
             available(buffer, end)?;
             self.skip = Some(Skip::rest(size - kept, 0));
-            return Ok((Scanned::Oversized { pattern, channel, head: at..end, size }, end));
+            return Ok((Scanned::Oversized { by, channel, head: at..end, size }, end));
         }
         let (payload, end) = blob(buffer, at, size)?;
-        Ok((Scanned::Message { pattern, channel, payload }, end))
+        Ok((Scanned::Message { by, channel, payload }, end))
     }
 }
 

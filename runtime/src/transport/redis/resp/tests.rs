@@ -9,7 +9,7 @@ use crate::transport::{
         resp::{
             parts::{BLOB_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span},
             reply::{Reply, hello, reply},
-            scanner::{NAME_KEPT, Scanned, Scanner},
+            scanner::{self, NAME_KEPT, Scanned, Scanner},
         },
     },
     registry::standing::Verb,
@@ -21,11 +21,18 @@ const LIMIT: usize = 1_000;
 /// What a caller sees: without positions, and without what was skipped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Seen {
-    Message(Option<Vec<u8>>, Vec<u8>, Vec<u8>),
+    Message(By, Vec<u8>, Vec<u8>),
     Oversized(Vec<u8>, usize),
     Confirmation(Verb, NameKind, Vec<u8>),
     Reply(Vec<u8>),
     Error(Vec<u8>),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum By {
+    Channel,
+    ShardChannel,
+    Pattern(Vec<u8>),
 }
 
 /// Feeds chunk after chunk as a reader does, and checks that memory stays bounded.
@@ -49,8 +56,13 @@ fn scan<'a>(chunks: impl IntoIterator<Item = &'a [u8]>) -> Result<Vec<Seen>, Pro
 fn see(buffer: &[u8], scanned: Scanned, seen: &mut Vec<Seen>) {
     let copy = |span: Span| buffer[span].to_vec();
     seen.push(match scanned {
-        Scanned::Message { pattern, channel, payload } => {
-            Seen::Message(pattern.map(copy), copy(channel), copy(payload))
+        Scanned::Message { by, channel, payload } => {
+            let by = match by {
+                scanner::By::Channel => By::Channel,
+                scanner::By::ShardChannel => By::ShardChannel,
+                scanner::By::Pattern(pattern) => By::Pattern(copy(pattern)),
+            };
+            Seen::Message(by, copy(channel), copy(payload))
         }
         Scanned::Oversized { channel, size, .. } => Seen::Oversized(copy(channel), size),
         Scanned::Confirmation { verb, kind, name } => Seen::Confirmation(verb, kind, copy(name)),
@@ -90,8 +102,8 @@ fn script() -> (Vec<u8>, Vec<Seen>) {
         Seen::Confirmation(Verb::Subscribe, NameKind::Channel, b"a".to_vec()),
         Seen::Confirmation(Verb::Subscribe, NameKind::Pattern, b"a*".to_vec()),
         Seen::Reply(b"PONG".to_vec()),
-        Seen::Message(None, b"a".to_vec(), b"1\r\n2\n".to_vec()),
-        Seen::Message(Some(b"a*".to_vec()), b"ab".to_vec(), Vec::new()),
+        Seen::Message(By::Channel, b"a".to_vec(), b"1\r\n2\n".to_vec()),
+        Seen::Message(By::Pattern(b"a*".to_vec()), b"ab".to_vec(), Vec::new()),
         Seen::Error(b"NOPERM not you".to_vec()),
         Seen::Error(b"ERR x\r\ny z".to_vec()),
         Seen::Oversized(b"ac".to_vec(), 2_000),
@@ -194,7 +206,7 @@ fn what_is_as_large_as_a_limit_is_understood_and_what_is_larger_is_not() {
         assert_eq!(one(&above), Err(error), "{head}");
     }
     let message = |size| [string(">3\r\n$7\r\nmessage\r\n$", size).as_slice(), b"$1\r\np\r\n"].concat();
-    assert_eq!(one(&message(65_536)), Ok(vec![Seen::Message(None, vec![b'n'; 65_536], b"p".to_vec())]));
+    assert_eq!(one(&message(65_536)), Ok(vec![Seen::Message(By::Channel, vec![b'n'; 65_536], b"p".to_vec())]));
     assert_eq!(one(&message(65_537)), Ok(vec![Seen::Oversized(vec![b'n'; 256], 65_537)]));
 }
 
@@ -203,8 +215,8 @@ fn numbers_may_have_leading_zeros() {
     let bytes =
         b">03\r\n$07\r\nmessage\r\n$01\r\na\r\n$2\r\npp\r\n>04\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$0\r\n\r\n";
     let expected = vec![
-        Seen::Message(None, b"a".to_vec(), b"pp".to_vec()),
-        Seen::Message(Some(b"a*".to_vec()), b"a".to_vec(), Vec::new()),
+        Seen::Message(By::Channel, b"a".to_vec(), b"pp".to_vec()),
+        Seen::Message(By::Pattern(b"a*".to_vec()), b"a".to_vec(), Vec::new()),
     ];
     assert_eq!(one(bytes), Ok(expected));
 }
@@ -229,7 +241,7 @@ fn what_is_cut_off_is_not_scanned_again_without_further_bytes() {
 
 #[test]
 fn of_pushes_only_those_of_an_unknown_kind_are_foreign() {
-    for (kind, is_foreign) in [("invalidate", false), ("sunsubscribe", false), ("other", true), ("message", true)] {
+    for (kind, is_foreign) in [("invalidate", false), ("other", true), ("message", true)] {
         let bytes = [b">2\r\n".to_vec(), bulk(kind.as_bytes()), b"_\r\n".to_vec()].concat();
         let (scanned, end) = Scanner::new(LIMIT).next(&bytes, 0).unwrap().unwrap();
         assert_eq!((scanned == Scanned::Foreign, end), (is_foreign, 0), "{kind}");
@@ -442,10 +454,11 @@ fn value() -> impl Strategy<Value = Vec<u8>> {
 
 fn push() -> impl Strategy<Value = Vec<u8>> {
     let name = || prop::collection::vec(any::<u8>(), 0..30);
-    let verbs = vec!["subscribe", "psubscribe", "unsubscribe", "punsubscribe"];
+    let verbs = vec!["subscribe", "ssubscribe", "psubscribe", "unsubscribe", "sunsubscribe", "punsubscribe"];
+    let exact = prop::sample::select(vec!["message", "smessage"]);
     prop_oneof![
-        (name(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(channel, payload)| {
-            [b">3\r\n".to_vec(), bulk(b"message"), bulk(&channel), bulk(&payload)].concat()
+        (exact, name(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(kind, channel, payload)| {
+            [b">3\r\n".to_vec(), bulk(kind.as_bytes()), bulk(&channel), bulk(&payload)].concat()
         }),
         (name(), name(), prop::collection::vec(any::<u8>(), 0..200)).prop_map(|(pattern, channel, payload)| {
             [b">4\r\n".to_vec(), bulk(b"pmessage"), bulk(&pattern), bulk(&channel), bulk(&payload)].concat()
@@ -475,10 +488,13 @@ fn seen_by_redis(bytes: &[u8]) -> Option<Seen> {
         Value::Push { kind, data: items } => {
             let confirmation = |verb, kind| Some(Seen::Confirmation(verb, kind, data(&items[0])));
             match kind {
-                PushKind::Message => Some(Seen::Message(None, data(&items[0]), data(&items[1]))),
-                PushKind::PMessage => Some(Seen::Message(Some(data(&items[0])), data(&items[1]), data(&items[2]))),
+                PushKind::Message => Some(Seen::Message(By::Channel, data(&items[0]), data(&items[1]))),
+                PushKind::SMessage => Some(Seen::Message(By::ShardChannel, data(&items[0]), data(&items[1]))),
+                PushKind::PMessage => Some(Seen::Message(By::Pattern(data(&items[0])), data(&items[1]), data(&items[2]))),
                 PushKind::Subscribe => confirmation(Verb::Subscribe, NameKind::Channel),
                 PushKind::PSubscribe => confirmation(Verb::Subscribe, NameKind::Pattern),
+                PushKind::SSubscribe => confirmation(Verb::Subscribe, NameKind::ShardChannel),
+                PushKind::SUnsubscribe => confirmation(Verb::Unsubscribe, NameKind::ShardChannel),
                 PushKind::Unsubscribe => confirmation(Verb::Unsubscribe, NameKind::Channel),
                 PushKind::PUnsubscribe => confirmation(Verb::Unsubscribe, NameKind::Pattern),
                 _ => None,

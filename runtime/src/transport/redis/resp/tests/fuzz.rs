@@ -27,6 +27,7 @@ const TOKENS: &[&[u8]] = &[
     b":12\r\n",
     b"|1\r\n+ttl\r\n:3\r\n",
     b">3\r\n$7\r\nmessage\r\n",
+    b">3\r\n$8\r\nsmessage\r\n",
     b">4\r\n$8\r\npmessage\r\n",
     b"%1\r\n+k\r\n~2\r\n#t\r\n,1.5\r\n",
     b"*1\r\n*1\r\n*1\r\n*1\r\n",
@@ -167,12 +168,14 @@ fn digest(stream: &[u8], mut cut: impl FnMut() -> usize, buffer: &mut Vec<u8>) -
 
 fn note(buffer: &[u8], scanned: &Scanned, hasher: &mut DefaultHasher) {
     match scanned {
-        Scanned::Message { pattern, channel, payload } => {
-            (0, pattern.clone().map(|span| &buffer[span])).hash(hasher);
+        Scanned::Message { by, channel, payload } => {
+            let (kind, name) = by.clone().name(channel);
+            (0, kind, &buffer[name]).hash(hasher);
             (&buffer[channel.clone()], &buffer[payload.clone()]).hash(hasher);
         }
-        Scanned::Oversized { pattern, channel, head, size } => {
-            (1, pattern.clone().map(|span| &buffer[span]), &buffer[channel.clone()], size).hash(hasher);
+        Scanned::Oversized { by, channel, head, size } => {
+            let (kind, name) = by.clone().name(channel);
+            (1, kind, &buffer[name], &buffer[channel.clone()], size).hash(hasher);
             buffer[head.clone()].hash(hasher);
         }
         Scanned::Confirmation { verb, kind, name } => {
@@ -215,24 +218,31 @@ fn agrees(ours: &[Seen], theirs: &redis::Value) -> bool {
         ([Seen::Reply(text)], Value::Okay) => text == b"OK",
         ([Seen::Reply(text)], Value::SimpleString(theirs)) => text == theirs.as_bytes(),
         ([Seen::Error(_)], Value::ServerError(_)) => true,
-        ([Seen::Message(None, channel, payload)], Value::Push { kind: PushKind::Message, data }) => {
+        ([Seen::Message(By::Channel, channel, payload)], Value::Push { kind: PushKind::Message, data })
+        | ([Seen::Message(By::ShardChannel, channel, payload)], Value::Push { kind: PushKind::SMessage, data }) => {
             data.len() == 2 && is(&data[0], channel) && is(&data[1], payload)
         }
-        ([Seen::Message(Some(pattern), channel, payload)], Value::Push { kind: PushKind::PMessage, data }) => {
-            data.len() == 3 && is(&data[0], pattern) && is(&data[1], channel) && is(&data[2], payload)
-        }
-        ([Seen::Oversized(..)], Value::Push { kind: PushKind::Message | PushKind::PMessage, .. }) => true,
+        (
+            [Seen::Message(By::Pattern(pattern), channel, payload)],
+            Value::Push { kind: PushKind::PMessage, data },
+        ) => data.len() == 3 && is(&data[0], pattern) && is(&data[1], channel) && is(&data[2], payload),
+        (
+            [Seen::Oversized(..)],
+            Value::Push { kind: PushKind::Message | PushKind::SMessage | PushKind::PMessage, .. },
+        ) => true,
         ([Seen::Confirmation(verb, kind, name)], Value::Push { kind: theirs, data }) => {
             let expected = match (verb, kind) {
                 (Verb::Subscribe, NameKind::Channel) => PushKind::Subscribe,
+                (Verb::Subscribe, NameKind::ShardChannel) => PushKind::SSubscribe,
                 (Verb::Subscribe, NameKind::Pattern) => PushKind::PSubscribe,
                 (Verb::Unsubscribe, NameKind::Channel) => PushKind::Unsubscribe,
+                (Verb::Unsubscribe, NameKind::ShardChannel) => PushKind::SUnsubscribe,
                 (Verb::Unsubscribe, NameKind::Pattern) => PushKind::PUnsubscribe,
             };
             *theirs == expected && data.first().is_some_and(|theirs| is(theirs, name))
         }
         // Passed over: a push of another kind or shape. A message must not be.
-        ([], Value::Push { kind: PushKind::Message, data }) => data.len() != 2,
+        ([], Value::Push { kind: PushKind::Message | PushKind::SMessage, data }) => data.len() != 2,
         ([], Value::Push { kind: PushKind::PMessage, data }) => data.len() != 3,
         ([], _) => true,
         _ => false,
