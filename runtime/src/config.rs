@@ -29,6 +29,8 @@ pub(crate) struct Config {
     pub(crate) handler_buffer: Bounds,
     /// How channels for answers may begin, beside the bus's own.
     pub(crate) reply_prefixes: Vec<String>,
+    /// Name and version of the program.
+    pub(crate) program: Option<(String, String)>,
     /// From which hop on messages that handlers return are refused.
     pub(crate) hop_limit: Option<u32>,
 }
@@ -53,6 +55,7 @@ impl Default for Config {
             subscription_buffer: Bounds::default(),
             handler_buffer: Bounds::default(),
             reply_prefixes: Vec::new(),
+            program: None,
             hop_limit: None,
         }
     }

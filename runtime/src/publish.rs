@@ -4,7 +4,8 @@
 //! |--|--|
 //! | `publishing` | one message |
 //! | `batch` | many messages in one round trip |
-//! | `request` | a message that is answered with a typed reply, by one service or by several |
+//! | `request` | a message that is answered with a typed reply, by one instance, or one of each group |
+//! | `errand` | the way of a request: to an instance and back, or to the next one |
 //! | `acknowledge` | a publish that waits until handlers have handled the message |
 //! | `addressed` | what every one of them begins with: message, address, headers |
 //!
@@ -14,6 +15,7 @@
 pub(crate) mod acknowledge;
 pub(crate) mod addressed;
 pub(crate) mod batch;
+pub(crate) mod errand;
 pub(crate) mod publishing;
 pub(crate) mod request;
 

@@ -8,6 +8,7 @@
 //! | `departures` | what calls have asked to be sent, and is on its way |
 //! | `hops` | chains of messages that handlers return to each other |
 //! | `intake` | what happens to a frame, without calling anything |
+//! | `presence` | how an instance is found and reached: its inbox, and what it says of itself |
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
 //! | `spawned` | calls that are tokio tasks of their own |
@@ -28,6 +29,7 @@ pub(crate) mod hops;
 pub(crate) mod intake;
 pub(crate) mod journal;
 pub(crate) mod lanes;
+pub(crate) mod presence;
 pub(crate) mod service;
 pub(crate) mod settlement;
 pub(crate) mod spawned;
@@ -80,8 +82,8 @@ type Start = Box<dyn FnOnce(Bus, ServeOptions) -> BusFuture<'static, Result<Serv
 
 impl Serving {
     pub(crate) fn new<R: Router>(bus: Bus, router: R) -> Self {
-        let options =
-            ServeOptions { overflow: Overflow::default(), bounds: bus.config().handler_buffer, layers: Vec::new() };
+        let bounds = bus.config().handler_buffer;
+        let options = ServeOptions { overflow: Overflow::default(), bounds, layers: Vec::new(), group: None };
         Self { bus, options, start: Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options))) }
     }
 
@@ -93,6 +95,16 @@ impl Serving {
     /// in the kernel grows old, and nobody counts that against the requester's time.
     pub fn overflow(mut self, overflow: Overflow) -> Self {
         self.options.overflow = overflow;
+        self
+    }
+
+    /// The group of this instance: the name that all instances of a service share. Default: the type of the router, such as `Shop`; of free
+    /// handlers the [program](crate::BusBuilder::program), else the first handler.
+    ///
+    /// A request is executed by one instance, of whichever group; [`collect`](crate::Requesting::collect) asks one instance of each group. Whoever
+    /// wants an answer of every instance gives each a group of its own.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.options.group = Some(group.into());
         self
     }
 

@@ -1,6 +1,10 @@
-//! The clocks, and points in time that cannot overflow.
+//! The clocks, points in time that cannot overflow, and the time that a call inherits from its requester.
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{
+    cell::RefCell,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
 
 /// A year: whoever says `Duration::MAX` means "never", and a point in time must not overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -19,4 +23,26 @@ pub(crate) fn deadline_after(time: Duration) -> tokio::time::Instant {
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+thread_local! {
+    /// When the requester of the call that is polled now stops waiting, once that is known.
+    static ENDS: RefCell<Option<Arc<OnceLock<Instant>>>> = const { RefCell::new(None) };
+}
+
+/// Polls a call whose requester stops waiting at a point in time that becomes known meanwhile. What the call asks of others inherits it.
+pub(crate) fn within<T>(ends: &Arc<OnceLock<Instant>>, poll: impl FnOnce() -> T) -> T {
+    struct Restores(Option<Arc<OnceLock<Instant>>>);
+    impl Drop for Restores {
+        fn drop(&mut self) {
+            ENDS.set(self.0.take());
+        }
+    }
+    let _restores = Restores(ENDS.replace(Some(Arc::clone(ends))));
+    poll()
+}
+
+/// When the requester of the call stops waiting that is polled now, if there is one and it does.
+pub(crate) fn inherited() -> Option<Instant> {
+    ENDS.with_borrow(|ends| ends.as_ref()?.get().copied())
 }

@@ -178,6 +178,13 @@ impl BusBuilder {
         self
     }
 
+    /// Name and version of the program, as [`Bus::services`](crate::Bus::services) shows them: `program("shop", env!("CARGO_PKG_VERSION"))`. The
+    /// name is also the default group of services of free handlers. Default: none.
+    pub fn program(mut self, name: impl Into<String>, version: impl Into<String>) -> Self {
+        self.config.program = Some((name.into(), version.into()));
+        self
+    }
+
     /// Refuses what handlers return from this hop on, 1 at least: a message that a handler returned while it handled another is one hop
     /// further than that. The delivery fails then, and nothing that its handler returned is published. Default: no limit; from 64 on
     /// [`BusEvent::ManyHops`](crate::BusEvent::ManyHops) and a warning name the handlers.
@@ -209,6 +216,7 @@ impl BusBuilder {
             id_prefix,
             next_id: AtomicU64::new(1),
             replies: OnceCell::new(),
+            directory: OnceCell::new(),
             reply_prefix,
             disobeyed: AtomicU64::new(0),
             served: Arc::default(),

@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    bus::{builder::BusBuilder, replies::Replies, served::ServedNames},
+    bus::{builder::BusBuilder, directory::Directory, replies::Replies, served::ServedNames},
     config::Config,
     error::ConnectError,
     observe::observation::Observer,
@@ -49,6 +49,8 @@ pub(super) struct BusParts {
     pub(super) next_id: AtomicU64,
     /// Made with the first request.
     pub(super) replies: OnceCell<Replies>,
+    /// Made with the first request.
+    pub(super) directory: OnceCell<Directory>,
     /// How every channel begins that answers may go to.
     pub(super) reply_prefix: String,
     /// Requests that name another channel for their answers.

@@ -5,15 +5,15 @@ use std::{
     future::poll_fn,
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll, Waker},
 };
 
 use crate::{
-    bus::handle::Bus,
-    codec::answers::{AnswerFor, is_passed_on},
+    bus::{book::Instance, handle::Bus},
+    codec::answers::AnswerFor,
     error::SubscribeError,
     transport::{
         contract::Attachment,
@@ -41,6 +41,8 @@ struct Waiters {
     next: AtomicU64,
     /// Answers that nobody waits for any more, or ever did.
     unexpected: AtomicU64,
+    /// Who has let the time of a request pass lately, oldest first: a late answer says that it lives.
+    late: Mutex<VecDeque<(u64, Weak<Instance>)>>,
 }
 
 /// The parts of `SubscribeError::Refused`.
@@ -61,13 +63,17 @@ pub(crate) enum Arrived {
         size: usize,
     },
     ConnectionLost,
+    /// The instance that has the request is gone.
+    InstanceLost,
 }
 
 /// Who waits.
 struct Recipient {
     mailbox: Arc<Mailbox>,
-    /// Whether it waits for more after an answer that decides.
+    /// Whether it waits for more after an answer.
     for_many: bool,
+    /// Who has the request.
+    in_hands_of: Option<Arc<Instance>>,
 }
 
 /// What has arrived for a waiter that it has not taken yet.
@@ -121,6 +127,8 @@ const MANY: usize = 1_024;
 /// Larger answers keep their read buffer, of whose 128 KiB they are half or more: copying them would keep the lock for longer than it saves
 /// memory.
 const COPIED: usize = 64 * 1024;
+/// So many requests whose time has passed are remembered.
+const LATE: usize = 1_024;
 
 impl Replies {
     /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
@@ -138,7 +146,7 @@ impl Replies {
         &self.channel
     }
 
-    /// Waits for one answer that decides, and those before it that do not.
+    /// Waits for one answer.
     pub(crate) fn wait_for_one(&self) -> Waiter {
         self.register(false)
     }
@@ -152,7 +160,8 @@ impl Replies {
         let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
         let id = self.waiters.ids.hash_one(number);
         let mailbox = Arc::<Mailbox>::default();
-        self.waiters.lock().insert(id, Recipient { mailbox: Arc::clone(&mailbox), for_many });
+        let recipient = Recipient { mailbox: Arc::clone(&mailbox), for_many, in_hands_of: None };
+        self.waiters.lock().insert(id, recipient);
         Waiter { id, correlation_id: format!("{id:016x}"), mailbox, waiters: Arc::clone(&self.waiters) }
     }
 
@@ -164,6 +173,16 @@ impl Replies {
                 Err(SubscribeError::Refused { channel, reason, rule })
             }
             None => Ok(()),
+        }
+    }
+
+    /// The instance is gone: tells everybody whose request it has that whether that was handled is unknown.
+    pub(crate) fn instance_lost(&self, instance: &Arc<Instance>) {
+        let has_it =
+            |recipient: &Recipient| recipient.in_hands_of.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, instance));
+        let lost: Vec<_> = self.waiters.lock().extract_if(|_, recipient| has_it(recipient)).collect();
+        for (_, Recipient { mailbox, .. }) in lost {
+            mailbox.put(Arrived::InstanceLost);
         }
     }
 
@@ -188,7 +207,7 @@ impl Direct for Waiters {
             // An answer that is too large has no id that could be read; whoever waits for it times out.
             // Of an answer in our own order the head says whom it is for; whoever waits for another times out.
             Item::Oversized { head, size, .. } => match AnswerFor::of_head(&head) {
-                Some(AnswerFor::Waiter(id)) => self.arrived(id, false, Arrived::TooLarge { size }),
+                Some(AnswerFor::Waiter(id)) => self.arrived(id, Arrived::TooLarge { size }),
                 _ => self.note_unexpected(),
             },
             Item::Refused(error) => {
@@ -220,21 +239,34 @@ impl Waiters {
         if frame.size() <= COPIED {
             frame.compact();
         }
-        let passed_on = is_passed_on(frame.payload());
-        self.arrived(id, passed_on, Arrived::Answer(frame));
+        self.arrived(id, Arrived::Answer(frame));
     }
 
-    /// Hands something to its waiter. One that does not decide leaves the waiter to the others.
-    fn arrived(&self, id: u64, passed_on: bool, arrived: Arrived) {
+    /// Hands something to its waiter.
+    fn arrived(&self, id: u64, arrived: Arrived) {
         let mut by_id = self.lock();
         let mailbox = match by_id.get(&id) {
-            Some(recipient) if recipient.for_many || passed_on => Some(Arc::clone(&recipient.mailbox)),
+            Some(recipient) if recipient.for_many => Some(Arc::clone(&recipient.mailbox)),
             Some(_) => by_id.remove(&id).map(|recipient| recipient.mailbox),
             None => None,
         };
         drop(by_id);
+        if mailbox.is_none() {
+            self.came_late(id);
+        }
         if !mailbox.is_some_and(|mailbox| mailbox.put(arrived)) {
             self.note_unexpected();
+        }
+    }
+
+    /// Whoever has sent it lives.
+    fn came_late(&self, id: u64) {
+        let mut late = self.late();
+        if let Some(at) = late.iter().position(|&(late, _)| late == id)
+            && let Some((_, instance)) = late.remove(at)
+            && let Some(instance) = instance.upgrade()
+        {
+            instance.answers();
         }
     }
 
@@ -267,6 +299,10 @@ impl Waiters {
         tracing::debug!("an answer arrived that nobody waits for");
     }
 
+    fn late(&self) -> MutexGuard<'_, VecDeque<(u64, Weak<Instance>)>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Recipient>> {
         self.by_id.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -285,6 +321,27 @@ impl Waiter {
     pub(crate) async fn next(&mut self) -> Arrived {
         poll_fn(|context| self.mailbox.poll_take(context)).await
     }
+
+    /// The request is in the hands of an instance from now on. One that was found to be gone meanwhile is lost with it.
+    pub(crate) fn in_hands_of(&self, instance: &Arc<Instance>) {
+        if let Some(recipient) = self.waiters.lock().get_mut(&self.id) {
+            recipient.in_hands_of = Some(Arc::clone(instance));
+        }
+        // Looked at after it was entered: whoever finds out later, finds it entered.
+        if instance.is_gone() && self.waiters.lock().remove(&self.id).is_some() {
+            self.mailbox.put(Arrived::InstanceLost);
+        }
+    }
+
+    /// The time is over, and the instance has not answered: what it may still send says that it lives.
+    pub(crate) fn overdue(&self, instance: &Arc<Instance>) {
+        instance.is_overdue();
+        let mut late = self.waiters.late();
+        if late.len() == LATE {
+            late.pop_front();
+        }
+        late.push_back((self.id, Arc::downgrade(instance)));
+    }
 }
 
 impl Drop for Waiter {
@@ -294,6 +351,11 @@ impl Drop for Waiter {
 }
 
 impl Bus {
+    /// How every channel begins that answers may go to.
+    pub(crate) fn reply_prefix(&self) -> &str {
+        &self.shared.reply_prefix
+    }
+
     /// Whether an answer may go to this channel, as a request names it.
     pub(crate) fn may_answer(&self, channel: &str) -> bool {
         let shared = &self.shared;

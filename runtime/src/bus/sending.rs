@@ -21,7 +21,7 @@ use crate::{
     observe::{observation::encoded, trace_context},
     time::{now, unix_millis},
     transport::{
-        contract::{Attachment, Broadcast, Expiry, Lined, Name, Parcel, Reach, Wanted},
+        contract::{Attachment, Broadcast, Claim, Expiry, Lined, Name, Parcel, Reach, Wanted},
         inbox::Inbox,
         status::NameKind,
     },
@@ -88,6 +88,11 @@ impl Bus {
     ) -> Vec<Result<Receipt, PublishError>> {
         let results = self.shared.transport.publish_all(parcels, lined).await.into_iter();
         results.map(|result| result.map(|receivers| Receipt { receivers })).collect()
+    }
+
+    /// Takes something for this instance, unless another one has it.
+    pub(crate) async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
+        self.shared.transport.claim(claim).await
     }
 
     /// Sends all of them or none.

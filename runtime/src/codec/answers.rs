@@ -25,26 +25,36 @@ pub(crate) enum Answer<R, E> {
     Error(E),
     /// Anything else that went wrong.
     Failure(String),
-    /// It was not handled, since too many messages waited for the handler.
-    Dropped,
-    /// It was not handled, since the handler's filter did not want it.
-    Filtered,
+    /// Nothing of it was begun, and others may still handle it.
+    Declined(PassedOn),
 }
 
-impl<R, E> Answer<R, E> {
-    /// Why the message was not handled by whoever has answered, so that others may still do so.
-    pub(crate) fn passed_on(&self) -> Option<&'static str> {
+/// Why whoever has answered did not handle the message: nothing of it was begun.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum PassedOn {
+    /// Too many messages wait for the handler.
+    Busy,
+    /// The handler's filter did not want it.
+    Filtered,
+    /// Whoever has it knows no such message, or no version as new as that.
+    Unknown,
+    /// Whoever has it stops.
+    Stopping,
+    /// Its time was over. Nobody waits for it any more.
+    Expired,
+}
+
+impl PassedOn {
+    pub(crate) fn reason(self) -> &'static str {
         match self {
-            Self::Dropped => Some("too many messages waited for the handler, and this one was dropped"),
-            Self::Filtered => Some("the handler's filter did not want it"),
-            Self::Ok(_) | Self::Error(_) | Self::Failure(_) => None,
+            Self::Busy => "too many messages waited for the handler, and this one was dropped",
+            Self::Filtered => "the handler's filter did not want it",
+            Self::Unknown => "no instance knows the message in this version",
+            Self::Stopping => "the service stops",
+            Self::Expired => "its time was over",
         }
     }
-}
-
-/// Whether an answer of our own says that others may still handle the message. Nobody else writes such answers.
-pub(crate) fn is_passed_on(answer: &[u8]) -> bool {
-    answer.ends_with(br#""data":"dropped"}"#) || answer.ends_with(br#""data":"filtered"}"#)
 }
 
 /// The header of an answer that says how many services share the subscription by which the message came, where that is more than one: all

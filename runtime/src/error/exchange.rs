@@ -14,10 +14,25 @@ pub enum RequestError<E> {
     /// The handler answered with its typed error.
     #[error("the handler answered with an error")]
     Answered(E),
-    /// Nobody is subscribed to the channel. The request was not handled.
+    /// No service takes such requests. The request was not handled.
     #[error("on {template}: nobody listens")]
     #[non_exhaustive]
     NobodyListens {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// All instances have so much to do that they take no more. The request was not handled.
+    #[error("on {template}: every instance is busy; try again later, or run more of them")]
+    #[non_exhaustive]
+    Busy {
+        /// The channel template.
+        template: &'static str,
+    },
+    /// The instance that had the request is gone: it may or may not have been handled. Not tried again by itself, unless the request is
+    /// [`idempotent`](crate::Requesting::idempotent).
+    #[error("on {template}: the instance that had the request is gone; it may or may not have been handled")]
+    #[non_exhaustive]
+    InstanceLost {
         /// The channel template.
         template: &'static str,
     },
@@ -46,13 +61,13 @@ pub enum RequestError<E> {
         /// What happened, without its internals.
         reason: String,
     },
-    /// Everybody who received the request has left it to others: it was not handled.
+    /// All instances have left the request to others: it was not handled.
     #[error("on {template}: the request was not handled: {reason}")]
     #[non_exhaustive]
     NotHandled {
         /// The channel template.
         template: &'static str,
-        /// Why the last of them did not handle it: it was dropped, or filtered out.
+        /// Why the last of them did not handle it: they know no such version, filtered it out, or stop.
         reason: &'static str,
     },
     /// The answer is larger than this bus takes. The request was handled.
@@ -81,6 +96,27 @@ pub enum RequestError<E> {
     /// The inbox for answers could not be subscribed.
     #[error("no inbox for the answer")]
     Subscribe(#[from] SubscribeError),
+}
+
+impl<E> RequestError<E> {
+    /// Whether the same request may succeed later, without anything being changed, and is not handled twice then: it is known that it was not
+    /// handled.
+    ///
+    /// After [`TimedOut`](Self::TimedOut), [`ConnectionLost`](Self::ConnectionLost) and [`InstanceLost`](Self::InstanceLost) that is not known, so
+    /// they are never retryable: whether a second time does harm only the program can tell.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::NobodyListens { .. } | Self::Busy { .. } => true,
+            Self::Publish(error) => error.is_retryable(),
+            _ => false,
+        }
+    }
+
+    /// Whether nobody has begun to handle the request.
+    pub(crate) fn is_unhandled(&self) -> bool {
+        matches!(self, Self::NobodyListens { .. } | Self::Busy { .. } | Self::NotHandled { .. })
+    }
 }
 
 /// Why a published message was not acknowledged by as many handlers as were asked for.
@@ -137,6 +173,8 @@ impl<E> Observed for RequestError<E> {
             // A typed error is an answer like others: the request itself succeeded.
             Self::Answered(_) => Label::fine("answered_error"),
             Self::NobodyListens { .. } => Label::error("nobody_listens"),
+            Self::Busy { .. } => Label::error("busy"),
+            Self::InstanceLost { .. } => Label::error("instance_lost"),
             Self::TimedOut { .. } => Label::error("timed_out"),
             Self::ConnectionLost { .. } => Label::error("connection_lost"),
             Self::Failed { .. } => Label::error("handler_failed"),

@@ -71,6 +71,16 @@ pub enum Rejection {
         /// What is wrong.
         source: AddressError,
     },
+    /// A request of another program does not say where its answer goes, or names a channel that is not allowed: there is nobody to answer, and
+    /// of several instances none could know that it is the one.
+    #[error(
+        "the request has no `reply_to` below `{allowed}`, or no `correlation_id` of at most 512 bytes: nobody could be answered"
+    )]
+    #[non_exhaustive]
+    NobodyToAnswer {
+        /// How the channels for answers begin.
+        allowed: String,
+    },
     /// The payload is larger than the bus allows.
     #[error("the payload has {size} bytes, more than the limit of {limit}")]
     #[non_exhaustive]
@@ -92,6 +102,7 @@ impl Rejection {
             Self::NewerVersion { .. } => "newer version",
             Self::Address { .. } => "address mismatch",
             Self::TooLarge { .. } => "payload too large",
+            Self::NobodyToAnswer { .. } => "nobody to answer",
         }
     }
 }

@@ -146,12 +146,14 @@ pub(crate) enum Ended {
     TimedOut,
     /// It took longer than its requester waits.
     Cancelled,
+    /// Another instance has it.
+    LeftToOthers,
 }
 
 impl Ended {
     /// Whether nothing is left to be done: nothing is to be sent, and nobody is to be told.
     pub(crate) fn is_settled(&self) -> bool {
-        matches!(self, Self::Returned(Outcome::Done | Outcome::Filtered | Outcome::Expired) | Self::Cancelled)
+        matches!(self, Self::Returned(Outcome::Done | Outcome::Filtered) | Self::Cancelled | Self::LeftToOthers)
     }
 }
 
@@ -172,6 +174,7 @@ impl Observed for Ended {
             Self::Panicked => Label::error("panicked"),
             Self::TimedOut => Label::error("timed_out"),
             Self::Cancelled => Label::error("cancelled"),
+            Self::LeftToOthers => Label::fine("left_to_others"),
         }
     }
 }

@@ -151,11 +151,11 @@ impl Delivery {
         self.metadata.unreadable
     }
 
-    /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, so there it is always 1.
+    /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, and so is a request, so there it is always 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         match self.frame.origin() {
-            Origin::Broadcast { .. } => 1,
+            Origin::Broadcast { .. } | Origin::Inbox => 1,
         }
     }
 

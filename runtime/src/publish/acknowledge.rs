@@ -103,7 +103,7 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         loop {
             let frame = match waiter.next().await {
                 Arrived::Answer(frame) => frame,
-                Arrived::TooLarge { .. } => continue,
+                Arrived::TooLarge { .. } | Arrived::InstanceLost => continue,
                 Arrived::ConnectionLost => return Err(AcknowledgeError::ConnectionLost { template }),
             };
             let nobody_left = note(&frame, acknowledged, &mut declined, receivers);
@@ -127,9 +127,7 @@ fn note(frame: &Frame, acknowledged: &mut Acknowledged, declined: &mut Declined,
         }
         Ok((Answer::Error(never), _)) => match never {},
         Ok((Answer::Failure(reason), inbound)) => (reason, inbound),
-        Ok((answer @ (Answer::Dropped | Answer::Filtered), inbound)) => {
-            (answer.passed_on().unwrap_or_default().to_owned(), inbound)
-        }
+        Ok((Answer::Declined(why), inbound)) => (why.reason().to_owned(), inbound),
         Err(error) => (format!("an answer that cannot be read: {error}"), Inbound::default()),
     };
     acknowledged.refusals.push(refusal);

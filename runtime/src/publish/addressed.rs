@@ -41,6 +41,11 @@ impl<'a, M: Message> Addressed<'a, M> {
         self.headers.set(name, value);
     }
 
+    /// Encodes the message for one attempt.
+    pub(super) fn attempt(&self, exchange: Exchange<'_>) -> Result<Parcel, PublishError> {
+        self.bus.parcel(self.channel.clone(), self.message, &self.headers, Some(exchange))
+    }
+
     /// Encodes the message.
     pub(super) fn parcel(self, exchange: Option<Exchange<'_>>) -> Result<Parcel, PublishError> {
         self.bus.parcel(self.channel, self.message, &self.headers, exchange)

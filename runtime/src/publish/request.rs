@@ -1,25 +1,19 @@
 //! Requests: a message that is answered with a typed reply.
 
-use std::{fmt, future::IntoFuture, ops::ControlFlow, time::Duration};
+use std::{fmt, future::IntoFuture, time::Duration};
 
-use tokio::time::{Instant, timeout_at};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::{
-    bus::{
-        handle::Bus,
-        replies::{Arrived, Replies},
-    },
-    codec::{
-        answers::{ANSWER, Answer, Answers, Declined},
-        contract::{Codec, Exchange},
-        slot::whole_millis,
-    },
+    bus::handle::Bus,
     error::RequestError,
     future::BusFuture,
     message::{address::Address, contract::AddressedByFields, kind::Request},
     observe::observation::watch,
-    publish::addressed::Addressed,
-    time::deadline_after,
+    publish::{
+        addressed::Addressed,
+        errand::{Errand, Output},
+    },
 };
 
 /// What `request` asks of a request whose parameters are not all fields. Nothing implements it.
@@ -38,8 +32,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A request that is sent when it is awaited. `message.request(&bus)` and `message.request_to(address, &bus)` make one.
 ///
-/// The first answer counts. A request is handled at most once by **each instance** of each service that takes it, concurrently with others; after a
-/// timeout or a lost connection it may have been handled or not, or cancelled on the way.
+/// One instance handles it, at most once, whichever services take such requests and however many instances of them there are: of those that know
+/// the message in this version the one with the fewest unanswered requests of this bus. One that has gone without having received it, or leaves it
+/// to others because it is busy, stops, or filters it out, is replaced by the next, within the same time. After a timeout, a lost connection or the
+/// loss of the instance it may have been handled or not, or cancelled on the way.
+///
+/// The first request of a kind asks which instances there are, which takes one more round trip.
 ///
 /// # Examples
 ///
@@ -77,6 +75,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Requesting<'a, M> {
     to_send: Addressed<'a, M>,
     timeout: Duration,
+    idempotent: bool,
 }
 
 impl<'a, M: Request> Requesting<'a, M> {
@@ -85,16 +84,19 @@ impl<'a, M: Request> Requesting<'a, M> {
     where
         M: AddressedByFields,
     {
-        Self { to_send: Addressed::by_fields(message, bus), timeout: TIMEOUT }
+        Self { to_send: Addressed::by_fields(message, bus), timeout: TIMEOUT, idempotent: false }
     }
 
     #[doc(hidden)]
     pub fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
-        Self { to_send: Addressed::to(message, address, bus), timeout: TIMEOUT }
+        Self { to_send: Addressed::to(message, address, bus), timeout: TIMEOUT, idempotent: false }
     }
 
     /// How long to wait for the answer, sending included. Default: 5 s. What is left of it travels with the request: a handler that is reached
     /// later does not run, and one that runs is cancelled at its next await unless it says `run_to_end`.
+    ///
+    /// Within a handler of a request it is what is left of *its* time, if that is less: a chain of requests does not work for somebody who has
+    /// stopped waiting. A tokio task that the handler spawns inherits nothing.
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
         self
@@ -106,54 +108,28 @@ impl<'a, M: Request> Requesting<'a, M> {
         self
     }
 
-    /// Collects the answers of several services: so many at most, at least 1, until the timeout.
+    /// Asks one instance of each group of services, and collects so many answers at most, at least 1, until the timeout.
+    /// [`Serving::group`](crate::Serving::group) says what is a group.
     pub fn collect(self, replies: usize) -> Collecting<'a, M> {
         Collecting { request: self, wanted: replies.max(1) }
     }
 
-    async fn run(self) -> Result<M::Reply, RequestError<M::Error>> {
-        let (template, timeout) = (M::TEMPLATE.text(), self.timeout);
-        match tokio::time::timeout(timeout, self.exchange()).await {
-            Ok(result) => result,
-            Err(_) => Err(RequestError::TimedOut { template, timeout }),
-        }
+    /// Says that handling it twice does no harm: when the instance that has it is gone, or the connection for answers was lost, another
+    /// instance gets it within the same time, instead of [`RequestError::InstanceLost`] or [`RequestError::ConnectionLost`].
+    pub fn idempotent(mut self) -> Self {
+        self.idempotent = true;
+        self
     }
 
-    async fn exchange(self) -> Output<M> {
-        let (begun, limit) = (Instant::now(), self.to_send.bus.config().payload_limit);
-        let replies = self.to_send.bus.replies().await?;
-        let mut waiter = replies.wait_for_one();
-        let receivers = self.send(replies, &waiter.correlation_id, begun).await?;
-        let mut declined = Declined::default();
-        loop {
-            match arrived::<M>(waiter.next().await, &mut declined, receivers, limit) {
-                ControlFlow::Break(output) => return output,
-                ControlFlow::Continue(()) => {}
-            }
-        }
-    }
-
-    /// Sends the request, with what is left of the timeout since it has begun, before anything was waited for. Tells how many have received
-    /// it.
-    async fn send(
-        self,
-        replies: &Replies,
-        correlation_id: &str,
-        begun: Instant,
-    ) -> Result<Option<u64>, RequestError<M::Error>> {
-        let time_left = whole_millis(self.timeout.saturating_sub(begun.elapsed()));
-        let exchange = Exchange::new(correlation_id).reply_to(replies.channel()).time_left(time_left);
-        let bus = self.to_send.bus;
-        match bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers {
-            Some(0) => Err(RequestError::NobodyListens { template: M::TEMPLATE.text() }),
-            receivers => Ok(receivers),
-        }
+    async fn run(self) -> Output<M> {
+        Errand::new(&self.to_send, self.timeout, self.idempotent).run(None).await
     }
 }
 
-/// A request to several services that is sent when it is awaited. [`Requesting::collect`] makes it.
+/// A request to one instance of each group of services that is sent when it is awaited. [`Requesting::collect`] makes it.
 ///
-/// It ends with as many answers as are wanted, or with the timeout, whichever comes first; too few answers are no error.
+/// It ends with as many answers as are wanted, when all groups have answered, or with the timeout, whichever comes first; too few answers are no
+/// error.
 ///
 /// # Examples
 ///
@@ -180,9 +156,9 @@ impl<'a, M: Request> Requesting<'a, M> {
 ///     }
 /// }
 ///
-/// // Each service has a connection of its own, as in a program of its own.
-/// let near = Bus::connect("memory:shops").await?.serve(Shop { cents: 900 }).await?;
-/// let far = Bus::connect("memory:shops").await?.serve(Shop { cents: 700 }).await?;
+/// // One instance of each group is asked.
+/// let near = bus.serve(Shop { cents: 900 }).group("near").await?;
+/// let far = bus.serve(Shop { cents: 700 }).group("far").await?;
 /// let quotes = QuoteRequest { sku: "engine".into() }.request(&bus).collect(2).await?;
 /// let cheapest = quotes.into_iter().flatten().map(|quote| quote.cents).min();
 /// assert_eq!(cheapest, Some(700));
@@ -199,37 +175,27 @@ pub struct Collecting<'a, M> {
 
 impl<M: Request> Collecting<'_, M> {
     async fn run(self) -> Result<Vec<Output<M>>, RequestError<M::Error>> {
-        let Self { request, wanted } = self;
-        let begun = Instant::now();
-        let deadline = deadline_after(request.timeout);
-        let (template, timeout) = (M::TEMPLATE.text(), request.timeout);
-        let limit = request.to_send.bus.config().payload_limit;
-        let replies = match timeout_at(deadline, request.to_send.bus.replies()).await {
-            Ok(replies) => replies?,
-            Err(_) => return Err(RequestError::TimedOut { template, timeout }),
-        };
-        let mut waiter = replies.wait_for_many();
-        let receivers = match timeout_at(deadline, request.send(replies, &waiter.correlation_id, begun)).await {
-            Ok(sent) => sent?,
-            Err(_) => return Err(RequestError::TimedOut { template, timeout }),
-        };
-        let mut answers = Vec::new();
-        let mut declined = Declined::default();
-        while answers.len() < wanted {
-            match timeout_at(deadline, waiter.next()).await {
-                Ok(Arrived::ConnectionLost) => return Err(RequestError::ConnectionLost { template }),
-                Ok(answer) => match arrived::<M>(answer, &mut declined, receivers, limit) {
-                    // Nobody is left to answer: those who have are all there is.
-                    ControlFlow::Break(Err(RequestError::NotHandled { .. })) if !answers.is_empty() => break,
-                    ControlFlow::Break(Err(error @ RequestError::NotHandled { .. })) => return Err(error),
-                    ControlFlow::Break(output) => answers.push(output),
-                    ControlFlow::Continue(()) => {}
-                },
+        let Self { request: Requesting { to_send, timeout, idempotent }, wanted } = self;
+        let errand = Errand::new(&to_send, timeout, idempotent);
+        let groups = errand.groups().await?;
+        let mut exchanges: FuturesUnordered<_> = groups.iter().map(|group| errand.run(Some(group))).collect();
+        let (mut answers, mut unhandled) = (Vec::new(), None);
+        while answers.len() < wanted
+            && let Some(output) = exchanges.next().await
+        {
+            match output {
                 // The time is up, and that is no error here.
-                Err(_) => break,
+                Err(RequestError::TimedOut { .. }) => {}
+                Err(lost @ RequestError::ConnectionLost { .. }) => return Err(lost),
+                Err(error) if error.is_unhandled() => unhandled = Some(error),
+                output => answers.push(output),
             }
         }
-        Ok(answers)
+        // Of several groups those who have answered are all there is.
+        match unhandled {
+            Some(error) if answers.is_empty() && exchanges.is_empty() => Err(error),
+            _ => Ok(answers),
+        }
     }
 }
 
@@ -264,35 +230,4 @@ impl<M> fmt::Debug for Requesting<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Requesting").field("to_send", &self.to_send).finish_non_exhaustive()
     }
-}
-
-type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Error>>;
-
-/// What has arrived, unless it leaves the request to others.
-fn arrived<M: Request>(
-    arrived: Arrived,
-    declined: &mut Declined,
-    receivers: Option<u64>,
-    limit: usize,
-) -> ControlFlow<Output<M>, ()> {
-    let template = M::TEMPLATE.text();
-    let frame = match arrived {
-        Arrived::Answer(frame) => frame,
-        Arrived::TooLarge { size } => {
-            return ControlFlow::Break(Err(RequestError::AnswerTooLarge { template, size, limit }));
-        }
-        Arrived::ConnectionLost => return ControlFlow::Break(Err(RequestError::ConnectionLost { template })),
-    };
-    ControlFlow::Break(match Answers::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
-        Ok((Answer::Ok(reply), _)) => Ok(reply),
-        Ok((Answer::Error(error), _)) => Err(RequestError::Answered(error)),
-        Ok((Answer::Failure(reason), _)) => Err(RequestError::Failed { template, reason }),
-        Ok((answer @ (Answer::Dropped | Answer::Filtered), inbound)) => {
-            if !declined.by(&inbound, receivers) {
-                return ControlFlow::Continue(());
-            }
-            Err(RequestError::NotHandled { template, reason: answer.passed_on().unwrap_or_default() })
-        }
-        Err(error) => Err(RequestError::InvalidAnswer { template, reason: error.to_string() }),
-    })
 }

@@ -13,6 +13,7 @@ use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     bus::handle::Bus,
+    error::Rejection,
     handler::{
         contract::Router,
         layer::Layers,
@@ -22,7 +23,11 @@ use crate::{
     observe::observation::enter,
     route::entry::Route,
     serve::{lanes::LaneId, settlement::Called},
-    time::deadline_after,
+    time::{deadline_after, now, within},
+    transport::{
+        contract::{CLAIMS, Claim},
+        frame::Origin,
+    },
 };
 
 /// Runs the handler of a route within its span, and says how that ended.
@@ -39,6 +44,12 @@ pub(crate) fn call<R: Router>(
 ) -> impl Future<Output = Called> {
     async move {
         let entry = &R::ROUTES[route];
+        if entry.facts().kind() == Kind::Request
+            && delivery.frame().origin() != Origin::Inbox
+            && let Some(ended) = Box::pin(claimed(entry, &mut delivery, bus)).await
+        {
+            return Called::open(ended, delivery, None);
+        }
         let size = delivery.payload().len();
         let observation = bus.observer().process(entry.handler(), entry.template().text(), size, || {
             delivery.read(entry.facts().read_metadata());
@@ -61,6 +72,33 @@ pub(crate) fn call<R: Router>(
         Called::settled(ended, delivery.unreadable_metadata())
     }
 }
+
+/// Takes a request that every instance got from another program, for this one; if that fails, how the call ends. Whoever can tell nobody that it was
+/// handled could not be told from those who handle it too.
+///
+/// # Cancel safety
+///
+/// Dropping the future may leave the request to nobody; its requester runs into its timeout.
+async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<Ended> {
+    delivery.read(route.facts().read_metadata());
+    let to = delivery.reply_to();
+    let Some(to) = to.filter(|to| to.correlation_id.len() <= LONGEST_ID && bus.may_answer(to.channel)) else {
+        let rejection = Rejection::NobodyToAnswer { allowed: bus.reply_prefix().to_owned() };
+        return Some(Ended::Returned(Outcome::Rejected(Box::new(rejection))));
+    };
+    let key = bus.channel(|key| key.literal(&format!("{CLAIMS}{}:{}", to.channel, to.correlation_id)));
+    let holds = delivery.deadline().map_or(UNSAID, |deadline| deadline.saturating_duration_since(now()));
+    match bus.claim(Claim { template: route.template().text(), key, holds }).await {
+        Ok(true) => None,
+        Ok(false) => Some(Ended::LeftToOthers),
+        Err(error) => Some(Ended::Returned(Outcome::Failed(error.to_string().into()))),
+    }
+}
+
+/// The longest correlation id of another program, in bytes.
+const LONGEST_ID: usize = 512;
+/// For so long a request counts as taken that does not say how much time is left.
+const UNSAID: Duration = Duration::from_secs(60);
 
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
 fn handle<'a, R: Router>(
@@ -136,8 +174,12 @@ impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let mut guarded = self.project();
         let Some(call) = guarded.call.as_mut().as_pin_mut() else { return Poll::Pending };
+        let poll = || match &guarded.limits.ends {
+            Some(ends) => within(ends, || call.poll(context)),
+            None => call.poll(context),
+        };
         // The future is dropped after a panic and never polled again, so nobody sees a broken state of it.
-        match catch_unwind(AssertUnwindSafe(|| call.poll(context))) {
+        match catch_unwind(AssertUnwindSafe(poll)) {
             Ok(Poll::Ready(outcome)) => return Poll::Ready(outcome.into()),
             Ok(Poll::Pending) => {}
             Err(_) => return Poll::Ready(Ended::Panicked),

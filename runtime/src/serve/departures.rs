@@ -1,6 +1,7 @@
 //! What calls have asked to be sent, and is on its way.
 
 use std::{
+    future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -22,6 +23,8 @@ use crate::{
 pub(super) struct Departures<'a> {
     bus: &'a Bus,
     under_way: FuturesUnordered<Departing<'a>>,
+    /// What the instance says of itself: nobody waits for it to be sent.
+    notes: FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>>,
 }
 
 /// Something on its way has come so far.
@@ -41,6 +44,8 @@ pub(super) enum Departed<'a> {
         route: usize,
         result: Result<(), PublishError>,
     },
+    /// What the instance says of itself.
+    Noted(Result<(), PublishError>),
 }
 
 /// How far messages have come at once.
@@ -84,7 +89,7 @@ enum Departing<'a> {
 
 impl<'a> Departures<'a> {
     pub(super) fn new(bus: &'a Bus) -> Self {
-        Self { bus, under_way: FuturesUnordered::new() }
+        Self { bus, under_way: FuturesUnordered::new(), notes: FuturesUnordered::new() }
     }
 
     /// Begins to publish what a handler returned.
@@ -130,8 +135,23 @@ impl<'a> Departures<'a> {
         }
     }
 
+    /// Begins to send what the instance says of itself.
+    pub(super) fn note(&mut self, note: Parcel) {
+        let bus = self.bus;
+        self.notes.push(Box::pin(async move { bus.send(note).await.map(drop) }));
+    }
+
     pub(super) async fn next(&mut self) -> Option<Departed<'a>> {
-        self.under_way.next().await
+        poll_fn(|context| {
+            if let Poll::Ready(Some(noted)) = self.notes.poll_next_unpin(context) {
+                return Poll::Ready(Some(Departed::Noted(noted)));
+            }
+            match self.under_way.poll_next_unpin(context) {
+                Poll::Ready(None) if !self.notes.is_empty() => Poll::Pending,
+                other => other,
+            }
+        })
+        .await
     }
 
     pub(super) fn len(&self) -> usize {

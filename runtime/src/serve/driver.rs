@@ -6,6 +6,7 @@
 use std::{
     collections::VecDeque,
     future::{pending, poll_fn},
+    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -26,9 +27,10 @@ use crate::{
         contract::Router,
         layer::{HandlerLayer, Layers},
     },
+    message::facts::Kind,
     serve::{
         call::call, ending::Ending, engine::Engine, hops::Hops, intake::Intake, journal::Journal, lanes::Lanes,
-        service::SHUTDOWN_DEADLINE, spawned::Spawned, stats::Counters,
+        presence::Presence, service::SHUTDOWN_DEADLINE, spawned::Spawned, stats::Counters,
     },
     time::{deadline_after, now},
     transport::{
@@ -58,6 +60,7 @@ pub(crate) struct Source {
     pub(crate) tokens: Vec<u32>,
     /// Its names, where it shares a connection.
     pub(crate) served: Option<Served>,
+    pub(crate) presence: Presence,
 }
 
 pub(crate) struct Driver<R> {
@@ -66,14 +69,23 @@ pub(crate) struct Driver<R> {
     bus: Bus,
     inbox: Arc<Inbox>,
     attachment: Attachment,
+    presence: Presence,
     intake: Intake,
 }
 
 impl<R: Router> Driver<R> {
     pub(crate) fn new(router: R, options: ServeOptions, bus: Bus, source: Source, counters: Arc<Counters>) -> Self {
-        let Source { inbox, attachment, tokens, served } = source;
-        let ServeOptions { overflow, bounds, layers } = options;
-        let lanes = R::ROUTES.iter().map(|route| Lanes::new(route.options().concurrency, bounds, overflow)).collect();
+        let Source { inbox, attachment, tokens, served, presence } = source;
+        let ServeOptions { overflow, bounds, layers, .. } = options;
+        let lanes = R::ROUTES.iter().map(|route| {
+            let overflow = match (overflow, route.facts().kind()) {
+                // Nobody else's requests are to wait for it: what is too much is given to another instance.
+                (Overflow::BackPressure, Kind::Request) => Overflow::DropNewest,
+                (overflow, _) => overflow,
+            };
+            Lanes::new(route.options().concurrency, bounds, overflow)
+        });
+        let lanes = lanes.collect();
         let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);
         let intake = Intake {
             table: R::table(),
@@ -93,7 +105,7 @@ impl<R: Router> Driver<R> {
         };
         let router = Arc::new(router);
         let layers = Arc::new(Layers::new(&router, layers));
-        Self { router, layers, bus, inbox, attachment, intake }
+        Self { router, layers, bus, inbox, attachment, presence, intake }
     }
 
     /// Starts the driver's tokio task. Dropping the set aborts it.
@@ -105,19 +117,27 @@ impl<R: Router> Driver<R> {
     }
 
     async fn run(self, mut phases: watch::Receiver<Phase>) -> Result<(), ShutdownError> {
-        let Self { router, layers, bus, inbox, attachment, intake } = self;
+        let Self { router, layers, bus, inbox, attachment, presence, intake } = self;
         let make = |route, delivery| call(&*router, &layers, &bus, route, delivery);
         let spawned = Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
         let mut engine = Engine::new(intake, &bus, make, spawned);
         let mut attachment = Some(attachment);
-        let mut items = VecDeque::new();
-        let mut arriving = true;
+        let (mut items, mut heard) = (VecDeque::new(), VecDeque::new());
+        let (mut arriving, mut hearing) = (true, presence.attachment.is_some());
         let mut stopping: Option<Stopping> = None;
-        while stopping.is_none() || arriving || !engine.is_idle() {
+        let mut leaving = Leaving::Not;
+        loop {
+            let is_done = stopping.is_some() && !arriving && engine.is_idle();
+            if is_done && leaving.begin(&presence) {
+                break;
+            }
             let asked = tokio::select! {
                 // What ends makes room for what waits, and comes before anything new.
                 biased;
-                () = reached(stopping.map(|stopping| stopping.at)) => return Err(engine.late(stopping, items.len(), &inbox)),
+                () = reached(stopping.map(|stopping| stopping.at)) => match is_done {
+                    true => break,
+                    false => return Err(engine.late(stopping, items.len(), &inbox)),
+                },
                 () = reached(engine.intake.journal.due().map(Instant::from_std)) => {
                     engine.intake.journal.tell(now());
                     None
@@ -134,11 +154,18 @@ impl<R: Router> Driver<R> {
                     at_once(|context| engine.spawned_ended(called, context)).await;
                     None
                 }
+                () = leaving.left() => None,
                 phase = phases.changed() => match (phase, *phases.borrow()) {
                     (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
                     (Ok(()), Phase::Serving) => None,
                 },
+                open = take(&presence.inbox, &mut heard), if hearing => {
+                    hearing = open;
+                    at_once(|context| heard.drain(..).for_each(|item| engine.heard(item, &presence, context))).await;
+                    consume_budget().await;
+                    None
+                }
                 open = take(&inbox, &mut items), if arriving && !engine.intake.is_full() => {
                     arriving = open;
                     at_once(|context| engine.items(&mut items, context)).await;
@@ -157,10 +184,57 @@ impl<R: Router> Driver<R> {
                 stopping = Some(Stopping { deadline, at: deadline_after(deadline) });
                 attachment = None;
                 inbox.close();
+                // Requests that have arrived are finished, and what comes from now on is left to other instances.
+                at_once(|context| {
+                    while presence.inbox.poll_take(context, &mut heard, BATCH) == Poll::Ready(true) {
+                        heard.drain(..).for_each(|item| engine.heard(item, &presence, context));
+                    }
+                    engine.stop(&presence);
+                })
+                .await;
             }
         }
         drop(attachment);
         engine.intake.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
+    }
+}
+
+/// The instance leaves: its inbox is unsubscribed, and takes what still comes until the server has confirmed that.
+enum Leaving<'a> {
+    Not,
+    Begun(Pin<Box<dyn Future<Output = ()> + Send + 'a>>),
+    Left,
+}
+
+/// So long a server has for the confirmation that nothing more comes.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl<'a> Leaving<'a> {
+    /// Begins, unless it has begun; `true` once nothing more comes.
+    fn begin(&mut self, presence: &'a Presence) -> bool {
+        if matches!(self, Self::Not) {
+            *self = match &presence.attachment {
+                None => Self::Left,
+                Some(attachment) => Self::Begun(Box::pin(async {
+                    // A server that is away sends nothing either.
+                    let _ = timeout(FAREWELL, attachment.leave()).await;
+                })),
+            };
+        }
+        matches!(self, Self::Left)
+    }
+
+    /// Completes once nothing more comes, if it has begun.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    async fn left(&mut self) {
+        match self {
+            Self::Begun(leaving) => leaving.await,
+            Self::Not | Self::Left => pending().await,
+        }
+        *self = Self::Left;
     }
 }
 
@@ -205,4 +279,6 @@ pub(crate) struct ServeOptions {
     pub(crate) bounds: Bounds,
     /// Around the whole router, the innermost first.
     pub(crate) layers: Vec<HandlerLayer>,
+    /// The group of the instance, if it was named.
+    pub(crate) group: Option<String>,
 }

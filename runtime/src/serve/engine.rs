@@ -7,9 +7,11 @@ use std::{
 };
 
 use futures_util::stream::FuturesUnordered;
+use memchr::memchr;
 
 use crate::{
-    bus::handle::Bus,
+    bus::{handle::Bus, instances::State},
+    codec::answers::PassedOn,
     error::ShutdownError,
     handler::contract::Router,
     message::delivery::Delivery,
@@ -19,14 +21,15 @@ use crate::{
         driver::Stopping,
         intake::Intake,
         lanes::LaneId,
-        settlement::{Called, Open, Sent, Step, dropped, oversized},
+        presence::{Heard, Presence},
+        settlement::{Called, Open, Sent, Step, declined, dropped, oversized},
         spawned::Spawned,
     },
     time::now,
     transport::{
         contract::Parcel,
-        frame::Frame,
-        inbox::{Inbox, Item},
+        frame::{Frame, Origin},
+        inbox::{HEAD_KEPT, Inbox, Item},
     },
 };
 
@@ -40,6 +43,8 @@ pub(super) struct Engine<'a, R, C, F> {
     pub(super) departures: Departures<'a>,
     pub(super) spawned: Spawned<R>,
     starting: Starting,
+    /// Whether requests are left to other instances.
+    stops: bool,
 }
 
 /// What a lane wants to know of the frame that is being started, since the call owns it.
@@ -73,6 +78,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             departures: Departures::new(bus),
             spawned,
             starting: Starting { arrived: now(), has_key: false, key: Vec::new() },
+            stops: false,
         }
     }
 
@@ -95,15 +101,74 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                 dropped.into_iter().for_each(|(route, frame)| self.dropped(route, frame, context));
             }
             Item::Oversized { token, channel, head, size } => {
-                if let Some((route, rejection)) = self.intake.oversized(token, &channel, size) {
-                    let (shared, facts) = (self.intake.shared(route), self.intake.routes[route].facts());
-                    let answer = oversized(&head, now(), &rejection, self.intake.format, facts, shared, self.bus);
-                    self.answer(route, answer, context);
-                }
+                self.oversized(Origin::Broadcast { token }, &channel, &head, size, context);
             }
             Item::Ended(reason) => self.intake.closed = Some(reason),
             other => self.intake.note(&other),
         }
+    }
+
+    /// What has come to the instance itself.
+    pub(super) fn heard(&mut self, item: Item, presence: &Presence, context: &mut Context<'_>) {
+        match item {
+            Item::Frame(frame) => match Heard::of(frame, self.bus) {
+                Heard::Request(request) if request.payload().len() > self.intake.payload_limit => {
+                    let size = request.payload().len();
+                    let head = &request.payload()[..HEAD_KEPT.min(size)];
+                    self.oversized(Origin::Inbox, request.channel(), head, size, context);
+                }
+                Heard::Request(request) if self.stops => self.decline(request, context),
+                Heard::Request(request) => self.item(Item::Frame(request), context),
+                Heard::Question(question) => {
+                    let description = presence.described(&question, self.state(), self.bus);
+                    description.into_iter().for_each(|description| self.departures.note(description));
+                }
+                Heard::Nothing => {}
+            },
+            // What is too large is a request: its channel stands before it.
+            Item::Oversized { head, size, .. } => {
+                let namespace = self.bus.config().namespace.as_ref().map_or(0, |namespace| namespace.len() + 1);
+                if let Some(end) = memchr(b'\n', &head)
+                    && let Some(channel) = head.get(namespace..end)
+                {
+                    self.oversized(Origin::Inbox, channel, &head[end + 1..], size - end - 1, context);
+                }
+            }
+            // Requesters have taken it for gone, and others may have come to know of it only now.
+            Item::Gap(_) => self.announce(presence),
+            Item::Ended(reason) => self.intake.closed = Some(reason),
+            other => self.intake.note(&other),
+        }
+    }
+
+    /// Tells all who ask for instances how this one stands.
+    pub(super) fn announce(&mut self, presence: &Presence) {
+        let announcement = presence.announcement(self.state(), self.bus);
+        announcement.into_iter().for_each(|announcement| self.departures.note(announcement));
+    }
+
+    /// From now on requests are left to other instances.
+    pub(super) fn stop(&mut self, presence: &Presence) {
+        self.stops = true;
+        self.announce(presence);
+    }
+
+    fn state(&self) -> State {
+        if self.stops { State::Stopping } else { State::Serving }
+    }
+
+    fn decline(&mut self, request: Frame, context: &mut Context<'_>) {
+        let Some(route) = self.intake.table.find(request.channel()) else { return };
+        let (facts, format) = (self.intake.routes[route].facts(), self.intake.format);
+        let answer = declined(request, PassedOn::Stopping, format, facts, 1, self.bus);
+        self.answer(route, answer, context);
+    }
+
+    fn oversized(&mut self, origin: Origin, channel: &[u8], head: &[u8], size: usize, context: &mut Context<'_>) {
+        let Some((route, rejection)) = self.intake.oversized(origin, channel, size) else { return };
+        let (shared, facts) = (self.intake.shared(route), self.intake.routes[route].facts());
+        let answer = oversized(head, now(), &rejection, self.intake.format, facts, shared, self.bus);
+        self.answer(route, answer, context);
     }
 
     /// Tells whoever waits for an answer that there will be none.
@@ -206,7 +271,10 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                 }
             }
             Departed::Answered { route, result: Err(error) } => self.intake.unanswered(route, &error),
-            Departed::Answered { result: Ok(()), .. } => {}
+            Departed::Noted(Err(error)) => {
+                tracing::warn!(%error, "others could not be told of an instance; a request finds it, or that it is gone");
+            }
+            Departed::Answered { result: Ok(()), .. } | Departed::Noted(Ok(())) => {}
         }
     }
 

@@ -7,7 +7,7 @@ use crate::{
     codec::contract::Format,
     error::{PublishError, Rejection},
     handler::outcome::{Ended, Outcome},
-    message::delivery::Delivery,
+    message::{delivery::Delivery, facts::Kind},
     route::{entry::Route, order::OrderKey, table::RouteTable},
     serve::{
         hops::Hops,
@@ -67,9 +67,14 @@ impl Intake {
             tracing::debug!("a channel matches a subscribed pattern but no template");
             return None;
         };
-        // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
-        if frame.origin() != (Origin::Broadcast { token: self.tokens[route] }) {
-            return None;
+        match frame.origin() {
+            // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
+            Origin::Broadcast { token } if token != self.tokens[route] => return None,
+            Origin::Inbox if self.routes[route].facts().kind() != Kind::Request => {
+                self.counters.unmatched.add(1);
+                return None;
+            }
+            Origin::Broadcast { .. } | Origin::Inbox => {}
         }
         let order_key = self.order_keys[route];
         if self.lanes[route].has_room(order_key.of(frame.channel())) {
@@ -145,8 +150,12 @@ impl Intake {
     }
 
     /// Counts and logs a message above the payload limit. Its route, if it is for this service.
-    pub(super) fn oversized(&mut self, token: u32, channel: &[u8], size: usize) -> Option<(usize, Rejection)> {
-        let route = self.table.find(channel).filter(|&route| self.tokens[route] == token)?;
+    pub(super) fn oversized(&mut self, origin: Origin, channel: &[u8], size: usize) -> Option<(usize, Rejection)> {
+        let is_for = |&route: &usize| match origin {
+            Origin::Broadcast { token } => self.tokens[route] == token,
+            Origin::Inbox => self.routes[route].facts().kind() == Kind::Request,
+        };
+        let route = self.table.find(channel).filter(is_for)?;
         let rejection = Rejection::TooLarge { size, limit: self.payload_limit };
         self.rejected(route, &rejection, About::channel(channel));
         Some((route, rejection))
@@ -199,6 +208,7 @@ impl Intake {
                 counters.cancelled.add(1);
                 (Trouble::Cancelled, About::message(delivery))
             }
+            Ended::LeftToOthers => return counters.left_to_others.add(1),
         };
         self.journal.note(now(), route, trouble, 1, about);
     }

@@ -7,13 +7,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    bus::handle::Bus,
+    bus::{handle::Bus, instances::State},
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
     handler::contract::Router,
     route::entry::Route,
     serve::{
         driver::{Driver, Phase, ServeOptions, Source, promptly},
+        presence::Presence,
         stats::{Counters, ServiceStats},
     },
     time::now,
@@ -27,8 +28,8 @@ use crate::{
 /// A router that is being served on a bus. [`Bus::serve`] makes it.
 ///
 /// Broadcasts of one channel are handled in the order in which one publisher sent them, different channels and all requests concurrently, up to
-/// each handler's limit; a handler may choose another [`Order`](crate::Order). Every instance of a service gets every message, and executes every
-/// request. A request's handler is cancelled when its requester has stopped waiting. A handler's error, panic or timeout is logged and counted,
+/// each handler's limit; a handler may choose another [`Order`](crate::Order). Every instance of a service gets every broadcast; a request is executed
+/// by one instance. A request's handler is cancelled when its requester has stopped waiting. A handler's error, panic or timeout is logged and counted,
 /// and ends nothing.
 /// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap.
 ///
@@ -83,7 +84,7 @@ pub(super) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 
 /// The buffer between the connection and a service. It only evens out the hand-over: the driver takes messages at once, and
 /// while it is busy the connection reads no further.
-const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
+pub(super) const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
 
 impl Service {
     pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: ServeOptions) -> Result<Self, SubscribeError> {
@@ -103,12 +104,19 @@ impl Service {
         let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
-        let attachment = bus.attach(Arc::clone(&inbox), names).await?;
+        let group = options.group.clone().unwrap_or_else(|| group_of(R::ROUTES, &bus));
+        let (attachment, presence) =
+            tokio::try_join!(bus.attach(Arc::clone(&inbox), names), Presence::start(&bus, R::ROUTES, group))?;
         // One with back-pressure has a connection of its own, and is a receiver of its own.
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::new(R::ROUTES, now()));
-        let source = Source { inbox, attachment, tokens, served };
+        if let Some(announcement) = presence.announcement(State::Serving, &bus)
+            && let Err(error) = bus.send(announcement).await
+        {
+            tracing::warn!(%error, "others could not be told of a new instance; those who know others may not find it");
+        }
+        let source = Source { inbox, attachment, tokens, served, presence };
         let driver = Driver::new(router, options, bus, source, Arc::clone(&counters));
         tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
         Ok(Self { driver: driver.start(phases), phase, counters, ended: false })
@@ -248,6 +256,16 @@ impl Drop for Service {
         } else {
             tracing::info!(outstanding, "a service was dropped while it stopped");
         }
+    }
+}
+
+/// The group of a service that names none: the type of its router, else the program, else its first handler.
+fn group_of(routes: &[Route], bus: &Bus) -> String {
+    let first = routes.first().map_or("", Route::handler);
+    match (first.rsplit_once("::"), &bus.config().program) {
+        (Some((router, _)), _) => router.to_owned(),
+        (None, Some((program, _))) => program.clone(),
+        (None, None) => first.to_owned(),
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::oneshot;
 use crate::{
     bus::handle::Bus,
     codec::{
-        answers::{Answer, SHARED_BY},
+        answers::{Answer, PassedOn, SHARED_BY},
         contract::Format,
         headers::Headers,
     },
@@ -105,7 +105,8 @@ impl Called {
                 Step::Publish(Box::new(Publishing { outgoing: *outgoing, open, shared: shared() }))
             }
             ended => {
-                let answer = excuse(&ended).and_then(|excuse| open.excuse(excuse, shared(), bus));
+                let origin = open.delivery.frame().origin();
+                let answer = excuse(&ended, origin).and_then(|excuse| open.excuse(excuse, shared(), bus));
                 Step::Answer(open.done(ended), answer, Some(open))
             }
         }
@@ -114,12 +115,19 @@ impl Called {
 
 /// What whoever asked is told after a call that has no answer for them.
 ///
-/// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). After a filter it waits for others
-/// who may take the message, as long as there are any.
-fn excuse(ended: &Ended) -> Option<Answer<(), NoError>> {
+/// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). What was not begun is declined, and the
+/// requester gives it to another instance. Of a request whose time is over it only learns that this one lives.
+fn excuse(ended: &Ended, origin: Origin) -> Option<Answer<(), NoError>> {
     Some(match ended {
-        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Expired) | Ended::Cancelled => return None,
-        Ended::Returned(Outcome::Filtered) => Answer::Filtered,
+        Ended::Returned(Outcome::Done | Outcome::Send(_)) | Ended::Cancelled | Ended::LeftToOthers => return None,
+        Ended::Returned(Outcome::Expired) => Answer::Declined(PassedOn::Expired),
+        Ended::Returned(Outcome::Filtered) => Answer::Declined(PassedOn::Filtered),
+        Ended::Returned(Outcome::Rejected(rejection))
+            if origin == Origin::Inbox
+                && matches!(**rejection, Rejection::WrongType { .. } | Rejection::NewerVersion { .. }) =>
+        {
+            Answer::Declined(PassedOn::Unknown)
+        }
         Ended::Returned(Outcome::Refused(failure)) => Answer::Failure(failure.reason().to_owned()),
         Ended::Returned(Outcome::Rejected(rejection)) => Answer::Failure(rejection.kind().to_owned()),
         Ended::Returned(Outcome::Failed(_)) => Answer::Failure(FAILED.to_owned()),
@@ -133,13 +141,30 @@ const FAILED: &str = "the handler failed";
 /// Tells whoever waits for an answer that the message was dropped. Nearly all broadcasts are spared being read for it: a look at the bytes is
 /// enough to see that nobody waits.
 pub(crate) fn dropped(frame: Frame, format: Format, facts: &Facts, shared: usize, bus: &Bus) -> Option<Parcel> {
-    let may_be_answered = facts.kind() == Kind::Request || memmem::find(frame.payload(), b"reply").is_some();
+    let may_be_answered = match (facts.kind(), frame.origin()) {
+        // Every instance got it, and another one may take it.
+        (Kind::Request, Origin::Broadcast { .. }) => false,
+        (Kind::Request, Origin::Inbox) => true,
+        (Kind::Broadcast, _) => memmem::find(frame.payload(), b"reply").is_some(),
+    };
     if !may_be_answered {
         return None;
     }
+    declined(frame, PassedOn::Busy, format, facts, shared, bus)
+}
+
+/// Tells whoever waits for an answer why the message is left to others.
+pub(crate) fn declined(
+    frame: Frame,
+    why: PassedOn,
+    format: Format,
+    facts: &Facts,
+    shared: usize,
+    bus: &Bus,
+) -> Option<Parcel> {
     let mut delivery = Delivery::new(frame, format);
     delivery.read(facts.read_metadata());
-    Open { delivery, observation: None }.excuse(Answer::Dropped, shared, bus)
+    Open { delivery, observation: None }.excuse(Answer::Declined(why), shared, bus)
 }
 
 /// Tells whoever waits for an answer that the message was too large, of which only the head is there: in our own order it says before the data
@@ -251,13 +276,22 @@ mod tests {
             (Ended::TimedOut, "the handler ran past its timeout"),
         ] {
             assert!(!ended.is_settled());
-            assert!(matches!(excuse(&ended), Some(Answer::Failure(reason)) if reason == told), "{told}");
+            assert!(matches!(excuse(&ended, Origin::Inbox), Some(Answer::Failure(reason)) if reason == told), "{told}");
         }
-        assert!(matches!(excuse(&Ended::Returned(Outcome::Filtered)), Some(Answer::Filtered)));
-        let settled = [Outcome::Done, Outcome::Expired].map(Ended::Returned);
-        for ended in settled.into_iter().chain([Ended::Cancelled]) {
+        let newer = Rejection::NewerVersion { name: "Quote", found: 2, known: 1 };
+        let newer = Ended::Returned(Outcome::Rejected(Box::new(newer)));
+        let by_name = Origin::Broadcast { token: 0 };
+        assert!(matches!(excuse(&newer, by_name), Some(Answer::Failure(reason)) if reason == "newer version"));
+        for (ended, why) in [
+            (Ended::Returned(Outcome::Filtered), PassedOn::Filtered),
+            (Ended::Returned(Outcome::Expired), PassedOn::Expired),
+            (newer, PassedOn::Unknown),
+        ] {
+            assert!(matches!(excuse(&ended, Origin::Inbox), Some(Answer::Declined(told)) if told == why), "{why:?}");
+        }
+        for ended in [Ended::Returned(Outcome::Done), Ended::Cancelled, Ended::LeftToOthers] {
             assert!(ended.is_settled());
-            assert!(excuse(&ended).is_none());
+            assert!(excuse(&ended, Origin::Inbox).is_none());
         }
     }
 }

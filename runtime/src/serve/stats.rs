@@ -67,8 +67,10 @@ pub struct HandlerStats {
     pub expired: u64,
     /// Requests whose requester stopped waiting while the handler ran: it was cancelled at its next await.
     pub cancelled: u64,
-    /// Messages dropped because too many waited.
+    /// Messages dropped because too many waited. Of requests the requester is told, and asks another instance.
     pub dropped: u64,
+    /// Requests of other programs, which every instance gets, that another instance has taken.
+    pub left_to_others: u64,
     /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
     pub unsent: u64,
     /// Answers that could not be sent. Their messages count as the handler ended; whoever asked runs into the timeout.
@@ -97,6 +99,7 @@ impl fmt::Debug for HandlerStats {
             ("expired", self.expired),
             ("cancelled", self.cancelled),
             ("dropped", self.dropped),
+            ("left_to_others", self.left_to_others),
             ("unsent", self.unsent),
             ("unanswered", self.unanswered),
         ];
@@ -128,6 +131,7 @@ pub(crate) struct HandlerCounters {
     pub(crate) expired: Counter,
     pub(crate) cancelled: Counter,
     pub(crate) dropped: Counter,
+    pub(crate) left_to_others: Counter,
     pub(crate) unsent: Counter,
     pub(crate) unanswered: Counter,
     pub(crate) load: LoadGauge,
@@ -226,6 +230,7 @@ impl HandlerCounters {
             expired: counter("expired"),
             cancelled: counter("cancelled"),
             dropped: counter("dropped"),
+            left_to_others: counter("left_to_others"),
             unsent: Counter::new(names::UNSENT, &labels),
             unanswered: Counter::new(names::UNANSWERED, &labels),
             unreadable: Counter::new(names::UNREADABLE, &labels),
@@ -266,6 +271,7 @@ impl Counters {
             expired: counters.expired.value(),
             cancelled: counters.cancelled.value(),
             dropped: counters.dropped.value(),
+            left_to_others: counters.left_to_others.value(),
             unsent: counters.unsent.value(),
             unanswered: counters.unanswered.value(),
         });

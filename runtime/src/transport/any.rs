@@ -6,7 +6,7 @@ use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError},
     transport::{
-        contract::{Attachment, Broadcast, Lined, Link, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Claim, Lined, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -67,6 +67,13 @@ impl Broadcast for AnyTransport {
         match self {
             Self::Memory(memory) => memory.attach(inbox, names).await,
             Self::Redis(redis) => redis.attach(inbox, names).await,
+        }
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
+        match self {
+            Self::Memory(memory) => memory.claim(claim).await,
+            Self::Redis(redis) => redis.claim(claim).await,
         }
     }
 }

@@ -1,6 +1,10 @@
 //! What a transport does, and the names and attachments with which it is asked.
 
-use std::{fmt, sync::Arc, time::Instant};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use tokio::sync::oneshot;
 
@@ -66,6 +70,16 @@ impl Expiry {
 }
 
 impl Parcel {
+    /// The same to the inbox of one instance: there the channel stands before the payload, and a line end between the two. No channel has one.
+    pub(crate) fn into_inbox(mut self, inbox: &str) -> Self {
+        let channel = std::mem::replace(&mut self.channel, inbox.to_owned());
+        let head = channel.len() + 1;
+        self.payload.splice(0..0, channel.bytes().chain([b'\n']));
+        self.reach = Reach::ShardChannel;
+        self.expiry = self.expiry.map(|expiry| Expiry { slot: expiry.slot.behind(head), ..expiry });
+        self
+    }
+
     /// Brings the time left up to date, where there is one.
     pub(crate) fn write_time_left(&mut self, now: Instant) {
         if let Some(expiry) = self.expiry {
@@ -97,6 +111,21 @@ pub(crate) trait Broadcast: Send + Sync + 'static {
         inbox: Arc<Inbox>,
         names: Vec<Wanted>,
     ) -> impl Future<Output = Result<Attachment, SubscribeError>> + Send;
+
+    /// Takes a name for so long, unless somebody else has it: `true` for exactly one of all who ask meanwhile. A full server takes it too.
+    fn claim(&self, claim: Claim) -> impl Future<Output = Result<bool, PublishError>> + Send;
+}
+
+/// How the names of claims begin, behind the namespace.
+pub(crate) const CLAIMS: &str = "tidings:claims:";
+
+/// What is to be done by one of many.
+#[derive(Debug)]
+pub(crate) struct Claim {
+    pub(crate) template: &'static str,
+    /// With the namespace.
+    pub(crate) key: String,
+    pub(crate) holds: Duration,
 }
 
 /// Tells how it is connected.
@@ -122,11 +151,24 @@ pub(crate) struct Attachment {
 
 pub(crate) trait Detach: Send + Sync {
     fn detach(&self, id: usize);
+
+    /// Unsubscribes, and hands the inbox what still comes; the receiver ends when nothing more will.
+    fn leave(&self, id: usize) -> oneshot::Receiver<()>;
 }
 
 impl Attachment {
     pub(crate) fn new(detach: Arc<dyn Detach>, id: usize) -> Self {
         Self { detach, id }
+    }
+
+    /// Unsubscribes, and ends when the server has confirmed that it sends nothing more. The inbox gets what comes until then.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future only stops waiting.
+    pub(crate) async fn leave(&self) {
+        // An error is what ends it.
+        let _ = self.detach.leave(self.id).await;
     }
 }
 

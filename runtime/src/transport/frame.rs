@@ -21,6 +21,8 @@ pub(crate) struct Frame {
 pub(crate) enum Origin {
     /// On publish/subscribe; the token says which of an inbox's names delivered it.
     Broadcast { token: u32 },
+    /// To the inbox of this instance, and to nobody else.
+    Inbox,
 }
 
 impl Frame {
@@ -46,6 +48,17 @@ impl Frame {
     /// The payload, shared.
     pub(crate) fn share_payload(&self) -> Bytes {
         self.bytes.slice(self.payload.start as usize..self.payload.end as usize)
+    }
+
+    /// What came to an inbox: its payload begins with the channel, of which so many bytes are the namespace, up to `end`. `None` where that is
+    /// shorter.
+    pub(crate) fn taken_apart(mut self, namespace: usize, end: usize) -> Option<Self> {
+        let local = end.checked_sub(namespace).filter(|_| end < self.payload.len())?;
+        let end = self.payload.start + u32::try_from(end).ok()?;
+        self.channel = end - u32::try_from(local).ok()?..end;
+        self.payload.start = end + 1;
+        self.origin = Origin::Inbox;
+        Some(self)
     }
 
     pub(crate) fn origin(&self) -> Origin {

@@ -30,7 +30,7 @@ use crate::{
     error::{ConnectError, PublishError, SubscribeError},
     time::{deadline_after, now},
     transport::{
-        contract::{Attachment, Broadcast, Detach, Lined, Link, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Claim, Detach, Lined, Link, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -111,6 +111,17 @@ impl Broadcast for Memory {
                 Err(SubscribeError::TimedOut { channel, timeout })
             }
         }
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
+        let template = claim.template;
+        self.connection.life.check(template)?;
+        let late = |_| PublishError::TimedOut { template, timeout: self.connection.command_timeout };
+        timeout_at(self.deadline(), self.broker.leaves_frozen()).await.map_err(late)?;
+        self.broker.claim(claim.key, claim.holds, now()).ok_or_else(|| {
+            let reason = "the memory broker is stopped".to_owned();
+            PublishError::NotConnected { template, reason }
+        })
     }
 }
 

@@ -51,7 +51,7 @@ use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError},
     transport::{
-        contract::{Attachment, Broadcast, Lined, Link, Name, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Claim, Lined, Link, Name, Parcel, Published, Wanted},
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -159,6 +159,11 @@ impl Broadcast for Redis {
             }
             other => other,
         })
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
+        self.life.check(claim.template)?;
+        self.commands.claim(&claim).await
     }
 }
 

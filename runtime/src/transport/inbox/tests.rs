@@ -123,7 +123,7 @@ impl Direct for PutsOff {
 
     fn read(&self, item: Item) {
         let Item::Frame(frame) = item else { return };
-        let Origin::Broadcast { token } = frame.origin();
+        let Origin::Broadcast { token } = frame.origin() else { panic!("it came to an inbox") };
         self.taken.lock().unwrap().push(token);
     }
 }

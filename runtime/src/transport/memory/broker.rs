@@ -29,6 +29,8 @@ pub(super) struct BrokerState {
     pub(super) connections: Vec<Arc<Connection>>,
     /// What was published while the server was frozen: it runs when the server goes on, like bytes in a socket.
     pub(super) backlog: Vec<(Reach, String, Vec<u8>)>,
+    /// What is claimed, and until when.
+    claims: HashMap<String, Instant>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,12 @@ pub(super) enum Taken {
 
 impl MemoryBroker {
     pub(crate) fn new() -> Arc<Self> {
-        let state = BrokerState { condition: Condition::Up, connections: Vec::new(), backlog: Vec::new() };
+        let state = BrokerState {
+            condition: Condition::Up,
+            connections: Vec::new(),
+            backlog: Vec::new(),
+            claims: HashMap::new(),
+        };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
 
@@ -78,8 +85,7 @@ impl MemoryBroker {
         {
             return Taken::Blocked(blocked);
         }
-        let messages =
-            parcels.iter().map(|parcel| (parcel.reach, parcel.channel.as_str(), parcel.payload.as_slice()));
+        let messages = parcels.iter().map(|parcel| (parcel.reach, parcel.channel.as_str(), parcel.payload.as_slice()));
         take(state, messages)
     }
 
@@ -93,6 +99,20 @@ impl MemoryBroker {
             }
             Taken::Blocked(_) | Taken::Later | Taken::Never => 0,
         }
+    }
+
+    /// Whether the name was free, and is taken now; `None` where the server is stopped.
+    pub(super) fn claim(&self, key: String, holds: Duration, now: Instant) -> Option<bool> {
+        let mut state = self.lock();
+        if state.condition == Condition::Stopped {
+            return None;
+        }
+        state.claims.retain(|_, until| *until > now);
+        let is_free = !state.claims.contains_key(&key);
+        if is_free && let Some(until) = now.checked_add(holds) {
+            state.claims.insert(key, until);
+        }
+        Some(is_free)
     }
 
     /// Cuts every connection; all of them come back at once.

@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 
 use crate::{
     config::Config,
@@ -114,6 +115,17 @@ impl Detach for Connection {
         if state.is_some_and(|state| state.condition == Condition::Up) {
             confirm_all(&mut registry);
         }
+    }
+
+    fn leave(&self, id: usize) -> oneshot::Receiver<()> {
+        let broker = self.broker.upgrade();
+        let state = broker.as_ref().map(|broker| broker.lock());
+        let mut registry = self.lock();
+        let left = registry.leave(id);
+        if state.is_none_or(|state| state.condition == Condition::Up) {
+            confirm_all(&mut registry);
+        }
+        left
     }
 }
 

@@ -2,7 +2,11 @@
 //!
 //! <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
 
-use crate::transport::{contract::Name, redis::settings::Settings, status::NameKind};
+use crate::transport::{
+    contract::{CLAIMS, Name},
+    redis::settings::Settings,
+    status::NameKind,
+};
 
 /// What was refused. A rule names all commands that it takes, or all of its channels: the server tells only of the first thing that is missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +61,12 @@ pub(super) fn rule_for_names<'a>(
         }
     }
     with_commands(settings, words, &operations, names.map(|name| name.text.as_str()))
+}
+
+/// The command that allows to claim requests of other programs: the script, what it calls, and the names that it takes.
+pub(super) fn rule_for_claims(settings: &Settings, words: &str) -> String {
+    let rules = if names_command(words) { "+eval +set".to_owned() } else { format!("~{}{CLAIMS}*", settings.prefix) };
+    format!("ACL SETUSER {} {rules}", settings.user)
 }
 
 /// Whether a command was refused, and not a channel.

@@ -22,10 +22,10 @@ use tokio::{
 use crate::{
     error::{ConnectError, PublishError, chain},
     transport::{
-        contract::{Lined, Parcel, Published, Reach},
+        contract::{Claim, Lined, Parcel, Published, Reach},
         life::Life,
         redis::{
-            access::{Operation, is_refusal, rule},
+            access::{Operation, is_refusal, rule, rule_for_claims},
             connector::{Connector, Opened},
             line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
             pipeline::Pipeline,
@@ -45,6 +45,10 @@ const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
 const SURELY_FITS: usize = 1024 * 1024;
 /// For so long a size is remembered that a server did not take whose limit is not known.
 const REMEMBERED: Duration = Duration::from_secs(30);
+
+/// Takes a name that nobody has. A server that has no memory left would refuse the SET, and everybody who asks would be left without an answer.
+const CLAIM: &[u8] = b"#!lua flags=allow-oom\n\
+    if redis.call('SET', KEYS[1], '', 'NX', 'PX', ARGV[1]) then return 1 end return 0";
 
 /// Publishes for everybody on one connection. Dropping it closes the connection.
 pub(super) struct Commands {
@@ -154,6 +158,17 @@ impl Commands {
         results
     }
 
+    /// SET of a name that nobody has, by a script, which a server that is full carries out too. All of it within the command timeout.
+    ///
+    /// <https://redis.io/docs/latest/commands/set/>, <https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags>
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it leaves open whether the name was taken.
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<bool, PublishError> {
+        self.link.claim(Instant::now() + self.link.settings.command_timeout, claim).await
+    }
+
     /// Refuses payloads that the server is known not to take.
     pub(super) async fn check_sizes(&self, deadline: Instant, parcels: &[Parcel]) -> Result<(), PublishError> {
         for parcel in parcels.iter().filter(|parcel| parcel.payload.len() > SURELY_FITS) {
@@ -190,6 +205,42 @@ impl SharedLink {
                 Err(NotTaken::Full) => self.room(&live, deadline, parcel).await?,
             }
             now = Instant::now();
+        }
+    }
+
+    async fn claim(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
+        let Claim { template, ref key, holds } = *claim;
+        let mut millis = itoa::Buffer::new();
+        // PX takes no zero, and what is over is claimed by nobody else either.
+        let millis = millis.format(holds.as_millis().max(1)).as_bytes();
+        let not_connected = |reason| PublishError::NotConnected { template, reason };
+        loop {
+            let live = self.connected_for(deadline).await.map_err(not_connected)?;
+            let answered =
+                match live.pipeline.send(Instant::now(), [b"EVAL", CLAIM, b"1", key.as_bytes(), millis], None) {
+                    Ok(answered) => answered,
+                    Err(NotTaken::Closed) => continue,
+                    Err(NotTaken::Full) => {
+                        if timeout_at(deadline, live.pipeline.has_room()).await.is_err() {
+                            return Err(not_connected("too much waits to be sent".to_owned()));
+                        }
+                        continue;
+                    }
+                };
+            let lost = |reason| Err(PublishError::ConnectionLost { template, reason });
+            return match timeout_at(deadline, answered).await {
+                Ok(Ok(Ok(Response::Integer(taken)))) => Ok(taken > 0),
+                Ok(Ok(Ok(Response::Error(reason)))) if is_refusal(&reason) => {
+                    let rule = rule_for_claims(&self.settings, &reason);
+                    Err(PublishError::Refused { channel: key.clone(), reason, rule })
+                }
+                Ok(Ok(Ok(Response::Error(reason)))) => Err(PublishError::Server { template, reason }),
+                Ok(Ok(Ok(Response::Texts(_)))) => lost("the server answered something else".to_owned()),
+                Ok(Ok(Err(Unanswered::NotSent))) => continue,
+                Ok(Ok(Err(Unanswered::Lost(reason)))) => lost(reason),
+                Ok(Err(_)) => lost("the connection's tokio task has ended".to_owned()),
+                Err(_) => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
+            };
         }
     }
 
@@ -265,13 +316,15 @@ impl SharedLink {
 
     /// The connection; waits for it to be made anew.
     async fn connected(&self, deadline: Instant, parcel: &Parcel) -> Result<Arc<OpenPipeline>, PublishError> {
+        self.connected_for(deadline).await.map_err(|reason| not_connected(parcel, reason))
+    }
+
+    /// The same for any command; an error is the reason.
+    async fn connected_for(&self, deadline: Instant) -> Result<Arc<OpenPipeline>, String> {
         if let Some(live) = self.live() {
             return Ok(live);
         }
-        match timeout_at(deadline, self.reconnected()).await {
-            Ok(live) => live.map_err(|reason| not_connected(parcel, reason)),
-            Err(_) => Err(not_connected(parcel, self.reason())),
-        }
+        timeout_at(deadline, self.reconnected()).await.unwrap_or_else(|_| Err(self.reason()))
     }
 
     async fn room(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<(), PublishError> {

@@ -14,7 +14,7 @@ use std::{
 
 use futures_util::future::join_all;
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     task::JoinSet,
     time::{Sleep, sleep, sleep_until, timeout_at},
 };
@@ -83,6 +83,11 @@ struct Owned {
 impl Detach for Owned {
     fn detach(&self, _id: usize) {
         // Dropping it does.
+    }
+
+    fn leave(&self, _id: usize) -> oneshot::Receiver<()> {
+        // Who has a connection of its own ends with it.
+        oneshot::channel().1
     }
 }
 
@@ -232,6 +237,12 @@ impl Detach for SharedRegistry {
     fn detach(&self, id: usize) {
         self.registry().detach(id);
         self.changed.notify_one();
+    }
+
+    fn leave(&self, id: usize) -> oneshot::Receiver<()> {
+        let left = self.registry().leave(id);
+        self.changed.notify_one();
+        left
     }
 }
 

@@ -82,7 +82,7 @@ impl Reader {
         match self.next().await {
             Some(Item::Frame(frame)) => {
                 let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
-                let Origin::Broadcast { token } = frame.origin();
+                let Origin::Broadcast { token } = frame.origin() else { panic!("it came to an inbox") };
                 (text(frame.channel()), text(frame.payload()), token)
             }
             other => panic!("{other:?} is no message"),

@@ -77,6 +77,8 @@ pub(super) struct Interest {
     pub(super) token: u32,
     /// It was promised messages of the name before the loss, so it is told of the gap.
     pub(super) missed: bool,
+    /// It takes what still comes until the server has confirmed that nothing more will.
+    pub(super) leaving: bool,
 }
 
 #[derive(Clone)]
@@ -94,6 +96,15 @@ pub(super) struct Listener {
     pub(super) attaching: Option<Attaching>,
     /// Up to where gaps have been reported, so that one outage is not counted once for each name.
     pub(super) gaps_told_until: Option<Instant>,
+    /// Told by being dropped that nothing more comes for an inbox that leaves.
+    pub(super) leaving: Option<oneshot::Sender<()>>,
+}
+
+impl Entry {
+    /// Whether an inbox wants it that does not leave.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.interests.iter().any(|interest| !interest.leaving)
+    }
 }
 
 pub(super) struct Attaching {
@@ -134,6 +145,7 @@ impl Registry {
             staged: Vec::new(),
             attaching: None,
             gaps_told_until: None,
+            leaving: None,
         };
         let id = self.listeners.insert(listener);
         if let Some(reason) = &self.closed {
@@ -157,6 +169,45 @@ impl Registry {
         self.withdraw(id);
         if let Some(listener) = self.listeners.remove(id) {
             listener.inbox.detached();
+        }
+    }
+
+    /// Ends an inbox's interest in all of its names, but hands it what comes until the server has confirmed that. The receiver ends then.
+    /// Names that others want too are left at once. Follow with [`detach`](Self::detach).
+    pub(crate) fn leave(&mut self, id: usize) -> oneshot::Receiver<()> {
+        let (left, leaving) = oneshot::channel();
+        let Some(listener) = self.listeners.get_mut(id) else { return leaving };
+        let names = std::mem::take(&mut listener.names);
+        let mut awaited = Vec::new();
+        for name in names {
+            let Some(entry) = self.names.get_mut(name) else { continue };
+            let own = entry.interests.iter_mut().filter(|interest| interest.listener == id);
+            own.for_each(|interest| interest.leaving = true);
+            if entry.is_wanted() || entry.standing == Standing::Absent {
+                entry.interests.retain(|interest| interest.listener != id);
+            } else {
+                awaited.push(name);
+            }
+            if self.names.get(name).is_some_and(|entry| !entry.is_wanted()) {
+                self.unwanted(name);
+            }
+        }
+        if let Some(listener) = self.listeners.get_mut(id) {
+            listener.leaving = Some(left).filter(|_| !awaited.is_empty());
+            listener.names = awaited;
+        }
+        leaving
+    }
+
+    /// The server sends nothing more of a name to those who leave it.
+    pub(super) fn left(&mut self, id: NameId) {
+        let Some(entry) = self.names.get_mut(id) else { return };
+        for interest in entry.interests.extract_if(.., |interest| interest.leaving) {
+            let Some(listener) = self.listeners.get_mut(interest.listener) else { continue };
+            listener.names.retain(|&name| name != id);
+            if listener.names.is_empty() {
+                listener.leaving = None;
+            }
         }
     }
 
@@ -213,6 +264,7 @@ impl Registry {
         for listener in self.listeners.iter_mut() {
             listener.inbox.push(&mut vec![Item::Ended(reason.to_owned())]);
             listener.inbox.close();
+            listener.leaving = None;
             if let Some(attaching) = listener.attaching.take() {
                 let _ = attaching.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
             }
@@ -258,7 +310,7 @@ impl Registry {
         if entry.interests.last().is_some_and(|last| last.listener == listener) {
             return;
         }
-        entry.interests.push(Interest { listener, token, missed: false });
+        entry.interests.push(Interest { listener, token, missed: false, leaving: false });
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.names.push(id);
         }
@@ -274,7 +326,7 @@ impl Registry {
         for name in names {
             let Some(entry) = self.names.get_mut(name) else { continue };
             entry.interests.retain(|interest| interest.listener != id);
-            if entry.interests.is_empty() {
+            if !entry.is_wanted() {
                 self.unwanted(name);
             }
         }

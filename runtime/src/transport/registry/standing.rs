@@ -18,7 +18,7 @@ use crate::{
         contract::Name,
         events::BusEvent,
         inbox::Item,
-        registry::attached::{Attaching, Confirmation, Loss, NameId, Registry, stage},
+        registry::attached::{Attaching, Confirmation, Entry, Loss, NameId, Registry, stage},
         status::{Gap, GapCause, NameKind},
     },
 };
@@ -68,7 +68,7 @@ impl Registry {
     }
 
     pub(crate) fn is_wanted(&self, id: NameId) -> bool {
-        self.names.get(id).is_some_and(|entry| !entry.interests.is_empty())
+        self.names.get(id).is_some_and(Entry::is_wanted)
     }
 
     /// The name's place, for as long as the server or an inbox knows it.
@@ -231,7 +231,7 @@ impl Registry {
     fn due(&mut self, id: NameId) -> Option<Due> {
         let entry = self.names.get_mut(id)?;
         entry.in_line = false;
-        let wanted = !entry.interests.is_empty();
+        let wanted = entry.is_wanted();
         let due = |verb, alone| Some(Due { verb, kind: entry.name.kind, alone, length: entry.name.text.len() });
         match entry.standing {
             Standing::Absent if wanted => due(Verb::Subscribe, entry.alone),
@@ -291,13 +291,14 @@ impl Registry {
                 stage(&mut self.listeners, &mut self.touched, interest.listener, Item::Gap(gap));
             }
         }
-        if entry.interests.is_empty() {
+        if !entry.is_wanted() {
             self.line_up(id);
         }
     }
 
     /// The server does not have the name: it is asked for again if an inbox wants it, and forgotten if not.
     fn gone(&mut self, id: NameId) {
+        self.left(id);
         if let Some(entry) = self.names.get_mut(id) {
             entry.standing = Standing::Absent;
             self.line_up(id);

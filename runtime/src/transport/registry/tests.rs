@@ -56,7 +56,7 @@ fn taken(inbox: &Inbox) -> Vec<String> {
     let _ = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 1_000);
     let describe = |item| match item {
         Item::Frame(frame) => {
-            let Origin::Broadcast { token } = frame.origin();
+            let Origin::Broadcast { token } = frame.origin() else { panic!("it came to an inbox") };
             format!("frame {token}")
         }
         Item::Gap(gap) => format!("gap {}", gap.lasted.as_secs()),

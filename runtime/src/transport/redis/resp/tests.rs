@@ -490,7 +490,9 @@ fn seen_by_redis(bytes: &[u8]) -> Option<Seen> {
             match kind {
                 PushKind::Message => Some(Seen::Message(By::Channel, data(&items[0]), data(&items[1]))),
                 PushKind::SMessage => Some(Seen::Message(By::ShardChannel, data(&items[0]), data(&items[1]))),
-                PushKind::PMessage => Some(Seen::Message(By::Pattern(data(&items[0])), data(&items[1]), data(&items[2]))),
+                PushKind::PMessage => {
+                    Some(Seen::Message(By::Pattern(data(&items[0])), data(&items[1]), data(&items[2])))
+                }
                 PushKind::Subscribe => confirmation(Verb::Subscribe, NameKind::Channel),
                 PushKind::PSubscribe => confirmation(Verb::Subscribe, NameKind::Pattern),
                 PushKind::SSubscribe => confirmation(Verb::Subscribe, NameKind::ShardChannel),

@@ -222,10 +222,9 @@ fn agrees(ours: &[Seen], theirs: &redis::Value) -> bool {
         | ([Seen::Message(By::ShardChannel, channel, payload)], Value::Push { kind: PushKind::SMessage, data }) => {
             data.len() == 2 && is(&data[0], channel) && is(&data[1], payload)
         }
-        (
-            [Seen::Message(By::Pattern(pattern), channel, payload)],
-            Value::Push { kind: PushKind::PMessage, data },
-        ) => data.len() == 3 && is(&data[0], pattern) && is(&data[1], channel) && is(&data[2], payload),
+        ([Seen::Message(By::Pattern(pattern), channel, payload)], Value::Push { kind: PushKind::PMessage, data }) => {
+            data.len() == 3 && is(&data[0], pattern) && is(&data[1], channel) && is(&data[2], payload)
+        }
         (
             [Seen::Oversized(..)],
             Value::Push { kind: PushKind::Message | PushKind::SMessage | PushKind::PMessage, .. },

@@ -1,0 +1,111 @@
+//! What instances of services and those who ask them say to each other: names, and JSON texts that other programs can write and read too.
+//!
+//! ```text
+//! requester ── Question ──▶ the question channel of a template, a shard channel
+//! requester ◀─ Description ─ each instance that takes requests of the template
+//! requester ◀─ Description ─ each instance that starts or stops, on one channel for all
+//! requester ── request ───▶ the inbox of one instance, a shard channel: "channel\n" and the payload
+//! ```
+//!
+//! A shard channel is matched by no pattern, so the count of its receivers says exactly whether anybody is there.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    channel::template::{Segment, Template},
+    message::facts::{Facts, Kind},
+    route::entry::Route,
+};
+
+/// How inboxes begin, behind the namespace.
+pub(crate) const INBOX: &str = "tidings:inbox:";
+/// How the channels begin on which it is asked who takes the requests of a template.
+pub(crate) const QUESTIONS: &str = "tidings:questions:";
+/// Where instances say that they start or stop.
+pub(crate) const ANNOUNCEMENTS: &str = "tidings:instances";
+
+/// Asks all instances that take requests of a template who they are.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Question {
+    /// Where the descriptions go, with the namespace.
+    pub(crate) reply_to: String,
+    /// Comes back in the description.
+    pub(crate) question: String,
+}
+
+/// An instance that takes requests.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Description {
+    /// Its inbox, with the namespace.
+    pub(crate) inbox: String,
+    pub(crate) group: String,
+    pub(crate) state: State,
+    pub(crate) requests: Vec<Takes>,
+    /// The question that is answered, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) question: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum State {
+    Serving,
+    /// It finishes what it has, and takes nothing new.
+    Stopping,
+}
+
+/// Requests that an instance takes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Takes {
+    /// As [`key`] writes it.
+    pub(crate) template: String,
+    /// The wire name.
+    pub(crate) message: String,
+    /// The newest that it knows.
+    pub(crate) version: u32,
+}
+
+impl Takes {
+    fn of(facts: &Facts) -> Self {
+        let (message, version) = (facts.name().to_owned(), facts.version());
+        Self { template: key(facts.template()), message, version }
+    }
+
+    /// All requests of a router.
+    pub(crate) fn all(routes: &[Route]) -> Vec<Self> {
+        let requests = routes.iter().map(Route::facts).filter(|facts| facts.kind() == Kind::Request);
+        requests.map(Self::of).collect()
+    }
+}
+
+/// A template as it is asked for: what parameters are called makes no difference to a channel.
+pub(crate) fn key(template: Template) -> String {
+    let mut key = String::with_capacity(template.text().len());
+    for (index, segment) in template.segments().iter().enumerate() {
+        if index > 0 {
+            key.push(':');
+        }
+        match segment {
+            Segment::Literal { text, .. } => key.push_str(text),
+            Segment::Parameter { .. } => key.push_str("<>"),
+            Segment::Rest { .. } => key.push_str("<..>"),
+        }
+    }
+    key
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::channel::shape::Shape;
+
+    use super::*;
+
+    #[test]
+    fn a_template_is_asked_for_whatever_its_parameters_are_called() {
+        let of = |text, segments| key(Template::new(text, segments));
+        const QUOTES: [Segment; 2] = [Segment::literal("quotes"), Segment::parameter("sku", Shape::Text)];
+        const LINES: [Segment; 2] = [Segment::literal("lines"), Segment::rest("path", Shape::Text)];
+        assert_eq!(of("quotes:<sku>", &QUOTES), "quotes:<>");
+        assert_eq!(of("lines:<path..>", &LINES), "lines:<..>");
+    }
+}

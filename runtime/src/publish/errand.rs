@@ -1,0 +1,202 @@
+//! The way of a request: an instance is found, gets it, and answers, or the next one does.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    bus::{
+        book::{Instance, Turn, Wanted},
+        directory::Directory,
+        instances::key,
+        replies::{Arrived, Replies, Waiter},
+    },
+    codec::{
+        answers::{ANSWER, Answer, Answers, PassedOn},
+        contract::{Codec, Exchange},
+        slot::whole_millis,
+    },
+    error::RequestError,
+    message::kind::Request,
+    publish::addressed::Addressed,
+    time::{deadline_after, inherited},
+    transport::{
+        contract::{Parcel, Reach},
+        frame::Frame,
+    },
+};
+
+/// What comes of a request.
+pub(super) type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Request>::Error>>;
+
+/// A request on its way, within its time.
+pub(super) struct Errand<'e, 'a, M> {
+    to_send: &'e Addressed<'a, M>,
+    /// The template as it is asked for.
+    key: String,
+    timeout: Duration,
+    deadline: Instant,
+    idempotent: bool,
+}
+
+/// What has come of a request in the hands of one instance.
+enum Handed<M: Request> {
+    Answered(Output<M>),
+    /// Nothing of it was begun.
+    Declined(PassedOn),
+    /// Nobody has received it.
+    Undelivered,
+    /// Whether it was handled is not known.
+    Lost(RequestError<M::Error>),
+}
+
+/// So often it is asked whether an instance that has not answered is still there.
+const STILL_THERE: Duration = Duration::from_secs(1);
+
+impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
+    /// Begins the time: what is left to the handler that asks, where that is less.
+    pub(super) fn new(to_send: &'e Addressed<'a, M>, timeout: Duration, idempotent: bool) -> Self {
+        let deadline = deadline_after(timeout);
+        let deadline = inherited().map_or(deadline, |inherited| deadline.min(inherited.into()));
+        let timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
+        Self { to_send, key: key(M::TEMPLATE), timeout, deadline, idempotent }
+    }
+
+    /// One instance handles it: one of the group, if there is one named.
+    pub(super) async fn run(&self, group: Option<&str>) -> Output<M> {
+        let directory = self.in_time(self.to_send.bus.directory()).await??;
+        let replies = self.in_time(self.to_send.bus.replies()).await??;
+        let (mut tried, mut last) = (Vec::new(), None);
+        loop {
+            let wanted = self.wanted(group, &tried);
+            let found = self.in_time(directory.find(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await??;
+            let Some(turn) = found else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
+            match self.hand(directory, replies, &turn).await? {
+                Handed::Answered(output) => return output,
+                Handed::Declined(why) => last = Some(declined(M::TEMPLATE.text(), why)),
+                Handed::Undelivered => {}
+                Handed::Lost(error) if self.idempotent => last = Some(error),
+                Handed::Lost(error) => return Err(error),
+            }
+            tried.push(Arc::clone(&turn.instance));
+        }
+    }
+
+    /// The groups of which somebody takes it.
+    pub(super) async fn groups(&self) -> Result<Vec<String>, RequestError<M::Error>> {
+        let directory = self.in_time(self.to_send.bus.directory()).await??;
+        let wanted = self.wanted(None, &[]);
+        let groups = self.in_time(directory.groups(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await??;
+        if groups.is_empty() { Err(self.nobody(directory)) } else { Ok(groups) }
+    }
+
+    fn wanted<'w>(&'w self, group: Option<&'w str>, tried: &'w [Arc<Instance>]) -> Wanted<'w> {
+        Wanted { template: &self.key, message: M::NAME, version: M::VERSION, group, tried }
+    }
+
+    /// Gives the request to an instance, and waits for its answer.
+    async fn hand(
+        &self,
+        directory: &Directory,
+        replies: &Replies,
+        turn: &Turn,
+    ) -> Result<Handed<M>, RequestError<M::Error>> {
+        let mut waiter = replies.wait_for_one();
+        let time_left = whole_millis(self.deadline.saturating_duration_since(Instant::now()));
+        let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel()).time_left(time_left);
+        let parcel = self.to_send.attempt(exchange)?.into_inbox(turn.instance.inbox());
+        if self.in_time(self.to_send.bus.send(parcel)).await??.receivers == Some(0) {
+            self.gone(directory, replies, turn);
+            return Ok(Handed::Undelivered);
+        }
+        waiter.in_hands_of(&turn.instance);
+        let Some(arrived) = self.arrived(directory, replies, turn, &mut waiter).await else {
+            waiter.overdue(&turn.instance);
+            return Err(self.timed_out());
+        };
+        Ok(self.read(arrived, turn))
+    }
+
+    /// What arrives for the request. Meanwhile it is asked from time to time whether the instance is still there; `None` when the time is over.
+    async fn arrived(
+        &self,
+        directory: &Directory,
+        replies: &Replies,
+        turn: &Turn,
+        waiter: &mut Waiter,
+    ) -> Option<Arrived> {
+        // The first time earlier, where less time is left than that.
+        let mut ask = Instant::now() + STILL_THERE.min(self.timeout / 2);
+        while ask < self.deadline {
+            if let Ok(arrived) = timeout_at(ask, waiter.next()).await {
+                return Some(arrived);
+            }
+            let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
+            let nothing = Parcel { template, reach: Reach::ShardChannel, channel, payload: Vec::new(), expiry: None };
+            let asked = timeout_at(self.deadline, self.to_send.bus.send(nothing)).await.ok()?;
+            if asked.is_ok_and(|receipt| receipt.receivers == Some(0)) {
+                self.gone(directory, replies, turn);
+            }
+            ask = Instant::now() + STILL_THERE;
+        }
+        timeout_at(self.deadline, waiter.next()).await.ok()
+    }
+
+    fn gone(&self, directory: &Directory, replies: &Replies, turn: &Turn) {
+        if directory.lost(&turn.instance) {
+            replies.instance_lost(&turn.instance);
+        }
+    }
+
+    fn read(&self, arrived: Arrived, turn: &Turn) -> Handed<M> {
+        let (template, limit) = (M::TEMPLATE.text(), self.to_send.bus.config().payload_limit);
+        match arrived {
+            Arrived::Answer(frame) => {
+                turn.instance.answers();
+                decoded(&frame)
+            }
+            Arrived::TooLarge { size } => {
+                turn.instance.answers();
+                Handed::Answered(Err(RequestError::AnswerTooLarge { template, size, limit }))
+            }
+            Arrived::ConnectionLost => Handed::Lost(RequestError::ConnectionLost { template }),
+            Arrived::InstanceLost => Handed::Lost(RequestError::InstanceLost { template }),
+        }
+    }
+
+    fn nobody(&self, directory: &Directory) -> RequestError<M::Error> {
+        if directory.is_taken(&self.key) {
+            return declined(M::TEMPLATE.text(), PassedOn::Unknown);
+        }
+        RequestError::NobodyListens { template: M::TEMPLATE.text() }
+    }
+
+    async fn in_time<T>(&self, there: impl Future<Output = T>) -> Result<T, RequestError<M::Error>> {
+        timeout_at(self.deadline, there).await.map_err(|_| self.timed_out())
+    }
+
+    fn timed_out(&self) -> RequestError<M::Error> {
+        RequestError::TimedOut { template: M::TEMPLATE.text(), timeout: self.timeout }
+    }
+}
+
+fn decoded<M: Request>(frame: &Frame) -> Handed<M> {
+    let template = M::TEMPLATE.text();
+    Handed::Answered(match Answers::decode::<Answer<M::Reply, M::Error>>(&ANSWER, frame.payload()) {
+        Ok((Answer::Ok(reply), _)) => Ok(reply),
+        Ok((Answer::Error(error), _)) => Err(RequestError::Answered(error)),
+        Ok((Answer::Failure(reason), _)) => Err(RequestError::Failed { template, reason }),
+        Ok((Answer::Declined(why), _)) => return Handed::Declined(why),
+        Err(error) => Err(RequestError::InvalidAnswer { template, reason: error.to_string() }),
+    })
+}
+
+/// What whoever asks is told when all have declined, the last of them for this reason.
+fn declined<E>(template: &'static str, why: PassedOn) -> RequestError<E> {
+    match why {
+        PassedOn::Busy => RequestError::Busy { template },
+        PassedOn::Filtered | PassedOn::Unknown | PassedOn::Stopping | PassedOn::Expired => {
+            RequestError::NotHandled { template, reason: why.reason() }
+        }
+    }
+}
