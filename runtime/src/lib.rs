@@ -83,6 +83,7 @@ pub use self::{
     serve::{
         Serving,
         service::Service,
+        services::{HandlerReport, InstanceReport, ServiceGroup, Services},
         stats::{HandlerStats, ServiceStats},
     },
     subscribe::{

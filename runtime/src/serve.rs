@@ -9,6 +9,8 @@
 //! | `hops` | chains of messages that handlers return to each other |
 //! | `intake` | what happens to a frame, without calling anything |
 //! | `presence` | how an instance is found and reached: its inbox, and what it says of itself |
+//! | `sources` | where its messages come from, and how that ends |
+//! | `services` | which services there are |
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
 //! | `spawned` | calls that are tokio tasks of their own |
@@ -31,7 +33,9 @@ pub(crate) mod journal;
 pub(crate) mod lanes;
 pub(crate) mod presence;
 pub(crate) mod service;
+pub(crate) mod services;
 pub(crate) mod settlement;
+pub(crate) mod sources;
 pub(crate) mod spawned;
 pub(crate) mod stats;
 

@@ -25,6 +25,7 @@ mod globs;
 mod health;
 mod hops;
 mod idle;
+mod instances;
 mod layers;
 mod limits;
 mod names;

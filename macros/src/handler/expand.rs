@@ -339,6 +339,7 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
     let calls: TokenStream = calls.collect();
     let table = table(&markers, handlers.iter().map(|handler| handler.ident.span()));
     let body = router_body(&markers, &state, &quote_spanned!(Span::mixed_site()=> self));
+    let name = last_name(self_type);
     quote! {
         #[allow(dead_code, missing_debug_implementations, unused_qualifications, unused_variables)]
         const _: () = {
@@ -346,7 +347,10 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
             #calls
             #table
             #[automatically_derived]
-            impl #impl_generics __tidings::Router for #self_type #shared { #body }
+            impl #impl_generics __tidings::Router for #self_type #shared {
+                const NAME: ::core::option::Option<&'static str> = ::core::option::Option::Some(#name);
+                #body
+            }
         };
     }
 }

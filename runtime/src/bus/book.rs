@@ -13,7 +13,10 @@ use std::{
 
 use tokio::sync::Notify;
 
-use crate::bus::instances::{Description, State, Takes};
+use crate::{
+    bus::instances::{Description, State, Takes},
+    codec::answers::Answered,
+};
 
 /// An instance that takes requests, as a requester knows it.
 #[derive(Debug)]
@@ -134,6 +137,8 @@ struct Page {
     /// How often it was asked for.
     rounds: u64,
     asked: Asked,
+    /// Whether anybody has got the question.
+    has_receivers: bool,
 }
 
 #[derive(Debug)]
@@ -143,19 +148,26 @@ struct Candidate {
     takes: usize,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 enum Asked {
     #[default]
     Never,
     /// The question is on its way.
-    Asking { answers: u64 },
+    Asking { answered: Answered },
     /// So many have got it.
-    Asked { receivers: u64, answers: u64 },
+    Sent { receivers: u64, answered: Answered },
+    /// Nobody is waited for any more.
+    Complete,
 }
 
-impl Page {
-    fn is_complete(&self) -> bool {
-        matches!(self.asked, Asked::Asked { receivers, answers } if answers >= receivers)
+impl Asked {
+    /// Completes the question once all have answered who have got it.
+    fn settle(&mut self) {
+        if let Self::Sent { receivers, answered } = *self
+            && answered.is_all(receivers)
+        {
+            *self = Self::Complete;
+        }
     }
 }
 
@@ -183,12 +195,11 @@ impl Book {
             return Look::Turn(Turn::of(instance));
         }
         match page.asked {
-            Asked::Asking { .. } => Look::Wait,
-            Asked::Asked { receivers, answers } if answers < receivers => Look::Wait,
-            Asked::Asked { .. } if page.rounds > begun => Look::Nobody,
-            Asked::Asked { .. } | Asked::Never => {
+            Asked::Asking { .. } | Asked::Sent { .. } => Look::Wait,
+            Asked::Complete if page.rounds > begun => Look::Nobody,
+            Asked::Complete | Asked::Never => {
                 page.rounds += 1;
-                page.asked = Asked::Asking { answers: 0 };
+                page.asked = Asked::Asking { answered: Answered::default() };
                 Look::Ask(page.rounds)
             }
         }
@@ -216,21 +227,21 @@ impl Book {
     pub(crate) fn is_taken(&self, template: &str) -> bool {
         let pages = self.pages();
         let page = pages.by_template.get(template);
-        page.is_some_and(|page| {
-            !page.candidates.is_empty() || matches!(page.asked, Asked::Asked { receivers: 1.., .. })
-        })
+        page.is_some_and(|page| !page.candidates.is_empty() || matches!(page.asked, Asked::Sent { receivers: 1.., .. }))
     }
 
     fn is_complete(&self, template: &str) -> bool {
-        self.pages().by_template.get(template).is_some_and(Page::is_complete)
+        self.pages().by_template.get(template).is_some_and(|page| page.asked == Asked::Complete)
     }
 
     /// So many have got the question of a round; `None` where that is not known, and then nobody waits for all of them.
     pub(crate) fn asked(&self, template: &str, round: u64, receivers: Option<u64>) {
         self.turn_page(template, round, |page| {
-            if let Asked::Asking { answers } = page.asked {
-                page.asked = Asked::Asked { receivers: receivers.unwrap_or(answers), answers };
+            if let Asked::Asking { answered } = page.asked {
+                page.asked = receivers.map_or(Asked::Complete, |receivers| Asked::Sent { receivers, answered });
+                page.asked.settle();
             }
+            page.has_receivers = receivers != Some(0);
         });
     }
 
@@ -242,9 +253,9 @@ impl Book {
     /// Whoever has not answered by now is not waited for any more.
     pub(crate) fn enough(&self, template: &str) {
         if let Some(page) = self.pages().by_template.get_mut(template)
-            && let Asked::Asked { answers, .. } = page.asked
+            && let Asked::Sent { .. } = page.asked
         {
-            page.asked = Asked::Asked { receivers: answers, answers };
+            page.asked = Asked::Complete;
         }
         self.changed.notify_waiters();
     }
@@ -259,7 +270,7 @@ impl Book {
     /// Notes what an instance says of itself.
     pub(crate) fn learn(&self, description: Description) {
         let mut pages = self.pages();
-        let Description { inbox, group, state, requests, question } = description;
+        let Description { inbox, group, state, requests, question, shared_by } = description;
         let known = pages.by_inbox.get(&inbox);
         let is_same = known.is_some_and(|known| known.group == group && known.takes == requests);
         match state {
@@ -273,9 +284,10 @@ impl Book {
         if let Some((round, template)) = question.as_deref().and_then(|question| question.split_once(' '))
             && let Some(page) = pages.by_template.get_mut(template)
             && round.parse() == Ok(page.rounds)
-            && let Asked::Asking { answers } | Asked::Asked { answers, .. } = &mut page.asked
+            && let Asked::Asking { answered } | Asked::Sent { answered, .. } = &mut page.asked
         {
-            *answers += 1;
+            answered.one_of(shared_by);
+            page.asked.settle();
         }
         drop(pages);
         self.changed.notify_waiters();

@@ -19,7 +19,7 @@ use crate::{
         any::AnyTransport,
         contract::Link,
         events::{BusEvent, BusEvents},
-        health::{BusStats, Health, HealthError},
+        health::{BusStats, Health, HealthError, HealthWarning},
         status::Status,
     },
 };
@@ -113,6 +113,9 @@ impl Bus {
 
     /// Asks the server how it is, on a connection of its own: round trip, version, role, and what is wrong with its settings.
     ///
+    /// Of the services to which this bus has sent requests it also says which requests are taken by several groups: each is executed by one of
+    /// them, and not by one of each.
+    ///
     /// It costs a connection and four commands: right for a health endpoint that is asked each few seconds.
     ///
     /// # Errors
@@ -137,7 +140,12 @@ impl Bus {
     /// # Ok(()) }
     /// ```
     pub async fn health(&self) -> Result<Health, HealthError> {
-        self.shared.transport.health().await
+        let mut health = self.shared.transport.health().await?;
+        if let Some(directory) = self.shared.directory.get() {
+            let shared = directory.shared().into_iter();
+            health.warnings.extend(shared.map(|(message, groups)| HealthWarning::SeveralGroups { message, groups }));
+        }
+        Ok(health)
     }
 
     /// Tells those who watch the bus.

@@ -21,6 +21,8 @@ use crate::{
 pub(crate) const INBOX: &str = "tidings:inbox:";
 /// How the channels begin on which it is asked who takes the requests of a template.
 pub(crate) const QUESTIONS: &str = "tidings:questions:";
+/// Where all services are asked who they are.
+pub(crate) const SERVICES: &str = "tidings:services";
 /// Where instances say that they start or stop.
 pub(crate) const ANNOUNCEMENTS: &str = "tidings:instances";
 
@@ -44,6 +46,19 @@ pub(crate) struct Description {
     /// The question that is answered, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) question: Option<String>,
+    /// How many services share the connection by which the question came, where that is more than one: the server has counted them once, and all
+    /// of them answer.
+    #[serde(default = "alone", skip_serializing_if = "is_alone")]
+    pub(crate) shared_by: u32,
+}
+
+fn alone() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_alone(shared_by: &u32) -> bool {
+    *shared_by == 1
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -63,7 +63,7 @@ pub(crate) enum Arrived {
         size: usize,
     },
     ConnectionLost,
-    /// The instance that has the request is gone.
+    /// The instance that has the request is gone. An answer may still be on its way.
     InstanceLost,
 }
 
@@ -176,12 +176,14 @@ impl Replies {
         }
     }
 
-    /// The instance is gone: tells everybody whose request it has that whether that was handled is unknown.
+    /// The instance is gone: tells everybody whose request it has. An answer may still be on its way.
     pub(crate) fn instance_lost(&self, instance: &Arc<Instance>) {
         let has_it =
-            |recipient: &Recipient| recipient.in_hands_of.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, instance));
-        let lost: Vec<_> = self.waiters.lock().extract_if(|_, recipient| has_it(recipient)).collect();
-        for (_, Recipient { mailbox, .. }) in lost {
+            |recipient: &&Recipient| recipient.in_hands_of.as_ref().is_some_and(|holder| Arc::ptr_eq(holder, instance));
+        let by_id = self.waiters.lock();
+        let had: Vec<_> = by_id.values().filter(has_it).map(|recipient| Arc::clone(&recipient.mailbox)).collect();
+        drop(by_id);
+        for mailbox in had {
             mailbox.put(Arrived::InstanceLost);
         }
     }
@@ -328,7 +330,7 @@ impl Waiter {
             recipient.in_hands_of = Some(Arc::clone(instance));
         }
         // Looked at after it was entered: whoever finds out later, finds it entered.
-        if instance.is_gone() && self.waiters.lock().remove(&self.id).is_some() {
+        if instance.is_gone() {
             self.mailbox.put(Arrived::InstanceLost);
         }
     }

@@ -25,6 +25,12 @@ impl Served {
     pub(crate) fn services(&self, name: usize) -> usize {
         self.names.get(name).and_then(|name| self.all.lock().get(name).copied()).unwrap_or(1)
     }
+
+    /// How many services take the name that is written so, this one included.
+    pub(crate) fn sharing(&self, text: &[u8]) -> usize {
+        let name = self.names.iter().position(|name| name.text.as_bytes() == text);
+        name.map_or(1, |name| self.services(name))
+    }
 }
 
 impl Drop for Served {

@@ -61,19 +61,28 @@ impl PassedOn {
 /// of them answer, and the server has counted one receiver.
 pub(crate) const SHARED_BY: &str = "tidingsshared";
 
-/// Counts answers that leave a message to others, until all of its receivers have given one.
-#[derive(Debug, Default)]
-pub(crate) struct Declined {
+/// Counts answers until all whom the server has counted have given one.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Answered {
     receivers: f64,
 }
 
-impl Declined {
-    /// Notes an answer; `true` once nobody is left who could handle the message, where the number of receivers is known.
+impl Answered {
+    /// Notes an answer of one of those who have the message; `true` once nobody is left, where the number of receivers is known.
     pub(crate) fn by(&mut self, inbound: &Inbound<'_>, receivers: Option<u64>) -> bool {
         let shared = inbound.headers.get(SHARED_BY).and_then(|shared| shared.parse::<u32>().ok()).unwrap_or(1);
+        self.one_of(shared);
+        receivers.is_some_and(|receivers| self.is_all(receivers))
+    }
+
+    /// Notes one of so many who share what the server has counted once.
+    pub(crate) fn one_of(&mut self, shared: u32) {
         self.receivers += 1.0 / f64::from(shared.max(1));
+    }
+
+    pub(crate) fn is_all(self, receivers: u64) -> bool {
         // Thirds do not add up to exactly one.
-        receivers.is_some_and(|receivers| self.receivers + 1e-6 >= receivers as f64)
+        self.receivers + 1e-6 >= receivers as f64
     }
 }
 

@@ -47,6 +47,10 @@ pub trait Router: Send + Sync + Sized + 'static {
     #[doc(hidden)]
     const LAYERS: &'static [Option<fn() -> HandlerLayer>];
 
+    /// The name of the router's type, where it has one: the default of [`Serving::group`](crate::Serving::group).
+    #[doc(hidden)]
+    const NAME: Option<&'static str> = None;
+
     #[doc(hidden)]
     fn table() -> RouteTable;
 

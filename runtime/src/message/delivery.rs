@@ -281,6 +281,13 @@ impl Delivery {
         self.frame.arrived().checked_add(time_left.filter(|_| reply_to.is_some())?)
     }
 
+    /// How long the requester still waits: zero once it has stopped. Only what is to be answered has such a time. Requests that the handler sends
+    /// itself inherit it.
+    #[must_use]
+    pub fn remaining(&self) -> Option<Duration> {
+        self.deadline().map(|deadline| deadline.saturating_duration_since(now()))
+    }
+
     /// The typed address of the channel.
     ///
     /// # Errors

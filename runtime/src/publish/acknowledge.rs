@@ -5,7 +5,7 @@ use std::{fmt, future::IntoFuture, time::Duration};
 use crate::{
     bus::replies::Arrived,
     codec::{
-        answers::{ANSWER, Answer, Answers, Declined},
+        answers::{ANSWER, Answer, Answered, Answers},
         contract::{Codec, Exchange, Inbound},
     },
     error::AcknowledgeError,
@@ -99,14 +99,14 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         if receivers == Some(0) {
             return Err(AcknowledgeError::NobodyListens { template });
         }
-        let mut declined = Declined::default();
+        let mut answered = Answered::default();
         loop {
             let frame = match waiter.next().await {
                 Arrived::Answer(frame) => frame,
                 Arrived::TooLarge { .. } | Arrived::InstanceLost => continue,
                 Arrived::ConnectionLost => return Err(AcknowledgeError::ConnectionLost { template }),
             };
-            let nobody_left = note(&frame, acknowledged, &mut declined, receivers);
+            let nobody_left = note(&frame, acknowledged, &mut answered, receivers);
             if acknowledged.handlers >= self.wanted {
                 return Ok(());
             }
@@ -119,7 +119,7 @@ impl<'a, M: Message> Acknowledging<'a, M> {
 }
 
 /// Notes an answer; `true` once all who have received the message have refused it or left it to others.
-fn note(frame: &Frame, acknowledged: &mut Acknowledged, declined: &mut Declined, receivers: Option<u64>) -> bool {
+fn note(frame: &Frame, acknowledged: &mut Acknowledged, answered: &mut Answered, receivers: Option<u64>) -> bool {
     let (refusal, inbound) = match Answers::decode::<Answer<(), NoError>>(&ANSWER, frame.payload()) {
         Ok((Answer::Ok(()), _)) => {
             acknowledged.handlers += 1;
@@ -131,7 +131,7 @@ fn note(frame: &Frame, acknowledged: &mut Acknowledged, declined: &mut Declined,
         Err(error) => (format!("an answer that cannot be read: {error}"), Inbound::default()),
     };
     acknowledged.refusals.push(refusal);
-    declined.by(&inbound, receivers)
+    answered.by(&inbound, receivers)
 }
 
 impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {

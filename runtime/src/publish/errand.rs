@@ -52,6 +52,8 @@ enum Handed<M: Request> {
 
 /// So often it is asked whether an instance that has not answered is still there.
 const STILL_THERE: Duration = Duration::from_secs(1);
+/// So long an answer may take that was published before its instance was gone.
+const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
 impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// Begins the time: what is left to the handler that asks, where that is less.
@@ -73,6 +75,8 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             let Some(turn) = found else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
             match self.hand(directory, replies, &turn).await? {
                 Handed::Answered(output) => return output,
+                // The instance counts the time from when it got the request, and was a moment ahead.
+                Handed::Declined(PassedOn::Expired) => return Err(self.timed_out()),
                 Handed::Declined(why) => last = Some(declined(M::TEMPLATE.text(), why)),
                 Handed::Undelivered => {}
                 Handed::Lost(error) if self.idempotent => last = Some(error),
@@ -117,8 +121,31 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         Ok(self.read(arrived, turn))
     }
 
-    /// What arrives for the request. Meanwhile it is asked from time to time whether the instance is still there; `None` when the time is over.
+    /// What arrives for the request; `None` when the time is over. After the loss of the instance it is waited for an answer that is on its way:
+    /// one that has stopped has answered everything before it left.
     async fn arrived(
+        &self,
+        directory: &Directory,
+        replies: &Replies,
+        turn: &Turn,
+        waiter: &mut Waiter,
+    ) -> Option<Arrived> {
+        match self.first(directory, replies, turn, waiter).await? {
+            Arrived::InstanceLost => {}
+            arrived => return Some(arrived),
+        }
+        let grace = self.deadline.min(Instant::now() + ON_ITS_WAY);
+        loop {
+            match timeout_at(grace, waiter.next()).await {
+                Ok(Arrived::InstanceLost) => {}
+                Ok(arrived) => return Some(arrived),
+                Err(_) => return Some(Arrived::InstanceLost),
+            }
+        }
+    }
+
+    /// What arrives first. Meanwhile it is asked from time to time whether the instance is still there.
+    async fn first(
         &self,
         directory: &Directory,
         replies: &Replies,

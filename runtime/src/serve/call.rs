@@ -50,6 +50,11 @@ pub(crate) fn call<R: Router>(
         {
             return Called::open(ended, delivery, None);
         }
+        let begun = (entry.facts().kind() == Kind::Request).then(now);
+        let after = |called: Called| match begun {
+            Some(begun) => called.after(now().saturating_duration_since(begun)),
+            None => called,
+        };
         let size = delivery.payload().len();
         let observation = bus.observer().process(entry.handler(), entry.template().text(), size, || {
             delivery.read(entry.facts().read_metadata());
@@ -66,10 +71,10 @@ pub(crate) fn call<R: Router>(
                 // Whoever asked is to be told, and what was not decoded has not said who that is.
                 delivery.read(entry.facts().read_metadata());
             }
-            return Called::open(ended, delivery, observation);
+            return after(Called::open(ended, delivery, observation));
         }
         observation.iter().for_each(|observation| observation.ended(&ended));
-        Called::settled(ended, delivery.unreadable_metadata())
+        after(Called::settled(ended, delivery.unreadable_metadata()))
     }
 }
 

@@ -24,8 +24,11 @@ pub(super) struct Departures<'a> {
     bus: &'a Bus,
     under_way: FuturesUnordered<Departing<'a>>,
     /// What the instance says of itself: nobody waits for it to be sent.
-    notes: FuturesUnordered<Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>>,
+    notes: FuturesUnordered<Sending<'a>>,
 }
+
+/// A message on its way.
+type Sending<'a> = Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>;
 
 /// Something on its way has come so far.
 pub(super) enum Departed<'a> {
@@ -83,7 +86,7 @@ enum Departing<'a> {
     },
     Answer {
         route: usize,
-        sent: Pin<Box<dyn Future<Output = Result<(), PublishError>> + Send + 'a>>,
+        sent: Sending<'a>,
     },
 }
 

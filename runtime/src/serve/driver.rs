@@ -4,9 +4,7 @@
 //! The first three have bounds of their own; the last is bounded with what waits in line for the connection.
 
 use std::{
-    collections::VecDeque,
     future::{pending, poll_fn},
-    pin::Pin,
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -30,13 +28,10 @@ use crate::{
     message::facts::Kind,
     serve::{
         call::call, ending::Ending, engine::Engine, hops::Hops, intake::Intake, journal::Journal, lanes::Lanes,
-        presence::Presence, service::SHUTDOWN_DEADLINE, spawned::Spawned, stats::Counters,
+        presence::Presence, service::SHUTDOWN_DEADLINE, sources::Sources, spawned::Spawned, stats::Counters,
     },
     time::{deadline_after, now},
-    transport::{
-        contract::Attachment,
-        inbox::{Inbox, Item},
-    },
+    transport::{contract::Attachment, inbox::Inbox},
 };
 
 /// What the service's owner wants of the driver.
@@ -48,9 +43,6 @@ pub(crate) enum Phase {
     /// The handle was dropped, and the driver's tokio task is about to be aborted.
     Dropped,
 }
-
-/// Items taken out of the inbox with one lock.
-const BATCH: usize = 256;
 
 /// Where a service's frames come from.
 pub(crate) struct Source {
@@ -121,14 +113,11 @@ impl<R: Router> Driver<R> {
         let make = |route, delivery| call(&*router, &layers, &bus, route, delivery);
         let spawned = Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
         let mut engine = Engine::new(intake, &bus, make, spawned);
-        let mut attachment = Some(attachment);
-        let (mut items, mut heard) = (VecDeque::new(), VecDeque::new());
-        let (mut arriving, mut hearing) = (true, presence.attachment.is_some());
+        let mut sources = Sources::new(inbox, attachment, &presence);
         let mut stopping: Option<Stopping> = None;
-        let mut leaving = Leaving::Not;
         loop {
-            let is_done = stopping.is_some() && !arriving && engine.is_idle();
-            if is_done && leaving.begin(&presence) {
+            let is_done = stopping.is_some() && !sources.is_open() && engine.is_idle();
+            if is_done && sources.leave() {
                 break;
             }
             let asked = tokio::select! {
@@ -136,7 +125,7 @@ impl<R: Router> Driver<R> {
                 biased;
                 () = reached(stopping.map(|stopping| stopping.at)) => match is_done {
                     true => break,
-                    false => return Err(engine.late(stopping, items.len(), &inbox)),
+                    false => return Err(engine.late(stopping, sources.waiting())),
                 },
                 () = reached(engine.intake.journal.due().map(Instant::from_std)) => {
                     engine.intake.journal.tell(now());
@@ -154,87 +143,24 @@ impl<R: Router> Driver<R> {
                     at_once(|context| engine.spawned_ended(called, context)).await;
                     None
                 }
-                () = leaving.left() => None,
                 phase = phases.changed() => match (phase, *phases.borrow()) {
                     (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
                     (Ok(()), Phase::Serving) => None,
                 },
-                open = take(&presence.inbox, &mut heard), if hearing => {
-                    hearing = open;
-                    at_once(|context| heard.drain(..).for_each(|item| engine.heard(item, &presence, context))).await;
-                    consume_budget().await;
-                    None
-                }
-                open = take(&inbox, &mut items), if arriving && !engine.intake.is_full() => {
-                    arriving = open;
-                    at_once(|context| engine.items(&mut items, context)).await;
+                () = sources.next(engine.intake.is_full()) => {
+                    at_once(|context| engine.take(&mut sources, context)).await;
                     // A full inbox must not keep the other tokio tasks of this thread from running.
                     consume_budget().await;
-                    (!open && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
+                    (!sources.is_open() && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
                 }
             };
             if let Some(deadline) = asked {
-                let outstanding = engine.outstanding(items.len(), &inbox);
-                tracing::info!(
-                    outstanding,
-                    ?deadline,
-                    "a service stops: it takes nothing new, and finishes what has arrived"
-                );
                 stopping = Some(Stopping { deadline, at: deadline_after(deadline) });
-                attachment = None;
-                inbox.close();
-                // Requests that have arrived are finished, and what comes from now on is left to other instances.
-                at_once(|context| {
-                    while presence.inbox.poll_take(context, &mut heard, BATCH) == Poll::Ready(true) {
-                        heard.drain(..).for_each(|item| engine.heard(item, &presence, context));
-                    }
-                    engine.stop(&presence);
-                })
-                .await;
+                at_once(|context| engine.stop(&mut sources, deadline, context)).await;
             }
         }
-        drop(attachment);
         engine.intake.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
-    }
-}
-
-/// The instance leaves: its inbox is unsubscribed, and takes what still comes until the server has confirmed that.
-enum Leaving<'a> {
-    Not,
-    Begun(Pin<Box<dyn Future<Output = ()> + Send + 'a>>),
-    Left,
-}
-
-/// So long a server has for the confirmation that nothing more comes.
-const FAREWELL: Duration = Duration::from_secs(1);
-
-impl<'a> Leaving<'a> {
-    /// Begins, unless it has begun; `true` once nothing more comes.
-    fn begin(&mut self, presence: &'a Presence) -> bool {
-        if matches!(self, Self::Not) {
-            *self = match &presence.attachment {
-                None => Self::Left,
-                Some(attachment) => Self::Begun(Box::pin(async {
-                    // A server that is away sends nothing either.
-                    let _ = timeout(FAREWELL, attachment.leave()).await;
-                })),
-            };
-        }
-        matches!(self, Self::Left)
-    }
-
-    /// Completes once nothing more comes, if it has begun.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses nothing.
-    async fn left(&mut self) {
-        match self {
-            Self::Begun(leaving) => leaving.await,
-            Self::Not | Self::Left => pending().await,
-        }
-        *self = Self::Left;
     }
 }
 
@@ -257,11 +183,6 @@ async fn reached(at: Option<Instant>) {
 /// What is to be there at once, unless a handler keeps the driver from doing anything.
 pub(super) async fn promptly<T>(there: impl Future<Output = T>) -> Option<T> {
     timeout(Duration::from_millis(100), there).await.ok()
-}
-
-/// Moves items out of the inbox, unless there are some left; `false` when it is closed and everything empty.
-async fn take(inbox: &Inbox, items: &mut VecDeque<Item>) -> bool {
-    poll_fn(|context| if items.is_empty() { inbox.poll_take(context, items, BATCH) } else { Poll::Ready(true) }).await
 }
 
 /// Does something with the tokio task's context, without waiting: one future for a whole batch, where otherwise each message would make

@@ -2,6 +2,7 @@
 
 use std::{
     collections::VecDeque,
+    sync::atomic::Ordering,
     task::{Context, Poll},
     time::{Duration, Instant},
 };
@@ -23,13 +24,14 @@ use crate::{
         lanes::LaneId,
         presence::{Heard, Presence},
         settlement::{Called, Open, Sent, Step, declined, dropped, oversized},
+        sources::Sources,
         spawned::Spawned,
     },
     time::now,
     transport::{
         contract::Parcel,
         frame::{Frame, Origin},
-        inbox::{HEAD_KEPT, Inbox, Item},
+        inbox::{HEAD_KEPT, Item},
     },
 };
 
@@ -82,8 +84,19 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         }
     }
 
+    /// Works on what has come.
+    pub(super) fn take(&mut self, sources: &mut Sources<'_>, context: &mut Context<'_>) {
+        self.take_own(sources, context);
+        self.items(sources.items(), context);
+    }
+
+    fn take_own(&mut self, sources: &mut Sources<'_>, context: &mut Context<'_>) {
+        let presence = sources.presence;
+        sources.own_items().into_iter().for_each(|item| self.heard(item, presence, context));
+    }
+
     /// Works on items until a handler is full whose messages must not be dropped.
-    pub(super) fn items(&mut self, items: &mut VecDeque<Item>, context: &mut Context<'_>) {
+    fn items(&mut self, items: &mut VecDeque<Item>, context: &mut Context<'_>) {
         while !self.intake.is_full()
             && let Some(item) = items.pop_front()
         {
@@ -109,7 +122,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     }
 
     /// What has come to the instance itself.
-    pub(super) fn heard(&mut self, item: Item, presence: &Presence, context: &mut Context<'_>) {
+    fn heard(&mut self, item: Item, presence: &Presence, context: &mut Context<'_>) {
         match item {
             Item::Frame(frame) => match Heard::of(frame, self.bus) {
                 Heard::Request(request) if request.payload().len() > self.intake.payload_limit => {
@@ -119,9 +132,13 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                 }
                 Heard::Request(request) if self.stops => self.decline(request, context),
                 Heard::Request(request) => self.item(Item::Frame(request), context),
-                Heard::Question(question) => {
+                Heard::WhoTakes(question) => {
                     let description = presence.described(&question, self.state(), self.bus);
                     description.into_iter().for_each(|description| self.departures.note(description));
+                }
+                Heard::WhoIsThere(question) => {
+                    let report = presence.reported(&question, &self.intake.counters, self.bus);
+                    report.into_iter().for_each(|report| self.departures.note(report));
                 }
                 Heard::Nothing => {}
             },
@@ -142,15 +159,22 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     }
 
     /// Tells all who ask for instances how this one stands.
-    pub(super) fn announce(&mut self, presence: &Presence) {
+    fn announce(&mut self, presence: &Presence) {
         let announcement = presence.announcement(self.state(), self.bus);
         announcement.into_iter().for_each(|announcement| self.departures.note(announcement));
     }
 
-    /// From now on requests are left to other instances.
-    pub(super) fn stop(&mut self, presence: &Presence) {
-        self.stops = true;
-        self.announce(presence);
+    /// The service finishes what has arrived, and leaves requests that come from now on to other instances.
+    pub(super) fn stop(&mut self, sources: &mut Sources<'_>, deadline: Duration, context: &mut Context<'_>) {
+        let outstanding = self.outstanding(sources.waiting());
+        tracing::info!(outstanding, ?deadline, "a service stops: it takes nothing new, and finishes what has arrived");
+        sources.stop();
+        sources.take_own(context);
+        self.take_own(sources, context);
+        // Said once, also where the time for stopping is cut short.
+        if !std::mem::replace(&mut self.stops, true) {
+            self.announce(sources.presence);
+        }
     }
 
     fn state(&self) -> State {
@@ -212,6 +236,9 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
+        if called.busy_micros > 0 {
+            self.intake.counters.handler(route).busy_micros.fetch_add(called.busy_micros.into(), Ordering::Relaxed);
+        }
         if called.unreadable > 0 {
             self.intake.counters.handler(route).unreadable.add(called.unreadable.into());
         }
@@ -301,16 +328,15 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         self.running.is_empty() && self.departures.is_empty() && self.spawned.is_empty()
     }
 
-    /// The time for stopping is over.
-    pub(super) fn late(&self, stopping: Option<Stopping>, taken: usize, inbox: &Inbox) -> ShutdownError {
+    /// The time for stopping is over. So many have not even been looked at.
+    pub(super) fn late(&self, stopping: Option<Stopping>, waiting: usize) -> ShutdownError {
         let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
-        ShutdownError::DeadlineMissed { abandoned: self.outstanding(taken, inbox), deadline }
+        ShutdownError::DeadlineMissed { abandoned: self.outstanding(waiting), deadline }
     }
 
     /// Messages that were taken and not finished.
-    pub(super) fn outstanding(&self, taken: usize, inbox: &Inbox) -> usize {
-        let handed_over = taken + inbox.traffic().map_or(0, |traffic| traffic.waiting);
+    fn outstanding(&self, waiting: usize) -> usize {
         let running = self.running.len() + self.departures.len() + self.spawned.len();
-        running + self.intake.waiting() + handed_over
+        running + self.intake.waiting() + waiting
     }
 }

@@ -104,7 +104,7 @@ impl Service {
         let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
-        let group = options.group.clone().unwrap_or_else(|| group_of(R::ROUTES, &bus));
+        let group = options.group.clone().unwrap_or_else(|| group_of::<R>(&bus));
         let (attachment, presence) =
             tokio::try_join!(bus.attach(Arc::clone(&inbox), names), Presence::start(&bus, R::ROUTES, group))?;
         // One with back-pressure has a connection of its own, and is a receiver of its own.
@@ -260,12 +260,11 @@ impl Drop for Service {
 }
 
 /// The group of a service that names none: the type of its router, else the program, else its first handler.
-fn group_of(routes: &[Route], bus: &Bus) -> String {
-    let first = routes.first().map_or("", Route::handler);
-    match (first.rsplit_once("::"), &bus.config().program) {
-        (Some((router, _)), _) => router.to_owned(),
+fn group_of<R: Router>(bus: &Bus) -> String {
+    match (R::NAME, &bus.config().program) {
+        (Some(router), _) => router.to_owned(),
         (None, Some((program, _))) => program.clone(),
-        (None, None) => first.to_owned(),
+        (None, None) => R::ROUTES.first().map_or("", Route::handler).to_owned(),
     }
 }
 

@@ -10,7 +10,7 @@
 //!
 //! The messages are put in line before the lane goes on, so that their order is that of the handling. The answer holds nothing.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use memchr::memmem;
 use tokio::sync::oneshot;
@@ -47,6 +47,8 @@ pub(crate) struct Called {
     pub(crate) open: Option<Box<Open>>,
     /// Members of the envelope's metadata that could not be read.
     pub(crate) unreadable: u32,
+    /// How long a request took, in microseconds.
+    pub(crate) busy_micros: u32,
 }
 
 /// What is needed to carry out what a call asks for.
@@ -85,12 +87,17 @@ pub(crate) struct Sent {
 
 impl Called {
     pub(crate) fn settled(ended: Ended, unreadable: u32) -> Self {
-        Self { ended, open: None, unreadable }
+        Self { ended, open: None, unreadable, busy_micros: 0 }
     }
 
     pub(crate) fn open(ended: Ended, delivery: Delivery, observation: Option<Box<Observation>>) -> Self {
         let unreadable = delivery.unreadable_metadata();
-        Self { ended, open: Some(Box::new(Open { delivery, observation })), unreadable }
+        Self { ended, open: Some(Box::new(Open { delivery, observation })), unreadable, busy_micros: 0 }
+    }
+
+    /// The same, of a request that took so long.
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self { busy_micros: u32::try_from(time.as_micros()).unwrap_or(u32::MAX), ..self }
     }
 
     /// What is to be done first. `shared` counts the services that share the subscription by which the message came.
@@ -120,6 +127,10 @@ impl Called {
 fn excuse(ended: &Ended, origin: Origin) -> Option<Answer<(), NoError>> {
     Some(match ended {
         Ended::Returned(Outcome::Done | Outcome::Send(_)) | Ended::Cancelled | Ended::LeftToOthers => return None,
+        // Nobody can be told.
+        Ended::Returned(Outcome::Rejected(rejection)) if matches!(**rejection, Rejection::NobodyToAnswer { .. }) => {
+            return None;
+        }
         Ended::Returned(Outcome::Expired) => Answer::Declined(PassedOn::Expired),
         Ended::Returned(Outcome::Filtered) => Answer::Declined(PassedOn::Filtered),
         Ended::Returned(Outcome::Rejected(rejection))

@@ -8,9 +8,10 @@ use std::{
 
 use crate::{
     channel::template::Template,
+    message::facts::Kind,
     observe::{meters::Counted, names},
     route::entry::Route,
-    serve::lanes::Load,
+    serve::{lanes::Load, services::HandlerReport},
 };
 
 /// What a service has done so far.
@@ -73,6 +74,8 @@ pub struct HandlerStats {
     pub left_to_others: u64,
     /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
     pub unsent: u64,
+    /// How long all its calls took together, waiting included. Of requests only.
+    pub busy: Duration,
     /// Answers that could not be sent. Their messages count as the handler ended; whoever asked runs into the timeout.
     pub unanswered: u64,
 }
@@ -134,6 +137,8 @@ pub(crate) struct HandlerCounters {
     pub(crate) left_to_others: Counter,
     pub(crate) unsent: Counter,
     pub(crate) unanswered: Counter,
+    /// How long all calls of requests took together.
+    pub(crate) busy_micros: AtomicU64,
     pub(crate) load: LoadGauge,
 }
 
@@ -234,6 +239,7 @@ impl HandlerCounters {
             unsent: Counter::new(names::UNSENT, &labels),
             unanswered: Counter::new(names::UNANSWERED, &labels),
             unreadable: Counter::new(names::UNREADABLE, &labels),
+            busy_micros: AtomicU64::new(0),
             load: LoadGauge::new(now),
         }
     }
@@ -252,6 +258,28 @@ impl Counters {
 
     pub(crate) fn handler(&self, route: usize) -> &HandlerCounters {
         &self.handlers[route]
+    }
+
+    /// What whoever asks is told of each handler.
+    pub(crate) fn reports(&self, now: Instant) -> Vec<HandlerReport> {
+        let stats = self.snapshot(now).handlers.into_iter();
+        let report = |(route, stats): (&Route, HandlerStats)| {
+            let facts = route.facts();
+            let errors = stats.failed + stats.panicked + stats.timed_out + stats.cancelled;
+            HandlerReport {
+                handler: route.handler().to_owned(),
+                template: route.template().text().to_owned(),
+                message: facts.name().to_owned(),
+                version: facts.version(),
+                is_request: facts.kind() == Kind::Request,
+                calls: stats.handled + errors,
+                errors,
+                busy_micros: u64::try_from(stats.busy.as_micros()).unwrap_or(u64::MAX),
+                running: stats.running,
+                waiting: stats.waiting,
+            }
+        };
+        self.routes.iter().zip(stats).map(report).collect()
     }
 
     pub(crate) fn snapshot(&self, now: Instant) -> ServiceStats {
@@ -274,6 +302,7 @@ impl Counters {
             left_to_others: counters.left_to_others.value(),
             unsent: counters.unsent.value(),
             unanswered: counters.unanswered.value(),
+            busy: Duration::from_micros(counters.busy_micros.load(Ordering::Relaxed)),
         });
         ServiceStats {
             handlers: handlers.collect(),

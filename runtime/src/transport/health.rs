@@ -93,6 +93,14 @@ pub enum HealthWarning {
     },
     /// The bus gave up reconnecting.
     Closed,
+    /// Several groups of services take the same request: each is executed by an instance of one of them.
+    #[non_exhaustive]
+    SeveralGroups {
+        /// The wire name of the request.
+        message: String,
+        /// The groups, in alphabetical order.
+        groups: Vec<String>,
+    },
 }
 
 impl fmt::Display for HealthWarning {
@@ -117,6 +125,11 @@ impl fmt::Display for HealthWarning {
                 "subscriptions receive nothing until the connection is made anew ({cause}): look at the server and the network"
             ),
             Self::Closed => formatter.write_str("the bus gave up reconnecting: connect a new one"),
+            Self::SeveralGroups { message, groups } => write!(
+                formatter,
+                "each `{message}` is executed by one of the groups {}: give them one name with `group`, or another message to each",
+                groups.join(", ")
+            ),
         }
     }
 }

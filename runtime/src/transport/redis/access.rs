@@ -80,19 +80,25 @@ fn with_commands<'a>(
     operations: &[Operation],
     channels: impl IntoIterator<Item = &'a str>,
 ) -> String {
-    let replies = format!("{}tidings:replies:", settings.prefix);
-    // Every bus has a channel of its own for answers, and another one after each start.
-    let is_for_answers = |channel: &str| channel.starts_with(&replies);
+    let own = format!("{}tidings:", settings.prefix);
     let mut rules: Vec<String> = Vec::new();
     if names_command(words) {
         rules.extend(operations.iter().flat_map(|operation| operation.commands()).map(ToString::to_string));
-        if channels.into_iter().any(is_for_answers) && !rules.iter().any(|rule| rule == "+publish") {
-            // Who asks subscribes to it first, and then publishes.
-            rules.push("+publish".to_owned());
+        for channel in channels {
+            // Who asks subscribes to the channel for its answers first, and then sends to shard channels; an instance that is asked publishes.
+            let next = match channel.strip_prefix(&own) {
+                Some(name) if name.starts_with("replies:") => "+spublish",
+                Some(name) if name.starts_with("inbox:") => "+publish",
+                _ => continue,
+            };
+            if !rules.iter().any(|rule| rule == next) {
+                rules.push(next.to_owned());
+            }
         }
     } else {
         for channel in channels {
-            let rule = if is_for_answers(channel) { format!("&{replies}*") } else { format!("&{channel}") };
+            // Names of ours are others after each start, and requests take all kinds of them.
+            let rule = if channel.starts_with(&own) { format!("&{own}*") } else { format!("&{channel}") };
             if !rules.contains(&rule) {
                 rules.push(rule);
             }
@@ -115,10 +121,10 @@ mod tests {
         let settings = Settings::new(&Config { namespace: Some("shop".into()), ..Config::default() }, "anna");
         let (news, own) = ("shop:news".to_owned(), "shop:tidings:replies:0a1b".to_owned());
         for (operation, words, expected) in [
-            (Operation::Publish, CHANNEL, "&shop:news &shop:tidings:replies:*"),
+            (Operation::Publish, CHANNEL, "&shop:news &shop:tidings:*"),
             (Operation::Publish, COMMAND, "+publish"),
             (Operation::PublishAtomically, COMMAND, "+multi +exec +publish"),
-            (Operation::Subscribe, COMMAND, "+subscribe +unsubscribe +publish"),
+            (Operation::Subscribe, COMMAND, "+subscribe +unsubscribe +spublish"),
         ] {
             let rule = rule(&settings, words, operation, &[&news, &news, &own]);
             assert_eq!(rule, format!("ACL SETUSER anna {expected}"));
