@@ -48,7 +48,7 @@ fn architecture_has_the_same_table() {
 
 #[test]
 fn only_the_driver_has_time_and_only_one_transport_knows_redis() {
-    let may = ["serve/driver", "serve/spawned", "serve/call"];
+    let may = ["serve/driver", "serve/sources", "serve/services", "serve/spawned", "serve/call"];
     let starts = [".spawn(", "tokio::spawn(", " sleep(", "::sleep(", "sleep_until(", "timeout(", "interval("];
     for (file, code) in runtime() {
         let is_service = file == "serve" || file.starts_with("serve/");

@@ -19,7 +19,7 @@
 //! | `ending` | how its tokio task ends |
 //! | `stats` | the counters |
 //!
-//! Only `driver`, `call` and `spawned` spawn or sleep; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
+//! Only `driver`, `sources`, `services`, `call` and `spawned` spawn or wait for a time; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
 //! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;

@@ -74,7 +74,7 @@ impl Presence {
                 names.push(name);
             }
         }
-        let inbox = Arc::new(Inbox::new(HAND_OVER, WhenFull::Wait));
+        let inbox = Arc::new(Inbox::new(HAND_OVER, WhenFull::Wait).unlisted());
         let asked = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
         let attachment = match bus.attach(Arc::clone(&inbox), names).await {
             Ok(attachment) => Some(attachment),

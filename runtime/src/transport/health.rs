@@ -17,7 +17,7 @@ pub struct BusStats {
     pub status_since: Duration,
     /// How often the connection for subscriptions was made anew.
     pub reconnects: u64,
-    /// Every subscription and service of the bus; the channel for answers is not among them.
+    /// Every subscription and service of the bus; the channels for answers and the inboxes of instances are not among them.
     pub subscriptions: Vec<SubscriptionSnapshot>,
     /// Requests and acknowledged publishes that wait for an answer.
     pub pending_requests: usize,

@@ -70,6 +70,8 @@ pub(crate) struct Inbox {
     unread: Mutex<Vec<Item>>,
     /// The template of each token's messages, where it is known.
     templates: Vec<&'static str>,
+    /// Whether it is shown to the program.
+    is_listed: bool,
     /// Whether it started to drop messages since [`fell_behind`](Inbox::fell_behind) was last asked.
     fell_behind: AtomicBool,
 }
@@ -170,6 +172,7 @@ impl Inbox {
             direct: None,
             unread: Mutex::default(),
             templates: Vec::new(),
+            is_listed: true,
             fell_behind: AtomicBool::new(false),
         }
     }
@@ -177,6 +180,12 @@ impl Inbox {
     /// Tells the template of the messages of each token.
     pub(crate) fn with_templates(mut self, templates: Vec<&'static str>) -> Self {
         self.templates = templates;
+        self
+    }
+
+    /// One that is no subscription of the program's, and is not shown as one.
+    pub(crate) fn unlisted(mut self) -> Self {
+        self.is_listed = false;
         self
     }
 
@@ -272,6 +281,11 @@ impl Inbox {
     pub(crate) fn traffic(&self) -> Option<Traffic> {
         let state = self.lock();
         self.direct.is_none().then(|| Traffic { waiting: state.messages, ..state.traffic })
+    }
+
+    /// Whether it is a subscription of the program's.
+    pub(crate) fn is_listed(&self) -> bool {
+        self.is_listed
     }
 
     /// The template of a token's messages, where it is known.

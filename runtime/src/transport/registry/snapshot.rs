@@ -13,7 +13,7 @@ impl Registry {
         self.names.iter().filter(|entry| entry.standing == Standing::Active).count()
     }
 
-    /// Every attached inbox but those without a buffer.
+    /// Every attached inbox but those without a buffer, and those of instances.
     pub(crate) fn snapshots(&self, now: Instant) -> Vec<SubscriptionSnapshot> {
         let ids = self.listeners.indices().into_iter();
         ids.filter_map(|id| self.snapshot(id, now)).collect()
@@ -21,7 +21,7 @@ impl Registry {
 
     fn snapshot(&self, id: usize, now: Instant) -> Option<SubscriptionSnapshot> {
         let listener = self.listeners.get(id)?;
-        let traffic = listener.inbox.traffic()?;
+        let traffic = listener.inbox.traffic().filter(|_| listener.inbox.is_listed())?;
         let names = listener.names.iter().filter_map(|&name| {
             let entry = self.names.get(name)?;
             let interest = entry.interests.iter().find(|interest| interest.listener == id)?;
