@@ -46,3 +46,24 @@ pub(crate) fn within<T>(ends: &Arc<OnceLock<Instant>>, poll: impl FnOnce() -> T)
 pub(crate) fn inherited() -> Option<Instant> {
     ENDS.with_borrow(|ends| ends.as_ref()?.get().copied())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_innermost_call_decides_whose_time_is_inherited_also_after_a_panic() {
+        let (outer, inner) = (Arc::<OnceLock<Instant>>::default(), Arc::<OnceLock<Instant>>::default());
+        let end = Instant::now();
+        assert_eq!(inherited(), None);
+        within(&outer, || {
+            assert_eq!(inherited(), None, "it is not known yet");
+            outer.set(end).unwrap();
+            assert_eq!(inherited(), Some(end));
+            let panicked = std::panic::catch_unwind(|| within(&inner, || panic!("as it should")));
+            assert!(panicked.is_err());
+            assert_eq!(inherited(), Some(end));
+        });
+        assert_eq!(inherited(), None);
+    }
+}

@@ -377,3 +377,161 @@ fn choose<'a>(candidates: &'a [Candidate], wanted: &Wanted<'_>, turn: usize) -> 
     let in_turn = from.iter().chain(before).filter(|candidate| wanted.admits(candidate));
     in_turn.map(|candidate| &candidate.instance).min_by_key(|instance| instance.burden())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn takes(message: &str, version: u32) -> Takes {
+        Takes { template: "quotes:<>".to_owned(), message: message.to_owned(), version }
+    }
+
+    fn description(inbox: &str, group: &str, requests: Vec<Takes>) -> Description {
+        let (inbox, group) = (inbox.to_owned(), group.to_owned());
+        Description { inbox, group, state: State::Serving, requests, question: None, shared_by: 1 }
+    }
+
+    fn answer(round: u64, shared_by: u32, description: Description) -> Description {
+        Description { question: Some(format!("{round} quotes:<>")), shared_by, ..description }
+    }
+
+    const WANTED: Wanted<'static> =
+        Wanted { template: "quotes:<>", message: "Quote", version: 1, group: None, tried: &[] };
+
+    /// A book that knows these instances of group `shop`, and has asked for them.
+    fn book(inboxes: &[&str]) -> Book {
+        let book = Book::default();
+        let Look::Ask(round) = book.look(&WANTED, 0) else { panic!("nobody has asked") };
+        book.asked("quotes:<>", round, Some(inboxes.len() as u64));
+        for inbox in inboxes {
+            book.learn(answer(round, 1, description(inbox, "shop", vec![takes("Quote", 1)])));
+        }
+        book
+    }
+
+    fn turn(book: &Book, wanted: &Wanted<'_>) -> Turn {
+        match book.look(wanted, 1) {
+            Look::Turn(turn) => turn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn it_is_asked_once_and_waited_until_all_have_answered_or_one_is_there() {
+        let book = Book::default();
+        let Look::Ask(round) = book.look(&WANTED, 0) else { panic!("nobody has asked") };
+        assert!(matches!(book.look(&WANTED, 0), Look::Wait), "it is on its way");
+        book.asked("quotes:<>", round, Some(2));
+        assert!(matches!(book.look(&WANTED, 0), Look::Wait));
+        // Two services on one connection, which the server has counted once.
+        for inbox in ["a", "b"] {
+            book.learn(answer(round, 2, description(inbox, "other", vec![takes("Other", 1)])));
+        }
+        assert!(matches!(book.look(&WANTED, 0), Look::Wait), "one of two has answered");
+        book.learn(answer(round + 1, 1, description("x", "other", vec![takes("Other", 1)])));
+        assert!(matches!(book.look(&WANTED, 0), Look::Wait), "that was another question");
+        book.learn(answer(round, 1, description("c", "shop", vec![takes("Quote", 1)])));
+        assert_eq!(turn(&book, &WANTED).instance.inbox(), "c");
+    }
+
+    #[test]
+    fn nobody_is_there_only_after_a_question_of_ones_own_time() {
+        let book = Book::default();
+        let Look::Ask(round) = book.look(&WANTED, 0) else { panic!("nobody has asked") };
+        book.asked("quotes:<>", round, Some(0));
+        assert!(matches!(book.look(&WANTED, 0), Look::Nobody));
+        assert!(!book.is_taken("quotes:<>"));
+        // Who begins later asks again.
+        let Look::Ask(again) = book.look(&WANTED, book.rounds("quotes:<>")) else { panic!("it may have changed") };
+        assert_eq!(again, round + 1);
+        book.not_asked("quotes:<>", again);
+        assert!(matches!(book.look(&WANTED, again), Look::Ask(_)), "a question that was given up is left to others");
+    }
+
+    #[test]
+    fn who_knows_the_message_in_its_version_and_is_not_tried_gets_it() {
+        let book = book(&["a"]);
+        book.learn(description("b", "north", vec![takes("Quote", 3)]));
+        let newer = Wanted { version: 3, ..WANTED };
+        let first = turn(&book, &newer);
+        assert_eq!(first.instance.inbox(), "b");
+        let tried = [Arc::clone(&first.instance)];
+        let again = Wanted { tried: &tried, ..newer };
+        assert!(matches!(book.look(&again, 0), Look::Nobody) && book.is_taken("quotes:<>"));
+        assert_eq!(turn(&book, &Wanted { tried: &tried, ..WANTED }).instance.inbox(), "a");
+        assert_eq!(turn(&book, &Wanted { group: Some("north"), ..WANTED }).instance.inbox(), "b");
+        assert!(matches!(book.look(&Wanted { message: "Other", ..WANTED }, 0), Look::Nobody));
+    }
+
+    #[test]
+    fn the_one_with_the_fewest_unanswered_gets_it_in_turn_and_who_is_overdue_comes_last() {
+        let book = book(&["a", "b", "c"]);
+        let mut held: Vec<Turn> = (0..6).map(|_| turn(&book, &WANTED)).collect();
+        let count = |held: &[Turn], inbox| held.iter().filter(|turn| turn.instance.inbox() == inbox).count();
+        assert_eq!(["a", "b", "c"].map(|inbox| count(&held, inbox)), [2, 2, 2]);
+        held.retain(|turn| turn.instance.inbox() != "b");
+        let next = turn(&book, &WANTED);
+        assert_eq!(next.instance.inbox(), "b");
+        next.instance.is_overdue();
+        held.push(turn(&book, &WANTED));
+        assert_ne!(held[4].instance.inbox(), "b", "it would seem to have least to do");
+        next.instance.answers();
+        assert_eq!(turn(&book, &WANTED).instance.inbox(), "b");
+    }
+
+    #[test]
+    fn who_stops_or_is_gone_gets_nothing_and_comes_back_as_another() {
+        let book = book(&["a", "b"]);
+        book.learn(Description { state: State::Stopping, ..description("a", "shop", vec![takes("Quote", 1)]) });
+        let held = turn(&book, &WANTED);
+        assert_eq!(held.instance.inbox(), "b");
+        assert!(book.lost(&held.instance) && !book.lost(&held.instance), "one of all finds out");
+        assert!(held.instance.is_gone());
+        assert!(matches!(book.look(&WANTED, 0), Look::Nobody));
+        book.learn(description("b", "shop", vec![takes("Quote", 1)]));
+        let again = turn(&book, &WANTED);
+        assert!(!again.instance.is_gone() && !Arc::ptr_eq(&again.instance, &held.instance));
+        // What is found out of the one of before says nothing of this one.
+        book.lost(&held.instance);
+        assert_eq!(turn(&book, &WANTED).instance.inbox(), "b");
+    }
+
+    #[test]
+    fn what_an_instance_says_again_changes_nothing_and_what_it_says_anew_counts() {
+        let book = book(&["a"]);
+        let held = turn(&book, &WANTED);
+        book.learn(description("a", "shop", vec![takes("Quote", 1)]));
+        assert!(Arc::ptr_eq(&turn(&book, &WANTED).instance, &held.instance));
+        book.learn(description("a", "shop", vec![takes("Quote", 2)]));
+        assert!(matches!(book.look(&Wanted { version: 2, ..WANTED }, 0), Look::Turn(_)));
+    }
+
+    #[test]
+    fn after_a_gap_it_is_asked_anew() {
+        let book = book(&["a"]);
+        book.gap();
+        let Look::Ask(round) = book.look(&WANTED, 1) else { panic!("others may have come") };
+        // Whoever is known may be asked meanwhile.
+        assert!(matches!(book.look(&WANTED, 1), Look::Turn(_)));
+        book.gap();
+        book.asked("quotes:<>", round, Some(1));
+        assert!(matches!(book.look(&WANTED, 1), Look::Ask(_)), "the answer to a question before the gap says nothing");
+    }
+
+    #[test]
+    fn groups_are_complete_when_all_have_answered_or_enough_was_waited() {
+        let book = Book::default();
+        let (groups, Look::Ask(round)) = book.groups(&WANTED, 0) else { panic!("nobody has asked") };
+        assert!(groups.is_empty());
+        book.asked("quotes:<>", round, Some(3));
+        for (inbox, group) in [("a", "north"), ("b", "south")] {
+            book.learn(answer(round, 1, description(inbox, group, vec![takes("Quote", 1)])));
+        }
+        let (groups, Look::Wait) = book.groups(&WANTED, 0) else { panic!("one has not answered") };
+        assert_eq!(groups, ["north", "south"]);
+        book.enough("quotes:<>");
+        let (groups, Look::Turn(_)) = book.groups(&WANTED, 0) else { panic!("it was waited enough") };
+        assert_eq!(groups, ["north", "south"]);
+        assert_eq!(book.shared(), [("Quote".to_owned(), vec!["north".to_owned(), "south".to_owned()])]);
+    }
+}

@@ -86,3 +86,25 @@ impl Frame {
         self.bytes = Bytes::from(bytes);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to_inbox(payload: &'static [u8]) -> Frame {
+        let bytes = Bytes::from([b"inbox", payload].concat());
+        let end = bytes.len() as u32;
+        Frame::new(bytes, 0..5, 5..end, Origin::Broadcast { token: 7 }, Instant::now())
+    }
+
+    #[test]
+    fn what_comes_to_an_inbox_is_taken_apart_at_its_first_line_end() {
+        let request = to_inbox(b"ns:quotes:7\n{\n}").taken_apart(3, 11).unwrap();
+        assert_eq!((request.channel(), request.payload()), (&b"quotes:7"[..], &b"{\n}"[..]));
+        assert_eq!(request.origin(), Origin::Inbox);
+        let request = to_inbox(b"ns:\n").taken_apart(3, 3).unwrap();
+        assert_eq!((request.channel(), request.payload()), (&b""[..], &b""[..]));
+        assert!(to_inbox(b"n\n{}").taken_apart(3, 1).is_none(), "shorter than the namespace");
+        assert!(to_inbox(b"ns:a").taken_apart(3, 4).is_none(), "there is no line end");
+    }
+}

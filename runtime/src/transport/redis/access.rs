@@ -87,8 +87,10 @@ fn with_commands<'a>(
         for channel in channels {
             // Who asks subscribes to the channel for its answers first, and then sends to shard channels; an instance that is asked publishes.
             let next = match channel.strip_prefix(&own) {
-                Some(name) if name.starts_with("replies:") => "+spublish",
-                Some(name) if name.starts_with("inbox:") => "+publish",
+                Some(name) if name.starts_with("replies:") && operations.contains(&Operation::Subscribe) => "+spublish",
+                Some(name) if name.starts_with("inbox:") && operations.contains(&Operation::SubscribeToShards) => {
+                    "+publish"
+                }
                 _ => continue,
             };
             if !rules.iter().any(|rule| rule == next) {

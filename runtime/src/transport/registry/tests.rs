@@ -457,3 +457,91 @@ fn each_pattern_that_matches_delivers() {
     frames.sort();
     assert_eq!(frames, ["frame 1", "frame 2"]);
 }
+
+/// Whether nothing more comes for an inbox that leaves.
+fn has_left(left: &mut tokio::sync::oneshot::Receiver<()>) -> bool {
+    left.now_or_never().is_some()
+}
+
+#[test]
+fn who_leaves_gets_what_comes_until_the_server_has_confirmed_it() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (one, other) = (inbox(), inbox());
+    let (id, _) = registry.attach(Arc::clone(&one), vec![channel("own", 1), channel("both", 2)]);
+    registry.attach(Arc::clone(&other), vec![channel("both", 3)]);
+    settle(&mut registry, now);
+    let mut left = registry.leave(id);
+    assert!(!has_left(&mut left));
+    let commands = sent(&mut registry);
+    assert_eq!(commands.iter().map(|(_, text)| text.as_str()).collect::<Vec<_>>(), ["Unsubscribe own"]);
+    registry.deliver(NameKind::Channel, b"own", frame);
+    // What others want too is left at once, as the server confirms nothing.
+    registry.deliver(NameKind::Channel, b"both", frame);
+    let _ = registry.flush();
+    assert_eq!((taken(&one), taken(&other)), (vec!["frame 1".to_owned()], vec!["frame 3".to_owned()]));
+    for (command, _) in commands {
+        command.names.iter().for_each(|&name| registry.confirmed(command.verb, name, now));
+    }
+    assert!(has_left(&mut left));
+    registry.deliver(NameKind::Channel, b"own", frame);
+    let _ = registry.flush();
+    assert!(taken(&one).is_empty());
+    registry.detach(id);
+    assert!(sent(&mut registry).is_empty());
+}
+
+#[test]
+fn whoever_wants_a_name_that_somebody_leaves_gets_it_again() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (id, _) = registry.attach(inbox(), vec![channel("own", 1)]);
+    settle(&mut registry, now);
+    let mut left = registry.leave(id);
+    let commands = sent(&mut registry);
+    let next = inbox();
+    let (_, mut attached) = registry.attach(Arc::clone(&next), vec![channel("own", 2)]);
+    for (command, _) in commands {
+        command.names.iter().for_each(|&name| registry.confirmed(command.verb, name, now));
+    }
+    assert!(has_left(&mut left) && attached.try_recv().is_err());
+    assert_eq!(settle(&mut registry, now), ["Subscribe own"]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+    registry.deliver(NameKind::Channel, b"own", frame);
+    let _ = registry.flush();
+    assert_eq!(taken(&next), ["frame 2"]);
+}
+
+#[test]
+fn who_leaves_is_not_kept_waiting_by_a_connection_that_is_gone() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (id, _) = registry.attach(inbox(), vec![channel("own", 1)]);
+    settle(&mut registry, now);
+    let mut left = registry.leave(id);
+    assert_eq!(sent(&mut registry).len(), 1);
+    registry.connection_lost(&cause(), now);
+    assert!(has_left(&mut left));
+    assert!(sent(&mut registry).is_empty());
+    // And not at all where there is none.
+    let (id, _) = registry.attach(inbox(), vec![channel("own", 1)]);
+    assert!(has_left(&mut registry.leave(id)));
+    let (id, _) = registry.attach(inbox(), vec![channel("other", 1)]);
+    settle(&mut registry, now);
+    let mut left = registry.leave(id);
+    registry.close_all("over");
+    assert!(has_left(&mut left));
+}
+
+#[test]
+fn a_shard_channel_is_another_name_than_the_channel_and_no_pattern_matches_it() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let inbox = inbox();
+    let shard = Wanted { name: Name { text: "ab".into(), kind: NameKind::ShardChannel }, token: 3 };
+    registry.attach(Arc::clone(&inbox), vec![channel("ab", 1), pattern("a*", 2), shard]);
+    settle(&mut registry, Instant::now());
+    assert!(registry.deliver(NameKind::ShardChannel, b"ab", frame));
+    assert!(registry.deliver(NameKind::Channel, b"ab", frame));
+    let _ = registry.flush();
+    assert_eq!(taken(&inbox), ["frame 3", "frame 1"]);
+}
