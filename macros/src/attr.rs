@@ -139,23 +139,45 @@ impl Default for Runtime {
     }
 }
 
+/// The expression without the invisible delimiters that `macro_rules!` puts around its fragments, such as a `$name:expr`.
+pub(crate) fn ungrouped(mut expression: &Expr) -> &Expr {
+    while let Expr::Group(group) = expression {
+        expression = &group.expr;
+    }
+    expression
+}
+
+/// The literal that an expression is.
+pub(crate) fn literal(expression: &Expr) -> Option<&Lit> {
+    match ungrouped(expression) {
+        Expr::Lit(ExprLit { lit, .. }) => Some(lit),
+        _ => None,
+    }
+}
+
+/// The path that an expression is.
+pub(crate) fn path(expression: &Expr) -> Option<&Path> {
+    match ungrouped(expression) {
+        Expr::Path(ExprPath { qself: None, path, .. }) => Some(path),
+        _ => None,
+    }
+}
+
 impl Entry {
-    fn literal(&self) -> Option<&Lit> {
+    fn value(&self) -> Option<&Expr> {
         match &self.value {
-            Some(Value::Expr(expression)) => match &**expression {
-                Expr::Lit(ExprLit { lit, .. }) => Some(lit),
-                _ => None,
-            },
+            Some(Value::Expr(expression)) => Some(ungrouped(expression)),
             _ => None,
         }
     }
 
+    fn literal(&self) -> Option<&Lit> {
+        self.value().and_then(literal)
+    }
+
     /// The value's place, or the key's where there is no value.
     pub(crate) fn span(&self) -> Span {
-        match &self.value {
-            Some(Value::Expr(expression)) => expression.span(),
-            _ => self.key.span(),
-        }
+        self.value().map_or_else(|| self.key.span(), Spanned::span)
     }
 
     /// A string; `example` says what to write.
@@ -190,8 +212,8 @@ impl Entry {
 
     /// Any expression.
     pub(crate) fn expression(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<Expr> {
-        if let Some(Value::Expr(expression)) = &self.value {
-            return Some((**expression).clone());
+        if let Some(expression) = self.value() {
+            return Some(expression.clone());
         }
         diagnostics.at(self.span(), format!("`{}` takes an expression: write `{example}`", self.key));
         None
@@ -202,10 +224,7 @@ impl Entry {
         if let Some(Lit::Str(text)) = self.literal() {
             return Some((text.clone(), false));
         }
-        if let Some(Value::Expr(expression)) = &self.value
-            && let Expr::Path(ExprPath { qself: None, path, .. }) = &**expression
-            && let Some(word) = path.get_ident()
-        {
+        if let Some(word) = self.value().and_then(path).and_then(Path::get_ident) {
             return Some((LitStr::new(&word.unraw().to_string(), word.span()), true));
         }
         diagnostics.at(self.span(), format!("`{}` takes a name: write `{example}`", self.key));
@@ -214,9 +233,7 @@ impl Entry {
 
     /// The path of an item.
     pub(crate) fn path(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<Path> {
-        if let Some(Value::Expr(expression)) = &self.value
-            && let Expr::Path(ExprPath { qself: None, path, .. }) = &**expression
-        {
+        if let Some(path) = self.value().and_then(path) {
             return Some(path.clone());
         }
         diagnostics.at(self.span(), format!("`{}` takes the path of a type: write `{example}`", self.key));
@@ -256,8 +273,8 @@ pub(crate) fn documentation(attributes: &[Attribute]) -> String {
     let lines: Vec<String> = attributes
         .iter()
         .filter_map(|attribute| match &attribute.meta {
-            Meta::NameValue(pair) if pair.path.is_ident("doc") => match &pair.value {
-                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.value()),
+            Meta::NameValue(pair) if pair.path.is_ident("doc") => match literal(&pair.value) {
+                Some(Lit::Str(text)) => Some(text.value()),
                 _ => None,
             },
             _ => None,
