@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
+use quote::{ToTokens as _, quote};
 use syn::{
-    Attribute, Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Meta, Path, Token,
+    Attribute, Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Meta, Path, Token, Visibility,
     ext::IdentExt as _,
     parse::{Parse, ParseStream, Parser},
     punctuated::Punctuated,
@@ -266,6 +266,35 @@ fn nanos(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit_nanos).filter(|nanos| *nanos > 0)
+}
+
+/// A name of the user's in the generated code: errors still point to it, but lints about it (its style, or that it is deprecated) are told
+/// where the user has written it, and not again here.
+pub(crate) fn silent(ident: &Ident) -> Ident {
+    let mut silent = ident.clone();
+    silent.set_span(ident.span().resolved_at(Span::call_site()));
+    silent
+}
+
+/// The visibility, silent likewise.
+pub(crate) fn silent_visibility(visibility: &Visibility) -> TokenStream {
+    let silent = visibility.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(token.span().resolved_at(Span::call_site()));
+        token
+    });
+    silent.collect()
+}
+
+/// What an item says of lints, for the code that is generated beside it: `#[allow(…)]`, and `#[expect(…)]`, which only the item itself may fail.
+pub(crate) fn lints(attributes: &[Attribute]) -> Vec<Attribute> {
+    let lints = attributes.iter().filter_map(|attribute| match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("allow") || list.path.is_ident("expect") => {
+            let tokens = &list.tokens;
+            Some(syn::parse_quote!(#[allow(#tokens)]))
+        }
+        _ => None,
+    });
+    lints.collect()
 }
 
 /// The text of the doc comments, one line a comment.

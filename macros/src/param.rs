@@ -1,29 +1,48 @@
 //! `#[derive(ChannelParam)]`.
 
+mod style;
+
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{Data, DeriveInput, Fields, Ident, LitStr, Variant, ext::IdentExt};
+use syn::{
+    Attribute, Data, DataEnum, DataStruct, DeriveInput, Fields, Ident, Index, LitStr, Member, Type, Variant,
+    ext::IdentExt,
+};
+
+use self::style::{STYLES, Style};
 
 use crate::{
-    attr::{self, Runtime},
+    attr::{self, Runtime, silent},
     diag::{self, Diagnostics},
     template,
 };
 
-/// An enum that has passed every check.
+/// A parameter that has passed every check.
 struct Param {
     runtime: Runtime,
+    /// What the type says of lints.
+    lints: Vec<Attribute>,
     ident: Ident,
-    /// Each variant with its text.
-    variants: Vec<(Ident, String)>,
+    text: Text,
+}
+
+/// What stands in a channel.
+enum Text {
+    /// The word of a variant: each variant with its own.
+    Words(Vec<(Ident, String)>),
+    /// What a struct holds: the name or number of its field, and the field's type.
+    Of(Member, Box<Type>),
 }
 
 pub(crate) fn derive(input: DeriveInput) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
     let runtime = Runtime::of(&input.attrs, &mut diagnostics);
-    let checked = check(&input, runtime.clone(), &mut diagnostics);
-    match checked {
-        Some(param) if diagnostics.is_empty() => expand(&param),
+    let text = check(&input, &mut diagnostics);
+    match text {
+        Some(text) if diagnostics.is_empty() => {
+            let lints = attr::lints(&input.attrs);
+            expand(&Param { runtime, lints, ident: silent(&input.ident), text })
+        }
         _ => {
             let errors = diagnostics.into_tokens();
             let stub = stub(&input, &runtime);
@@ -32,16 +51,65 @@ pub(crate) fn derive(input: DeriveInput) -> TokenStream {
     }
 }
 
-fn check(input: &DeriveInput, runtime: Runtime, diagnostics: &mut Diagnostics) -> Option<Param> {
+fn check(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Text> {
     is_not_generic(input, diagnostics);
-    let style = style(input, diagnostics);
-    let Data::Enum(data) = &input.data else {
-        diagnostics.at(
-            input.ident.span(),
-            format!("`{0}` is no enum: write `impl tidings::channel::ChannelParam for {0}` by hand", input.ident),
+    match &input.data {
+        Data::Enum(data) => words(input, data, diagnostics).map(Text::Words),
+        Data::Struct(data) => only_field(input, data, diagnostics).map(|(member, ty)| Text::Of(member, Box::new(ty))),
+        Data::Union(data) => {
+            diagnostics
+                .at(data.union_token.span, "a channel parameter cannot be a union: write an `enum`, or a `struct`");
+            None
+        }
+    }
+}
+
+fn is_not_generic(input: &DeriveInput, diagnostics: &mut Diagnostics) {
+    if !input.generics.params.is_empty() {
+        diagnostics.over(
+            &input.generics,
+            format!("a channel parameter cannot be generic: write `{}` with concrete types", input.ident),
         );
-        return None;
-    };
+    }
+}
+
+/// The field of a struct with one field.
+fn only_field(input: &DeriveInput, data: &DataStruct, diagnostics: &mut Diagnostics) -> Option<(Member, Type)> {
+    let fields = data.fields.iter().flat_map(|field| &field.attrs);
+    for attribute in input.attrs.iter().chain(fields).filter(|attribute| attribute.path().is_ident("param")) {
+        diagnostics
+            .over(attribute, "`#[param]` chooses the words of an enum's variants, and a struct has none: remove it");
+    }
+    let mut fields = data.fields.members().zip(&data.fields);
+    match (fields.next(), fields.next()) {
+        (Some((member, field)), None) => Some((member, field.ty.clone())),
+        (None, _) => {
+            diagnostics.at(
+                input.ident.span(),
+                format!(
+                    "`{0}` holds nothing that could stand in a channel: write its value, such as `struct {0}(u64);`",
+                    input.ident
+                ),
+            );
+            None
+        }
+        (Some(_), Some((_, second))) => {
+            diagnostics.over(
+                second,
+                format!(
+                    "a segment of a channel is one value, but `{0}` has {1} fields: keep one, or write `impl tidings::channel::ChannelParam for {0}`",
+                    input.ident,
+                    data.fields.len(),
+                ),
+            );
+            None
+        }
+    }
+}
+
+/// Each variant of an enum with its word.
+fn words(input: &DeriveInput, data: &DataEnum, diagnostics: &mut Diagnostics) -> Option<Vec<(Ident, String)>> {
+    let style = style(input, diagnostics);
     if data.variants.is_empty() {
         diagnostics.at(
             input.ident.span(),
@@ -68,13 +136,7 @@ fn check(input: &DeriveInput, runtime: Runtime, diagnostics: &mut Diagnostics) -
         }
         variants.push((variant.ident.clone(), text));
     }
-    Some(Param { runtime, ident: input.ident.clone(), variants })
-}
-
-fn is_not_generic(input: &DeriveInput, diagnostics: &mut Diagnostics) {
-    if !input.generics.params.is_empty() {
-        diagnostics.over(&input.generics, "a channel parameter cannot be generic: write the enum with concrete types");
-    }
+    Some(variants)
 }
 
 fn has_no_fields(variant: &Variant, diagnostics: &mut Diagnostics) {
@@ -100,30 +162,6 @@ fn is_literal(text: &str, place: Span, diagnostics: &mut Diagnostics) {
         );
     }
 }
-
-/// How the names of variants become text.
-#[derive(Clone, Copy)]
-enum Style {
-    Snake,
-    ScreamingSnake,
-    Kebab,
-    ScreamingKebab,
-    Lower,
-    Upper,
-    Pascal,
-    Camel,
-}
-
-const STYLES: [(&str, Style); 8] = [
-    ("snake_case", Style::Snake),
-    ("SCREAMING_SNAKE_CASE", Style::ScreamingSnake),
-    ("kebab-case", Style::Kebab),
-    ("SCREAMING-KEBAB-CASE", Style::ScreamingKebab),
-    ("lowercase", Style::Lower),
-    ("UPPERCASE", Style::Upper),
-    ("PascalCase", Style::Pascal),
-    ("camelCase", Style::Camel),
-];
 
 fn style(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Style {
     let mut style = Style::Snake;
@@ -155,43 +193,6 @@ fn text(variant: &Variant, style: Style, diagnostics: &mut Diagnostics) -> (Stri
     }
 }
 
-impl Style {
-    fn apply(self, name: &str) -> String {
-        let words = words(name);
-        match self {
-            Self::Snake => words.join("_"),
-            Self::ScreamingSnake => words.join("_").to_uppercase(),
-            Self::Kebab => words.join("-"),
-            Self::ScreamingKebab => words.join("-").to_uppercase(),
-            Self::Lower => words.concat(),
-            Self::Upper => words.concat().to_uppercase(),
-            Self::Pascal => name.to_owned(),
-            Self::Camel => {
-                let mut characters = name.chars();
-                let first = characters.next().map(|first| first.to_lowercase().to_string());
-                first.unwrap_or_default() + characters.as_str()
-            }
-        }
-    }
-}
-
-/// The words of a name in lower case: `HTTPGet2` has `http` and `get2`.
-fn words(name: &str) -> Vec<String> {
-    let characters: Vec<char> = name.chars().collect();
-    let mut words = vec![String::new()];
-    for (index, character) in characters.iter().enumerate() {
-        let after_lower = index > 0 && !characters[index - 1].is_uppercase();
-        let before_lower = characters.get(index + 1).is_some_and(|next| next.is_lowercase());
-        if index > 0 && character.is_uppercase() && (after_lower || before_lower) {
-            words.push(String::new());
-        }
-        if let Some(word) = words.last_mut() {
-            word.extend(character.to_lowercase());
-        }
-    }
-    words
-}
-
 // Input:
 //
 //     #[derive(ChannelParam)]
@@ -214,47 +215,101 @@ fn words(name: &str) -> Vec<String> {
 //     };
 fn expand(param: &Param) -> TokenStream {
     let import = param.runtime.import();
-    let ident = &param.ident;
-    let (names, texts): (Vec<&Ident>, Vec<&String>) = param.variants.iter().map(|(name, text)| (name, text)).unzip();
+    let Param { ident, lints, .. } = param;
+    let functions = match &param.text {
+        Text::Words(variants) => of_words(variants),
+        Text::Of(member, _) => of_field(member),
+    };
+    // The only place where the field's type is asked to be a parameter: a wrong type gives one error.
+    let held = match &param.text {
+        Text::Words(_) => None,
+        Text::Of(_, ty) => Some(quote!(const __HELD: __tidings::Held<#ty> = __tidings::held::<#ty>();)),
+    };
     quote! {
-        #[allow(unused_qualifications)]
+        #(#lints)*
         const _: () = {
             #import
+            #held
             #[automatically_derived]
-            impl __tidings::ChannelParam for #ident {
-                const SHAPE: __tidings::Shape = __tidings::Shape::OneOf(&[#(#texts),*]);
-
-                fn write(&self, text: &mut dyn ::core::fmt::Write) -> ::core::fmt::Result {
-                    ::core::fmt::Write::write_str(text, match self { #(Self::#names => #texts,)* })
-                }
-
-                fn parse(text: &::core::primitive::str) -> ::core::result::Result<Self, __tidings::InvalidParam> {
-                    match text {
-                        #(#texts => ::core::result::Result::Ok(Self::#names),)*
-                        _ => ::core::result::Result::Err(__tidings::InvalidParam::new()),
-                    }
-                }
-
-                fn is_value(text: &::core::primitive::str) -> ::core::primitive::bool {
-                    ::core::matches!(text, #(#texts)|*)
-                }
-            }
+            impl __tidings::ChannelParam for #ident { #functions }
         };
+    }
+}
+
+fn of_words(variants: &[(Ident, String)]) -> TokenStream {
+    let (names, texts): (Vec<Ident>, Vec<&String>) = variants.iter().map(|(name, text)| (silent(name), text)).unzip();
+    quote! {
+        const SHAPE: __tidings::Shape = __tidings::Shape::OneOf(&[#(#texts),*]);
+
+        fn write(&self, text: &mut dyn ::core::fmt::Write) -> ::core::fmt::Result {
+            ::core::fmt::Write::write_str(text, match self { #(Self::#names => #texts,)* })
+        }
+
+        fn parse(text: &::core::primitive::str) -> ::core::result::Result<Self, __tidings::InvalidParam> {
+            match text {
+                #(#texts => ::core::result::Result::Ok(Self::#names),)*
+                _ => ::core::result::Result::Err(__tidings::InvalidParam::new()),
+            }
+        }
+
+        fn is_value(text: &::core::primitive::str) -> ::core::primitive::bool {
+            ::core::matches!(text, #(#texts)|*)
+        }
+    }
+}
+
+// Input:
+//
+//     #[derive(ChannelParam)]
+//     struct OrderId(u64);
+//
+// Output, in a block as above:
+//
+//     const __HELD: __tidings::Held<u64> = __tidings::held::<u64>();
+//     impl __tidings::ChannelParam for OrderId {
+//         const SHAPE: __tidings::Shape = __HELD.shape();
+//         fn write(&self, text: &mut dyn Write) -> fmt::Result { __HELD.write(&self.0, text) }
+//         …
+//     }
+fn of_field(member: &Member) -> TokenStream {
+    let member = match member {
+        Member::Named(name) => Member::Named(silent(name)),
+        Member::Unnamed(index) => Member::Unnamed(Index::from(index.index as usize)),
+    };
+    quote! {
+        const SHAPE: __tidings::Shape = __HELD.shape();
+
+        fn write(&self, text: &mut dyn ::core::fmt::Write) -> ::core::fmt::Result {
+            __HELD.write(&self.#member, text)
+        }
+
+        fn parse(text: &::core::primitive::str) -> ::core::result::Result<Self, __tidings::InvalidParam> {
+            ::core::result::Result::map(__HELD.parse(text), |value| Self { #member: value })
+        }
+
+        fn is_written_as(&self, text: &::core::primitive::str) -> ::core::primitive::bool {
+            __HELD.is_written_as(&self.#member, text)
+        }
+
+        fn is_value(text: &::core::primitive::str) -> ::core::primitive::bool {
+            __HELD.is_value(text)
+        }
     }
 }
 
 // After an error the type is still a parameter, so that no second error follows from the first.
 fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
-    if !input.generics.params.is_empty() {
-        return TokenStream::new();
-    }
     let import = runtime.import();
-    let ident = &input.ident;
+    let (ident, lints) = (silent(&input.ident), attr::lints(&input.attrs));
+    let (generics, arguments, _) = input.generics.split_for_impl();
+    // What a generic type must be beside, it is blamed for elsewhere.
+    let bounds = (!input.generics.params.is_empty())
+        .then(|| quote!(where Self: ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static));
     quote! {
-        #[allow(warnings)]
+        #(#lints)*
         const _: () = {
             #import
-            impl __tidings::ChannelParam for #ident {
+            impl #generics __tidings::ChannelParam for #ident #arguments #bounds {
                 fn write(&self, _: &mut dyn ::core::fmt::Write) -> ::core::fmt::Result {
                     ::core::result::Result::Ok(())
                 }
@@ -264,28 +319,5 @@ fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
                 }
             }
         };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_become_text_in_every_style() {
-        for (name, style, text) in [
-            ("High", Style::Snake, "high"),
-            ("VeryHigh", Style::Snake, "very_high"),
-            ("HTTPGet2", Style::Snake, "http_get2"),
-            ("EuWest1", Style::Kebab, "eu-west1"),
-            ("EuWest", Style::ScreamingSnake, "EU_WEST"),
-            ("EuWest", Style::ScreamingKebab, "EU-WEST"),
-            ("EuWest", Style::Lower, "euwest"),
-            ("EuWest", Style::Upper, "EUWEST"),
-            ("EuWest", Style::Pascal, "EuWest"),
-            ("EuWest", Style::Camel, "euWest"),
-        ] {
-            assert_eq!(style.apply(name), text);
-        }
     }
 }

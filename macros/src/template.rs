@@ -2,6 +2,8 @@
 //!
 //! A template is text, so its mistakes have no place of their own in the source: each message quotes the segment.
 
+use syn::{Ident, ext::IdentExt as _, parse::Parser as _};
+
 use crate::diag;
 
 /// Long enough for every name that a server can route quickly; the bus refuses longer channels anyway.
@@ -78,10 +80,12 @@ fn segment(part: &str, index: usize, last: usize) -> Result<Segment, String> {
     if part.is_empty() {
         return Err(empty(index, last));
     }
-    let Some(open) = part.find('<') else { return literal(part) };
+    if !part.contains('<') {
+        return literal(part);
+    }
     let Some(inner) = part.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).filter(|_| closes_last(part))
     else {
-        return Err(misplaced(part, open));
+        return Err(misplaced(part));
     };
     parameter(part, inner, index == last).map(Segment::Parameter)
 }
@@ -115,20 +119,44 @@ fn closes_last(part: &str) -> bool {
     false
 }
 
-fn misplaced(part: &str, open: usize) -> String {
+fn misplaced(part: &str) -> String {
     let opened = part.matches('<').count();
     let closed = part.matches('>').count();
     if opened > closed {
         return format!("the parameter in `{part}` is not closed: write `>` behind it");
     }
-    let before = &part[..open];
-    let close = part.rfind('>').map_or(part.len(), |at| at + 1);
-    let (inner, after) = (&part[open..close.max(open)], &part[close.max(open)..]);
-    let separated: Vec<&str> = [before, inner, after].into_iter().filter(|text| !text.is_empty()).collect();
-    format!(
-        "a parameter takes a whole segment, but `{part}` has more: write `{}`",
-        separated.join(":").replace("><", ">:<")
-    )
+    format!("a parameter takes a whole segment, but `{part}` has more: write `{}`", separated(part))
+}
+
+/// The segment with `:` around each parameter, in the place of what separates it in other systems: `orders/<id>` becomes `orders:<id>`.
+fn separated(part: &str) -> String {
+    let mut segments: Vec<String> = Vec::new();
+    let (mut depth, mut start) = (0_usize, 0);
+    for (index, character) in part.char_indices() {
+        match character {
+            '<' if depth == 0 => {
+                segments.push(without_separators(&part[start..index]));
+                (depth, start) = (1, index);
+            }
+            '<' => depth += 1,
+            '>' if depth == 1 => {
+                segments.push(part[start..=index].to_owned());
+                (depth, start) = (0, index + 1);
+            }
+            '>' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+    }
+    segments.push(without_separators(&part[start..]));
+    segments.retain(|segment| !segment.is_empty());
+    segments.join(":")
+}
+
+/// The text beside a parameter, without what joins the two. Where that separates levels in other systems, it does so within the text as well.
+fn without_separators(text: &str) -> String {
+    let levels = ['/', '.', '|'].into_iter().find(|level| text.starts_with(*level) || text.ends_with(*level));
+    let text = text.trim_matches(['/', '.', '|', '-', '_', '#', '@', '=', ',', ';']);
+    levels.map_or_else(|| text.to_owned(), |level| text.replace(level, ":"))
 }
 
 fn literal(part: &str) -> Result<Segment, String> {
@@ -189,20 +217,19 @@ fn parameter(part: &str, inner: &str, is_last: bool) -> Result<Parameter, String
     Ok(Parameter { name: name.to_owned(), type_text: type_text.map(str::to_owned), rest })
 }
 
+/// Whether a field or an argument can have this name, perhaps as a raw identifier.
 fn is_name(name: &str) -> bool {
-    let mut characters = name.chars();
-    characters.next().is_some_and(|first| first.is_ascii_alphabetic() || first == '_')
-        && characters.all(|character| character.is_ascii_alphanumeric() || character == '_')
-        && !matches!(name, "_" | "self" | "Self" | "super" | "crate")
+    let is_identifier = Ident::parse_any.parse_str(name).is_ok_and(|ident| ident == name);
+    is_identifier && !matches!(name, "_" | "self" | "Self" | "super" | "crate")
 }
 
 fn ill_named(part: &str, name: &str) -> String {
     let mut fixed: String =
-        name.chars().map(|character| if character.is_ascii_alphanumeric() { character } else { '_' }).collect();
+        name.chars().map(|character| if character.is_alphanumeric() { character } else { '_' }).collect();
     if fixed.starts_with(|first: char| first.is_ascii_digit()) {
         fixed.insert(0, '_');
     }
-    let fixed = fixed.to_ascii_lowercase();
+    let fixed = fixed.to_lowercase();
     if !is_name(&fixed) || fixed.chars().all(|character| character == '_') {
         return format!("`{name}` in `{part}` cannot be the name of a parameter: write a field's name, such as `<id>`");
     }
@@ -283,6 +310,7 @@ mod tests {
                 ],
                 "<a>:x:<rest..>",
             ),
+            ("a:<größe>", vec![literal("a"), parameter("größe", None, false)], "a:<größe>"),
             ("logs:<path..>", vec![literal("logs"), parameter("path", None, true)], "logs:<path..>"),
             (
                 "grün.x-1_@/#:<type>",
@@ -313,6 +341,7 @@ mod tests {
             ("a:<order id>", "write `<order_id>`"),
             ("a:<1st>", "write `<_1st>`"),
             ("a:<0>", "name the field"),
+            ("a:<größe-max>", "write `<größe_max>`"),
             ("a:<self>", "write a field's name"),
             ("a:<rest..>:b", "move it to the end, or write `<rest>`"),
             ("a:*", "opens a pattern in Redis"),
@@ -320,7 +349,16 @@ mod tests {
             ("a:b\u{7}c", "is a control character"),
             ("a:{b}", "chooses the slot"),
             ("a:50%", "marks encoded characters"),
-            ("a:order-<id>", "write `order-:<id>`"),
+            ("a:order-<id>", "write `order:<id>`"),
+            ("a:order<id>", "write `order:<id>`"),
+            ("orders/<id>", "write `orders:<id>`"),
+            ("orders.<id>", "write `orders:<id>`"),
+            ("shop/orders/<id>", "write `shop:orders:<id>`"),
+            ("new-orders-<id>", "write `new-orders:<id>`"),
+            ("orders_<id>", "write `orders:<id>`"),
+            ("orders/<id>/lines/<line>", "write `orders:<id>:lines:<line>`"),
+            ("<id>-<part: u8>.x", "write `<id>:<part: u8>:x`"),
+            ("-<id>", "write `<id>`"),
             ("a:<x><y>", "write `<x>:<y>`"),
             ("a:<id:>", "has no type"),
         ] {

@@ -107,7 +107,7 @@ pub mod __private {
         bus::handle::Bus,
         channel::{
             param::{ChannelParam, IntoParam, InvalidParam},
-            parameter::{Parameter, Params, parameter, rest_parameter},
+            parameter::{Held, Parameter, Params, held, parameter, rest_parameter},
             selector::Selector,
             shape::Shape,
             template::{Segment, Template},

@@ -3,8 +3,8 @@
 use proc_macro2::TokenStream;
 use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, ExprLit, Field, Fields, Ident, Lifetime, Lit, LitStr, Meta, Token, Type,
-    ext::IdentExt, parse::ParseStream,
+    Attribute, Data, DeriveInput, Expr, Field, Fields, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt,
+    parse::ParseStream,
 };
 
 use super::{
@@ -20,7 +20,7 @@ use crate::{
 /// The message, or `None` when its channel cannot be known. The diagnostics say whether it may be expanded.
 pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut Diagnostics) -> Option<Message> {
     is_struct_or_enum(input, diagnostics);
-    let lifetime = lifetime(input, diagnostics);
+    let borrows = borrows(input, diagnostics);
     let options = options(input, diagnostics);
     let kind = reply(input, diagnostics).map_or(Kind::Broadcast, |reply| Kind::Request(Box::new(reply)));
     let literal = channel(input, diagnostics)?;
@@ -29,13 +29,17 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         diagnostics.at(literal.span(), problem);
     }
     let fields = fields(input);
-    let segments =
-        parsed.iter().filter_map(|segment| resolve(segment, &literal, input, &fields, diagnostics)).collect();
+    let segments = parsed
+        .iter()
+        .enumerate()
+        .filter_map(|(index, segment)| resolve(index, segment, &literal, input, &fields, diagnostics))
+        .collect();
     Some(Message {
         runtime,
-        visibility: input.vis.clone(),
+        lints: attr::lints(&input.attrs),
+        visibility: attr::silent_visibility(&input.vis),
         ident: input.ident.clone(),
-        lifetime,
+        borrows,
         name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
         version: options.version.unwrap_or(1),
         description: attr::documentation(&input.attrs),
@@ -52,11 +56,11 @@ fn is_struct_or_enum(input: &DeriveInput, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The lifetime of a message that borrows from its payload: all that can be generic about a message.
-fn lifetime(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Lifetime> {
+/// Whether it borrows from its payload: a lifetime is all that can be generic about a message.
+fn borrows(input: &DeriveInput, diagnostics: &mut Diagnostics) -> bool {
     let ident = &input.ident;
     let mut lifetimes = input.generics.lifetimes();
-    let first = lifetimes.next();
+    let borrows = lifetimes.next().is_some();
     if input.generics.type_params().next().is_some() || input.generics.const_params().next().is_some() {
         diagnostics.over(
             &input.generics,
@@ -68,7 +72,7 @@ fn lifetime(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Lifeti
             format!("a message borrows from one payload: write `{ident}<'a>` with one lifetime for all its fields"),
         );
     }
-    first.map(|parameter| parameter.lifetime.clone())
+    borrows
 }
 
 #[derive(Default)]
@@ -149,13 +153,16 @@ fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opti
         Meta::List(list) => match list.parse_args::<LitStr>() {
             Ok(literal) => return Some(literal),
             Err(_) if list.tokens.is_empty() => diagnostics.over(attribute, ADVICE),
-            Err(_) => diagnostics.over(&list.tokens, ADVICE),
+            Err(_) => match list.parse_args::<Expr>() {
+                Ok(value) => diagnostics.over(attr::ungrouped(&value), ADVICE),
+                Err(_) => diagnostics.over(&list.tokens, ADVICE),
+            },
         },
-        Meta::NameValue(pair) => match &pair.value {
-            Expr::Lit(ExprLit { lit: Lit::Str(_), .. }) => {
+        Meta::NameValue(pair) => match attr::literal(&pair.value) {
+            Some(Lit::Str(_)) => {
                 diagnostics.over(attribute, "a channel stands in parentheses: write `#[channel(\"…\")]`");
             }
-            value => diagnostics.over(value, ADVICE),
+            _ => diagnostics.over(attr::ungrouped(&pair.value), ADVICE),
         },
         Meta::Path(_) => diagnostics.over(attribute, ADVICE),
     }
@@ -212,6 +219,7 @@ fn fields(input: &DeriveInput) -> Vec<(String, &Field)> {
 
 /// Gives a parameter its type, from the field of its name or from the template.
 fn resolve(
+    index: usize,
     segment: &template::Segment,
     literal: &LitStr,
     input: &DeriveInput,
@@ -240,7 +248,7 @@ fn resolve(
         }
     };
     owns_its_value(&parameter.name, &ty, field, diagnostics)?;
-    Some(Segment::Parameter(Box::new(Parameter::new(&parameter.name, ty, parameter.rest, field.is_some()))))
+    Some(Segment::Parameter(Box::new(Parameter::new(index, &parameter.name, ty, parameter.rest, field.is_some()))))
 }
 
 /// An address outlives the payload, so its parameters cannot borrow from it.

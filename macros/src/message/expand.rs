@@ -2,13 +2,16 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Expr, ExprLit, Ident, Lit, LitStr, Meta, spanned::Spanned};
+use syn::{Data, DeriveInput, Ident, Lit, LitStr, Meta, spanned::Spanned};
 
 use super::{
     model::{Codec, Message, Parameter, Segment, identifier},
     verbs,
 };
-use crate::{attr::Runtime, template};
+use crate::{
+    attr::{self, Runtime, silent},
+    template,
+};
 
 // Input:
 //
@@ -40,15 +43,9 @@ pub(super) fn message(message: &Message) -> TokenStream {
     let by_fields = message.is_addressed_by_fields().then(|| addressed_by_fields(message));
     let verbs = verbs::verbs(message);
     let import = message.runtime.import();
+    let lints = &message.lints;
     quote! {
-        #[allow(
-            dead_code,
-            private_bounds,
-            private_interfaces,
-            non_upper_case_globals,
-            missing_debug_implementations,
-            unused_qualifications
-        )]
+        #(#lints)*
         const _: () = { #import #constants #params #pattern #facts #by_fields #verbs };
     }
 }
@@ -75,15 +72,14 @@ fn params(message: &Message) -> TokenStream {
         |text| quote!(__channel.literal(#text);),
         |Parameter { ident, constant, .. }| quote!(#constant.write(&self.#ident, __channel);),
     );
-    // Local names of the user's parameters, such as `r#type`, are kept apart from ours by the underscores.
     let read = message.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => quote!(__channel.literal(#text)?;),
         Segment::Parameter(parameter) => {
-            let Parameter { ident, constant, .. } = &**parameter;
-            quote!(let #ident = #constant.read(__channel)?;)
+            let Parameter { local, constant, .. } = &**parameter;
+            quote!(let #local = #constant.read(__channel)?;)
         }
     });
-    let names = message.parameters().map(|Parameter { ident, .. }| ident);
+    let values = message.parameters().map(|Parameter { ident, local, .. }| quote!(#ident: #local,));
     quote! {
         #visibility struct #params { #(#fields)* }
         #[automatically_derived]
@@ -95,7 +91,7 @@ fn params(message: &Message) -> TokenStream {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
             fn read(__channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<Self, __tidings::AddressError> {
                 #(#read)*
-                ::core::result::Result::Ok(Self { #(#names,)* })
+                ::core::result::Result::Ok(Self { #(#values)* })
             }
         }
     }
@@ -103,8 +99,8 @@ fn params(message: &Message) -> TokenStream {
 
 fn pattern(message: &Message) -> TokenStream {
     let pattern = message.pattern();
-    let Message { visibility, ident, .. } = message;
-    let generics = message.generics();
+    let Message { visibility, .. } = message;
+    let this = message.ty();
     let fields = message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: ::core::option::Option<#ty>,));
     let methods = message.parameters().map(|Parameter { ident, ty, name, .. }| {
         let documentation = format!("Only channels with this `{name}`.");
@@ -125,7 +121,7 @@ fn pattern(message: &Message) -> TokenStream {
         #visibility struct #pattern { #(#fields)* }
         impl #pattern { #(#methods)* }
         #[automatically_derived]
-        impl #generics __tidings::Selector<#ident #generics> for #pattern {
+        impl __tidings::Selector<#this> for #pattern {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
@@ -163,12 +159,12 @@ fn facts(message: &Message) -> TokenStream {
     let writer = writer(ident);
     let reading = reading(message);
     let (kind, answer, traits) = (message.kind.name(), message.kind.answer(), message.kind.traits(message));
-    let generics = message.generics();
+    let this = message.ty();
     quote! {
         #traits
         #reading
         #[automatically_derived]
-        impl #generics __tidings::Message for #ident #generics {
+        impl __tidings::Message for #this {
             const NAME: &'static ::core::primitive::str = #name;
             const VERSION: ::core::primitive::u32 = #version;
             const DESCRIPTION: &'static ::core::primitive::str = #description;
@@ -195,31 +191,32 @@ fn writer(ident: &Ident) -> TokenStream {
 // Output, for `OrderPlaced` and for `OrderView<'a>`:
 //
 //     impl __tidings::OwnedMessage for OrderPlaced { type Reader = __tidings::Serde; }
-//     impl<'a> __tidings::BorrowedMessage for OrderView<'a> {
+//     impl __tidings::BorrowedMessage for OrderView<'_> {
 //         type At<'__de> = OrderView<'__de>;
 //         type Reader<'__de> = __tidings::SerdeBorrowed;
 //     }
-//     impl<'a> __tidings::Arrives for OrderView<'a> { … }      // a handler of `OrderView` without `<'_>` is one error, not two
+//     impl __tidings::Arrives for OrderView<'_> { … }      // a handler of `OrderView` without `<'_>` is one error, not two
 /// Here the compiler asks for `Deserialize`.
 fn reading(message: &Message) -> TokenStream {
-    let ident = &message.ident;
-    let Some(generics) = message.generics() else {
+    let (ident, this) = (&message.ident, message.ty());
+    if !message.borrows {
         let reader = quote_spanned!(ident.span()=> type Reader = __tidings::Serde;);
         return quote! {
             #[automatically_derived]
-            impl __tidings::OwnedMessage for #ident { #reader }
+            impl __tidings::OwnedMessage for #this { #reader }
         };
-    };
+    }
     let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
+    let silent = silent(ident);
     let answer = message.kind.answer();
     quote! {
         #[automatically_derived]
-        impl #generics __tidings::BorrowedMessage for #ident #generics {
-            type At<'__de> = #ident<'__de>;
+        impl __tidings::BorrowedMessage for #this {
+            type At<'__de> = #silent<'__de>;
             #reader
         }
         #[automatically_derived]
-        impl #generics __tidings::Arrives for #ident #generics {
+        impl __tidings::Arrives for #this {
             type Answer = #answer;
             const INCOMING: __tidings::Incoming<Self> =
                 __tidings::Incoming::without_lifetime(<Self as __tidings::Message>::FACTS);
@@ -228,15 +225,14 @@ fn reading(message: &Message) -> TokenStream {
 }
 
 fn addressed_by_fields(message: &Message) -> TokenStream {
-    let Message { ident, .. } = message;
-    let generics = message.generics();
+    let this = message.ty();
     let write = message.write_steps(
         |text| quote!(__channel.literal(#text);),
         |Parameter { ident, constant, .. }| quote!(#constant.write(&self.#ident, __channel);),
     );
     quote! {
         #[automatically_derived]
-        impl #generics __tidings::AddressedByFields for #ident #generics {
+        impl __tidings::AddressedByFields for #this {
             fn write_channel(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
@@ -248,15 +244,15 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
     if !input.generics.params.is_empty() || matches!(input.data, Data::Union(_)) {
         return TokenStream::new();
     }
-    let (ident, visibility) = (&input.ident, &input.vis);
+    let (ident, visibility) = (silent(&input.ident), attr::silent_visibility(&input.vis));
     let import = runtime.import();
     let name = ident.to_string();
-    let parameters = guessed_parameters(input);
+    let (parameters, lints) = (guessed_parameters(input), attr::lints(&input.attrs));
     let arguments = parameters.iter().map(|name| quote!(#name: impl ::core::marker::Sized));
     let methods = parameters.iter().map(|name| quote!(#visibility fn #name<T>(self, _: T) -> Self { self }));
-    let (writer, reader) = (writer(ident), quote_spanned!(ident.span()=> type Reader = __tidings::Serde;));
+    let (writer, reader) = (writer(&ident), quote_spanned!(ident.span()=> type Reader = __tidings::Serde;));
     quote! {
-        #[allow(warnings)]
+        #(#lints)*
         const _: () = {
             #import
             #visibility struct __Pattern;
@@ -302,8 +298,8 @@ fn guessed_parameters(input: &DeriveInput) -> Vec<Ident> {
     let literal = input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel")).find_map(|attribute| {
         match &attribute.meta {
             Meta::List(list) => list.parse_args::<LitStr>().ok(),
-            Meta::NameValue(pair) => match &pair.value {
-                Expr::Lit(ExprLit { lit: Lit::Str(text), .. }) => Some(text.clone()),
+            Meta::NameValue(pair) => match attr::literal(&pair.value) {
+                Some(Lit::Str(text)) => Some(text.clone()),
                 _ => None,
             },
             Meta::Path(_) => None,

@@ -1,8 +1,8 @@
 //! What a message promises, and everything that follows from it: its verbs, what its handlers return, the traits of its own.
 
 use proc_macro2::{Span, TokenStream};
-use quote::quote;
-use syn::{Ident, Type};
+use quote::{quote, quote_spanned};
+use syn::{Ident, Type, spanned::Spanned};
 
 use super::model::Message;
 
@@ -41,13 +41,13 @@ impl Kind {
     pub(crate) fn answer(&self) -> TokenStream {
         match self {
             Self::Broadcast => quote!(__tidings::NoAnswer),
-            Self::Request(reply) => {
-                let ty = &reply.ty;
-                match &reply.error {
-                    None => quote!(__tidings::AnswerWith<#ty>),
-                    Some(error) => quote!(__tidings::AnswerOr<#ty, #error>),
+            // By way of the trait, so that what is wrong with one of the types is said once.
+            Self::Request(reply) => match reply.error {
+                None => quote!(__tidings::AnswerWith<<Self as __tidings::Request>::Reply>),
+                Some(_) => {
+                    quote!(__tidings::AnswerOr<<Self as __tidings::Request>::Reply, <Self as __tidings::Request>::Error>)
                 }
-            }
+            },
         }
     }
 
@@ -60,20 +60,27 @@ impl Kind {
     //     impl __tidings::Request for QuoteRequest { type Reply = Quote; type Error = QuoteError; }
     /// The traits that only messages of this kind implement.
     pub(crate) fn traits(&self, message: &Message) -> TokenStream {
-        let (ident, generics) = (&message.ident, message.generics());
+        let this = message.ty();
         let Self::Request(reply) = self else {
             return quote! {
                 #[automatically_derived]
-                impl #generics __tidings::Broadcast for #ident #generics {}
+                impl __tidings::Broadcast for #this {}
             };
         };
         let Reply { ty, error } = &**reply;
-        let error = error.as_ref().map_or_else(|| quote!(__tidings::NoError), |error| quote!(#error));
+        // Here the compiler asks for serde's traits, and that the types are as visible as the request.
+        let reply = quote_spanned!(ty.span()=> type Reply = #ty;);
+        let error = match error {
+            Some(error) => quote_spanned!(error.span()=> type Error = #error;),
+            None => quote!(
+                type Error = __tidings::NoError;
+            ),
+        };
         quote! {
             #[automatically_derived]
-            impl #generics __tidings::Request for #ident #generics {
-                type Reply = #ty;
-                type Error = #error;
+            impl __tidings::Request for #this {
+                #reply
+                #error
             }
         }
     }

@@ -2,17 +2,19 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{format_ident, quote};
-use syn::{Ident, Lifetime, Path, Type, Visibility};
+use syn::{Attribute, Ident, Path, Type};
 
 use super::kind::Kind;
-use crate::attr::Runtime;
+use crate::attr::{Runtime, silent};
 
 pub(crate) struct Message {
     pub(crate) runtime: Runtime,
-    pub(crate) visibility: Visibility,
+    /// What the type says of lints.
+    pub(crate) lints: Vec<Attribute>,
+    pub(crate) visibility: TokenStream,
     pub(crate) ident: Ident,
-    /// The lifetime of a message that borrows from its payload.
-    pub(crate) lifetime: Option<Lifetime>,
+    /// Whether it has a lifetime, and borrows from its payload.
+    pub(crate) borrows: bool,
     /// The name on the wire.
     pub(crate) name: String,
     pub(crate) version: u32,
@@ -44,6 +46,8 @@ pub(crate) struct Parameter {
     pub(crate) ident: Ident,
     /// The constant that holds its functions.
     pub(crate) constant: Ident,
+    /// The variable that holds its value.
+    pub(crate) local: Ident,
     pub(crate) ty: Type,
     /// Whether it takes all remaining segments.
     pub(crate) rest: bool,
@@ -59,19 +63,20 @@ impl Message {
         })
     }
 
-    /// `<'a>`, where the message borrows: both of the type and of an `impl` for it.
-    pub(crate) fn generics(&self) -> Option<TokenStream> {
-        self.lifetime.as_ref().map(|lifetime| quote!(<#lifetime>))
+    /// The type, with `<'_>` where the message borrows.
+    pub(crate) fn ty(&self) -> TokenStream {
+        let ident = silent(&self.ident);
+        if self.borrows { quote!(#ident<'_>) } else { quote!(#ident) }
     }
 
     /// The hidden type that holds the parameters of an address.
     pub(crate) fn params(&self) -> Ident {
-        format_ident!("__{}Params", self.ident)
+        format_ident!("__{}Params", self.ident, span = Span::call_site())
     }
 
     /// The hidden type of a pattern.
     pub(crate) fn pattern(&self) -> Ident {
-        format_ident!("__{}Pattern", self.ident)
+        format_ident!("__{}Pattern", self.ident, span = Span::call_site())
     }
 
     /// Whether the value alone says where it goes.
@@ -110,11 +115,12 @@ impl Message {
 }
 
 impl Parameter {
-    pub(crate) fn new(name: &str, ty: Type, rest: bool, is_field: bool) -> Self {
+    pub(crate) fn new(index: usize, name: &str, ty: Type, rest: bool, is_field: bool) -> Self {
         Self {
             name: name.to_owned(),
             ident: identifier(name),
-            constant: format_ident!("__PARAMETER_{name}"),
+            constant: format_ident!("__PARAMETER_{index}"),
+            local: format_ident!("__parameter_{index}"),
             ty,
             rest,
             is_field,

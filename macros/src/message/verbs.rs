@@ -12,7 +12,7 @@ use super::{
 pub(super) fn verbs(message: &Message) -> TokenStream {
     let pattern = message.pattern();
     let params = message.params();
-    let Message { visibility, ident, template, .. } = message;
+    let Message { visibility, template, .. } = message;
     let arguments =
         message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: impl __tidings::IntoParam<#ty>));
     let values =
@@ -24,12 +24,15 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
     let verb = message.kind.verb();
     let Verb { names: [_, name_to], builder, documentation: [_, documentation_to], .. } = &verb;
     let by_fields = by_fields(message, &verb);
-    let generics = message.generics();
+    // As many as clippy takes. A template with more needs them all.
+    let lint = (message.parameters().count() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
+    let ty = message.ty();
     quote! {
         #[automatically_derived]
-        impl #generics #ident #generics {
+        impl #ty {
             #[doc = #channel_documentation]
             #[must_use]
+            #lint
             #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> {
                 __tidings::Address::from_params(#params { #(#values)* })
             }

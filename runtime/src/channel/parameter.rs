@@ -1,8 +1,10 @@
 //! The parameters of a template, as the generated code uses them.
 
+use std::fmt;
+
 use crate::{
     channel::{
-        param::{ChannelParam, RestParam},
+        param::{ChannelParam, InvalidParam, RestParam},
         shape::Shape,
         template::Segment,
         text::{ChannelReader, ChannelWriter},
@@ -52,6 +54,7 @@ pub struct Functions<T> {
 pub trait FillsSegment: Sized {
     const SHAPE: Shape;
     const FUNCTIONS: Functions<Self>;
+    const HELD: Held<Self>;
 }
 
 #[diagnostic::do_not_recommend]
@@ -64,6 +67,65 @@ impl<T: ChannelParam> FillsSegment for T {
         equals: |channel, name, value| channel.equals(name, value),
         valid: |channel, name| channel.valid::<T>(name),
     };
+    const HELD: Held<Self> = Held {
+        shape: T::SHAPE,
+        write: T::write,
+        parse: T::parse,
+        is_written_as: T::is_written_as,
+        is_value: T::is_value,
+    };
+}
+
+/// What a struct with `#[derive(ChannelParam)]` holds, as the generated code uses it: a type that is no parameter gives one error.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Held<T> {
+    shape: Shape,
+    write: fn(&T, &mut dyn fmt::Write) -> fmt::Result,
+    parse: fn(&str) -> Result<T, InvalidParam>,
+    is_written_as: fn(&T, &str) -> bool,
+    is_value: fn(&str) -> bool,
+}
+
+#[doc(hidden)]
+#[must_use]
+pub const fn held<T: FillsSegment>() -> Held<T> {
+    T::HELD
+}
+
+impl<T> Held<T> {
+    #[must_use]
+    pub const fn shape(&self) -> Shape {
+        self.shape
+    }
+
+    /// Writes the value.
+    ///
+    /// # Errors
+    ///
+    /// Only those of `text` itself.
+    pub fn write(&self, value: &T, text: &mut dyn fmt::Write) -> fmt::Result {
+        (self.write)(value, text)
+    }
+
+    /// Reads the value.
+    ///
+    /// # Errors
+    ///
+    /// When no value is written like that.
+    pub fn parse(&self, text: &str) -> Result<T, InvalidParam> {
+        (self.parse)(text)
+    }
+
+    #[must_use]
+    pub fn is_written_as(&self, value: &T, text: &str) -> bool {
+        (self.is_written_as)(value, text)
+    }
+
+    #[must_use]
+    pub fn is_value(&self, text: &str) -> bool {
+        (self.is_value)(text)
+    }
 }
 
 /// `<name>`.
