@@ -4,6 +4,8 @@ mod check;
 mod expand;
 mod kind;
 mod model;
+mod parameter;
+mod serde;
 mod verbs;
 
 use proc_macro2::TokenStream;

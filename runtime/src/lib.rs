@@ -126,7 +126,7 @@ pub mod __private {
             layer::{HandlerLayer, handler_layer},
             outcome::Outcome,
             returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned},
-            stub::{StubRouter, stub_route},
+            stub::{AnyAnswer, StubRouter, stub_route},
         },
         message::{
             address::{Address, AddressOf, Stub},
@@ -137,7 +137,7 @@ pub mod __private {
             reading::{Serde, SerdeBorrowed},
         },
         publish::{
-            publishing::{CompleteChannel, Publishing},
+            publishing::{CompleteChannel, Published, Publishing},
             request::{CompleteRequest, Requesting},
         },
         route::{

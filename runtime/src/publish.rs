@@ -7,6 +7,7 @@
 //! | `request` | a message that is answered with a typed reply, by one instance, or one of each group |
 //! | `errand` | the way of a request: to an instance and back, or to the next one |
 //! | `acknowledge` | a publish that waits until handlers have handled the message |
+//! | `misplaced` | the same verbs asked of the bus, with an error that says what to write |
 //! | `addressed` | what every one of them begins with: message, address, headers |
 //!
 //! The derive generates the functions of a message (`publish`, `request`, …), which return these builders. This floor uses `bus`, `message`
@@ -16,6 +17,7 @@ pub(crate) mod acknowledge;
 pub(crate) mod addressed;
 pub(crate) mod batch;
 pub(crate) mod errand;
+mod misplaced;
 pub(crate) mod publishing;
 pub(crate) mod request;
 

@@ -1,19 +1,18 @@
 //! The rules of `#[derive(Message)]`, one function each.
 
 use proc_macro2::TokenStream;
-use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, Field, Fields, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt,
-    parse::ParseStream,
+    Attribute, Data, DeriveInput, Expr, Field, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt, parse::ParseStream,
 };
 
 use super::{
     kind::{Kind, Reply},
-    model::{Codec, Message, Parameter, Segment},
+    model::{Codec, Message},
+    parameter::resolve,
 };
 use crate::{
     attr::{self, Runtime},
-    diag::{self, Diagnostics},
+    diag::Diagnostics,
     template,
 };
 
@@ -36,6 +35,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         .collect();
     Some(Message {
         runtime,
+        answer: kind.answer(),
         lints: attr::lints(&input.attrs),
         visibility: attr::silent_visibility(&input.vis),
         ident: input.ident.clone(),
@@ -210,108 +210,32 @@ fn parse_reply(input: ParseStream<'_>) -> syn::Result<Reply> {
     Ok(Reply { ty, error })
 }
 
+/// The kind that a message with a mistake seems to have: what can be read of its reply, and else a reply of no values.
+pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
+    let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("reply")) else {
+        return Kind::Broadcast;
+    };
+    let guess = |input: ParseStream<'_>| {
+        let ty = input.parse()?;
+        let error = input.parse::<TokenStream>().map(error_type)?;
+        Ok(Reply { ty, error })
+    };
+    let reply = attribute.parse_args_with(guess).unwrap_or_else(|_| {
+        let ty = syn::parse_quote!(__tidings::NoError);
+        Reply { ty, error: None }
+    });
+    Kind::Request(Box::new(reply))
+}
+
+/// The type behind the first `=`.
+fn error_type(tokens: TokenStream) -> Option<Type> {
+    let behind = tokens.into_iter().skip_while(|token| token.to_string() != "=").skip(1);
+    syn::parse2(behind.collect()).ok()
+}
+
 /// The fields that can be parameters.
 fn fields(input: &DeriveInput) -> Vec<(String, &Field)> {
     let Data::Struct(data) = &input.data else { return Vec::new() };
     let named = |field: &'_ Field| field.ident.as_ref().map(|ident| ident.unraw().to_string());
     data.fields.iter().filter_map(|field| Some((named(field)?, field))).collect()
-}
-
-/// Gives a parameter its type, from the field of its name or from the template.
-fn resolve(
-    index: usize,
-    segment: &template::Segment,
-    literal: &LitStr,
-    input: &DeriveInput,
-    fields: &[(String, &Field)],
-    diagnostics: &mut Diagnostics,
-) -> Option<Segment> {
-    let parameter = match segment {
-        template::Segment::Literal(text) => return Some(Segment::Literal(text.clone())),
-        template::Segment::Parameter(parameter) => parameter,
-    };
-    let field = fields.iter().find(|(name, _)| *name == parameter.name).map(|(_, field)| *field);
-    let ty = match (field, &parameter.type_text) {
-        (Some(field), None) => field.ty.clone(),
-        (None, Some(text)) => parameter_type(parameter, text, literal, diagnostics)?,
-        (Some(_), Some(_)) => {
-            let short = written(parameter, None);
-            diagnostics.at(
-                literal.span(),
-                format!("`{}` is a field of `{}`, so its type is known: write `{short}`", parameter.name, input.ident),
-            );
-            return None;
-        }
-        (None, None) => {
-            diagnostics.at(literal.span(), no_field(parameter, input, fields));
-            return None;
-        }
-    };
-    owns_its_value(&parameter.name, &ty, field, diagnostics)?;
-    Some(Segment::Parameter(Box::new(Parameter::new(index, &parameter.name, ty, parameter.rest, field.is_some()))))
-}
-
-/// An address outlives the payload, so its parameters cannot borrow from it.
-fn owns_its_value(name: &str, ty: &Type, field: Option<&Field>, diagnostics: &mut Diagnostics) -> Option<()> {
-    let borrows = |tokens: TokenStream| tokens.to_string().contains(['&', '\'']);
-    if field.is_none() || !borrows(ty.to_token_stream()) {
-        return Some(());
-    }
-    diagnostics.over(
-        ty,
-        format!("`{name}` is a parameter of the channel, and an address owns its parameters: write an owned type, such as `String`"),
-    );
-    None
-}
-
-fn parameter_type(
-    parameter: &template::Parameter,
-    text: &str,
-    literal: &LitStr,
-    diagnostics: &mut Diagnostics,
-) -> Option<Type> {
-    let parsed = LitStr::new(text, literal.span()).parse::<Type>();
-    if parsed.is_err() {
-        let example = written(parameter, Some(if parameter.rest { "Vec<String>" } else { "String" }));
-        diagnostics.at(
-            literal.span(),
-            format!("`{text}` is not a type: write the type of `{}`, such as `{example}`", parameter.name),
-        );
-    }
-    parsed.ok()
-}
-
-fn no_field(parameter: &template::Parameter, input: &DeriveInput, fields: &[(String, &Field)]) -> String {
-    let name = &parameter.name;
-    let typed = written(parameter, Some(if parameter.rest { "Vec<String>" } else { "String" }));
-    let names = fields.iter().map(|(name, _)| name.as_str());
-    if let Some(meant) = diag::closest(name, names) {
-        return format!(
-            "`{}` has no field `{name}`: did you mean `<{meant}>`? for a parameter that is no field write its type, such as `{typed}`",
-            input.ident
-        );
-    }
-    let unnamed = matches!(&input.data, Data::Struct(data) if matches!(data.fields, Fields::Unnamed(_)));
-    let what = match &input.data {
-        Data::Enum(_) => "an enum has no fields of its own",
-        _ if unnamed => "the fields of a tuple struct have no names",
-        _ => {
-            return format!(
-                "`{}` has no field `{name}`: add it, or write the parameter's type, such as `{typed}`",
-                input.ident
-            );
-        }
-    };
-    format!(
-        "the parameter `{name}` is no field of `{}`, because {what}: write its type, such as `{typed}`",
-        input.ident
-    )
-}
-
-fn written(parameter: &template::Parameter, ty: Option<&str>) -> String {
-    let dots = if parameter.rest { ".." } else { "" };
-    match ty {
-        Some(ty) => format!("<{}{dots}: {ty}>", parameter.name),
-        None => format!("<{}{dots}>", parameter.name),
-    }
 }

@@ -5,6 +5,7 @@ use quote::{quote, quote_spanned};
 use syn::{Data, DeriveInput, Ident, Lit, LitStr, Meta, spanned::Spanned};
 
 use super::{
+    check,
     model::{Codec, Message, Parameter, Segment, identifier},
     verbs,
 };
@@ -158,7 +159,7 @@ fn facts(message: &Message) -> TokenStream {
     });
     let writer = writer(ident);
     let reading = reading(message);
-    let (kind, answer, traits) = (message.kind.name(), message.kind.answer(), message.kind.traits(message));
+    let (kind, answer, traits) = (message.kind.name(), &message.answer, message.kind.traits(message));
     let this = message.ty();
     quote! {
         #traits
@@ -208,7 +209,7 @@ fn reading(message: &Message) -> TokenStream {
     }
     let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
     let silent = silent(ident);
-    let answer = message.kind.answer();
+    let answer = &message.answer;
     quote! {
         #[automatically_derived]
         impl __tidings::BorrowedMessage for #this {
@@ -238,59 +239,62 @@ fn addressed_by_fields(message: &Message) -> TokenStream {
     }
 }
 
-// After an error the type is still a message with the same verbs, so that no second error follows from the first.
+// After an error the type is still a message of its kind with the same verbs, so that no second error follows from the first.
 pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
-    // A borrowing one would need its lifetimes in every item, for errors that come with owned types more often.
-    if !input.generics.params.is_empty() || matches!(input.data, Data::Union(_)) {
-        return TokenStream::new();
-    }
-    let (ident, visibility) = (silent(&input.ident), attr::silent_visibility(&input.vis));
-    let import = runtime.import();
-    let name = ident.to_string();
-    let (parameters, lints) = (guessed_parameters(input), attr::lints(&input.attrs));
+    let Some(message) = faulty(input, runtime) else { return TokenStream::new() };
+    let Message { visibility, lints, .. } = &message;
+    let (this, pattern, params) = (message.ty(), message.pattern(), message.params());
+    let (facts, import) = (facts(&message), runtime.import());
+    let parameters = guessed_parameters(input);
     let arguments = parameters.iter().map(|name| quote!(#name: impl ::core::marker::Sized));
     let methods = parameters.iter().map(|name| quote!(#visibility fn #name<T>(self, _: T) -> Self { self }));
-    let (writer, reader) = (writer(&ident), quote_spanned!(ident.span()=> type Reader = __tidings::Serde;));
+    let verbs = verbs::stub(&message);
     quote! {
         #(#lints)*
         const _: () = {
             #import
-            #visibility struct __Pattern;
-            impl __Pattern { #(#methods)* }
-            impl __tidings::Selector<#ident> for __Pattern {
+            type #params = __tidings::Stub;
+            #visibility struct #pattern;
+            impl #pattern { #(#methods)* }
+            impl __tidings::Selector<#this> for #pattern {
                 fn write(&self, _: &mut __tidings::ChannelWriter<'_>) {}
             }
-            impl __tidings::Message for #ident {
-                const NAME: &'static ::core::primitive::str = #name;
-                const VERSION: ::core::primitive::u32 = 1;
-                const DESCRIPTION: &'static ::core::primitive::str = "";
-                const TEMPLATE: __tidings::Template = __tidings::Template::new(#name, &[__tidings::Segment::literal(#name)]);
-                const KIND: __tidings::Kind = __tidings::Kind::Broadcast;
-                type Codec = __tidings::ByBus;
-                type Params = __tidings::Stub;
-                type Pattern = __Pattern;
-                type Answer = __tidings::NoAnswer;
-                #writer
-                fn verify(&self, _: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
-                    ::core::result::Result::Ok(())
-                }
-            }
-            impl __tidings::Broadcast for #ident {}
-            impl __tidings::OwnedMessage for #ident { #reader }
-            impl __tidings::AddressedByFields for #ident {
+            #facts
+            impl __tidings::AddressedByFields for #this {
                 fn write_channel(&self, _: &mut __tidings::ChannelWriter<'_>) {}
             }
-            impl #ident {
+            impl #this {
                 #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> { ::core::panic!() }
-                #visibility fn any() -> __Pattern { __Pattern }
+                #visibility fn any() -> <Self as __tidings::Message>::Pattern { #pattern }
                 #visibility fn address(&self) -> __tidings::Address<Self> { ::core::panic!() }
-                #visibility fn publish<'a>(&'a self, bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self> { ::core::panic!() }
-                #visibility fn publish_to<'a, A>(&'a self, _: A, bus: &'a __tidings::Bus) -> __tidings::Publishing<'a, Self> {
-                    ::core::panic!()
-                }
+                #verbs
             }
         };
     }
+}
+
+/// The message as far as it can be known, without parameters. What is generic, or a union, gets none.
+fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
+    let lifetimes = input.generics.lifetimes().count();
+    if lifetimes != input.generics.params.len() || lifetimes > 1 || matches!(input.data, Data::Union(_)) {
+        return None;
+    }
+    let name = input.ident.to_string();
+    Some(Message {
+        runtime: runtime.clone(),
+        lints: attr::lints(&input.attrs),
+        visibility: attr::silent_visibility(&input.vis),
+        ident: input.ident.clone(),
+        borrows: lifetimes == 1,
+        version: 1,
+        description: String::new(),
+        codec: None,
+        template: name.clone(),
+        segments: vec![Segment::Literal(name.clone())],
+        kind: check::guessed_kind(input),
+        answer: quote!(__tidings::AnyAnswer),
+        name,
+    })
 }
 
 /// The parameters that the faulty channel seems to have.

@@ -25,6 +25,8 @@ pub(crate) struct Message {
     pub(crate) template: String,
     pub(crate) segments: Vec<Segment>,
     pub(crate) kind: Kind,
+    /// What its handlers' return values mean.
+    pub(crate) answer: TokenStream,
 }
 
 /// What writes and reads a message.

@@ -5,7 +5,7 @@ use proc_macro2::TokenStream;
 use quote::quote;
 
 use super::{
-    kind::Verb,
+    kind::{Kind, Verb},
     model::{Message, Parameter},
 };
 
@@ -24,6 +24,7 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
     let verb = message.kind.verb();
     let Verb { names: [_, name_to], builder, documentation: [_, documentation_to], .. } = &verb;
     let by_fields = by_fields(message, &verb);
+    let of_the_other_kind = of_the_other_kind(message);
     // As many as clippy takes. A template with more needs them all.
     let lint = (message.parameters().count() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let ty = message.ty();
@@ -53,8 +54,49 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
             }
 
             #by_fields
+            #of_the_other_kind
         }
     }
+}
+
+/// The verbs of a message with a mistake.
+pub(super) fn stub(message: &Message) -> TokenStream {
+    let Message { visibility, .. } = message;
+    let Verb { names: [name, name_to], builder, .. } = message.kind.verb();
+    let of_the_other_kind = of_the_other_kind(message);
+    quote! {
+        #visibility fn #name<'a>(&'a self, _: &'a __tidings::Bus) -> __tidings::#builder<'a, Self> { ::core::panic!() }
+        #visibility fn #name_to<'a, A>(&'a self, _: A, _: &'a __tidings::Bus) -> __tidings::#builder<'a, Self> { ::core::panic!() }
+        #of_the_other_kind
+    }
+}
+
+/// A request is not published: its `publish` says what to write. A broadcast may have something of its own that is called `request`.
+fn of_the_other_kind(message: &Message) -> Option<TokenStream> {
+    let Message { visibility, kind, .. } = message;
+    matches!(kind, Kind::Request(_)).then(|| {
+        quote! {
+            #[doc(hidden)]
+            #visibility fn publish<'__bus>(&'__bus self, _: &'__bus __tidings::Bus) -> __tidings::Publishing<'__bus, Self>
+            where
+                (): __tidings::Published<'__bus, Self>,
+            {
+                __tidings::Published::published(())
+            }
+
+            #[doc(hidden)]
+            #visibility fn publish_to<'__bus>(
+                &'__bus self,
+                _: impl __tidings::AddressOf<Self>,
+                _: &'__bus __tidings::Bus,
+            ) -> __tidings::Publishing<'__bus, Self>
+            where
+                (): __tidings::Published<'__bus, Self>,
+            {
+                __tidings::Published::published(())
+            }
+        }
+    })
 }
 
 /// The verb and `address` where the fields say where to, and else a verb that says what to write.

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::{
     bus::handle::Bus,
-    channel::text::ChannelWriter,
+    channel::text::{ChannelReader, ChannelWriter},
     codec::{
         contract::{Codec, Exchange, Outbound},
         headers::Headers,
@@ -50,6 +50,14 @@ impl Bus {
     ) -> Result<Parcel, PublishError> {
         let draft = Draft { exchange, ..Draft::of::<M>(channel, headers) };
         self.encode::<M::Codec, _>(draft, written(message))
+    }
+
+    /// Checks the message against the address that it is to be sent to, as every receiver will. `channel` has the namespace.
+    pub(crate) fn check_address<M: Message>(&self, channel: &str, message: &M) -> Result<(), PublishError> {
+        let start = self.shared.config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1);
+        let template = M::TEMPLATE.text();
+        let checked = message.verify(&mut ChannelReader::new(channel.get(start..).unwrap_or_default()));
+        checked.map_err(|source| PublishError::Address { template, source })
     }
 
     /// Encodes a value, and checks name and size against the limits.

@@ -49,7 +49,12 @@ pub struct Functions<T> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be a parameter of a channel",
     label = "not a channel parameter",
-    note = "parameters are integers, `bool`, `char`, `String`, IP addresses and enums with `#[derive(ChannelParam)]`; for a type of your own write `impl tidings::channel::ChannelParam for {Self}`"
+    note = "parameters are integers, `bool`, `char`, `String`, IP addresses, and types of your own with `#[derive(ChannelParam)]`: an enum without fields, or a struct around one of these",
+    note = "a type of another crate is one inside of a struct of your own, with `impl tidings::channel::ChannelParam for` that struct"
+)]
+#[cfg_attr(
+    not(feature = "uuid"),
+    diagnostic::on_unimplemented(note = "`uuid::Uuid` is one with the feature `uuid` of `tidings`")
 )]
 pub trait FillsSegment: Sized {
     const SHAPE: Shape;

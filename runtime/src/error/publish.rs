@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::observe::label::{Label, Observed};
+use crate::{
+    error::received::AddressError,
+    observe::label::{Label, Observed},
+};
 
 /// Why a message was not published, or not known to be.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +19,15 @@ pub enum PublishError {
         name: &'static str,
         /// The encoder's words.
         reason: String,
+    },
+    /// The message and the address that it is to be sent to contradict each other, so every receiver would refuse it. Nothing was sent.
+    #[error("on {template}: the message does not fit its address{}", at(source))]
+    #[non_exhaustive]
+    Address {
+        /// The channel template.
+        template: &'static str,
+        /// What is wrong, and with which parameter.
+        source: AddressError,
     },
     /// The encoded message is larger than the bus or the server allows. Nothing was sent.
     #[error(
@@ -134,6 +146,11 @@ pub enum PublishError {
     },
 }
 
+/// The parameter that an error is about.
+fn at(error: &AddressError) -> String {
+    error.parameter().map_or_else(String::new, |parameter| format!(" in `{parameter}`"))
+}
+
 /// What a server says that will take commands again: it starts, is busy or full, changes its role or has lost its replicas.
 const PASSING: [&str; 10] = [
     "LOADING",
@@ -171,6 +188,7 @@ impl Observed for PublishError {
     fn label(&self) -> Label {
         Label::error(match self {
             Self::Encode { .. } => "not_encodable",
+            Self::Address { .. } => "address_mismatch",
             Self::PayloadTooLarge { .. } => "payload_too_large",
             Self::NameTooLong { .. } => "name_too_long",
             Self::TooManyHops { .. } => "too_many_hops",

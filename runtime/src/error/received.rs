@@ -25,6 +25,17 @@ pub enum AddressError {
     },
 }
 
+impl AddressError {
+    /// The parameter that it is about.
+    #[must_use]
+    pub fn parameter(&self) -> Option<&'static str> {
+        match self {
+            Self::Mismatch => None,
+            Self::Invalid { parameter, .. } | Self::Disagrees { parameter } => Some(parameter),
+        }
+    }
+}
+
 fn because(reason: &Option<String>) -> String {
     reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"))
 }

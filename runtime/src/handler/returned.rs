@@ -153,6 +153,7 @@ fn enclose<M: Message>(channel: &str, message: &M, hops: u32, bus: &Bus) -> Resu
     let channel = bus.channel(|name| name.literal(channel));
     let (observation, headers) = (bus.observer().publish(template), Headers::default());
     let encode = || {
+        bus.check_address(&channel, message)?;
         let draft = Draft { hops, ..Draft::of::<M>(channel, &headers) };
         bus.encode::<M::Codec, _>(draft, written(message))
     };

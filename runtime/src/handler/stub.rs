@@ -3,7 +3,7 @@
 use crate::{
     bus::handle::Bus,
     channel::template::{Segment, Template},
-    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome},
+    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome, returned::Returned},
     message::{delivery::Delivery, facts::Facts},
     route::{
         entry::{HandlerOptions, Route},
@@ -16,6 +16,18 @@ use crate::{
 #[must_use]
 pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> Route {
     Route::new(handler, handler, Facts::stub(Template::new(handler, segments)), HandlerOptions::DEFAULT)
+}
+
+/// Messages whose derive has failed: their handlers may return anything.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AnyAnswer {}
+
+#[diagnostic::do_not_recommend]
+impl<T> Returned<AnyAnswer> for T {
+    fn into_outcome(self, _delivery: &Delivery, _bus: &Bus) -> Outcome {
+        Outcome::Done
+    }
 }
 
 /// A router to stand in where `routes![…]` has failed, so that no second error follows from the first.

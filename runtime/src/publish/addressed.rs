@@ -21,6 +21,14 @@ pub(super) struct Addressed<'a, M> {
     headers: Headers,
     /// With the namespace.
     channel: String,
+    origin: Origin,
+}
+
+/// Where the channel comes from.
+enum Origin {
+    Fields,
+    /// Of the caller's choice: the fields may contradict it.
+    Address,
 }
 
 impl<'a, M: Message> Addressed<'a, M> {
@@ -29,12 +37,12 @@ impl<'a, M: Message> Addressed<'a, M> {
         M: AddressedByFields,
     {
         let channel = bus.channel(|channel| message.write_channel(channel));
-        Self { bus, message, headers: Headers::default(), channel }
+        Self { bus, message, headers: Headers::default(), channel, origin: Origin::Fields }
     }
 
     pub(super) fn to(message: &'a M, address: &Address<M>, bus: &'a Bus) -> Self {
         let channel = bus.channel(|channel| address.write(channel));
-        Self { bus, message, headers: Headers::default(), channel }
+        Self { bus, message, headers: Headers::default(), channel, origin: Origin::Address }
     }
 
     pub(super) fn header(&mut self, name: impl Into<String>, value: impl Into<String>) {
@@ -48,6 +56,9 @@ impl<'a, M: Message> Addressed<'a, M> {
 
     /// Encodes the message.
     pub(super) fn parcel(self, exchange: Option<Exchange<'_>>) -> Result<Parcel, PublishError> {
+        if let Origin::Address = self.origin {
+            self.bus.check_address(&self.channel, self.message)?;
+        }
         self.bus.parcel(self.channel, self.message, &self.headers, exchange)
     }
 }

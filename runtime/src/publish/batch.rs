@@ -59,14 +59,15 @@ impl<'a> Batch<'a> {
     /// Adds a message for the channel that its fields name.
     pub fn push<M: AddressedByFields + Broadcast>(mut self, message: &M) -> Self {
         let channel = self.bus.channel(|channel| message.write_channel(channel));
-        self.encode(channel, message);
+        self.encode(Ok(channel), message);
         self
     }
 
     /// Adds a message for an address.
     pub fn push_to<M: Broadcast>(mut self, address: impl AddressOf<M>, message: &M) -> Self {
         let channel = self.bus.channel(|channel| address.as_address().write(channel));
-        self.encode(channel, message);
+        let checked = self.bus.check_address(&channel, message).map(|()| channel);
+        self.encode(checked, message);
         self
     }
 
@@ -89,8 +90,8 @@ impl<'a> Batch<'a> {
         AtomicBatch { batch: self }
     }
 
-    fn encode<M: Message>(&mut self, channel: String, message: &M) {
-        let encode = || self.bus.parcel(channel, message, &Headers::default(), None);
+    fn encode<M: Message>(&mut self, channel: Result<String, PublishError>, message: &M) {
+        let encode = || self.bus.parcel(channel?, message, &Headers::default(), None);
         let encoded = Observation::scope(self.observation.as_deref(), encode);
         if encoded.is_err() {
             self.bus.observer().published(M::TEMPLATE.text(), encoded.label());

@@ -1,0 +1,239 @@
+//! How serde writes and reads a field that is a parameter. Receivers compare it with the channel, so it must come back from the payload as the value
+//! that the channel was made of: what loses it on the way is refused here, as every receiver would refuse the message.
+//!
+//! What cannot be known here is left alone: functions (`with`, `serialize_with`, `deserialize_with`) and types (`into`, `from`, `try_from`) of the user's.
+
+use syn::{
+    Attribute, DeriveInput, Expr, Field, Ident, Lit, Meta, Token, Type, ext::IdentExt, parse::Parser,
+    punctuated::Punctuated,
+};
+
+use crate::{attr, diag::Diagnostics};
+
+/// Whether the payload keeps the field's value. `declared` is the parameter as it would be written without the field.
+pub(super) fn keeps(
+    name: &str,
+    declared: &str,
+    field: &Field,
+    input: &DeriveInput,
+    diagnostics: &mut Diagnostics,
+) -> Option<()> {
+    let container = Container::of(&input.attrs);
+    let metas = metas(&field.attrs);
+    for meta in &metas {
+        let Some(option) = meta.path().get_ident() else { continue };
+        if let Some(why) = container.loses(option, meta, &metas, &field.ty) {
+            diagnostics.at(
+                option.span(),
+                format!(
+                    "`{name}` is a parameter of the channel, and receivers compare it with the payload, {why}: remove `{option}`, or remove the \
+                     field and write its type in the channel, as in `{declared}`"
+                ),
+            );
+            return None;
+        }
+    }
+    has_one_name(name, field, &container, &metas, diagnostics)
+}
+
+/// A field is read by the name that it is written by.
+fn has_one_name(
+    name: &str,
+    field: &Field,
+    container: &Container,
+    metas: &[Meta],
+    diagnostics: &mut Diagnostics,
+) -> Option<()> {
+    let ident = field.ident.as_ref()?.unraw().to_string();
+    let renamed = renamed(metas, "rename");
+    let [written, read] = [0, 1].map(|side| match (&renamed.names[side], &container.renamed.names[side]) {
+        (Some(name), _) => name.clone(),
+        (None, Some(style)) => in_style(&ident, style),
+        (None, None) => ident.clone(),
+    });
+    let is_alias = |meta: &Meta| meta.path().is_ident("alias") && text(meta).is_some_and(|alias| alias == written);
+    if container.is_written && container.tag.as_ref().is_some_and(|tag| tag.name == written) {
+        let place = container.tag.as_ref()?.place.span();
+        diagnostics.at(
+            place,
+            format!("`tag` writes the type's name where the parameter `{name}` is written: choose another name"),
+        );
+        return None;
+    }
+    if !container.is_written || !container.is_read || written == read || metas.iter().any(is_alias) {
+        return Some(());
+    }
+    let place = renamed.place.as_ref().or(container.renamed.place.as_ref())?;
+    diagnostics.at(
+        place.span(),
+        format!(
+            "`{name}` is a parameter of the channel, and receivers compare it with the payload, where it is written as `{written}` and looked for as \
+             `{read}`: give it one name for both, or write `#[serde(alias = \"{written}\")]` on it"
+        ),
+    );
+    None
+}
+
+/// What serde is told of the whole message.
+struct Container {
+    /// By its fields, and not by way of another type.
+    is_written: bool,
+    is_read: bool,
+    has_default: bool,
+    renamed: Renamed,
+    tag: Option<Tag>,
+}
+
+/// Where the type's name is written.
+struct Tag {
+    name: String,
+    place: Ident,
+}
+
+/// How something is called when it is written, and when it is read.
+struct Renamed {
+    names: [Option<String>; 2],
+    place: Option<Ident>,
+}
+
+impl Container {
+    fn of(attributes: &[Attribute]) -> Self {
+        let metas = metas(attributes);
+        let tag = metas.iter().find(|meta| meta.path().is_ident("tag"));
+        let has = |name: &str| metas.iter().any(|meta| meta.path().is_ident(name));
+        Self {
+            is_written: !has("into"),
+            is_read: !has("from") && !has("try_from"),
+            has_default: has("default"),
+            renamed: renamed(&metas, "rename_all"),
+            tag: tag.and_then(|tag| Some(Tag { name: text(tag)?, place: tag.path().get_ident()?.clone() })),
+        }
+    }
+
+    /// Why an option of a field loses its value, if it does.
+    fn loses(&self, option: &Ident, meta: &Meta, metas: &[Meta], ty: &Type) -> Option<&'static str> {
+        let never_there = "where it is absent";
+        match option.to_string().as_str() {
+            "skip" if self.is_written || self.is_read => Some(never_there),
+            "skip_serializing" if self.is_written => Some(never_there),
+            "skip_deserializing" if self.is_read => Some("where they do not read it"),
+            "skip_serializing_if" if self.is_written && !self.is_restored(meta, metas) => {
+                Some("where it is sometimes absent")
+            }
+            "flatten" if (self.is_written || self.is_read) && is_plain(ty) => {
+                Some("where a single value has no place of its own then")
+            }
+            _ => None,
+        }
+    }
+
+    /// Whether what is left out comes back: what is empty, where the default of its type is empty too.
+    fn is_restored(&self, meta: &Meta, metas: &[Meta]) -> bool {
+        let is_default = |meta: &Meta| matches!(meta, Meta::Path(path) if path.is_ident("default"));
+        let has_default = self.has_default || metas.iter().any(is_default);
+        has_default && text(meta).is_some_and(|predicate| predicate.ends_with("::is_empty"))
+    }
+}
+
+/// The options of all `#[serde(…)]`. What serde cannot read either, it refuses itself.
+fn metas(attributes: &[Attribute]) -> Vec<Meta> {
+    let lists = attributes.iter().filter(|attribute| attribute.path().is_ident("serde"));
+    lists.filter_map(|attribute| nested(&attribute.meta)).flatten().collect()
+}
+
+fn nested(meta: &Meta) -> Option<Punctuated<Meta, Token![,]>> {
+    let Meta::List(list) = meta else { return None };
+    Punctuated::parse_terminated.parse2(list.tokens.clone()).ok()
+}
+
+/// The text of `option = "text"`.
+fn text(meta: &Meta) -> Option<String> {
+    let Meta::NameValue(pair) = meta else { return None };
+    text_of(&pair.value)
+}
+
+fn text_of(value: &Expr) -> Option<String> {
+    match attr::literal(value) {
+        Some(Lit::Str(text)) => Some(text.value()),
+        _ => None,
+    }
+}
+
+/// What `option = "name"` and `option(serialize = "name", deserialize = "name")` say.
+fn renamed(metas: &[Meta], option: &str) -> Renamed {
+    let mut renamed = Renamed { names: [None, None], place: None };
+    for meta in metas.iter().filter(|meta| meta.path().is_ident(option)) {
+        renamed.place = meta.path().get_ident().cloned();
+        if let Some(name) = text(meta) {
+            renamed.names = [Some(name.clone()), Some(name)];
+        }
+        for side in nested(meta).into_iter().flatten() {
+            match side.path() {
+                path if path.is_ident("serialize") => renamed.names[0] = text(&side),
+                path if path.is_ident("deserialize") => renamed.names[1] = text(&side),
+                _ => {}
+            }
+        }
+    }
+    renamed
+}
+
+/// A field's name as `rename_all` writes it.
+fn in_style(field: &str, style: &str) -> String {
+    let upper = || field.to_ascii_uppercase();
+    let pascal = || {
+        let words = field.split('_').map(|word| {
+            let mut characters = word.chars();
+            let first = characters.next().map(|first| first.to_ascii_uppercase());
+            first.into_iter().chain(characters).collect::<String>()
+        });
+        words.collect::<String>()
+    };
+    match style {
+        "UPPERCASE" | "SCREAMING_SNAKE_CASE" => upper(),
+        "PascalCase" => pascal(),
+        "camelCase" => {
+            let pascal = pascal();
+            let mut characters = pascal.chars();
+            let first = characters.next().map(|first| first.to_ascii_lowercase());
+            first.into_iter().chain(characters).collect()
+        }
+        "kebab-case" => field.replace('_', "-"),
+        "SCREAMING-KEBAB-CASE" => upper().replace('_', "-"),
+        _ => field.to_owned(),
+    }
+}
+
+/// Whether the type is known to be no struct or map, which alone can be flattened.
+fn is_plain(ty: &Type) -> bool {
+    const PLAIN: [&str; 18] = [
+        "u8", "u16", "u32", "u64", "u128", "usize", "i8", "i16", "i32", "i64", "i128", "isize", "bool", "char",
+        "String", "Vec", "IpAddr", "Uuid",
+    ];
+    match ty {
+        Type::Group(group) => is_plain(&group.elem),
+        Type::Path(path) => path.path.segments.last().is_some_and(|last| PLAIN.iter().any(|plain| last.ident == plain)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_serde_does_it() {
+        for (style, text) in [
+            ("lowercase", "order_id"),
+            ("UPPERCASE", "ORDER_ID"),
+            ("PascalCase", "OrderId"),
+            ("camelCase", "orderId"),
+            ("snake_case", "order_id"),
+            ("SCREAMING_SNAKE_CASE", "ORDER_ID"),
+            ("kebab-case", "order-id"),
+            ("SCREAMING-KEBAB-CASE", "ORDER-ID"),
+        ] {
+            assert_eq!(in_style("order_id", style), text);
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! The verbs of a message, asked of the bus: they never compile, and say what to write instead. Without them rustc proposes what sounds alike.
+
+use crate::bus::handle::Bus;
+
+/// What `bus.publish(message)` asks. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a bus publishes nothing by itself: its messages do",
+    label = "write `message.publish(&bus)`",
+    note = "to an address: `message.publish_to(address, &bus)`; many at once: `bus.publish_all(&messages)`; a request: `message.request(&bus)`"
+)]
+pub trait PublishedByItself {
+    type Sent;
+
+    fn sent(self) -> Self::Sent;
+}
+
+/// What `bus.request(message)` asks. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a bus requests nothing by itself: its messages do",
+    label = "write `message.request(&bus)`",
+    note = "to an address: `message.request_to(address, &bus)`"
+)]
+pub trait RequestedByItself {
+    type Sent;
+
+    fn sent(self) -> Self::Sent;
+}
+
+impl Bus {
+    #[doc(hidden)]
+    pub fn publish<M: PublishedByItself>(&self, message: M) -> M::Sent {
+        message.sent()
+    }
+
+    #[doc(hidden)]
+    pub fn publish_to<M: PublishedByItself, A>(&self, message: M, _address: A) -> M::Sent {
+        message.sent()
+    }
+
+    #[doc(hidden)]
+    pub fn request<M: RequestedByItself>(&self, message: M) -> M::Sent {
+        message.sent()
+    }
+    #[doc(hidden)]
+    pub fn request_to<M: RequestedByItself, A>(&self, message: M, _address: A) -> M::Sent {
+        message.sent()
+    }
+}
