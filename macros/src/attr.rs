@@ -180,6 +180,14 @@ impl Entry {
         self.value().map_or_else(|| self.key.span(), Spanned::span)
     }
 
+    /// The value, where it is a string.
+    pub(crate) fn text(&self) -> Option<String> {
+        match self.literal() {
+            Some(Lit::Str(text)) => Some(text.value()),
+            _ => None,
+        }
+    }
+
     /// A string; `example` says what to write.
     pub(crate) fn string(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<LitStr> {
         if let Some(Lit::Str(text)) = self.literal() {

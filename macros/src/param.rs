@@ -5,8 +5,8 @@ mod style;
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
 use syn::{
-    Attribute, Data, DataEnum, DataStruct, DeriveInput, Fields, Ident, Index, LitStr, Member, Type, Variant,
-    ext::IdentExt,
+    Attribute, Data, DataEnum, DataStruct, DeriveInput, Fields, GenericParam, Ident, Index, LitStr, Member, Type,
+    Variant, ext::IdentExt,
 };
 
 use self::style::{STYLES, Style};
@@ -65,12 +65,17 @@ fn check(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Text> {
 }
 
 fn is_not_generic(input: &DeriveInput, diagnostics: &mut Diagnostics) {
-    if !input.generics.params.is_empty() {
-        diagnostics.over(
-            &input.generics,
-            format!("a channel parameter cannot be generic: write `{}` with concrete types", input.ident),
-        );
-    }
+    let DeriveInput { ident, generics, .. } = input;
+    let problem = match generics.params.first() {
+        None => return,
+        Some(GenericParam::Lifetime(_)) => {
+            format!(
+                "an address owns its parameters: write `{ident}` without a lifetime, with owned types such as `String`"
+            )
+        }
+        Some(_) => format!("a channel parameter cannot be generic: write `{ident}` with concrete types"),
+    };
+    diagnostics.over(generics, problem);
 }
 
 /// The field of a struct with one field.

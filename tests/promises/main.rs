@@ -33,6 +33,7 @@ mod order;
 mod ordering;
 mod overflow;
 mod overlap;
+mod parameters;
 mod publish_outcome;
 mod reconnect;
 mod rejected;

@@ -101,7 +101,7 @@ fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
                 options.codec =
                     entry.string("format = \"plain\"", diagnostics).and_then(|name| format(&name, diagnostics))
             }
-            _ => options.codec = entry.path("codec = tidings::codec::CloudEvents", diagnostics).map(Codec::Path),
+            _ => options.codec = codec(&entry, diagnostics),
         }
     }
     options
@@ -124,11 +124,36 @@ fn format(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<Codec> {
         "plain" => "Plain",
         "envelope" => "Json",
         other => {
-            diagnostics.at(name.span(), format!("there is no format `{other}`: write `\"envelope\"` or `\"plain\"`"));
+            let advice = codec_called(other).unwrap_or_else(|| "`\"envelope\"` or `\"plain\"`".to_owned());
+            diagnostics.at(name.span(), format!("there is no format `{other}`: write {advice}"));
             return None;
         }
     };
     Some(Codec::Ours(Ident::new(codec, proc_macro2::Span::call_site())))
+}
+
+/// What to write for a codec that somebody calls like that.
+fn codec_called(name: &str) -> Option<String> {
+    let letters: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    let (codec, feature) = match letters.as_str() {
+        "messagepack" | "msgpack" | "rmp" => ("MessagePack", Some("messagepack")),
+        "cbor" => ("Cbor", Some("cbor")),
+        "cloudevents" | "cloudevent" => ("CloudEvents", None),
+        "redistoolkit" | "toolkit" => ("RedisToolkit", None),
+        "json" => return Some("`format = \"envelope\"`, or `format = \"plain\"` for the message alone".to_owned()),
+        _ => return None,
+    };
+    let feature = feature.map_or_else(String::new, |feature| format!(", with the feature `{feature}` of `tidings`"));
+    Some(format!("`codec = tidings::codec::{codec}`{feature}"))
+}
+
+fn codec(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<Codec> {
+    if let Some(advice) = entry.text().and_then(|name| codec_called(&name)) {
+        diagnostics.at(entry.span(), format!("`codec` takes the path of a type: write {advice}"));
+        return None;
+    }
+    entry.path("codec = tidings::codec::CloudEvents", diagnostics).map(Codec::Path)
 }
 
 /// `#[channel("…")]`, exactly once.

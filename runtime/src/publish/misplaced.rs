@@ -6,8 +6,8 @@ use crate::bus::handle::Bus;
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a bus publishes nothing by itself: its messages do",
-    label = "write `message.publish(&bus)`",
-    note = "to an address: `message.publish_to(address, &bus)`; many at once: `bus.publish_all(&messages)`; a request: `message.request(&bus)`"
+    label = "write `message.publish(&bus)`, or `message.publish_to(address, &bus)`",
+    note = "many at once: `bus.publish_all(&messages)`; a request: `message.request(&bus)`"
 )]
 pub trait PublishedByItself {
     type Sent;
@@ -19,8 +19,7 @@ pub trait PublishedByItself {
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "a bus requests nothing by itself: its messages do",
-    label = "write `message.request(&bus)`",
-    note = "to an address: `message.request_to(address, &bus)`"
+    label = "write `message.request(&bus)`, or `message.request_to(address, &bus)`"
 )]
 pub trait RequestedByItself {
     type Sent;

@@ -1,0 +1,6 @@
+use tidings::ChannelParam;
+
+#[derive(ChannelParam, Clone)]
+struct Sku<'a>(&'a str);
+
+fn main() {}
