@@ -31,6 +31,9 @@ use syn::{DeriveInput, parse_macro_input};
 /// A channel has at most 512 bytes and 32 segments. Every parameter's type implements `ChannelParam`; its value is encoded so that
 /// it never leaves its segment.
 ///
+/// Receivers compare a field that is a parameter with the channel, so it must come back from the payload as it was: what `serde` is told of it may
+/// rename or convert it, but not leave it out. A message that contradicts the address that it is published to is not sent.
+///
 /// # What is generated
 ///
 /// The type needs `Serialize` and `Deserialize`. Beside `Message` it gets these functions, so that no trait needs to be in scope:
@@ -77,17 +80,18 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
     message::derive(parse_macro_input!(input as DeriveInput)).into()
 }
 
-/// Makes an enum without fields a parameter of channels: each variant is a word.
+/// Makes a type of your own a parameter of channels: an enum without fields, each variant of which is a word, or a struct with one field, which is
+/// written and read as what it holds.
 ///
-/// The compiler knows the words, so `tasks:<priority>` and `tasks:new` never conflict where `new` is no variant. The enum needs
-/// `Clone`.
+/// The compiler knows the words, so `tasks:<priority>` and `tasks:new` never conflict where `new` is no variant; and it knows that a
+/// `struct OrderId(u64)` is a number. The type needs `Clone`.
 ///
 /// # Options
 ///
 /// | option | meaning | default |
 /// |--|--|--|
 /// | `#[param(rename = "eu")]` on a variant | its word | the variant's name in `snake_case` |
-/// | `#[param(rename_all = "kebab-case")]` on the enum | the style of all words, in serde's names | `"snake_case"` |
+/// | `#[param(rename_all = "kebab-case")]` on an enum | the style of all words, in serde's names | `"snake_case"` |
 /// | `#[tidings(crate = path)]` | where the runtime is | `::tidings` |
 ///
 /// # Examples
@@ -102,6 +106,9 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 ///     Normal,
 ///     Low,
 /// }
+///
+/// #[derive(ChannelParam, Serialize, Deserialize, Clone, Copy)]
+/// struct OrderId(u64);
 /// ```
 #[proc_macro_derive(ChannelParam, attributes(param, tidings))]
 pub fn derive_channel_param(input: TokenStream) -> TokenStream {

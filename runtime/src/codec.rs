@@ -24,7 +24,7 @@
 //!
 //! `contract` is the trait and what it is told, `by_bus` leaves the choice to the bus, `headers` and `answers` travel in every format, and
 //! `envelope` is the standard envelope in any of them, `loose` its metadata as other programs write it. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
-//! the last two share `binary` and `scan`, and `cbor_reader` reads what other programs write. `slot` is where the time left stands, and
+//! the last two share `binary` and `scan`, and `cbor_reader` reads what other programs write, and `no_binary` stands in without their features. `slot` is where the time left stands, and
 //! `words` what errors may say. This floor is the lowest: it knows nothing else of the crate.
 
 pub(crate) mod answers;
@@ -43,6 +43,8 @@ pub(crate) mod json;
 mod loose;
 #[cfg(feature = "messagepack")]
 pub(crate) mod messagepack;
+#[cfg(not(all(feature = "cbor", feature = "messagepack")))]
+mod no_binary;
 pub(crate) mod redis_toolkit;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 pub(crate) mod scan;

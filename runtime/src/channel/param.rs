@@ -12,8 +12,8 @@ use crate::channel::shape::Shape;
 /// A value that can fill one segment of a channel.
 ///
 /// Implemented for all integers, `bool`, `char`, `String` and its smart-pointer relatives, IP addresses and, with the feature
-/// `uuid`, `uuid::Uuid`; `#[derive(ChannelParam)]` implements it for enums without fields. A type of your own implements the two
-/// functions in plain text: percent-encoding is done around them, so any text is allowed.
+/// `uuid`, `uuid::Uuid`; `#[derive(ChannelParam)]` implements it for enums without fields, and for structs around one of these. Any other type of
+/// your own implements the two functions in plain text: percent-encoding is done around them, so any text is allowed.
 ///
 /// # Examples
 ///

@@ -11,11 +11,14 @@
 //! | a message is written with `Serialize` | `Writable` | `Message::Writer`, which the derive sets to `Serde` | `message/missing_serialize` |
 //! | a message is read with `Deserialize` | `Readable` | `OwnedMessage::Reader`, set to `Serde` | `message/missing_deserialize` |
 //! | so is one that borrows | `ReadableFrom` | `BorrowedMessage::Reader`, set to `SerdeBorrowed` | `borrowed/no_deserialize` |
-//! | a parameter can stand in a channel | `FillsSegment` | `parameter::<T>`, in the derive's constant for each parameter | `message/type_that_is_no_parameter` |
+//! | a parameter can stand in a channel | `FillsSegment` | `parameter::<T>`, in the derive's constant for each parameter | `message/enum_that_is_no_parameter` |
+//! | so can what a struct holds | `FillsSegment` | `held::<T>`, in the constant of `#[derive(ChannelParam)]` | `param/around_no_parameter` |
 //! | an argument fits its parameter | `IntoParam` | `M::channel(…)` and the pattern's functions | `verbs/parameter_of_another_type` |
 //! | an address is one of this message | `AddressOf` | `publish_to`, `request_to`, `Batch::push_to` | `verbs/address_of_another_message` |
 //! | `publish` needs every parameter as a field | `CompleteChannel` | `publish` of a message where some are none | `verbs/publish_without_all_fields` |
 //! | so does `request` | `CompleteRequest` | `request` of such a message | `request/request_without_all_fields` |
+//! | a request is not published | `Published` | `publish` and `publish_to` of a request | `request/published` |
+//! | a message is sent by itself | `PublishedByItself`, `RequestedByItself` | `publish` and `request` of a bus | `verbs/asked_of_the_bus` |
 //! | a subscription yields messages that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed` |
 //! | a handler takes a message | `Arrives` | the handler's constant for its message | `handler/not_a_message` |
 //! | or one that borrows | `ArrivesBorrowed` | the same, where the type is written with a lifetime | `borrowed/no_message` |
