@@ -134,7 +134,7 @@ pub mod __private {
             delivery::Delivery,
             facts::Kind,
             kind::{Broadcast, NoError, Request},
-            reading::{Serde, SerdeBorrowed},
+            reading::{Serde, SerdeBorrowed, Unread},
         },
         publish::{
             publishing::{CompleteChannel, Published, Publishing},

@@ -2,7 +2,8 @@
 
 use proc_macro2::TokenStream;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, Field, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt, parse::ParseStream,
+    Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt,
+    parse::ParseStream,
 };
 
 use super::{
@@ -40,6 +41,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         visibility: attr::silent_visibility(&input.vis),
         ident: input.ident.clone(),
         borrows,
+        generics: Generics::default(),
         name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
         version: options.version.unwrap_or(1),
         description: attr::documentation(&input.attrs),

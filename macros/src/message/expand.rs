@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Ident, Lit, LitStr, Meta, spanned::Spanned};
+use syn::{Data, DeriveInput, Generics, Ident, Lit, LitStr, Meta, spanned::Spanned};
 
 use super::{
     check,
@@ -102,6 +102,7 @@ fn pattern(message: &Message) -> TokenStream {
     let pattern = message.pattern();
     let Message { visibility, .. } = message;
     let this = message.ty();
+    let selector = message.implements(quote!(__tidings::Selector<#this> for), &pattern);
     let fields = message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: ::core::option::Option<#ty>,));
     let methods = message.parameters().map(|Parameter { ident, ty, name, .. }| {
         let documentation = format!("Only channels with this `{name}`.");
@@ -122,7 +123,7 @@ fn pattern(message: &Message) -> TokenStream {
         #visibility struct #pattern { #(#fields)* }
         impl #pattern { #(#methods)* }
         #[automatically_derived]
-        impl __tidings::Selector<#this> for #pattern {
+        #selector {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
@@ -131,7 +132,7 @@ fn pattern(message: &Message) -> TokenStream {
 fn facts(message: &Message) -> TokenStream {
     let pattern = message.pattern();
     let params = message.params();
-    let Message { ident, name, version, description, template, .. } = message;
+    let Message { name, version, description, template, .. } = message;
     let segments = message.segments.iter().map(|segment| match segment {
         Segment::Literal(text) => quote!(__tidings::Segment::literal(#text)),
         Segment::Parameter(parameter) => {
@@ -157,15 +158,15 @@ fn facts(message: &Message) -> TokenStream {
             }
         }
     });
-    let writer = writer(ident);
+    let writer = writer(message);
     let reading = reading(message);
     let (kind, answer, traits) = (message.kind.name(), &message.answer, message.kind.traits(message));
-    let this = message.ty();
+    let contract = message.implements(quote!(__tidings::Message for), message.ty());
     quote! {
         #traits
         #reading
         #[automatically_derived]
-        impl __tidings::Message for #this {
+        #contract {
             const NAME: &'static ::core::primitive::str = #name;
             const VERSION: ::core::primitive::u32 = #version;
             const DESCRIPTION: &'static ::core::primitive::str = #description;
@@ -185,8 +186,15 @@ fn facts(message: &Message) -> TokenStream {
 }
 
 /// Here the compiler asks for `Serialize`, so the type's name is the place to blame.
-fn writer(ident: &Ident) -> TokenStream {
-    quote_spanned!(ident.span()=> type Writer = __tidings::Serde;)
+fn writer(message: &Message) -> TokenStream {
+    let serde = serde(message);
+    quote_spanned!(message.ident.span()=> type Writer = __tidings::#serde;)
+}
+
+/// What reads and writes: nothing, where it would ask for traits of a generic type's parameters.
+fn serde(message: &Message) -> Ident {
+    let name = if message.generics.params.is_empty() { "Serde" } else { "Unread" };
+    Ident::new(name, message.ident.span())
 }
 
 // Output, for `OrderPlaced` and for `OrderView<'a>`:
@@ -201,10 +209,12 @@ fn writer(ident: &Ident) -> TokenStream {
 fn reading(message: &Message) -> TokenStream {
     let (ident, this) = (&message.ident, message.ty());
     if !message.borrows {
-        let reader = quote_spanned!(ident.span()=> type Reader = __tidings::Serde;);
+        let serde = serde(message);
+        let reader = quote_spanned!(ident.span()=> type Reader = __tidings::#serde;);
+        let owned = message.implements(quote!(__tidings::OwnedMessage for), this);
         return quote! {
             #[automatically_derived]
-            impl __tidings::OwnedMessage for #this { #reader }
+            #owned { #reader }
         };
     }
     let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
@@ -245,6 +255,9 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
     let Message { visibility, lints, .. } = &message;
     let (this, pattern, params) = (message.ty(), message.pattern(), message.params());
     let (facts, import) = (facts(&message), runtime.import());
+    let selector = message.implements(quote!(__tidings::Selector<#this> for), &pattern);
+    let addressed = message.implements(quote!(__tidings::AddressedByFields for), &this);
+    let inherent = message.implements(quote!(), &this);
     let parameters = guessed_parameters(input);
     let arguments = parameters.iter().map(|name| quote!(#name: impl ::core::marker::Sized));
     let methods = parameters.iter().map(|name| quote!(#visibility fn #name<T>(self, _: T) -> Self { self }));
@@ -256,14 +269,14 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
             type #params = __tidings::Stub;
             #visibility struct #pattern;
             impl #pattern { #(#methods)* }
-            impl __tidings::Selector<#this> for #pattern {
+            #selector {
                 fn write(&self, _: &mut __tidings::ChannelWriter<'_>) {}
             }
             #facts
-            impl __tidings::AddressedByFields for #this {
+            #addressed {
                 fn write_channel(&self, _: &mut __tidings::ChannelWriter<'_>) {}
             }
-            impl #this {
+            #inherent {
                 #visibility fn channel(#(#arguments),*) -> __tidings::Address<Self> { ::core::panic!() }
                 #visibility fn any() -> <Self as __tidings::Message>::Pattern { #pattern }
                 #visibility fn address(&self) -> __tidings::Address<Self> { ::core::panic!() }
@@ -273,19 +286,21 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
     }
 }
 
-/// The message as far as it can be known, without parameters. What is generic, or a union, gets none.
+/// The message as far as it can be known, without parameters. What has several lifetimes, or some beside types, gets none, nor does a union.
 fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
-    let lifetimes = input.generics.lifetimes().count();
-    if lifetimes != input.generics.params.len() || lifetimes > 1 || matches!(input.data, Data::Union(_)) {
+    let (lifetimes, parameters) = (input.generics.lifetimes().count(), input.generics.params.len());
+    if matches!(input.data, Data::Union(_)) || lifetimes > 1 || (lifetimes == 1 && parameters > 1) {
         return None;
     }
+    let borrows = lifetimes == 1;
     let name = input.ident.to_string();
     Some(Message {
         runtime: runtime.clone(),
         lints: attr::lints(&input.attrs),
         visibility: attr::silent_visibility(&input.vis),
         ident: input.ident.clone(),
-        borrows: lifetimes == 1,
+        borrows,
+        generics: if borrows { Generics::default() } else { input.generics.clone() },
         version: 1,
         description: String::new(),
         codec: None,

@@ -41,12 +41,9 @@ impl Kind {
     pub(crate) fn answer(&self) -> TokenStream {
         match self {
             Self::Broadcast => quote!(__tidings::NoAnswer),
-            // By way of the trait, so that what is wrong with one of the types is said once.
             Self::Request(reply) => match reply.error {
-                None => quote!(__tidings::AnswerWith<<Self as __tidings::Request>::Reply>),
-                Some(_) => {
-                    quote!(__tidings::AnswerOr<<Self as __tidings::Request>::Reply, <Self as __tidings::Request>::Error>)
-                }
+                None => quote!(__tidings::AnswerWith<Self>),
+                Some(_) => quote!(__tidings::AnswerOr<Self>),
             },
         }
     }
@@ -62,11 +59,13 @@ impl Kind {
     pub(crate) fn traits(&self, message: &Message) -> TokenStream {
         let this = message.ty();
         let Self::Request(reply) = self else {
+            let broadcast = message.implements(quote!(__tidings::Broadcast for), this);
             return quote! {
                 #[automatically_derived]
-                impl __tidings::Broadcast for #this {}
+                #broadcast {}
             };
         };
+        let request = message.implements(quote!(__tidings::Request for), this);
         let Reply { ty, error } = &**reply;
         // Here the compiler asks for serde's traits, and that the types are as visible as the request.
         let reply = quote_spanned!(ty.span()=> type Reply = #ty;);
@@ -78,7 +77,7 @@ impl Kind {
         };
         quote! {
             #[automatically_derived]
-            impl __tidings::Request for #this {
+            #request {
                 #reply
                 #error
             }

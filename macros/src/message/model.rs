@@ -1,8 +1,8 @@
 //! A message that has passed every check.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{format_ident, quote};
-use syn::{Attribute, Ident, Path, Type};
+use quote::{ToTokens, format_ident, quote};
+use syn::{Attribute, Generics, Ident, Path, Type};
 
 use super::kind::Kind;
 use crate::attr::{Runtime, silent};
@@ -15,6 +15,8 @@ pub(crate) struct Message {
     pub(crate) ident: Ident,
     /// Whether it has a lifetime, and borrows from its payload.
     pub(crate) borrows: bool,
+    /// What else is generic about it, which is a mistake.
+    pub(crate) generics: Generics,
     /// The name on the wire.
     pub(crate) name: String,
     pub(crate) version: u32,
@@ -68,7 +70,19 @@ impl Message {
     /// The type, with `<'_>` where the message borrows.
     pub(crate) fn ty(&self) -> TokenStream {
         let ident = silent(&self.ident);
-        if self.borrows { quote!(#ident<'_>) } else { quote!(#ident) }
+        let (_, arguments, _) = self.generics.split_for_impl();
+        if self.borrows { quote!(#ident<'_>) } else { quote!(#ident #arguments) }
+    }
+
+    /// The head of an `impl`: of a trait, as in `Message for`, or of nothing; for something, which is the message itself most often.
+    pub(crate) fn implements(&self, contract: TokenStream, subject: impl ToTokens) -> TokenStream {
+        let (parameters, _, bounds) = self.generics.split_for_impl();
+        let bounds = bounds.map(|bounds| &bounds.predicates).into_iter();
+        let bounds = (!self.generics.params.is_empty()).then(|| {
+            let this = self.ty();
+            quote!(where #this: ::core::marker::Send + ::core::marker::Sync + 'static, #(#bounds)*)
+        });
+        quote!(impl #parameters #contract #subject #bounds)
     }
 
     /// The hidden type that holds the parameters of an address.

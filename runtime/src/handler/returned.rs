@@ -18,7 +18,7 @@ use crate::{
         address::Address,
         contract::{AddressedByFields, Message},
         delivery::Delivery,
-        kind::{Broadcast, NoError},
+        kind::{Broadcast, NoError, Request},
         reading::written,
     },
     observe::observation::Observation,
@@ -235,12 +235,12 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
     }
 }
 
-/// Requests that are answered with an `R`.
+/// Requests that are answered with a reply. `M` is the request: what it lacks, its derive says, and no handler again.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct AnswerWith<R>(PhantomData<R>);
+pub struct AnswerWith<M>(PhantomData<M>);
 
-impl<R: Serialize, T: IntoReply<R>> Returned<AnswerWith<R>> for T {
+impl<M: Request, T: IntoReply<M::Reply>> Returned<AnswerWith<M>> for T {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self.into_reply() {
             Ok(reply) => answered(answer::<_, NoError>(&Answer::Ok(reply), delivery, bus)),
@@ -249,16 +249,16 @@ impl<R: Serialize, T: IntoReply<R>> Returned<AnswerWith<R>> for T {
     }
 }
 
-/// Requests that are answered with an `R` or with the typed error `E`.
+/// Requests that are answered with a reply or with a typed error.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct AnswerOr<R, E>(PhantomData<(R, E)>);
+pub struct AnswerOr<M>(PhantomData<M>);
 
-impl<R: Serialize, E: Serialize, T: IntoAnswer<R, E>> Returned<AnswerOr<R, E>> for T {
+impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Returned<AnswerOr<M>> for T {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self.into_answer() {
-            Ok(Ok(reply)) => answered(answer::<_, E>(&Answer::Ok(reply), delivery, bus)),
-            Ok(Err(error)) => answered(answer::<R, _>(&Answer::Error(error), delivery, bus)),
+            Ok(Ok(reply)) => answered(answer::<_, M::Error>(&Answer::Ok(reply), delivery, bus)),
+            Ok(Err(error)) => answered(answer::<M::Reply, _>(&Answer::Error(error), delivery, bus)),
             Err(failure) => Outcome::Failed(failure),
         }
     }

@@ -24,7 +24,7 @@
 //! | or one that borrows | `ArrivesBorrowed` | the same, where the type is written with a lifetime | `borrowed/no_message` |
 //! | a handler returns what its message allows | `Returned` | the handler's call, around the return value | `handler/not_an_outcome` |
 //! | a request is answered with its reply | `IntoReply` | `Returned<AnswerWith<_>>` | `request/no_reply`, in the words of `Returned` |
-//! | or with its typed error | `IntoAnswer` | `Returned<AnswerOr<_, _>>` | `request/wrong_reply`, in the words of `Returned` |
+//! | or with its typed error | `IntoAnswer` | `Returned<AnswerOr<_>>` | `request/wrong_reply`, in the words of `Returned` |
 //! | layers need the feature `tower` | `HandlerLayers` | `handler_layer`, without the feature | none: the tests have the feature |
 //!
 //! These would exist without their texts, which have the same form:
@@ -117,6 +117,27 @@ impl<M: DeserializeOwned> Readable<M> for Serde {
 
     fn from_read(read: M) -> M {
         read
+    }
+}
+
+/// A generic type is no message, and nothing is asked of it: the derive has said so already.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Unread {}
+
+impl<M> Writable<M> for Unread {
+    type Written = ();
+
+    fn written(_message: &M) -> &() {
+        &()
+    }
+}
+
+impl<M> Readable<M> for Unread {
+    type Read = ();
+
+    fn from_read((): ()) -> M {
+        unreachable!("a program with such a message does not compile")
     }
 }
 
