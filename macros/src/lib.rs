@@ -1,7 +1,8 @@
 //! The derives and attributes of [tidings](https://docs.rs/tidings), typed messaging on Redis.
 //!
 //! Depend on `tidings`, which re-exports them. Each macro parses, checks and expands: `template` and `attr` hold the grammars,
-//! `message`, `param` and `handler` a model, its checks and its expansion, `diag` the words of the errors. All mistakes of an item
+//! `message`, `param` and `handler` a model, its checks and its expansion, `serde` what must not happen to a parameter in the payload, `diag` the words of
+//! the errors. All mistakes of an item
 //! are reported at once, and after a mistake the item still implements its trait, so that no second error follows from the first.
 
 mod attr;
@@ -9,6 +10,7 @@ mod diag;
 mod handler;
 mod message;
 mod param;
+mod serde;
 mod template;
 
 use proc_macro::TokenStream;

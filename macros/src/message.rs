@@ -5,7 +5,6 @@ mod expand;
 mod kind;
 mod model;
 mod parameter;
-mod serde;
 mod verbs;
 
 use proc_macro2::TokenStream;

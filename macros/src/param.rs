@@ -14,6 +14,7 @@ use self::style::{STYLES, Style};
 use crate::{
     attr::{self, Runtime, silent},
     diag::{self, Diagnostics},
+    serde::{self, Held},
     template,
 };
 
@@ -87,7 +88,12 @@ fn only_field(input: &DeriveInput, data: &DataStruct, diagnostics: &mut Diagnost
     }
     let mut fields = data.fields.members().zip(&data.fields);
     match (fields.next(), fields.next()) {
-        (Some((member, field)), None) => Some((member, field.ty.clone())),
+        (Some((member, field)), None) => {
+            let what = format!("the field of `{}` stands in the channel", input.ident);
+            let held = Held { what, otherwise: String::new(), field, around: &input.attrs };
+            held.is_kept(diagnostics)?;
+            Some((member, field.ty.clone()))
+        }
         (None, _) => {
             diagnostics.at(
                 input.ident.span(),
@@ -128,6 +134,7 @@ fn words(input: &DeriveInput, data: &DataEnum, diagnostics: &mut Diagnostics) ->
     let mut variants: Vec<(Ident, String)> = Vec::new();
     for variant in &data.variants {
         has_no_fields(variant, diagnostics);
+        serde::variant_is_read(variant, &input.attrs, diagnostics);
         let (text, place) = text(variant, style, diagnostics);
         is_literal(&text, place, diagnostics);
         if let Some((other, _)) = variants.iter().find(|(_, earlier)| *earlier == text) {

@@ -4,12 +4,10 @@ use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Data, DeriveInput, Field, Fields, LitStr, PathArguments, Type, TypePath};
 
-use super::{
-    model::{Parameter, Segment},
-    serde,
-};
+use super::model::{Parameter, Segment};
 use crate::{
     diag::{self, Diagnostics},
+    serde::Held,
     template,
 };
 
@@ -49,7 +47,13 @@ pub(super) fn resolve(
     }
     if let Some(field) = field {
         let declared = written(parameter, Some(&spelled(&ty)));
-        serde::keeps(&parameter.name, &declared, field, input, diagnostics)?;
+        let held = Held {
+            what: format!("`{}` is a parameter of the channel", parameter.name),
+            otherwise: format!(", or remove the field and write its type in the channel, as in `{declared}`"),
+            field,
+            around: &input.attrs,
+        };
+        held.is_kept(diagnostics)?;
     }
     Some(Segment::Parameter(Box::new(Parameter::new(index, &parameter.name, ty, parameter.rest, field.is_some()))))
 }

@@ -1,85 +1,87 @@
-//! How serde writes and reads a field that is a parameter. Receivers compare it with the channel, so it must come back from the payload as the value
+//! How serde writes and reads what stands in a channel. Receivers compare it with the channel, so it must come back from the payload as the value
 //! that the channel was made of: what loses it on the way is refused here, as every receiver would refuse the message.
 //!
 //! What cannot be known here is left alone: functions (`with`, `serialize_with`, `deserialize_with`) and types (`into`, `from`, `try_from`) of the user's.
 
 use syn::{
-    Attribute, DeriveInput, Expr, Field, Ident, Lit, Meta, Token, Type, ext::IdentExt, parse::Parser,
+    Attribute, Expr, Field, Ident, Lit, Meta, Token, Type, Variant, ext::IdentExt, parse::Parser,
     punctuated::Punctuated,
 };
 
 use crate::{attr, diag::Diagnostics};
 
-/// Whether the payload keeps the field's value. `declared` is the parameter as it would be written without the field.
-pub(super) fn keeps(
-    name: &str,
-    declared: &str,
-    field: &Field,
-    input: &DeriveInput,
-    diagnostics: &mut Diagnostics,
-) -> Option<()> {
-    let container = Container::of(&input.attrs);
-    let metas = metas(&field.attrs);
-    for meta in &metas {
-        let Some(option) = meta.path().get_ident() else { continue };
-        if let Some(why) = container.loses(option, meta, &metas, &field.ty) {
-            diagnostics.at(
-                option.span(),
-                format!(
-                    "`{name}` is a parameter of the channel, and receivers compare it with the payload, {why}: remove `{option}`, or remove the \
-                     field and write its type in the channel, as in `{declared}`"
-                ),
-            );
+/// Something whose value stands in a channel.
+pub(crate) struct Held<'a> {
+    /// What it is, as a sentence begins with it.
+    pub(crate) what: String,
+    /// What to do beside removing what loses the value.
+    pub(crate) otherwise: String,
+    pub(crate) field: &'a Field,
+    /// The type around it.
+    pub(crate) around: &'a [Attribute],
+}
+
+impl Held<'_> {
+    /// Whether the payload keeps the value.
+    pub(crate) fn is_kept(&self, diagnostics: &mut Diagnostics) -> Option<()> {
+        let Self { what, otherwise, field, around } = self;
+        let container = Container::of(around);
+        let metas = metas(&field.attrs);
+        for meta in &metas {
+            let Some(option) = meta.path().get_ident() else { continue };
+            if let Some(why) = container.loses(option, meta, &metas, &field.ty) {
+                diagnostics.at(
+                    option.span(),
+                    format!("{what}, and receivers compare it with the payload, {why}: remove `{option}`{otherwise}"),
+                );
+                return None;
+            }
+        }
+        self.has_one_name(&container, &metas, diagnostics)
+    }
+
+    /// A field is read by the name that it is written by.
+    fn has_one_name(&self, container: &Container, metas: &[Meta], diagnostics: &mut Diagnostics) -> Option<()> {
+        let ident = match &self.field.ident {
+            Some(ident) if !container.is_transparent => ident.unraw().to_string(),
+            _ => return Some(()),
+        };
+        let what = &self.what;
+        let renamed = renamed(metas, "rename");
+        let [written, read] = [0, 1].map(|side| match (&renamed.names[side], &container.renamed.names[side]) {
+            (Some(name), _) => name.clone(),
+            (None, Some(style)) => in_style(&ident, style),
+            (None, None) => ident.clone(),
+        });
+        if let Some(tag) = container.tag.as_ref().filter(|tag| container.is_written && tag.name == written) {
+            let problem = format!("`tag` writes the type's name where `{ident}` is written: choose another name");
+            diagnostics.at(tag.place.span(), problem);
             return None;
         }
-    }
-    has_one_name(name, field, &container, &metas, diagnostics)
-}
-
-/// A field is read by the name that it is written by.
-fn has_one_name(
-    name: &str,
-    field: &Field,
-    container: &Container,
-    metas: &[Meta],
-    diagnostics: &mut Diagnostics,
-) -> Option<()> {
-    let ident = field.ident.as_ref()?.unraw().to_string();
-    let renamed = renamed(metas, "rename");
-    let [written, read] = [0, 1].map(|side| match (&renamed.names[side], &container.renamed.names[side]) {
-        (Some(name), _) => name.clone(),
-        (None, Some(style)) => in_style(&ident, style),
-        (None, None) => ident.clone(),
-    });
-    let is_alias = |meta: &Meta| meta.path().is_ident("alias") && text(meta).is_some_and(|alias| alias == written);
-    if container.is_written && container.tag.as_ref().is_some_and(|tag| tag.name == written) {
-        let place = container.tag.as_ref()?.place.span();
+        let is_alias = |meta: &Meta| meta.path().is_ident("alias") && text(meta).is_some_and(|alias| alias == written);
+        if !container.is_written || !container.is_read || written == read || metas.iter().any(is_alias) {
+            return Some(());
+        }
+        let place = renamed.place.as_ref().or(container.renamed.place.as_ref())?;
         diagnostics.at(
-            place,
-            format!("`tag` writes the type's name where the parameter `{name}` is written: choose another name"),
+            place.span(),
+            format!(
+                "{what}, and receivers compare it with the payload, where it is written as `{written}` and looked for as `{read}`: give it one name \
+                 for both, or write `#[serde(alias = \"{written}\")]` on it"
+            ),
         );
-        return None;
+        None
     }
-    if !container.is_written || !container.is_read || written == read || metas.iter().any(is_alias) {
-        return Some(());
-    }
-    let place = renamed.place.as_ref().or(container.renamed.place.as_ref())?;
-    diagnostics.at(
-        place.span(),
-        format!(
-            "`{name}` is a parameter of the channel, and receivers compare it with the payload, where it is written as `{written}` and looked for as \
-             `{read}`: give it one name for both, or write `#[serde(alias = \"{written}\")]` on it"
-        ),
-    );
-    None
 }
 
-/// What serde is told of the whole message.
+/// What serde is told of the whole type.
 struct Container {
     /// By its fields, and not by way of another type.
     is_written: bool,
     is_read: bool,
     has_default: bool,
+    /// By the value of its only field, without a name.
+    is_transparent: bool,
     renamed: Renamed,
     tag: Option<Tag>,
 }
@@ -105,6 +107,7 @@ impl Container {
             is_written: !has("into"),
             is_read: !has("from") && !has("try_from"),
             has_default: has("default"),
+            is_transparent: has("transparent"),
             renamed: renamed(&metas, "rename_all"),
             tag: tag.and_then(|tag| Some(Tag { name: text(tag)?, place: tag.path().get_ident()?.clone() })),
         }
@@ -201,6 +204,23 @@ fn in_style(field: &str, style: &str) -> String {
         "kebab-case" => field.replace('_', "-"),
         "SCREAMING-KEBAB-CASE" => upper().replace('_', "-"),
         _ => field.to_owned(),
+    }
+}
+
+/// Whether a variant that is written can be read.
+pub(crate) fn variant_is_read(variant: &Variant, around: &[Attribute], diagnostics: &mut Diagnostics) {
+    let metas = metas(&variant.attrs);
+    if !Container::of(around).is_read {
+        return;
+    }
+    if let Some(option) = metas.iter().find(|meta| meta.path().is_ident("skip_deserializing")) {
+        diagnostics.over(
+            option.path(),
+            format!(
+                "`{}` can stand in a channel, and receivers compare it with the payload, where they do not read it: remove `skip_deserializing`",
+                variant.ident
+            ),
+        );
     }
 }
 
