@@ -33,8 +33,12 @@ impl Parse for Entry {
             return Ok(Self { key, value: None });
         }
         input.parse::<Token![=]>()?;
-        let value =
-            if key == "crate" { Value::Path(input.call(Path::parse_mod_style)?) } else { Value::Expr(input.parse()?) };
+        let is_path = input.peek(Token![::]) || input.peek(Ident::peek_any);
+        let value = if key == "crate" && is_path {
+            Value::Path(input.call(Path::parse_mod_style)?)
+        } else {
+            Value::Expr(input.parse()?)
+        };
         Ok(Self { key, value: Some(value) })
     }
 }
@@ -128,7 +132,7 @@ impl Runtime {
     pub(crate) fn set(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
         match &entry.value {
             Some(Value::Path(path)) => *self = Self(quote!(#path)),
-            _ => diagnostics.at(entry.key.span(), "`crate` takes the path of the runtime: write `crate = ::tidings`"),
+            _ => diagnostics.at(entry.span(), "`crate` takes the path of the runtime: write `crate = ::tidings`"),
         }
     }
 }

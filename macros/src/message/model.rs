@@ -147,7 +147,8 @@ impl Parameter {
 /// The name as an identifier of the user's scope.
 pub(crate) fn identifier(name: &str) -> Ident {
     match syn::parse_str::<Ident>(name) {
-        Ok(_) => Ident::new(name, Span::call_site()),
-        Err(_) => Ident::new_raw(name, Span::call_site()),
+        // A keyword since the edition of 2024, which `syn` cannot know of.
+        Ok(_) if name != "gen" => Ident::new(name, Span::call_site()),
+        _ => Ident::new_raw(name, Span::call_site()),
     }
 }

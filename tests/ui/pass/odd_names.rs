@@ -42,11 +42,12 @@ pub struct Order_ {
 }
 
 #[derive(Message, Serialize, Deserialize)]
-#[channel("b:<name_>:<r#type>:<__channel>:<__bus>:<self_>:<bus>:<address>:<Größe>:<rest..>")]
+#[channel("b:<name_>:<r#type>:<gen>:<__channel>:<__bus>:<self_>:<bus>:<address>:<Größe>:<rest..>")]
 #[allow(non_snake_case)]
 pub struct __Order {
     name_: Text,
     r#type: Text,
+    r#gen: Text,
     __channel: Text,
     __bus: Text,
     self_: Text,
