@@ -51,15 +51,22 @@ impl<'a, M: Message> Addressed<'a, M> {
 
     /// Encodes the message for one attempt.
     pub(super) fn attempt(&self, exchange: Exchange<'_>) -> Result<Parcel, PublishError> {
+        self.check()?;
         self.bus.parcel(self.channel.clone(), self.message, &self.headers, Some(exchange))
     }
 
     /// Encodes the message.
     pub(super) fn parcel(self, exchange: Option<Exchange<'_>>) -> Result<Parcel, PublishError> {
-        if let Origin::Address = self.origin {
-            self.bus.check_address(&self.channel, self.message)?;
-        }
+        self.check()?;
         self.bus.parcel(self.channel, self.message, &self.headers, exchange)
+    }
+
+    /// Refuses a message whose fields contradict the address: whoever got it would.
+    fn check(&self) -> Result<(), PublishError> {
+        match self.origin {
+            Origin::Fields => Ok(()),
+            Origin::Address => self.bus.check_address(&self.channel, self.message),
+        }
     }
 }
 
