@@ -4,7 +4,8 @@
 fn compile_errors() {
     let cases = trybuild::TestCases::new();
     cases.pass("ui/pass/*.rs");
-    for theme in ["message", "param", "handler", "layer", "router", "routes", "verbs", "request", "borrowed"] {
+    for theme in ["message", "param", "handler", "layer", "router", "routers", "routes", "verbs", "request", "borrowed"]
+    {
         cases.compile_fail(format!("ui/{theme}/*.rs"));
     }
 }

@@ -1,11 +1,14 @@
-//! `#[handler]`, `#[router]` and `routes![…]`: two spellings, one expansion.
+//! `#[handler]`, `#[router]`, `routes![…]` and `routers![…]`: handlers and sets of them.
 //!
-//! Each handler becomes a type that implements `Handler` and `Call`; each set of handlers becomes a table, a proof for each
-//! handler, and one `match`.
+//! Each handler becomes a type that implements `Handler` and `Call`; each set of handlers becomes a list of routes, a proof for each
+//! handler, and one `match`; several sets become one value, and a proof for each.
 
 mod check;
 mod expand;
+mod inherited;
 mod model;
+mod sets;
+mod tokens;
 
 use proc_macro2::TokenStream;
 use quote::quote;
@@ -53,8 +56,8 @@ pub(crate) fn router(options: TokenStream, item: TokenStream) -> TokenStream {
     };
     let (runtime, checked) = check::router(options, &mut block, &mut diagnostics);
     let generated = match checked {
-        Some(router) if diagnostics.is_empty() => expand::router(&router, &runtime),
-        _ => expand::stub_router(&block, &runtime),
+        Some(router) if diagnostics.is_empty() => sets::router(&router, &runtime),
+        _ => sets::stub_router(&block, &runtime),
     };
     let errors = diagnostics.into_tokens();
     quote!(#block #errors #generated)
@@ -78,11 +81,22 @@ fn not_an_impl(item: TokenStream) -> TokenStream {
 pub(crate) fn routes(input: TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
     match check::routes(input, &mut diagnostics) {
-        Some((routes, runtime)) if diagnostics.is_empty() => expand::routes(&routes, &runtime),
-        _ => {
-            let errors = diagnostics.into_tokens();
-            let import = Runtime::default().import();
-            quote!({ #import #errors __tidings::StubRouter })
-        }
+        Some((routes, runtime)) if diagnostics.is_empty() => sets::routes(&routes, &runtime),
+        _ => stub_value(diagnostics),
     }
+}
+
+/// `routers![…]`.
+pub(crate) fn routers(input: TokenStream) -> TokenStream {
+    let mut diagnostics = Diagnostics::default();
+    match check::routers(input, &mut diagnostics) {
+        Some((routers, runtime)) if diagnostics.is_empty() => sets::routers(&routers, &runtime),
+        _ => stub_value(diagnostics),
+    }
+}
+
+fn stub_value(diagnostics: Diagnostics) -> TokenStream {
+    let errors = diagnostics.into_tokens();
+    let import = Runtime::default().import();
+    quote!({ #import #errors __tidings::StubRouter })
 }

@@ -241,3 +241,58 @@ pub fn router(options: TokenStream, item: TokenStream) -> TokenStream {
 pub fn routes(input: TokenStream) -> TokenStream {
     handler::routes(input.into()).into()
 }
+
+/// Makes several routers one that is served as one service: `routers![shop, pay]`.
+///
+/// Each member is a value: of a type with `#[router]`, an `Arc` of one, of `routes![…]`, or of `routers![…]` again; at most twelve. Their types must
+/// be concrete, as the compiler proves **across** all members what `#[router]` proves within one: that no two handlers take the same channel. A
+/// conflict is an error at the second of the two members, also under `cargo check`. Each member has its own proof besides, so a
+/// `#[handler(fallback)]` has something to fall back from in its own router; it stands back behind the handlers of the other members too.
+///
+/// One service is one shutdown and one set of statistics, in which each handler is listed with its router. Routers whose handlers take the same
+/// messages are served as services of their own: each service gets every message.
+///
+/// Where the runtime has another name, write `routers![crate = path; shop, pay]`.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Bus, Message, router, routers};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("payments:<id>")]
+/// # struct Paid { id: u64 }
+/// struct Shop;
+///
+/// #[router]
+/// impl Shop {
+///     #[handler]
+///     async fn placed(&self, order: OrderPlaced) {
+///         println!("order {}", order.id);
+///     }
+/// }
+///
+/// struct Pay;
+///
+/// #[router]
+/// impl Pay {
+///     #[handler]
+///     async fn paid(&self, payment: Paid) {
+///         println!("payment {}", payment.id);
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// let service = bus.serve(routers![Shop, Pay]).await?;
+/// assert_eq!(service.stats().handlers.len(), 2);
+/// service.shutdown().await?;
+/// # Ok(()) }
+/// ```
+#[proc_macro]
+pub fn routers(input: TokenStream) -> TokenStream {
+    handler::routers(input.into()).into()
+}

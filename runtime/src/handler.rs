@@ -9,6 +9,7 @@
 //! | `causes` | what has caused a handler's error |
 //! | `outcome` | what came of a message, and what is to be done about it |
 //! | `layer`, `no_layer` | layers of tower, with and without the feature `tower` |
+//! | `routers` | routers behind a pointer, and several that are served as one |
 //! | `stub` | what stands in where a macro has failed |
 //!
 //! It uses `bus`, `route`, `message` and the floors below. It runs no handler by itself: `serve` does.
@@ -24,6 +25,7 @@ pub mod layer;
 pub(crate) mod layer;
 pub(crate) mod outcome;
 pub(crate) mod returned;
+pub(crate) mod routers;
 pub(crate) mod stub;
 
 pub use self::{

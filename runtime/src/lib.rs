@@ -79,7 +79,7 @@ pub use self::{
     handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
     message::{Address, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Message, NoError, OwnedMessage, Request},
     publish::{Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishing, Requesting},
-    route::{HandlerOptions, Order, Route},
+    route::{HandlerOptions, Order, Route, Routes},
     serve::{
         Serving,
         service::Service,
@@ -98,7 +98,7 @@ pub use self::{
     },
 };
 #[doc(inline)]
-pub use tidings_macros::{ChannelParam, Message, handler, router, routes};
+pub use tidings_macros::{ChannelParam, Message, handler, router, routers, routes};
 
 /// What the macros name. Not part of the public interface.
 #[doc(hidden)]
@@ -126,6 +126,7 @@ pub mod __private {
             layer::{HandlerLayer, handler_layer},
             outcome::Outcome,
             returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned},
+            routers::{first, join, prove_joined, type_of},
             stub::{AnyAnswer, StubRouter, stub_route},
         },
         message::{
@@ -144,7 +145,8 @@ pub mod __private {
             entry::{HandlerOptions, Route},
             order::{Order, prove_order},
             proof::prove,
-            table::{RouteTable, TableStorage, literal_slots, nodes},
+            routes::Routes,
+            table::RouteTable,
         },
     };
     pub use serde;

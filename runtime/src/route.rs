@@ -4,7 +4,8 @@
 //! |--|--|
 //! | `entry` | one handler as its router knows it, and its options |
 //! | `order` | what its messages must have in common to be handled one after the other |
-//! | `table` | the trie that finds the route of a channel, built in constant evaluation |
+//! | `routes` | the routes of a router, which may consist of others |
+//! | `table` | the trie that finds the route of a channel, built when a service starts |
 //! | `proof` | the proof that no two handlers take the same channel, run in constant evaluation |
 //!
 //! It stands above `message`, because a route has the facts of its handler's message, and uses only that and `channel`. It knows no bus and
@@ -13,9 +14,11 @@
 pub(crate) mod entry;
 pub(crate) mod order;
 pub(crate) mod proof;
+pub(crate) mod routes;
 pub(crate) mod table;
 
 pub use self::{
     entry::{HandlerOptions, Route},
     order::Order,
+    routes::Routes,
 };

@@ -2,14 +2,21 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Group, TokenStream, TokenTree};
-use quote::{ToTokens, quote};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{
-    Attribute, FnArg, ImplItem, ImplItemFn, ItemFn, ItemImpl, Meta, Pat, PatType, Path, ReceiverKind, ReturnType,
-    Safety, Signature, Token, Type, Visibility, parse::Parser, punctuated::Punctuated,
+    Attribute, Expr, FnArg, GenericArgument, GenericParam, ImplItem, ImplItemFn, ItemFn, ItemImpl, LitStr, Meta, Pat,
+    PatType, Path, PathArguments, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
+    parse::{ParseStream, Parser},
+    punctuated::Punctuated,
+    spanned::Spanned,
 };
 
-use super::model::{Handler, Options, Order, Router, Routes};
+use super::{
+    inherited::{by_item, by_uses},
+    model::{Handler, Options, Order, Output, Router, Routers, Routes},
+    tokens::{find, without_mut, without_self_type},
+};
 use crate::{
     attr::{self, Runtime},
     diag::Diagnostics,
@@ -29,9 +36,9 @@ pub(super) fn free_handler(
     let mut runtime = Runtime::default();
     let options = handler_options(options, &OPTIONS_AND_CRATE, &mut runtime, diagnostics);
     has_no_receiver(&function.sig, diagnostics);
-    let conditions = function.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")).cloned().collect();
+    let (on_item, on_uses) = (by_item(&function.attrs), by_uses(&function.attrs));
     let handler = signature(&function.sig, &function.vis, options, diagnostics);
-    (runtime, handler.map(|handler| Handler { conditions, ..handler }))
+    (runtime, handler.map(|handler| Handler { on_item, on_uses, ..handler }))
 }
 
 fn has_no_receiver(signature: &Signature, diagnostics: &mut Diagnostics) {
@@ -50,10 +57,13 @@ pub(super) fn router(
     diagnostics: &mut Diagnostics,
 ) -> (Runtime, Option<Router>) {
     let mut runtime = Runtime::default();
-    for entry in attr::entries("router", options, &["crate"], &mut HashSet::new(), diagnostics) {
-        runtime.set(&entry, diagnostics);
+    if names_no_channel("router", &options, diagnostics) {
+        for entry in attr::entries("router", options, &["crate"], &mut HashSet::new(), diagnostics) {
+            runtime.set(&entry, diagnostics);
+        }
     }
     is_inherent(block, diagnostics);
+    outlives_its_call(block, diagnostics);
     let mut handlers = Vec::new();
     let mut found = false;
     for item in &mut block.items {
@@ -61,7 +71,7 @@ pub(super) fn router(
         let Some(attribute) = take_handler_attribute(method, diagnostics) else { continue };
         found = true;
         is_unconditional(method, diagnostics);
-        handlers.extend(method_handler(&attribute, method, &block.self_ty, diagnostics));
+        handlers.extend(method_handler(&attribute, method, (&block.self_ty, &block.generics), diagnostics));
     }
     if !found && block.trait_.is_none() {
         diagnostics.at(
@@ -69,7 +79,12 @@ pub(super) fn router(
             "a router without handlers receives nothing: write `#[handler]` on an `async fn` in this block",
         );
     }
-    let router = Router { generics: block.generics.clone(), self_type: (*block.self_ty).clone(), handlers };
+    let router = Router {
+        on_uses: by_uses(&block.attrs),
+        generics: block.generics.clone(),
+        self_type: (*block.self_ty).clone(),
+        handlers,
+    };
     (runtime, Some(router))
 }
 
@@ -85,7 +100,29 @@ fn is_inherent(block: &ItemImpl, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The table of a router is a constant, and a macro cannot know which methods will be left.
+/// A service lives for as long as it wants, so what it serves borrows nothing.
+fn outlives_its_call(block: &ItemImpl, diagnostics: &mut Diagnostics) {
+    if block.trait_.is_some() {
+        return;
+    }
+    let is_quote = |token: &TokenTree| matches!(token, TokenTree::Punct(punct) if punct.as_char() == '\'');
+    let is_lifetime = |token: &TokenTree, next: Option<&TokenTree>| {
+        is_quote(token) && !matches!(next, Some(TokenTree::Ident(ident)) if ident == "static")
+    };
+    let named = block.generics.params.iter().find_map(|parameter| match parameter {
+        GenericParam::Lifetime(lifetime) => Some(lifetime.lifetime.span()),
+        _ => None,
+    });
+    let span = named.or_else(|| find(block.self_ty.to_token_stream(), &is_lifetime).map(|token| token.span()));
+    if let Some(span) = span {
+        diagnostics.at(
+            span,
+            "a router lives as long as its service, so it borrows nothing: let it own its data, or write `impl` of the type with `'static`",
+        );
+    }
+}
+
+/// The routes of a router are a constant, and a macro cannot know which methods will be left.
 fn is_unconditional(method: &ImplItemFn, diagnostics: &mut Diagnostics) {
     for attribute in method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")) {
         diagnostics.over(
@@ -109,7 +146,7 @@ fn take_handler_attribute(method: &mut ImplItemFn, diagnostics: &mut Diagnostics
 fn method_handler(
     attribute: &Attribute,
     method: &ImplItemFn,
-    self_type: &Type,
+    (self_type, generics): (&Type, &syn::Generics),
     diagnostics: &mut Diagnostics,
 ) -> Option<Handler> {
     let tokens = match &attribute.meta {
@@ -121,9 +158,26 @@ fn method_handler(
         }
     };
     let options = handler_options(tokens, OPTIONS, &mut Runtime::default(), diagnostics);
+    has_layer_without_parameters(&options, generics, diagnostics);
     takes_shared_self(&method.sig, diagnostics);
+    let on_uses = by_uses(&method.attrs);
     let handler = signature(&method.sig, &method.vis, options, diagnostics)?;
-    Some(without_self_type(handler, self_type))
+    Some(of_router(Handler { on_uses, ..handler }, self_type))
+}
+
+/// A layer is made once for all values of the router's type, and what makes it knows no parameters of the type.
+fn has_layer_without_parameters(options: &Options, generics: &syn::Generics, diagnostics: &mut Diagnostics) {
+    if generics.params.is_empty() {
+        return;
+    }
+    let is_self =
+        |token: &TokenTree, _: Option<&TokenTree>| matches!(token, TokenTree::Ident(ident) if ident == "Self");
+    if let Some(token) = options.layer.clone().and_then(|layer| find(layer, &is_self)) {
+        diagnostics.at(
+            token.span(),
+            "`layer` knows no parameters of the router's type: write a function or a constant outside of the `impl`",
+        );
+    }
 }
 
 fn takes_shared_self(signature: &Signature, diagnostics: &mut Diagnostics) {
@@ -138,31 +192,21 @@ fn takes_shared_self(signature: &Signature, diagnostics: &mut Diagnostics) {
 }
 
 /// In the generated code `Self` is the handler's own type.
-fn without_self_type(handler: Handler, self_type: &Type) -> Handler {
-    let replace = |ty: Type| {
-        let tokens = replace_self(ty.to_token_stream(), self_type);
-        syn::parse2(tokens).unwrap_or(ty)
-    };
+fn of_router(handler: Handler, self_type: &Type) -> Handler {
+    let tokens = |tokens: TokenStream| without_self_type(tokens, self_type);
+    let ty = |ty: Type| syn::parse2(tokens(ty.to_token_stream())).unwrap_or(ty);
+    let Options { filter, layer, .. } = handler.options;
     Handler {
-        message: replace(handler.message),
-        arguments: handler.arguments.into_iter().map(replace).collect(),
-        output: handler.output.map(|output| replace_self(output, self_type)),
-        pattern: replace_self(handler.pattern, self_type),
+        message: ty(handler.message),
+        arguments: handler.arguments.into_iter().map(ty).collect(),
+        output: match handler.output {
+            Output::Type(output) => Output::Type(tokens(output)),
+            other => other,
+        },
+        pattern: tokens(handler.pattern),
+        options: Options { filter: filter.map(tokens), layer: layer.map(tokens), ..handler.options },
         ..handler
     }
-}
-
-fn replace_self(tokens: TokenStream, self_type: &Type) -> TokenStream {
-    let replaced = tokens.into_iter().map(|token| match token {
-        TokenTree::Ident(ident) if ident == "Self" => quote!(<#self_type>),
-        TokenTree::Group(group) => {
-            let mut inner = Group::new(group.delimiter(), replace_self(group.stream(), self_type));
-            inner.set_span(group.span());
-            TokenTree::Group(inner).into()
-        }
-        other => other.into(),
-    });
-    replaced.collect()
 }
 
 fn handler_options(
@@ -172,20 +216,59 @@ fn handler_options(
     diagnostics: &mut Diagnostics,
 ) -> Options {
     let mut options = Options::default();
+    if !names_no_channel("handler", &tokens, diagnostics) {
+        return options;
+    }
     for entry in attr::entries("handler", tokens, known, &mut HashSet::new(), diagnostics) {
         match entry.key.to_string().as_str() {
             "concurrency" => options.concurrency = entry.number((1, u32::MAX.into()), "concurrency = 16", diagnostics),
             "order" => options.order = order(&entry, diagnostics),
             "run_to_end" => options.run_to_end = entry.flag(diagnostics),
             "timeout" => options.timeout_nanos = entry.duration(diagnostics),
-            "filter" => options.filter = entry.expression("filter = order.total > 100", diagnostics),
+            "filter" => options.filter = filter(&entry, diagnostics),
             "fallback" => options.fallback = entry.flag(diagnostics),
             "spawn" => options.spawn = entry.flag(diagnostics),
-            "layer" => options.layer = entry.expression("layer = ConcurrencyLimitLayer::new(4)", diagnostics),
+            "layer" => {
+                let layer = entry.expression("layer = ConcurrencyLimitLayer::new(4)", diagnostics);
+                options.layer = layer.map(ToTokens::into_token_stream);
+            }
             _ => runtime.set(&entry, diagnostics),
         }
     }
     options
+}
+
+/// What a handler takes follows from its message.
+fn names_no_channel(attribute: &str, tokens: &TokenStream, diagnostics: &mut Diagnostics) -> bool {
+    let channel = |input: ParseStream<'_>| {
+        let text = input.parse::<LitStr>()?;
+        input.parse::<TokenStream>()?;
+        Ok(text)
+    };
+    let Ok(text) = channel.parse2(tokens.clone()) else { return true };
+    diagnostics.at(
+        text.span(),
+        format!(
+            "`#[{attribute}]` takes no channel, as a handler gets the messages of its argument's type: write `#[channel(\"…\")]` on that type"
+        ),
+    );
+    false
+}
+
+fn filter(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<TokenStream> {
+    let filter = entry.expression("filter = order.total > 100", diagnostics)?.into_token_stream();
+    // `self::module` is a path.
+    let is_value = |token: &TokenTree, next: Option<&TokenTree>| {
+        matches!(token, TokenTree::Ident(ident) if ident == "self")
+            && !matches!(next, Some(TokenTree::Punct(punct)) if punct.as_char() == ':')
+    };
+    if let Some(token) = find(filter.clone(), &is_value) {
+        diagnostics.at(
+            token.span(),
+            "a filter sees the message and no `self`: ask in the handler what the router knows, or write `Self::…` for a constant",
+        );
+    }
+    Some(filter)
 }
 
 /// `channel`, `none`, or a parameter: a name, or a string where it is called like one of the two.
@@ -227,19 +310,26 @@ fn signature(
         );
         return None;
     };
+    if !comes_first(message, &typed, diagnostics) {
+        return None;
+    }
     owns_its_message(message, diagnostics);
     for argument in &typed {
         is_no_impl_trait(argument, diagnostics);
     }
+    let mut bindings = Vec::new();
+    names_bound(&message.pat, &mut bindings);
     Some(Handler {
-        conditions: Vec::new(),
+        on_item: Vec::new(),
+        on_uses: Vec::new(),
         visibility: visibility.clone(),
         ident: signature.ident.clone(),
-        pattern: borrowed(&message.pat),
-        message: (*message.ty).clone(),
+        pattern: without_mut(message.pat.to_token_stream()),
+        bindings,
+        message: ungrouped(&message.ty).clone(),
         borrows: message.ty.to_token_stream().to_string().contains('\''),
-        arguments: arguments.iter().map(|argument| (*argument.ty).clone()).collect(),
-        output: output(&signature.output),
+        arguments: arguments.iter().map(|argument| ungrouped(&argument.ty).clone()).collect(),
+        output: output(&signature.output, diagnostics),
         has_receiver: signature.receiver().is_some(),
         options,
     })
@@ -272,71 +362,170 @@ fn is_not_generic(signature: &Signature, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// The type without the invisible delimiters that `macro_rules!` puts around a `$message:ty`.
+fn ungrouped(mut ty: &Type) -> &Type {
+    while let Type::Group(group) = ty {
+        ty = &group.elem;
+    }
+    ty
+}
+
 fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::ImplTrait(ty) = &*argument.ty {
+    if let Type::ImplTrait(ty) = ungrouped(&argument.ty) {
         diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
     }
 }
 
+/// What can only be an extractor stands where the message belongs.
+fn comes_first(first: &PatType, arguments: &[&PatType], diagnostics: &mut Diagnostics) -> bool {
+    if !is_extractor(ungrouped(&first.ty)) {
+        return true;
+    }
+    let message = arguments.iter().find(|argument| !is_extractor(ungrouped(&argument.ty)));
+    let message =
+        message.map_or_else(|| "order: OrderPlaced".to_owned(), |message| message.to_token_stream().to_string());
+    let extractor =
+        ungrouped(&first.ty).to_token_stream().to_string().replace("& ", "&").replace(" < ", "<").replace(" >", ">");
+    diagnostics.over(
+        &first.ty,
+        format!("the message comes first: write `{message}` before `{extractor}`").replace(" : ", ": "),
+    );
+    false
+}
+
+fn is_extractor(ty: &Type) -> bool {
+    let last = |ty: &Type| match ty {
+        Type::Path(path) => path.path.segments.last().cloned(),
+        _ => None,
+    };
+    match ty {
+        // Messages are owned, so a reference to one of these is ours.
+        Type::Reference(reference) => last(ungrouped(&reference.elem))
+            .is_some_and(|segment| ["Delivery", "Headers", "Bus"].iter().any(|name| segment.ident == name)),
+        // Messages have no parameters but lifetimes.
+        _ => last(ty).is_some_and(|segment| {
+            let has_type = matches!(&segment.arguments, PathArguments::AngleBracketed(arguments)
+                if arguments.args.iter().any(|argument| matches!(argument, GenericArgument::Type(_))));
+            has_type && ["State", "Address"].iter().any(|name| segment.ident == name)
+        }),
+    }
+}
+
 fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::Reference(reference) = &*message.ty
-        && !matches!(&*reference.elem, Type::Path(path) if path.path.is_ident("Delivery") || path.path.is_ident("Bus") || path.path.is_ident("Headers"))
-    {
+    if let Type::Reference(reference) = ungrouped(&message.ty) {
         let owned = reference.elem.to_token_stream();
         diagnostics.over(&message.ty, format!("a handler owns its message: write `{owned}` instead of a reference"));
     }
 }
 
-/// The message's pattern without `mut`, to be matched against a reference.
-fn borrowed(pattern: &Pat) -> TokenStream {
-    fn without_mut(tokens: TokenStream) -> TokenStream {
-        let kept = tokens.into_iter().filter_map(|token| match token {
-            TokenTree::Ident(ident) if ident == "mut" => None,
-            TokenTree::Group(group) => {
-                let mut inner = Group::new(group.delimiter(), without_mut(group.stream()));
-                inner.set_span(group.span());
-                Some(TokenTree::Group(inner))
+/// The names that a pattern binds. A word that begins with a capital letter is a constant or a variant.
+fn names_bound(pattern: &Pat, names: &mut Vec<Ident>) {
+    match pattern {
+        Pat::Ident(pattern) => {
+            if !pattern.ident.to_string().starts_with(char::is_uppercase) {
+                names.push(pattern.ident.clone());
             }
-            other => Some(other),
-        });
-        kept.collect()
+            pattern.subpat.iter().for_each(|(_, inner)| names_bound(inner, names));
+        }
+        Pat::Paren(pattern) => names_bound(&pattern.pat, names),
+        Pat::Reference(pattern) => names_bound(&pattern.pat, names),
+        Pat::Slice(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
+        Pat::Struct(pattern) => pattern.fields.iter().for_each(|field| names_bound(&field.pat, names)),
+        Pat::Tuple(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
+        Pat::TupleStruct(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
+        // Each case binds the same names.
+        Pat::Or(pattern) => pattern.cases.iter().take(1).for_each(|inner| names_bound(inner, names)),
+        _ => {}
     }
-    without_mut(pattern.to_token_stream())
 }
 
-/// The type that a handler returns, unless it has to be inferred.
-fn output(output: &ReturnType) -> Option<TokenStream> {
-    let ReturnType::Type(_, ty) = output else { return None };
+fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
+    let ReturnType::Type(_, ty) = output else { return Output::Nothing };
+    let ty = ungrouped(ty);
+    returns_no_iterator(ty, diagnostics);
     let tokens = ty.to_token_stream();
-    is_nameable(tokens.clone()).then_some(tokens)
+    if is_nameable(tokens.clone()) { Output::Type(tokens) } else { Output::Inferred(ty.span()) }
 }
 
+fn returns_no_iterator(ty: &Type, diagnostics: &mut Diagnostics) {
+    let Type::ImplTrait(bounds) = ty else { return };
+    let is_iterator = bounds.bounds.iter().any(|bound| {
+        matches!(bound, syn::TypeParamBound::Trait(bound)
+            if bound.path.segments.last().is_some_and(|last| last.ident == "IntoIterator" || last.ident == "Iterator"))
+    });
+    if is_iterator {
+        diagnostics.over(
+            ty,
+            "a handler returns no iterator: write `Publish<M>` and return `Publish::all(messages)`, or write `Vec<Publish<M>>`",
+        );
+    }
+}
+
+/// Whether the type means the same elsewhere: it is no `impl …`, and leaves no lifetime to be found out.
 fn is_nameable(tokens: TokenStream) -> bool {
-    tokens.into_iter().all(|token| match token {
-        TokenTree::Ident(ident) => ident != "impl",
-        TokenTree::Punct(punct) => punct.as_char() != '&' && punct.as_char() != '\'',
-        TokenTree::Group(group) => is_nameable(group.stream()),
-        TokenTree::Literal(_) => true,
-    })
+    let is_unknown = |token: &TokenTree, next: Option<&TokenTree>| match token {
+        TokenTree::Ident(ident) => ident == "impl",
+        TokenTree::Punct(punct) if punct.as_char() == '&' => {
+            !matches!(next, Some(TokenTree::Punct(next)) if next.as_char() == '\'')
+        }
+        TokenTree::Punct(punct) if punct.as_char() == '\'' => {
+            !matches!(next, Some(TokenTree::Ident(name)) if name == "static")
+        }
+        _ => false,
+    };
+    find(tokens, &is_unknown).is_none()
 }
 
 /// `a, b::c`, perhaps behind `crate = path;`.
 pub(super) fn routes(input: TokenStream, diagnostics: &mut Diagnostics) -> Option<(Routes, Runtime)> {
-    let parser = |input: syn::parse::ParseStream<'_>| {
+    const TAKES: &str = "`routes![…]` takes the names of handlers: write `routes![placed, module::other]`";
+    let (handlers, runtime) = listed(input, TAKES, diagnostics)?;
+    if handlers.is_empty() {
+        diagnostics.at(
+            Span::call_site(),
+            "a router without handlers receives nothing: write the names of handlers, such as `routes![placed]`",
+        );
+    }
+    let mut paths = Vec::new();
+    for handler in &handlers {
+        match attr::path(handler) {
+            Some(path) => paths.push(path.clone()),
+            None => diagnostics.over(handler, TAKES),
+        }
+    }
+    names_no_type(&paths, diagnostics);
+    Some((Routes { handlers: paths }, runtime))
+}
+
+/// A type's name is told from a function's by how it is written: the macro sees nothing else of it.
+fn names_no_type(paths: &[Path], diagnostics: &mut Diagnostics) {
+    let is_type = |name: &Ident| {
+        let name = name.to_string();
+        name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase)
+    };
+    let of_type = |path: &&Path| path.segments.iter().rev().take(2).any(|segment| is_type(&segment.ident));
+    if let Some(path) = paths.iter().find(of_type) {
+        diagnostics.over(
+            path,
+            "`routes![…]` takes free handlers, and a router is served whole: write `bus.serve(…)` with its value, or `bus.serve(routers![…])` with several",
+        );
+    }
+}
+
+/// Expressions, perhaps behind `crate = path;`.
+fn listed(input: TokenStream, takes: &str, diagnostics: &mut Diagnostics) -> Option<(Vec<Expr>, Runtime)> {
+    let parser = |input: ParseStream<'_>| {
         let mut root = None;
         if input.peek(Token![crate]) && input.peek2(Token![=]) {
             root = Some(input.parse::<attr::Entry>()?);
             input.parse::<Token![;]>()?;
         }
-        Ok((root, Punctuated::<Path, Token![,]>::parse_terminated(input)?))
+        Ok((root, Punctuated::<Expr, Token![,]>::parse_terminated(input)?))
     };
-    let (root, handlers) = match parser.parse2(input) {
+    let (root, members) = match parser.parse2(input) {
         Ok(parsed) => parsed,
         Err(error) => {
-            diagnostics.syntax(syn::Error::new(
-                error.span(),
-                "`routes![…]` takes the names of handlers: write `routes![placed, module::other]`",
-            ));
+            diagnostics.syntax(syn::Error::new(error.span(), takes));
             return None;
         }
     };
@@ -344,11 +533,18 @@ pub(super) fn routes(input: TokenStream, diagnostics: &mut Diagnostics) -> Optio
     if let Some(root) = root {
         runtime.set(&root, diagnostics);
     }
-    if handlers.is_empty() {
+    Some((members.into_iter().collect(), runtime))
+}
+
+/// Values of routers, perhaps behind `crate = path;`.
+pub(super) fn routers(input: TokenStream, diagnostics: &mut Diagnostics) -> Option<(Routers, Runtime)> {
+    const TAKES: &str = "`routers![…]` takes values of routers: write `routers![shop, pay]`";
+    let (members, runtime) = listed(input, TAKES, diagnostics)?;
+    if members.is_empty() {
         diagnostics.at(
-            proc_macro2::Span::call_site(),
-            "a router without handlers receives nothing: write the names of handlers, such as `routes![placed]`",
+            Span::call_site(),
+            "no routers receive nothing: write the routers that are served as one, such as `routers![shop, pay]`",
         );
     }
-    Some((Routes { handlers: handlers.into_iter().collect() }, runtime))
+    Some((Routers { members }, runtime))
 }

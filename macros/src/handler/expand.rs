@@ -1,10 +1,14 @@
-//! What `#[handler]`, `#[router]` and `routes![…]` generate.
+//! What a handler generates, on its own and in a router.
 
-use proc_macro2::{Delimiter, Ident, Literal, Punct, Spacing, Span, TokenStream, TokenTree};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{ItemFn, ItemImpl, Type, ext::IdentExt, spanned::Spanned};
+use proc_macro2::{Delimiter, Ident, Literal, Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{Attribute, ItemFn, Visibility, ext::IdentExt, spanned::Spanned};
 
-use super::model::{Handler, Order, Router, Routes};
+use super::{
+    inherited::{by_item, by_uses},
+    model::{Handler, Order, Output},
+    tokens::{at_one_place, generated, last_name, with_lifetime},
+};
 use crate::attr::Runtime;
 
 // Input:
@@ -14,11 +18,12 @@ use crate::attr::Runtime;
 //
 // Output, next to the function, without the absolute paths of standard items:
 //
+// No `#[allow(…)]` is written, as a crate may forbid it: what a macro has written is nothing that lints look at, as long as its spans say so.
+//
 //     #[doc(hidden)]
 //     struct placed {}          // a type: it shares its name with the function
 //     const _: () = {
 //         use ::tidings::__private as __tidings;
-//         const __MESSAGE: __tidings::Incoming<OrderPlaced> = <OrderPlaced as __tidings::Arrives>::INCOMING;
 //         impl __tidings::Handler for placed { … }             // see `facts`
 //         impl<S: Sync> __tidings::Call<S> for placed
 //         where
@@ -29,16 +34,17 @@ use crate::attr::Runtime;
 //         };
 //     };
 pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
-    let Handler { conditions, visibility, ident, message, arguments, .. } = handler;
+    let Handler { on_item, on_uses, ident, arguments, .. } = handler;
     let import = runtime.import();
-    let constant = format_ident!("__MESSAGE");
-    let facts = facts(handler, ident, &constant);
-    let message = with_lifetime(message.to_token_stream(), "'__a");
+    let marker = generated(&handler.ident);
+    let definition = marker_definition(on_item, &handler.visibility, &marker);
+    let facts = facts(handler, ident, None);
+    let message = with_lifetime(handler.message.to_token_stream(), "'__a");
     let bounds = arguments.iter().map(|ty| {
         let ty = with_lifetime(ty.to_token_stream(), "'__a");
         quote!(for<'__a> #ty: __tidings::Extract<'__a, #message, __S>,)
     });
-    let body = call_body(handler, &constant, &quote!(#ident), &quote!(__S));
+    let body = call_body(handler, &ident.to_token_stream(), &quote!(__S));
     let call = quote_spanned! {Span::mixed_site()=>
         impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #ident
         where
@@ -49,14 +55,18 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     };
     let checks = argument_checks(handler);
     quote! {
-        #(#conditions)*
-        #[allow(non_camel_case_types, dead_code, missing_debug_implementations)]
-        #[doc(hidden)]
-        #visibility struct #ident {}
-
-        #(#conditions)*
-        #[allow(unused_qualifications, unused_variables)]
+        #definition
+        #(#on_uses)*
         const _: () = { #import #facts #call #checks };
+    }
+}
+
+fn marker_definition(on_item: &[Attribute], visibility: &Visibility, marker: &Ident) -> TokenStream {
+    let visibility = at_one_place(visibility.to_token_stream(), Span::mixed_site());
+    quote! {
+        #(#on_item)*
+        #[doc(hidden)]
+        #visibility struct #marker {}
     }
 }
 
@@ -77,20 +87,22 @@ fn argument_checks(handler: &Handler) -> TokenStream {
 
 // Output, `marker` being `placed` or the hidden type of a method:
 //
+//     const __MESSAGE: __tidings::Incoming<OrderPlaced> = <OrderPlaced as __tidings::Arrives>::INCOMING;
 //     impl __tidings::Handler for marker {
 //         const ROUTE: __tidings::Route = __tidings::Route::new(
 //             "placed", "OrderPlaced", __MESSAGE.facts(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
 //         const LAYER: Option<fn() -> __tidings::HandlerLayer> = Some(|| __tidings::handler_layer(ConcurrencyLimitLayer::new(4)));
 //     }
-fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
+pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> TokenStream {
     let Handler { ident, options, .. } = handler;
     let name = ident.unraw().to_string();
     let message_name = last_name(&handler.message);
+    let of_router = router.map(|router| quote!(.of_router(#router)));
     let concurrency = options.concurrency.map(|limit| {
         let limit = Literal::u64_unsuffixed(limit);
         quote!(.concurrency(#limit))
     });
-    let (order, order_proof) = options.order.as_ref().map(|order| self::order(order, constant)).unzip();
+    let (order, order_proof) = options.order.as_ref().map(order).unzip();
     let run_to_end = options.run_to_end.then(|| quote!(.run_to_end()));
     let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
     let fallback = options.fallback.then(|| quote!(.fallback()));
@@ -107,15 +119,15 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
         }
     });
     quote! {
-        const #constant: #incoming_type = #incoming;
+        const __MESSAGE: #incoming_type = #incoming;
         #[automatically_derived]
         impl __tidings::Handler for #marker {
             const ROUTE: __tidings::Route = __tidings::Route::new(
                 #name,
                 #message_name,
-                #constant.facts(),
+                __MESSAGE.facts(),
                 __tidings::HandlerOptions::DEFAULT #concurrency #order #timeout #run_to_end #fallback #spawn,
-            );
+            ) #of_router;
             #layer
         }
         #order_proof
@@ -126,13 +138,13 @@ fn facts(handler: &Handler, marker: &Ident, constant: &Ident) -> TokenStream {
 //
 //     const _: () = __tidings::prove_order(__MESSAGE.facts(), "account");
 /// The option, and the proof that there is such a parameter: an item of its own, so that its error is one.
-fn order(order: &Order, constant: &Ident) -> (TokenStream, TokenStream) {
+fn order(order: &Order) -> (TokenStream, TokenStream) {
     match order {
         Order::Channel => (quote!(.order(__tidings::Order::Channel)), TokenStream::new()),
         Order::None => (quote!(.order(__tidings::Order::None)), TokenStream::new()),
         Order::Parameter(name) => (
             quote!(.order(__tidings::Order::Parameter(#name))),
-            quote_spanned!(name.span()=> const _: () = __tidings::prove_order(#constant.facts(), #name);),
+            quote_spanned!(name.span()=> const _: () = __tidings::prove_order(__MESSAGE.facts(), #name);),
         ),
     }
 }
@@ -162,11 +174,11 @@ fn order(order: &Order, constant: &Ident) -> (TokenStream, TokenStream) {
 //                 .because(causes)
 //         }
 //     }
-fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &TokenStream) -> TokenStream {
+pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenStream) -> TokenStream {
     let site = Span::mixed_site();
     let filter = filter(handler);
     let message_type = &handler.message;
-    let decode = decode(handler, constant);
+    let decode = decode(handler);
     let inferred = with_lifetime(message_type.to_token_stream(), "'_");
     let names: Vec<Ident> =
         (0..handler.arguments.len()).map(|index| Ident::new(&format!("argument{index}"), site)).collect();
@@ -186,17 +198,19 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     let (message, arrives) = arriving(handler);
     let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
     let outcome = match &handler.output {
-        Some(output) => {
-            quote_spanned! {site=>
-                use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfSendReport as _};
-                let returned = #run;
-                let causes = (&&&&__tidings::Returning(&returned)).causes();
-                <#output as __tidings::Returned<#answer>>::into_outcome(returned, delivery, bus).because(causes)
-            }
-        }
-        None => {
+        Output::Nothing => {
             let nothing = quote_spanned!(handler.ident.span()=> ());
             quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(#run, delivery, bus))
+        }
+        Output::Type(output) => with_causes(
+            &run,
+            &quote_spanned!(site=> <#output as __tidings::Returned<#answer>>::into_outcome(returned, delivery, bus)),
+        ),
+        Output::Inferred(span) => {
+            // What is asked of the type is asked at the place where it is written.
+            let (trait_, returned) =
+                (quote_spanned!(*span=> __tidings::Returned), Ident::new("returned", site.located_at(*span)));
+            with_causes(&run, &quote_spanned!(site=> #trait_::<#answer>::into_outcome(#returned, delivery, bus)))
         }
     };
     // The future's bounds are checked here: the handler's name is the place to blame.
@@ -220,6 +234,15 @@ fn call_body(handler: &Handler, constant: &Ident, callee: &TokenStream, state: &
     }
 }
 
+fn with_causes(run: &TokenStream, outcome: &TokenStream) -> TokenStream {
+    quote_spanned! {Span::mixed_site()=>
+        use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfSendReport as _};
+        let returned = #run;
+        let causes = (&&&&__tidings::Returning(&returned)).causes();
+        #outcome.because(causes)
+    }
+}
+
 /// The message's type and what it is asked to be, where no call gives it a lifetime.
 fn arriving(handler: &Handler) -> (TokenStream, TokenStream) {
     if !handler.borrows {
@@ -230,15 +253,6 @@ fn arriving(handler: &Handler) -> (TokenStream, TokenStream) {
     (at_one_place(message, span), quote_spanned!(span=> __tidings::ArrivesBorrowed))
 }
 
-/// Errors about the same type at the same place show once.
-fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
-    let moved = tokens.into_iter().map(|mut token| {
-        token.set_span(span);
-        token
-    });
-    moved.collect()
-}
-
 // Output for a message that borrows, `OrderView<'_>`:
 //
 //     let payload = __MESSAGE.payload(delivery);
@@ -246,17 +260,17 @@ fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
 //         Ok(message) => message,
 //         Err(outcome) => return outcome,
 //     };
-fn decode(handler: &Handler, constant: &Ident) -> TokenStream {
+fn decode(handler: &Handler) -> TokenStream {
     // The message's type is the place to blame for what is wrong with it.
     let site = Span::mixed_site().located_at(handler.message.span());
     let (message, arrives) = arriving(handler);
     let (payload, decoded) = if handler.borrows {
         (
-            Some(quote_spanned!(site=> let payload = #constant.payload(delivery);)),
+            Some(quote_spanned!(site=> let payload = __MESSAGE.payload(delivery);)),
             quote_spanned!(site=> <#message as #arrives>::decode(delivery, &payload)),
         )
     } else {
-        (None, quote_spanned!(site=> #constant.decode(delivery)))
+        (None, quote_spanned!(site=> __MESSAGE.decode(delivery)))
     };
     quote_spanned! {site=>
         #payload
@@ -268,223 +282,44 @@ fn decode(handler: &Handler, constant: &Ident) -> TokenStream {
 }
 
 fn filter(handler: &Handler) -> Option<TokenStream> {
-    let expression = handler.options.filter.as_ref()?;
-    let pattern = &handler.pattern;
-    let tokens = expression.to_token_stream();
+    let tokens = handler.options.filter.clone()?;
+    let Handler { pattern, bindings, .. } = handler;
     // A struct literal needs parentheses in a condition; elsewhere they would only widen the place of an error.
     let has_braces = tokens
         .clone()
         .into_iter()
         .any(|token| matches!(token, TokenTree::Group(group) if group.delimiter() == Delimiter::Brace));
     let condition = if has_braces { quote!((#tokens)) } else { tokens };
+    // A filter need not look at everything that the pattern names.
+    let looked_at = (!bindings.is_empty()).then(|| quote_spanned!(Span::mixed_site()=> let _ = (#(&#bindings,)*);));
     Some(quote_spanned! {Span::mixed_site()=>
         match &message {
-            #pattern => if #condition {} else {
-                return __tidings::Outcome::Filtered;
-            },
-        }
-    })
-}
-
-// Input:
-//
-//     #[router]
-//     impl Shop {
-//         #[handler]
-//         async fn placed(&self, order: OrderPlaced) { … }
-//     }
-//
-// Output, next to the block, without the absolute paths of standard items:
-//
-//     const _: () = {
-//         use ::tidings::__private as __tidings;
-//         struct __Handler0 {}
-//         impl __tidings::Handler for __Handler0 { … }         // see `facts`
-//         impl __tidings::Call<Shop> for __Handler0            // see `call_body`
-//         where
-//             for<'a> Shop: Send + Sync + 'static,
-//         { … }
-//         …                                                    // see `table`
-//         impl __tidings::Router for Shop                      // see `router_body`
-//         where
-//             for<'a> Shop: Send + Sync + 'static,
-//         { … }
-//     };
-pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
-    let import = runtime.import();
-    let Router { generics, self_type, handlers } = router;
-    let (impl_generics, _, where_clause) = generics.split_for_impl();
-    let predicates = where_clause.map(|clause| clause.predicates.iter()).into_iter().flatten();
-    // The lifetime keeps the compiler from checking the bound here and again in each handler: it is checked where the router is
-    // served, once.
-    let shared = quote! {
-        where
-            #(#predicates,)*
-            for<'__a> #self_type: ::core::marker::Send + ::core::marker::Sync + 'static
-    };
-    let state = quote!(#self_type);
-    let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
-    let calls = markers.iter().zip(handlers).enumerate().map(|(index, (marker, handler))| {
-        let constant = format_ident!("__MESSAGE{index}");
-        let facts = facts(handler, marker, &constant);
-        let ident = &handler.ident;
-        let body = call_body(handler, &constant, &quote!(<#self_type>::#ident), &state);
-        quote! {
-            struct #marker {}
-            #facts
-            #[automatically_derived]
-            impl #impl_generics __tidings::Call<#state> for #marker #shared { #body }
-        }
-    });
-    let calls: TokenStream = calls.collect();
-    let table = table(&markers, handlers.iter().map(|handler| handler.ident.span()));
-    let body = router_body(&markers, &state, &quote_spanned!(Span::mixed_site()=> self));
-    let name = last_name(self_type);
-    quote! {
-        #[allow(dead_code, missing_debug_implementations, unused_qualifications, unused_variables)]
-        const _: () = {
-            #import
-            #calls
-            #table
-            #[automatically_derived]
-            impl #impl_generics __tidings::Router for #self_type #shared {
-                const NAME: ::core::option::Option<&'static str> = ::core::option::Option::Some(#name);
-                #body
-            }
-        };
-    }
-}
-
-// Output:
-//
-//     const __ROUTES: &[__tidings::Route] = &[<placed as __tidings::Handler>::ROUTE, …];
-//     const __LAYERS: &[Option<fn() -> __tidings::HandlerLayer>] = &[<placed as __tidings::Handler>::LAYER, …];
-//     static __TABLE: __tidings::TableStorage<{ nodes(__ROUTES) }, { literal_slots(__ROUTES) }> = …::build(__ROUTES);
-//     const _: () = __tidings::prove(__ROUTES, 1);            // at the name of the second handler
-/// The routes are a constant *reference*: each use of a constant array would be a copy of it, in time that grows with the square.
-fn table<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> TokenStream {
-    let proofs =
-        spans.enumerate().map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(__ROUTES, #index);));
-    quote! {
-        const __ROUTES: &[__tidings::Route] = &[#(<#handlers as __tidings::Handler>::ROUTE),*];
-        const __LAYERS: &[::core::option::Option<fn() -> __tidings::HandlerLayer>] =
-            &[#(<#handlers as __tidings::Handler>::LAYER),*];
-        static __TABLE: __tidings::TableStorage<
-            { __tidings::nodes(__ROUTES) },
-            { __tidings::literal_slots(__ROUTES) },
-        > = __tidings::TableStorage::build(__ROUTES);
-        #(#proofs)*
-    }
-}
-
-// Output, `state` being the state's type and `value` a reference to it:
-//
-//     const ROUTES: &'static [__tidings::Route] = __ROUTES;
-//     const LAYERS: &'static [Option<fn() -> __tidings::HandlerLayer>] = __LAYERS;
-//     fn table() -> __tidings::RouteTable { __TABLE.table(__ROUTES) }
-//     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
-//         async move {
-//             match route {
-//                 0 => <placed as __tidings::Call<State>>::call(value, delivery, bus).await,
-//                 …
-//                 _ => __tidings::Outcome::Done,
-//             }
-//         }
-//     }
-fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenStream) -> TokenStream {
-    let site = Span::mixed_site();
-    let arms = handlers.iter().enumerate().map(|(index, handler)| {
-        quote_spanned!(site=> #index => <#handler as __tidings::Call<#state>>::call(#value, delivery, bus).await,)
-    });
-    quote_spanned! {site=>
-        const ROUTES: &'static [__tidings::Route] = __ROUTES;
-        const LAYERS: &'static [::core::option::Option<fn() -> __tidings::HandlerLayer>] = __LAYERS;
-
-        fn table() -> __tidings::RouteTable {
-            __TABLE.table(__ROUTES)
-        }
-
-        fn dispatch<'a>(
-            &'a self,
-            route: ::core::primitive::usize,
-            delivery: &'a mut __tidings::Delivery,
-            bus: &'a __tidings::Bus,
-        ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
-            async move {
-                match route {
-                    #(#arms)*
-                    _ => __tidings::Outcome::Done,
+            #pattern => {
+                #looked_at
+                if #condition {} else {
+                    return __tidings::Outcome::Filtered;
                 }
             }
         }
-    }
-}
-
-// Input:
-//
-//     routes![placed, module::quote]
-//
-// Output, without the absolute paths of standard items:
-//
-//     {
-//         use ::tidings::__private as __tidings;
-//         …                                                    // see `table`
-//         struct __Routes<S>(S);
-//         impl __Routes<()> { fn with_state<S>(self, state: S) -> __Routes<S> { __Routes(state) } }
-//         impl<S: Send + Sync + 'static> __tidings::Router for __Routes<S>
-//         where
-//             placed: __tidings::Call<S>,
-//             module::quote: __tidings::Call<S>,
-//         { … }                                                // see `router_body`
-//         __Routes(())
-//     }
-pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
-    let import = runtime.import();
-    let handlers = &routes.handlers;
-    let spans = handlers.iter().map(|path| path.segments.last().map_or_else(Span::call_site, |last| last.ident.span()));
-    let table = table(handlers, spans);
-    let body = router_body(handlers, &quote!(__S), &quote_spanned!(Span::mixed_site()=> &self.0));
-    quote! {{
-        #[allow(unused_imports)]
-        #import
-        #table
-        #[allow(missing_debug_implementations)]
-        #[must_use = "a router receives nothing until it is served"]
-        struct __Routes<__S>(__S);
-        impl __Routes<()> {
-            #[allow(dead_code)]
-            fn with_state<__S>(self, state: __S) -> __Routes<__S> {
-                __Routes(state)
-            }
-        }
-        #[automatically_derived]
-        impl<__S: ::core::marker::Send + ::core::marker::Sync + 'static> __tidings::Router for __Routes<__S>
-        where
-            #(#handlers: __tidings::Call<__S>,)*
-        {
-            #body
-        }
-        __Routes(())
-    }}
+    })
 }
 
 // After an error the function is still a handler, so that no second error follows from the first.
 pub(super) fn stub_handler(function: &ItemFn, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
-    let (visibility, ident) = (&function.vis, &function.sig.ident);
-    let name = ident.unraw().to_string();
+    let marker = generated(&function.sig.ident);
+    let definition = marker_definition(&by_item(&function.attrs), &function.vis, &marker);
+    let on_uses = by_uses(&function.attrs);
+    let name = marker.unraw().to_string();
     quote! {
-        #[allow(warnings)]
-        #[doc(hidden)]
-        #visibility struct #ident {}
-
-        #[allow(warnings)]
+        #definition
+        #(#on_uses)*
         const _: () = {
             #import
-            impl __tidings::Handler for #ident {
+            impl __tidings::Handler for #marker {
                 const ROUTE: __tidings::Route = __tidings::stub_route(#name, &[__tidings::Segment::literal(#name)]);
             }
-            impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #ident {
+            impl<__S: ::core::marker::Sync> __tidings::Call<__S> for #marker {
                 fn call<'a>(
                     _: &'a __S,
                     _: &'a mut __tidings::Delivery,
@@ -494,91 +329,5 @@ pub(super) fn stub_handler(function: &ItemFn, runtime: &Runtime) -> TokenStream 
                 }
             }
         };
-    }
-}
-
-// After an error the type is still a router, so that no second error follows from the first.
-pub(super) fn stub_router(block: &ItemImpl, runtime: &Runtime) -> TokenStream {
-    let import = runtime.import();
-    let self_type = &block.self_ty;
-    let (impl_generics, _, where_clause) = block.generics.split_for_impl();
-    quote! {
-        #[allow(warnings)]
-        const _: () = {
-            #import
-            impl #impl_generics __tidings::Router for #self_type #where_clause {
-                const ROUTES: &'static [__tidings::Route] = &[];
-                const LAYERS: &'static [::core::option::Option<fn() -> __tidings::HandlerLayer>] = &[];
-                fn table() -> __tidings::RouteTable {
-                    loop {}
-                }
-                fn dispatch<'a>(
-                    &'a self,
-                    _: ::core::primitive::usize,
-                    _: &'a mut __tidings::Delivery,
-                    _: &'a __tidings::Bus,
-                ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
-                    ::core::future::ready(__tidings::Outcome::Done)
-                }
-            }
-        };
-    }
-}
-
-/// The name of a type as its users say it: `module::OrderPlaced` is an `OrderPlaced`.
-fn last_name(ty: &Type) -> String {
-    match ty {
-        Type::Path(path) => path.path.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default(),
-        other => other.to_token_stream().to_string(),
-    }
-}
-
-/// The type with this lifetime where one is left out: `&Delivery` becomes `&'a Delivery`, `'_` becomes `'a`.
-fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
-    let name = lifetime.trim_start_matches('\'');
-    let mut output = TokenStream::new();
-    let mut tokens = ty.into_iter().peekable();
-    while let Some(token) = tokens.next() {
-        match token {
-            TokenTree::Punct(punct) if punct.as_char() == '&' => {
-                let span = punct.span();
-                output.extend([TokenTree::Punct(punct)]);
-                if !matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'') {
-                    output.extend(lifetime_tokens(name, span));
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '\'' => match tokens.next() {
-                Some(TokenTree::Ident(ident)) if ident == "_" => output.extend(lifetime_tokens(name, ident.span())),
-                next => {
-                    output.extend([TokenTree::Punct(punct)]);
-                    output.extend(next);
-                }
-            },
-            TokenTree::Group(group) => {
-                let mut inner = proc_macro2::Group::new(group.delimiter(), with_lifetime(group.stream(), lifetime));
-                inner.set_span(group.span());
-                output.extend([TokenTree::Group(inner)]);
-            }
-            other => output.extend([other]),
-        }
-    }
-    output
-}
-
-fn lifetime_tokens(name: &str, span: Span) -> [TokenTree; 2] {
-    let mut quote = Punct::new('\'', Spacing::Joint);
-    quote.set_span(span);
-    [TokenTree::Punct(quote), TokenTree::Ident(Ident::new(name, span))]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn lifetimes_that_are_left_out_are_written() {
-        let ty: TokenStream = quote!((&Delivery, &'b X, Y<'_>, &mut Z<'static>));
-        let written = quote!((&'a Delivery, &'b X, Y<'a>, &'a mut Z<'static>));
-        assert_eq!(with_lifetime(ty, "'a").to_string(), written.to_string());
     }
 }

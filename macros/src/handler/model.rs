@@ -1,25 +1,37 @@
 //! Handlers and routers that have passed every check.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use syn::{Attribute, Expr, Generics, Ident, LitStr, Path, Type, Visibility};
 
 pub(crate) struct Handler {
-    /// The `#[cfg(…)]` attributes: what is generated exists where the function does.
-    pub(crate) conditions: Vec<Attribute>,
+    /// What else is written on the function, and holds for the item that stands for it: `#[cfg(…)]`, levels of lints, `#[deprecated]`.
+    pub(crate) on_item: Vec<Attribute>,
+    /// The same for code that uses the function.
+    pub(crate) on_uses: Vec<Attribute>,
     pub(crate) visibility: Visibility,
     pub(crate) ident: Ident,
     /// The message's pattern, as references can bind it.
     pub(crate) pattern: TokenStream,
+    /// The names that the pattern binds.
+    pub(crate) bindings: Vec<Ident>,
     pub(crate) message: Type,
     /// Whether the message borrows from its payload: its type has a lifetime, as in `OrderView<'_>`.
     pub(crate) borrows: bool,
     /// The types behind the message.
     pub(crate) arguments: Vec<Type>,
-    /// What it returns, where that can be written down.
-    pub(crate) output: Option<TokenStream>,
+    pub(crate) output: Output,
     /// Whether it takes `&self`.
     pub(crate) has_receiver: bool,
     pub(crate) options: Options,
+}
+
+/// What a handler returns.
+pub(crate) enum Output {
+    Nothing,
+    /// A type that can be written down elsewhere.
+    Type(TokenStream),
+    /// One that only the compiler can name, as it borrows or is `impl …`; where it is written.
+    Inferred(Span),
 }
 
 #[derive(Default)]
@@ -28,10 +40,10 @@ pub(crate) struct Options {
     pub(crate) order: Option<Order>,
     pub(crate) timeout_nanos: Option<u64>,
     pub(crate) run_to_end: bool,
-    pub(crate) filter: Option<Expr>,
+    pub(crate) filter: Option<TokenStream>,
     pub(crate) fallback: bool,
     pub(crate) spawn: bool,
-    pub(crate) layer: Option<Expr>,
+    pub(crate) layer: Option<TokenStream>,
 }
 
 pub(crate) enum Order {
@@ -42,6 +54,8 @@ pub(crate) enum Order {
 }
 
 pub(crate) struct Router {
+    /// As a handler's.
+    pub(crate) on_uses: Vec<Attribute>,
     pub(crate) generics: Generics,
     pub(crate) self_type: Type,
     pub(crate) handlers: Vec<Handler>,
@@ -49,4 +63,9 @@ pub(crate) struct Router {
 
 pub(crate) struct Routes {
     pub(crate) handlers: Vec<Path>,
+}
+
+/// Routers that are served as one.
+pub(crate) struct Routers {
+    pub(crate) members: Vec<Expr>,
 }

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     channel::template::{Segment, Template},
     message::facts::{Facts, Kind},
-    route::entry::Route,
+    route::routes::Routes,
 };
 
 /// How inboxes begin, behind the namespace.
@@ -87,8 +87,8 @@ impl Takes {
     }
 
     /// All requests of a router.
-    pub(crate) fn all(routes: &[Route]) -> Vec<Self> {
-        let requests = routes.iter().map(Route::facts).filter(|facts| facts.kind() == Kind::Request);
+    pub(crate) fn all(routes: &Routes) -> Vec<Self> {
+        let requests = routes.iter().map(|route| route.facts()).filter(|facts| facts.kind() == Kind::Request);
         requests.map(Self::of).collect()
     }
 }

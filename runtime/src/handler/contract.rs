@@ -4,7 +4,7 @@ use crate::{
     bus::handle::Bus,
     handler::{layer::HandlerLayer, outcome::Outcome},
     message::delivery::Delivery,
-    route::{entry::Route, table::RouteTable},
+    route::{entry::Route, routes::Routes},
 };
 
 /// An asynchronous function that takes one message type. `#[handler]` implements it; never implement it by hand.
@@ -33,26 +33,27 @@ pub trait Call<S>: Handler {
     fn call<'a>(state: &'a S, delivery: &'a mut Delivery, bus: &'a Bus) -> impl Future<Output = Outcome> + Send + 'a;
 }
 
-/// A set of handlers, of which each message goes to exactly one. `#[router]` and `routes![…]` implement it; never implement it by hand.
+/// A set of handlers, of which each message goes to exactly one. `#[router]`, `routes![…]` and `routers![…]` implement it; never implement
+/// it by hand. An `Arc`, a `Box` or a `&'static` of a router is one too: `bus.serve(Arc::clone(&shop))` keeps a handle to it.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a router",
     label = "not a router",
-    note = "write `#[router]` on the `impl` block of `{Self}`, or collect free handlers with `routes![…]`"
+    note = "write `#[router]` on the `impl` block of a type, collect free handlers with `routes![…]`, or several routers with `routers![…]`"
 )]
 pub trait Router: Send + Sync + Sized + 'static {
+    /// The router's own type. Of a type that is no router there is none, so what is made of it in `routers![…]` gives no further error.
+    #[doc(hidden)]
+    type Itself: Router;
+
     /// The handlers, in the order in which they are written.
-    const ROUTES: &'static [Route];
-
-    /// The layer of each handler, in the same order.
-    #[doc(hidden)]
-    const LAYERS: &'static [Option<fn() -> HandlerLayer>];
-
-    /// The name of the router's type, where it has one: the default of [`Serving::group`](crate::Serving::group).
-    #[doc(hidden)]
-    const NAME: Option<&'static str> = None;
+    const ROUTES: Routes;
 
     #[doc(hidden)]
-    fn table() -> RouteTable;
+    fn itself(self) -> Self::Itself;
+
+    /// What makes the layer of each handler, in the same order.
+    #[doc(hidden)]
+    fn layers() -> Vec<Option<fn() -> HandlerLayer>>;
 
     /// Runs the handler of a route.
     #[doc(hidden)]

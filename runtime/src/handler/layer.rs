@@ -76,7 +76,7 @@ pub use tower::BoxError;
 pub struct Invocation {
     delivery: Delivery,
     bus: Bus,
-    routes: &'static [Route],
+    entry: &'static Route,
     route: usize,
 }
 
@@ -84,7 +84,7 @@ impl Invocation {
     /// The handler's name, channel and options.
     #[must_use]
     pub fn route(&self) -> &'static Route {
-        &self.routes[self.route]
+        self.entry
     }
 
     /// The message's channel, metadata and payload.
@@ -208,7 +208,7 @@ pub(crate) struct Layers {
 impl Layers {
     /// Evaluates the layers of the handlers, and puts these `around` all of them.
     pub(crate) fn new<R: Router>(router: &Arc<R>, around: Vec<HandlerLayer>) -> Self {
-        let own: Vec<_> = R::LAYERS.iter().map(|layer| layer.map(|layer| layer())).collect();
+        let own: Vec<_> = R::layers().into_iter().map(|layer| layer.map(|layer| layer())).collect();
         if around.is_empty() && own.iter().all(Option::is_none) {
             return Self { routes: Vec::new() };
         }
@@ -233,14 +233,14 @@ impl Handlers {
     /// Sends a delivery through the layers. They get a delivery of their own, and may keep it for as long as they want.
     pub(crate) fn invoke(
         &self,
-        routes: &'static [Route],
+        entry: &'static Route,
         route: usize,
         delivery: &mut Delivery,
         bus: &Bus,
     ) -> Pin<Box<dyn Future<Output = Ended> + Send>> {
-        delivery.read(routes[route].facts().read_metadata());
+        delivery.read(entry.facts().read_metadata());
         let delivery = delivery.split();
-        let invocation = Invocation { delivery, bus: bus.clone(), routes, route };
+        let invocation = Invocation { delivery, bus: bus.clone(), entry, route };
         let response = Arc::clone(&self.inner).call(invocation);
         Box::pin(async move {
             match response.await {

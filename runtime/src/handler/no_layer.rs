@@ -46,7 +46,7 @@ impl Layers {
 impl HandlerLayer {
     pub(crate) fn invoke(
         &self,
-        _routes: &[Route],
+        _entry: &'static Route,
         _route: usize,
         _delivery: &mut Delivery,
         _bus: &Bus,

@@ -7,7 +7,7 @@ use crate::{
     message::{delivery::Delivery, facts::Facts},
     route::{
         entry::{HandlerOptions, Route},
-        table::{RouteTable, TableStorage},
+        routes::Routes,
     },
 };
 
@@ -42,12 +42,16 @@ impl StubRouter {
 }
 
 impl Router for StubRouter {
-    const ROUTES: &'static [Route] = &[];
-    const LAYERS: &'static [Option<fn() -> HandlerLayer>] = &[];
+    type Itself = Self;
 
-    fn table() -> RouteTable {
-        static STORAGE: TableStorage<1, 2> = TableStorage::build(&[]);
-        STORAGE.table(&[])
+    const ROUTES: Routes = Routes::of(&[]);
+
+    fn itself(self) -> Self {
+        self
+    }
+
+    fn layers() -> Vec<Option<fn() -> HandlerLayer>> {
+        Vec::new()
     }
 
     async fn dispatch(&self, _route: usize, _delivery: &mut Delivery, _bus: &Bus) -> Outcome {

@@ -12,6 +12,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub struct Route {
     handler: &'static str,
+    router: Option<&'static str>,
     message: &'static str,
     facts: Facts,
     options: HandlerOptions,
@@ -21,13 +22,26 @@ impl Route {
     #[doc(hidden)]
     #[must_use]
     pub const fn new(handler: &'static str, message: &'static str, facts: Facts, options: HandlerOptions) -> Self {
-        Self { handler, message, facts, options }
+        Self { handler, router: None, message, facts, options }
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn of_router(mut self, router: &'static str) -> Self {
+        self.router = Some(router);
+        self
     }
 
     /// The handler's name.
     #[must_use]
     pub const fn handler(&self) -> &'static str {
         self.handler
+    }
+
+    /// The name of the router's type, where the handler is a method of one.
+    #[must_use]
+    pub const fn router(&self) -> Option<&'static str> {
+        self.router
     }
 
     /// The name of the message's type.

@@ -1,7 +1,9 @@
 //! The proof that no two handlers of a router take the same channel, run in constant evaluation.
 //!
 //! The router's macro emits `const _: () = prove(&ROUTES, i);` for each handler, spanned at the handler's name: the error of a
-//! conflict lands on the second of the two handlers, and all conflicts show at once.
+//! conflict lands on the second of the two handlers, and all conflicts show at once. Of several routers that are served as one the values are
+//! known to `routers![…]`, and the types only to the compiler: there each constant is the pattern of a `match`, which the compiler must
+//! evaluate for the type that it has inferred, also where it only checks.
 
 use crate::{
     channel::{
@@ -9,7 +11,7 @@ use crate::{
         template::Segment,
     },
     message::facts::Kind,
-    route::entry::Route,
+    route::{entry::Route, routes::Routes},
 };
 
 /// Fails the build when the handler at `index` conflicts with one before it, or is a fallback without a use.
@@ -23,14 +25,62 @@ pub const fn prove(routes: &[Route], index: usize) {
     let route = &routes[index];
     let mut earlier = 0;
     while earlier < index {
-        let other = &routes[earlier];
-        if route.options().fallback == other.options().fallback && overlap(route, other) {
-            panic!("{}", conflict(other, route).as_str());
-        }
+        prove_pair(&routes[earlier], route, Scope::Router);
         earlier += 1;
     }
     if route.options().fallback {
         prove_fallback(routes, index);
+    }
+}
+
+/// Fails the build when a handler of the last member conflicts with one of a member before it, or when one of the two is a fallback that never
+/// runs. Each member has its own proof; so a fallback has something to fall back from in its own router.
+///
+/// # Panics
+///
+/// In constant evaluation only, with the text of the compile error.
+#[track_caller]
+pub(crate) const fn prove_joined(routes: Routes) {
+    if let [earlier @ .., last] = routes.members() {
+        let mut member = 0;
+        while member < earlier.len() {
+            prove_all(earlier[member], *last);
+            member += 1;
+        }
+    }
+}
+
+#[track_caller]
+const fn prove_all(first: Routes, second: Routes) {
+    let mut one = 0;
+    while let Some(route) = first.get(one) {
+        let mut other = 0;
+        while let Some(against) = second.get(other) {
+            prove_pair(route, against, Scope::Routers);
+            other += 1;
+        }
+        one += 1;
+    }
+}
+
+#[track_caller]
+const fn prove_pair(first: &Route, second: &Route, scope: Scope) {
+    if !overlap(first, second) {
+        return;
+    }
+    match (first.options().fallback, second.options().fallback) {
+        (false, false) | (true, true) => panic!("{}", conflict(first, second, scope).as_str()),
+        // Of one router `prove_fallback` has looked at it.
+        _ if matches!(scope, Scope::Router) => {}
+        (true, false) => prove_of_use(second, first),
+        (false, true) => prove_of_use(first, second),
+    }
+}
+
+#[track_caller]
+const fn prove_of_use(other: &Route, fallback: &Route) {
+    if covers(other.template().segments(), fallback.template().segments()) {
+        panic!("{}", never_runs(other, fallback, Scope::Routers).as_str());
     }
 }
 
@@ -42,7 +92,7 @@ const fn prove_fallback(routes: &[Route], index: usize) {
     while other < routes.len() {
         if !routes[other].options().fallback && overlap(route, &routes[other]) {
             if covers(routes[other].template().segments(), route.template().segments()) {
-                panic!("{}", never_runs(&routes[other], route).as_str());
+                panic!("{}", never_runs(&routes[other], route, Scope::Router).as_str());
             }
             useful = true;
         }
@@ -156,27 +206,31 @@ const fn rest_covers(shape: &Shape, segments: &[Segment], from: usize) -> bool {
     true
 }
 
-const fn conflict(first: &Route, second: &Route) -> ErrorText {
-    let text = ErrorText::new();
+/// Where two handlers meet.
+#[derive(Clone, Copy)]
+enum Scope {
+    Router,
+    /// Several that are served as one: the names of handlers go with their routers.
+    Routers,
+}
+
+const fn conflict(first: &Route, second: &Route, scope: Scope) -> ErrorText {
+    let text = ErrorText::new().push("handlers `").handler(first, scope).push("` and `").handler(second, scope);
     if bytes_equal(first.message().as_bytes(), second.message().as_bytes())
         && bytes_equal(first.template().text().as_bytes(), second.template().text().as_bytes())
     {
         return text
-            .push("handlers `")
-            .push(first.handler())
-            .push("` and `")
-            .push(second.handler())
             .push("` take the same message `")
             .push(second.message())
             .push("` on `")
             .push(second.template().text())
-            .push("`, but each message goes to exactly one handler: remove one of them, or serve it in a router of its own");
+            .push("`, but each message goes to exactly one handler: remove one of them, or serve ")
+            .push(match scope {
+                Scope::Router => "it in a router of its own",
+                Scope::Routers => "one of the two routers as a service of its own",
+            });
     }
-    text.push("handlers `")
-        .push(first.handler())
-        .push("` and `")
-        .push(second.handler())
-        .push("` can take the same channel: `")
+    text.push("` can take the same channel: `")
         .push(first.template().text())
         .push("` of `")
         .push(first.message())
@@ -184,20 +238,28 @@ const fn conflict(first: &Route, second: &Route) -> ErrorText {
         .push(second.template().text())
         .push("` of `")
         .push(second.message())
-        .push("`; change a literal segment, narrow the type of a parameter, or write `#[handler(fallback)]` on the less specific one")
+        .push("`; change a literal segment, narrow the type of a parameter, or ")
+        .push(match scope {
+            Scope::Router => "write `#[handler(fallback)]` on the less specific one",
+            Scope::Routers => "put both into one router, with `#[handler(fallback)]` on the less specific one",
+        })
 }
 
-const fn never_runs(other: &Route, fallback: &Route) -> ErrorText {
+const fn never_runs(other: &Route, fallback: &Route, scope: Scope) -> ErrorText {
     ErrorText::new()
         .push("the fallback `")
-        .push(fallback.handler())
+        .handler(fallback, scope)
         .push("` on `")
         .push(fallback.template().text())
         .push("` never runs: `")
-        .push(other.handler())
+        .handler(other, scope)
         .push("` on `")
         .push(other.template().text())
-        .push("` takes every channel of it; move `fallback` to the less specific handler, or remove one of the two")
+        .push("` takes every channel of it; ")
+        .push(match scope {
+            Scope::Router => "move `fallback` to the less specific handler, or remove one of the two",
+            Scope::Routers => "remove one of the two",
+        })
 }
 
 const fn needless_fallback(route: &Route) -> ErrorText {
@@ -232,6 +294,13 @@ impl ErrorText {
             index += 1;
         }
         self
+    }
+
+    const fn handler(self, route: &Route, scope: Scope) -> Self {
+        match (route.router(), scope) {
+            (Some(router), Scope::Routers) => self.push(router).push("::").push(route.handler()),
+            _ => self.push(route.handler()),
+        }
     }
 
     pub(super) const fn as_str(&self) -> &str {

@@ -1,35 +1,41 @@
-//! The table of a router: a trie over segments, built in constant evaluation and searched without allocation.
+//! The table of a router: a trie over segments, built when a service starts and searched without allocation.
 
 use crate::{
     channel::{
         encoding::EMPTY_REST,
-        shape::{Shape, bytes_equal},
+        shape::Shape,
         template::{Segment, hash_segment},
     },
-    route::entry::Route,
+    route::{entry::Route, routes::Routes},
 };
 
 const NONE: u16 = u16::MAX;
-
-/// The trie's memory, sized by [`nodes`] and [`literal_slots`].
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct TableStorage<const NODES: usize, const SLOTS: usize> {
-    nodes: [Node; NODES],
-    literals: [Literal; SLOTS],
-}
 
 /// A position in a channel. Every node but the root hangs below exactly one other, so it also holds its place among its siblings.
 #[derive(Clone, Copy, Debug)]
 struct Node {
     /// The route that ends here.
     route: u16,
+    /// Whether that is a fallback.
+    is_fallback: bool,
     has_literals: bool,
     first_parameter: u16,
     first_rest: u16,
     next_sibling: u16,
     /// What a parameter's segment must look like to come here.
     shape: Shape,
+}
+
+impl Node {
+    const EMPTY: Self = Self {
+        route: NONE,
+        is_fallback: false,
+        has_literals: false,
+        first_parameter: NONE,
+        first_rest: NONE,
+        next_sibling: NONE,
+        shape: Shape::Text,
+    };
 }
 
 /// A literal step from `parent` to `child`, in an open-addressed hash table.
@@ -41,133 +47,37 @@ struct Literal {
     child: u16,
 }
 
-/// The number of nodes that the routes need at most.
-#[doc(hidden)]
-#[must_use]
-pub const fn nodes(routes: &[Route]) -> usize {
-    let mut count = 1;
-    let mut route = 0;
-    while route < routes.len() {
-        count += routes[route].template().segments().len();
-        route += 1;
-    }
-    assert!(count < NONE as usize, "a router cannot have more than 65,534 segments");
-    count
+impl Literal {
+    const VACANT: Self = Self { hash: 0, text: "", parent: NONE, child: NONE };
 }
 
-/// The number of slots that the literals of the routes need: at most half of them are used.
-#[doc(hidden)]
-#[must_use]
-pub const fn literal_slots(routes: &[Route]) -> usize {
-    (2 * nodes(routes)).next_power_of_two()
-}
-
-impl<const NODES: usize, const SLOTS: usize> TableStorage<NODES, SLOTS> {
-    /// Builds the trie.
-    #[must_use]
-    pub const fn build(routes: &[Route]) -> Self {
-        let empty = Node {
-            route: NONE,
-            has_literals: false,
-            first_parameter: NONE,
-            first_rest: NONE,
-            next_sibling: NONE,
-            shape: Shape::Text,
-        };
-        let vacant = Literal { hash: 0, text: "", parent: NONE, child: NONE };
-        let mut table = Self { nodes: [empty; NODES], literals: [vacant; SLOTS] };
-        let mut used = 1;
-        let mut route = 0;
-        while route < routes.len() {
-            used = table.insert(routes[route].template().segments(), route as u16, used);
-            route += 1;
-        }
-        table
-    }
-
-    /// The table over this memory.
-    #[must_use]
-    pub const fn table(&'static self, routes: &'static [Route]) -> RouteTable {
-        RouteTable { nodes: &self.nodes, literals: &self.literals, routes }
-    }
-
-    const fn insert(&mut self, segments: &[Segment], route: u16, mut used: u16) -> u16 {
-        let mut node = 0;
-        let mut index = 0;
-        while index < segments.len() {
-            let child = match segments[index] {
-                Segment::Literal { text, hash } => self.literal(node, text, hash, used),
-                Segment::Parameter { shape, .. } => self.parameter(node, shape, used),
-                Segment::Rest { shape, .. } => self.rest(node, shape, used),
-            };
-            if child == used {
-                used += 1;
-            }
-            node = child as usize;
-            index += 1;
-        }
-        // Of two routes that end here one is a fallback without a use, or the proofs have refused the router.
-        if self.nodes[node].route == NONE {
-            self.nodes[node].route = route;
-        }
-        used
-    }
-
-    const fn literal(&mut self, parent: usize, text: &'static str, hash: u64, fresh: u16) -> u16 {
-        self.nodes[parent].has_literals = true;
-        let mut slot = first_slot(hash, parent as u16, SLOTS);
-        while self.literals[slot].child != NONE {
-            let entry = &self.literals[slot];
-            let same = entry.hash == hash && entry.parent == parent as u16;
-            if same && bytes_equal(entry.text.as_bytes(), text.as_bytes()) {
-                return entry.child;
-            }
-            slot = (slot + 1) & (SLOTS - 1);
-        }
-        self.literals[slot] = Literal { hash, text, parent: parent as u16, child: fresh };
-        fresh
-    }
-
-    const fn parameter(&mut self, parent: usize, shape: Shape, fresh: u16) -> u16 {
-        let found = self.sibling(self.nodes[parent].first_parameter, &shape);
-        if found != NONE {
-            return found;
-        }
-        self.nodes[fresh as usize].shape = shape;
-        self.nodes[fresh as usize].next_sibling = self.nodes[parent].first_parameter;
-        self.nodes[parent].first_parameter = fresh;
-        fresh
-    }
-
-    const fn rest(&mut self, parent: usize, shape: Shape, fresh: u16) -> u16 {
-        self.nodes[fresh as usize].shape = shape;
-        self.nodes[fresh as usize].next_sibling = self.nodes[parent].first_rest;
-        self.nodes[parent].first_rest = fresh;
-        fresh
-    }
-
-    const fn sibling(&self, mut node: u16, shape: &Shape) -> u16 {
-        while node != NONE {
-            let other = &self.nodes[node as usize].shape;
-            if shape.covers(other) && other.covers(shape) {
-                return node;
-            }
-            node = self.nodes[node as usize].next_sibling;
-        }
-        NONE
-    }
+/// The number of slots for the literals of so many nodes: at most half of them are used.
+fn literal_slots(nodes: usize) -> usize {
+    (2 * nodes).next_power_of_two()
 }
 
 /// Finds the route of a channel in a time that depends on the channel's segments, not on the number of routes.
 #[doc(hidden)]
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct RouteTable {
-    nodes: &'static [Node],
-    literals: &'static [Literal],
-    routes: &'static [Route],
+    nodes: Vec<Node>,
+    literals: Vec<Literal>,
 }
 
 impl RouteTable {
+    /// Builds the trie. The proof has counted its nodes.
+    #[must_use]
+    pub fn build(routes: Routes) -> Self {
+        let nodes = routes.nodes();
+        let mut table =
+            Self { nodes: Vec::with_capacity(nodes), literals: vec![Literal::VACANT; literal_slots(nodes)] };
+        table.nodes.push(Node::EMPTY);
+        for (index, route) in routes.iter().enumerate() {
+            table.insert(route, index as u16);
+        }
+        table
+    }
+
     /// The route that takes the channel.
     #[must_use]
     pub fn find(&self, channel: &[u8]) -> Option<usize> {
@@ -206,16 +116,8 @@ impl RouteTable {
         match tail {
             _ if child == NONE => NONE,
             Some(tail) => self.walk(child, tail, fallback),
-            None => self.prefer(self.nodes[usize::from(child)].route, fallback),
+            None => self.nodes[usize::from(child)].prefer(fallback),
         }
-    }
-
-    fn prefer(&self, route: u16, fallback: &mut u16) -> u16 {
-        if route != NONE && self.routes[usize::from(route)].options().fallback {
-            *fallback = route;
-            return NONE;
-        }
-        route
     }
 
     fn literal(&self, parent: u16, segment: &[u8]) -> u16 {
@@ -238,7 +140,7 @@ impl RouteTable {
             let node = &self.nodes[usize::from(child)];
             let fits = || rest.split(|&byte| byte == b':').all(|segment| node.shape.accepts(segment));
             if rest == EMPTY_REST.as_bytes() || fits() {
-                let found = self.prefer(node.route, fallback);
+                let found = node.prefer(fallback);
                 if found != NONE {
                     return found;
                 }
@@ -247,9 +149,77 @@ impl RouteTable {
         }
         NONE
     }
+
+    fn insert(&mut self, route: &Route, index: u16) {
+        let mut node = 0;
+        for segment in route.template().segments() {
+            let child = match *segment {
+                Segment::Literal { text, hash } => self.literal_step(node, text, hash),
+                Segment::Parameter { shape, .. } => self.parameter_step(node, shape),
+                Segment::Rest { shape, .. } => self.rest_step(node, shape),
+            };
+            node = usize::from(child);
+        }
+        // Of two routes that end here one is a fallback without a use, or the proofs have refused the router.
+        if self.nodes[node].route == NONE {
+            self.nodes[node].route = index;
+            self.nodes[node].is_fallback = route.options().fallback;
+        }
+    }
+
+    fn literal_step(&mut self, parent: usize, text: &'static str, hash: u64) -> u16 {
+        self.nodes[parent].has_literals = true;
+        let mut slot = first_slot(hash, parent as u16, self.literals.len());
+        while self.literals[slot].child != NONE {
+            let entry = &self.literals[slot];
+            if entry.hash == hash && entry.parent == parent as u16 && entry.text == text {
+                return entry.child;
+            }
+            slot = (slot + 1) & (self.literals.len() - 1);
+        }
+        let child = self.add(Node::EMPTY);
+        self.literals[slot] = Literal { hash, text, parent: parent as u16, child };
+        child
+    }
+
+    fn parameter_step(&mut self, parent: usize, shape: Shape) -> u16 {
+        let mut sibling = self.nodes[parent].first_parameter;
+        while sibling != NONE {
+            let node = &self.nodes[usize::from(sibling)];
+            if shape.covers(&node.shape) && node.shape.covers(&shape) {
+                return sibling;
+            }
+            sibling = node.next_sibling;
+        }
+        let child = self.add(Node { shape, next_sibling: self.nodes[parent].first_parameter, ..Node::EMPTY });
+        self.nodes[parent].first_parameter = child;
+        child
+    }
+
+    fn rest_step(&mut self, parent: usize, shape: Shape) -> u16 {
+        let child = self.add(Node { shape, next_sibling: self.nodes[parent].first_rest, ..Node::EMPTY });
+        self.nodes[parent].first_rest = child;
+        child
+    }
+
+    fn add(&mut self, node: Node) -> u16 {
+        self.nodes.push(node);
+        (self.nodes.len() - 1) as u16
+    }
 }
 
-const fn first_slot(hash: u64, parent: u16, slots: usize) -> usize {
+impl Node {
+    /// The route that ends here. A fallback is only remembered.
+    fn prefer(&self, fallback: &mut u16) -> u16 {
+        if self.is_fallback {
+            *fallback = self.route;
+            return NONE;
+        }
+        self.route
+    }
+}
+
+fn first_slot(hash: u64, parent: u16, slots: usize) -> usize {
     // The high half of the hash is the well-mixed one; an odd factor keeps the parents apart.
     ((hash >> 32) as usize ^ (parent as usize).wrapping_mul(0x9E37_79B1)) & (slots - 1)
 }
@@ -289,15 +259,12 @@ mod tests {
         )
     }
 
-    /// A table in leaked memory, large enough for the tests' routes.
     fn table(routes: &[Route]) -> RouteTable {
-        let routes: &'static [Route] = Box::leak(routes.to_vec().into());
-        assert!(nodes(routes) <= 256);
-        Box::leak(Box::new(TableStorage::<256, 512>::build(routes))).table(routes)
+        RouteTable::build(Routes::of(routes.to_vec().leak()))
     }
 
     #[track_caller]
-    fn finds(table: RouteTable, channel: &str, route: impl Into<Option<usize>>) {
+    fn finds(table: &RouteTable, channel: &str, route: impl Into<Option<usize>>) {
         assert_eq!(table.find(channel.as_bytes()), route.into(), "{channel:?}");
     }
 
@@ -309,14 +276,14 @@ mod tests {
             route([literal("orders"), parameter(Shape::OneOf(&["high", "low"])), literal("x")]),
             route([literal("orders")]),
         ]);
-        finds(table, "orders:7", 0);
-        finds(table, "orders:new", 1);
-        finds(table, "orders:low:x", 2);
-        finds(table, "orders", 3);
+        finds(&table, "orders:7", 0);
+        finds(&table, "orders:new", 1);
+        finds(&table, "orders:low:x", 2);
+        finds(&table, "orders", 3);
         for channel in
             ["orders:007", "orders:old", "orders:mid:x", "orders:low", "orders:7:x", "order", "orders:", "", ":"]
         {
-            finds(table, channel, None);
+            finds(&table, channel, None);
         }
     }
 
@@ -329,27 +296,27 @@ mod tests {
             route([parameter(Shape::Unsigned), parameter(Shape::Unsigned), literal("f")]),
             route([parameter(Shape::Text), parameter(Shape::Signed), literal("g")]),
         ]);
-        finds(table, "a:b:c", 0);
-        finds(table, "a:b:d", 1);
-        finds(table, "a:b:e", 2);
-        finds(table, "1:2:f", 3);
-        finds(table, "1:2:g", 4);
-        finds(table, "a:b:f", None);
+        finds(&table, "a:b:c", 0);
+        finds(&table, "a:b:d", 1);
+        finds(&table, "a:b:e", 2);
+        finds(&table, "1:2:f", 3);
+        finds(&table, "1:2:g", 4);
+        finds(&table, "a:b:f", None);
     }
 
     #[test]
     fn a_rest_takes_one_segment_or_more_or_its_mark() {
         let table =
             table(&[route([literal("logs"), rest(Shape::Text)]), route([literal("numbers"), rest(Shape::Unsigned)])]);
-        finds(table, "logs:a", 0);
-        finds(table, "logs:a:b:c", 0);
-        finds(table, "logs:%.", 0);
-        finds(table, "logs", None);
-        finds(table, "logs:", None);
-        finds(table, "logs:a::b", None);
-        finds(table, "numbers:1:2", 1);
-        finds(table, "numbers:%.", 1);
-        finds(table, "numbers:1:two", None);
+        finds(&table, "logs:a", 0);
+        finds(&table, "logs:a:b:c", 0);
+        finds(&table, "logs:%.", 0);
+        finds(&table, "logs", None);
+        finds(&table, "logs:", None);
+        finds(&table, "logs:a::b", None);
+        finds(&table, "numbers:1:2", 1);
+        finds(&table, "numbers:%.", 1);
+        finds(&table, "numbers:1:two", None);
     }
 
     #[test]
@@ -361,12 +328,12 @@ mod tests {
             fallback([literal("logs"), rest(Shape::Text)]),
             route([literal("logs"), literal("a"), rest(Shape::Unsigned)]),
         ]);
-        finds(table, "orders:7", 1);
-        finds(table, "orders:new", 2);
-        finds(table, "orders:old", 0);
-        finds(table, "logs:a:b", 3);
-        finds(table, "logs:a:7", 4);
-        finds(table, "logs:a", 3);
+        finds(&table, "orders:7", 1);
+        finds(&table, "orders:new", 2);
+        finds(&table, "orders:old", 0);
+        finds(&table, "logs:a:b", 3);
+        finds(&table, "logs:a:7", 4);
+        finds(&table, "logs:a", 3);
     }
 
     /// One text below many parents, in a table as full as it may be: steps must be told apart by more than their hash.
@@ -377,18 +344,18 @@ mod tests {
         let routes = (0..PARENTS).flat_map(|index| {
             ["same", "other"].map(|child| route([literal(names(index)), literal(child), literal("end")]))
         });
-        let routes: &'static [Route] = routes.collect::<Vec<_>>().leak();
-        // Each parent is one node, and each of its routes has two more: 105 literals in 128 slots.
-        let table = Box::leak(Box::new(TableStorage::<106, 128>::build(routes))).table(routes);
+        let mut table = table(&routes.collect::<Vec<_>>());
+        // Each parent is one node, and each of its routes has two more: 105 literals, which are put into 128 slots.
+        table.crowd(128);
         for index in 0..PARENTS {
-            finds(table, &format!("parent-{index}:same:end"), 2 * index);
-            finds(table, &format!("parent-{index}:other:end"), 2 * index + 1);
+            finds(&table, &format!("parent-{index}:same:end"), 2 * index);
+            finds(&table, &format!("parent-{index}:other:end"), 2 * index + 1);
             for channel in ["same:same:end", "same", "end"] {
-                finds(table, channel, None);
+                finds(&table, channel, None);
             }
-            finds(table, &format!("parent-{index}:end"), None);
-            finds(table, &format!("parent-{index}:same:other"), None);
-            finds(table, &format!("parent-{}:same:end", PARENTS + index), None);
+            finds(&table, &format!("parent-{index}:end"), None);
+            finds(&table, &format!("parent-{index}:same:other"), None);
+            finds(&table, &format!("parent-{}:same:end", PARENTS + index), None);
         }
     }
 
@@ -408,15 +375,45 @@ mod tests {
         }
     }
 
+    impl RouteTable {
+        /// Puts the literals into fewer slots.
+        fn crowd(&mut self, slots: usize) {
+            let literals = std::mem::replace(&mut self.literals, vec![Literal::VACANT; slots]);
+            for literal in literals.into_iter().filter(|literal| literal.child != NONE) {
+                let mut slot = first_slot(literal.hash, literal.parent, slots);
+                while self.literals[slot].child != NONE {
+                    slot = (slot + 1) & (slots - 1);
+                }
+                self.literals[slot] = literal;
+            }
+        }
+    }
+
     #[test]
     fn memory_is_sized_by_the_number_of_segments() {
-        assert_eq!((nodes(&[]), literal_slots(&[])), (1, 2));
+        let size = |routes: &[Route]| {
+            let nodes = Routes::of(routes.to_vec().leak()).nodes();
+            (nodes, literal_slots(nodes))
+        };
         let two = route([literal("a"), parameter(Shape::Text)]);
         let three = route([literal("a"), literal("b"), rest(Shape::Text)]);
-        assert_eq!((nodes(&[two]), literal_slots(&[two])), (3, 8));
-        assert_eq!((nodes(&[two, three]), literal_slots(&[two, three])), (6, 16));
-        assert_eq!(nodes(&[route(vec![literal("a"); 65_533])]), 65_534);
-        assert!(std::panic::catch_unwind(|| nodes(&[route(vec![literal("a"); 65_534])])).is_err());
+        assert_eq!(size(&[]), (1, 2));
+        assert_eq!(size(&[two]), (3, 8));
+        assert_eq!(size(&[two, three]), (6, 16));
+        let built = table(&[two, three]);
+        assert_eq!((built.nodes.len(), built.nodes.capacity(), built.literals.len()), (5, 6, 16));
+    }
+
+    #[test]
+    fn members_of_a_router_share_one_table() {
+        let first: &'static [Route] = vec![fallback([literal("orders"), parameter(Shape::Text)])].leak();
+        let second: &'static [Route] =
+            vec![route([literal("orders"), parameter(Shape::Unsigned)]), route([literal("logs")])].leak();
+        let members: &'static [Routes] = vec![Routes::of(first), Routes::of(second)].leak();
+        let table = RouteTable::build(Routes::of_members(members));
+        finds(&table, "orders:7", 1);
+        finds(&table, "orders:new", 0);
+        finds(&table, "logs", 2);
     }
 
     #[test]
@@ -428,12 +425,12 @@ mod tests {
             route([literal("a"), rest(Shape::OneOf(&["x"]))]),
             route([literal("a"), rest(Shape::OneOf(&["y"]))]),
         ]);
-        finds(table, "a:7", 2);
-        finds(table, "a:x:x", 3);
-        finds(table, "a:y", 4);
-        finds(table, "a:z", 0);
-        finds(table, "b", 0);
-        finds(table, "a:", None);
+        finds(&table, "a:7", 2);
+        finds(&table, "a:x:x", 3);
+        finds(&table, "a:y", 4);
+        finds(&table, "a:z", 0);
+        finds(&table, "b", 0);
+        finds(&table, "a:", None);
     }
 
     #[test]
@@ -444,7 +441,7 @@ mod tests {
             assert_eq!(table.find(channel), None);
         }
         let long = format!("b:{}", "x:".repeat(100_000) + "x");
-        finds(table, &long, 1);
+        finds(&table, &long, 1);
     }
 
     #[test]

@@ -43,7 +43,7 @@ pub(crate) fn call<R: Router>(
     mut delivery: Delivery,
 ) -> impl Future<Output = Called> {
     async move {
-        let entry = &R::ROUTES[route];
+        let entry = R::ROUTES.at(route);
         if entry.facts().kind() == Kind::Request
             && delivery.frame().origin() != Origin::Inbox
             && let Some(ended) = Box::pin(claimed(entry, &mut delivery, bus)).await
@@ -114,10 +114,12 @@ fn handle<'a, R: Router>(
     delivery: &'a mut Delivery,
 ) -> impl Future<Output = Ended> {
     async move {
-        let limits = Limits::of(&R::ROUTES[route], delivery);
+        let limits = Limits::of(R::ROUTES.at(route), delivery);
         match layers.around(route) {
             None => Guarded::new(router.dispatch(route, &mut *delivery, bus), limits).await,
-            Some(layered) => Guarded::new(layered.invoke(R::ROUTES, route, &mut *delivery, bus), limits).await,
+            Some(layered) => {
+                Guarded::new(layered.invoke(R::ROUTES.at(route), route, &mut *delivery, bus), limits).await
+            }
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::{
         layer::{HandlerLayer, Layers},
     },
     message::facts::Kind,
+    route::table::RouteTable,
     serve::{
         call::call, ending::Ending, engine::Engine, hops::Hops, intake::Intake, journal::Journal, lanes::Lanes,
         presence::Presence, service::SHUTDOWN_DEADLINE, sources::Sources, spawned::Spawned, stats::Counters,
@@ -80,7 +81,7 @@ impl<R: Router> Driver<R> {
         let lanes = lanes.collect();
         let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);
         let intake = Intake {
-            table: R::table(),
+            table: RouteTable::build(R::ROUTES),
             routes: R::ROUTES,
             tokens,
             order_keys: R::ROUTES.iter().map(|route| route.order_key()).collect(),

@@ -5,20 +5,24 @@ use std::thread;
 use tokio::sync::watch;
 
 use crate::{
-    bus::handle::Bus, error::ShutdownError, route::entry::Route, serve::driver::Phase, transport::events::BusEvent,
+    bus::handle::Bus,
+    error::ShutdownError,
+    route::{entry::Route, routes::Routes},
+    serve::driver::Phase,
+    transport::events::BusEvent,
 };
 
 /// Tells how a service's tokio task ends.
 pub(super) struct Ending {
     bus: Bus,
-    routes: &'static [Route],
+    routes: Routes,
     phases: watch::Receiver<Phase>,
     /// Whether it was told.
     told: bool,
 }
 
 impl Ending {
-    pub(super) fn new(bus: Bus, routes: &'static [Route], phases: watch::Receiver<Phase>) -> Self {
+    pub(super) fn new(bus: Bus, routes: Routes, phases: watch::Receiver<Phase>) -> Self {
         Self { bus, routes, phases, told: false }
     }
 
@@ -56,6 +60,6 @@ impl Drop for Ending {
     }
 }
 
-fn names(routes: &'static [Route]) -> Vec<&'static str> {
+fn names(routes: Routes) -> Vec<&'static str> {
     routes.iter().map(Route::handler).collect()
 }

@@ -183,28 +183,28 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     fn decline(&mut self, request: Frame, context: &mut Context<'_>) {
         let Some(route) = self.intake.table.find(request.channel()) else { return };
-        let (facts, format) = (self.intake.routes[route].facts(), self.intake.format);
+        let (facts, format) = (self.intake.routes.at(route).facts(), self.intake.format);
         let answer = declined(request, PassedOn::Stopping, format, facts, 1, self.bus);
         self.answer(route, answer, context);
     }
 
     fn oversized(&mut self, origin: Origin, channel: &[u8], head: &[u8], size: usize, context: &mut Context<'_>) {
         let Some((route, rejection)) = self.intake.oversized(origin, channel, size) else { return };
-        let (shared, facts) = (self.intake.shared(route), self.intake.routes[route].facts());
+        let (shared, facts) = (self.intake.shared(route), self.intake.routes.at(route).facts());
         let answer = oversized(head, now(), &rejection, self.intake.format, facts, shared, self.bus);
         self.answer(route, answer, context);
     }
 
     /// Tells whoever waits for an answer that there will be none.
     fn dropped(&mut self, route: usize, frame: Frame, context: &mut Context<'_>) {
-        let facts = self.intake.routes[route].facts();
+        let facts = self.intake.routes.at(route).facts();
         let answer = dropped(frame, self.intake.format, facts, self.intake.shared(route), self.bus);
         self.answer(route, answer, context);
     }
 
     /// Starts a frame, and whatever may run in its place when it completes at once.
     fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
-        let entry = &self.intake.routes[route];
+        let entry = self.intake.routes.at(route);
         loop {
             self.starting.set(self.intake.order_keys[route].of(frame.channel()), frame.arrived());
             let delivery = Delivery::new(frame, self.intake.format);

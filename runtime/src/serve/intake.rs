@@ -8,7 +8,7 @@ use crate::{
     error::{PublishError, Rejection},
     handler::outcome::{Ended, Outcome},
     message::{delivery::Delivery, facts::Kind},
-    route::{entry::Route, order::OrderKey, table::RouteTable},
+    route::{order::OrderKey, routes::Routes, table::RouteTable},
     serve::{
         hops::Hops,
         journal::{About, Journal, Trouble},
@@ -26,7 +26,7 @@ use crate::{
 /// Decides what happens to an item, without calling anything.
 pub(super) struct Intake {
     pub(super) table: RouteTable,
-    pub(super) routes: &'static [Route],
+    pub(super) routes: Routes,
     /// For each route, the token of the name that it is subscribed to.
     pub(super) tokens: Vec<u32>,
     /// For each route, where the order key is in its channels.
@@ -70,7 +70,7 @@ impl Intake {
         match frame.origin() {
             // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
             Origin::Broadcast { token } if token != self.tokens[route] => return None,
-            Origin::Inbox if self.routes[route].facts().kind() != Kind::Request => {
+            Origin::Inbox if self.routes.at(route).facts().kind() != Kind::Request => {
                 self.counters.unmatched.add(1);
                 return None;
             }
@@ -95,7 +95,7 @@ impl Intake {
         if count > 0 {
             self.counters.handler(route).dropped.add(count);
             if lanes.falls_behind() {
-                self.bus.tell(BusEvent::Lagging { channel: self.routes[route].template().text().to_owned() });
+                self.bus.tell(BusEvent::Lagging { channel: self.routes.at(route).template().text().to_owned() });
             }
             self.journal.note(now(), route, Trouble::Dropped, count, about);
         }
@@ -125,7 +125,7 @@ impl Intake {
     /// Notes how far what a handler returned is from the first message of its chain.
     pub(super) fn note_hops(&mut self, route: usize, hops: u32) {
         let Some(looping) = self.hops.note(route, hops) else { return };
-        let handlers: Vec<&'static str> = looping.into_iter().map(|route| self.routes[route].handler()).collect();
+        let handlers: Vec<&'static str> = looping.into_iter().map(|route| self.routes.at(route).handler()).collect();
         tracing::warn!(
             hops,
             handlers = handlers.join(", "),
@@ -153,7 +153,7 @@ impl Intake {
     pub(super) fn oversized(&mut self, origin: Origin, channel: &[u8], size: usize) -> Option<(usize, Rejection)> {
         let is_for = |&route: &usize| match origin {
             Origin::Broadcast { token } => self.tokens[route] == token,
-            Origin::Inbox => self.routes[route].facts().kind() == Kind::Request,
+            Origin::Inbox => self.routes.at(route).facts().kind() == Kind::Request,
         };
         let route = self.table.find(channel).filter(is_for)?;
         let rejection = Rejection::TooLarge { size, limit: self.payload_limit };

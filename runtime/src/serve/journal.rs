@@ -13,7 +13,7 @@ use crate::{
     bus::handle::Bus,
     error::{AddressError, Rejection},
     message::delivery::Delivery,
-    route::entry::Route,
+    route::routes::Routes,
     transport::events::BusEvent,
 };
 
@@ -106,13 +106,13 @@ struct Told {
 
 pub(super) struct Journal {
     bus: Bus,
-    routes: &'static [Route],
+    routes: Routes,
     /// At most one for each handler and kind of trouble.
     told: HashMap<(usize, Trouble), Told>,
 }
 
 impl Journal {
-    pub(super) fn new(bus: Bus, routes: &'static [Route]) -> Self {
+    pub(super) fn new(bus: Bus, routes: Routes) -> Self {
         Self { bus, routes, told: HashMap::new() }
     }
 
@@ -158,16 +158,27 @@ impl Journal {
     }
 
     fn write(&self, route: usize, trouble: Trouble, count: u64, About { reason, channel, id }: &About) {
-        let (handler, template) = (self.routes[route].handler(), self.routes[route].template().text());
+        let entry = self.routes.at(route);
+        let (handler, router, template) = (entry.handler(), entry.router(), entry.template().text());
         let kind = if let Trouble::Rejected(kind) = trouble { Some(kind) } else { None };
         let (reason, channel) = (Some(reason.as_str()).filter(|text| !text.is_empty()), channel.as_str());
         let channel_known = Some(channel).filter(|text| !text.is_empty());
         let (id, folded) = (id.as_deref(), (count > 1).then_some(count));
         let text = Line(trouble, count);
         if trouble == Trouble::Panicked {
-            tracing::error!(handler, template, channel = channel_known, id, count = folded, "{text}");
+            tracing::error!(handler, router, template, channel = channel_known, id, count = folded, "{text}");
         } else {
-            tracing::warn!(handler, template, kind, reason, channel = channel_known, id, count = folded, "{text}");
+            tracing::warn!(
+                handler,
+                router,
+                template,
+                kind,
+                reason,
+                channel = channel_known,
+                id,
+                count = folded,
+                "{text}"
+            );
         }
         if kind.is_some() {
             self.bus.tell(BusEvent::Rejected {
@@ -234,7 +245,7 @@ mod tests {
 
     use super::*;
 
-    const ROUTES: &[Route] = &[];
+    const ROUTES: Routes = Routes::of(&[]);
 
     async fn journal() -> (Journal, BusEvents) {
         let bus = Bus::connect("memory:").await.unwrap();

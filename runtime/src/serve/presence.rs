@@ -21,7 +21,7 @@ use crate::{
         headers::Headers,
     },
     error::SubscribeError,
-    route::entry::Route,
+    route::routes::Routes,
     serve::{service::HAND_OVER, services::InstanceReport, stats::Counters},
     time::{now, unix_millis},
     transport::{
@@ -60,7 +60,7 @@ pub(super) enum Heard {
 impl Presence {
     /// Subscribes to the inbox of the instance and to the questions that it answers; returns once the server has confirmed that. A service without
     /// requests is asked only who it is, and serves also where it is not allowed to hear that.
-    pub(crate) async fn start(bus: &Bus, routes: &[Route], group: String) -> Result<Self, SubscribeError> {
+    pub(crate) async fn start(bus: &Bus, routes: &Routes, group: String) -> Result<Self, SubscribeError> {
         let requests = Takes::all(routes);
         let random = RandomState::new();
         let own = format!("{INBOX}{:016x}{:016x}", random.hash_one(0), random.hash_one(1));

@@ -11,7 +11,7 @@ use crate::{
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
     handler::contract::Router,
-    route::entry::Route,
+    route::routes::Routes,
     serve::{
         driver::{Driver, Phase, ServeOptions, Source, promptly},
         presence::Presence,
@@ -104,9 +104,9 @@ impl Service {
         let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
-        let group = options.group.clone().unwrap_or_else(|| group_of::<R>(&bus));
+        let group = options.group.clone().unwrap_or_else(|| group_of(&R::ROUTES, &bus));
         let (attachment, presence) =
-            tokio::try_join!(bus.attach(Arc::clone(&inbox), names), Presence::start(&bus, R::ROUTES, group))?;
+            tokio::try_join!(bus.attach(Arc::clone(&inbox), names), Presence::start(&bus, &R::ROUTES, group))?;
         // One with back-pressure has a connection of its own, and is a receiver of its own.
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -260,22 +260,21 @@ impl Drop for Service {
 }
 
 /// The group of a service that names none: the type of its router, else the program, else its first handler.
-fn group_of<R: Router>(bus: &Bus) -> String {
-    match (R::NAME, &bus.config().program) {
-        (Some(router), _) => router.to_owned(),
-        (None, Some((program, _))) => program.clone(),
-        (None, None) => R::ROUTES.first().map_or("", Route::handler).to_owned(),
-    }
+fn group_of(routes: &Routes, bus: &Bus) -> String {
+    let Some(first) = routes.get(0) else { return String::new() };
+    let program = bus.config().program.as_ref().map(|(name, _)| name.as_str());
+    first.router().or(program).unwrap_or(first.handler()).to_owned()
 }
 
 /// What a service serves, for the log.
-struct Serves(&'static [Route]);
+struct Serves(Routes);
 
 impl fmt::Display for Serves {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, route) in self.0.iter().enumerate() {
             let comma = if index == 0 { "" } else { ", " };
-            write!(formatter, "{comma}{} ({})", route.handler(), route.template())?;
+            let (router, colons) = route.router().map_or(("", ""), |router| (router, "::"));
+            write!(formatter, "{comma}{router}{colons}{} ({})", route.handler(), route.template())?;
         }
         Ok(())
     }

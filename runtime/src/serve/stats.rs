@@ -10,7 +10,7 @@ use crate::{
     channel::template::Template,
     message::facts::Kind,
     observe::{meters::Counted, names},
-    route::entry::Route,
+    route::{entry::Route, routes::Routes},
     serve::{lanes::Load, services::HandlerReport},
 };
 
@@ -41,6 +41,8 @@ impl ServiceStats {
 pub struct HandlerStats {
     /// The handler's name.
     pub handler: &'static str,
+    /// The name of its router's type, where it is a method of one.
+    pub router: Option<&'static str>,
     /// Its channel.
     pub template: Template,
     /// Messages that it works on now: those whose handler waits for something, and one that keeps its thread busy.
@@ -83,7 +85,11 @@ pub struct HandlerStats {
 impl fmt::Debug for HandlerStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("HandlerStats");
-        shown.field("handler", &self.handler).field("template", &self.template);
+        shown.field("handler", &self.handler);
+        if let Some(router) = &self.router {
+            shown.field("router", router);
+        }
+        shown.field("template", &self.template);
         for (name, count) in
             [("running", self.running), ("waiting", self.waiting)].into_iter().filter(|&(_, count)| count > 0)
         {
@@ -115,7 +121,7 @@ impl fmt::Debug for HandlerStats {
 
 #[derive(Debug)]
 pub(crate) struct Counters {
-    routes: &'static [Route],
+    routes: Routes,
     handlers: Vec<HandlerCounters>,
     pub(crate) unmatched: Counter,
     pub(crate) gaps: Counter,
@@ -246,7 +252,7 @@ impl HandlerCounters {
 }
 
 impl Counters {
-    pub(crate) fn new(routes: &'static [Route], now: Instant) -> Self {
+    pub(crate) fn new(routes: Routes, now: Instant) -> Self {
         Self {
             routes,
             handlers: routes.iter().map(|route| HandlerCounters::new(route, now)).collect(),
@@ -285,6 +291,7 @@ impl Counters {
     pub(crate) fn snapshot(&self, now: Instant) -> ServiceStats {
         let handlers = self.routes.iter().zip(&self.handlers).map(|(route, counters)| HandlerStats {
             handler: route.handler(),
+            router: route.router(),
             template: route.template(),
             running: counters.load.running(),
             waiting: counters.load.waiting.load(Ordering::Relaxed),

@@ -1,0 +1,278 @@
+//! What sets of handlers generate: `#[router]`, `routes![…]` and `routers![…]`.
+
+use proc_macro2::{Ident, Span, TokenStream};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{ItemImpl, spanned::Spanned};
+
+use super::{
+    expand::{call_body, facts},
+    inherited::by_uses,
+    model::{Router, Routers, Routes},
+    tokens::{last_name, with_static_lifetimes},
+};
+use crate::attr::Runtime;
+
+// Input:
+//
+//     #[router]
+//     impl Shop {
+//         #[handler]
+//         async fn placed(&self, order: OrderPlaced) { … }
+//     }
+//
+// Output, next to the block, without the absolute paths of standard items:
+//
+//     const _: () = {
+//         use ::tidings::__private as __tidings;
+//         struct __Handler0 {}
+//         const _: () = {                                      // with the attributes of the method
+//             impl __tidings::Handler for __Handler0 { … }     // see `facts`
+//             impl __tidings::Call<Shop> for __Handler0        // see `call_body`
+//             where
+//                 for<'a> Shop: Send + Sync + 'static,
+//             { … }
+//         };
+//         …                                                    // see `proven_routes`
+//         impl __tidings::Router for Shop                      // see `router_body`
+//         where
+//             for<'a> Shop: Send + Sync + 'static,
+//         { … }
+//     };
+pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let Router { on_uses, generics, self_type, handlers } = router;
+    let (impl_generics, _, where_clause) = generics.split_for_impl();
+    let predicates = where_clause.map(|clause| clause.predicates.iter()).into_iter().flatten();
+    // The lifetime keeps the compiler from checking the bound here and again in each handler: it is checked where the router is
+    // served, once.
+    let shared = quote! {
+        where
+            #(#predicates,)*
+            for<'__a> #self_type: ::core::marker::Send + ::core::marker::Sync + 'static
+    };
+    let state = quote!(#self_type);
+    let name = last_name(self_type);
+    let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
+    let calls = markers.iter().zip(handlers).map(|(marker, handler)| {
+        let facts = facts(handler, marker, Some(&name));
+        let (ident, on_uses) = (&handler.ident, &handler.on_uses);
+        let body = call_body(handler, &quote!(<#self_type>::#ident), &state);
+        quote! {
+            struct #marker {}
+            #(#on_uses)*
+            const _: () = {
+                #facts
+                #[automatically_derived]
+                impl #impl_generics __tidings::Call<#state> for #marker #shared { #body }
+            };
+        }
+    });
+    let calls: TokenStream = calls.collect();
+    let proven_routes = proven_routes(&markers, handlers.iter().map(|handler| handler.ident.span()));
+    let body = router_body(&markers, &state, &quote_spanned!(Span::mixed_site()=> self));
+    quote! {
+        #(#on_uses)*
+        const _: () = {
+            #import
+            #calls
+            #proven_routes
+            #[automatically_derived]
+            impl #impl_generics __tidings::Router for #self_type #shared { #body }
+        };
+    }
+}
+
+// Output:
+//
+//     const __ROUTES: &[__tidings::Route] = &[<placed as __tidings::Handler>::ROUTE, …];
+//     const _: () = __tidings::prove(__ROUTES, 1);            // at the name of the second handler
+/// The routes are a constant *reference*: each use of a constant array would be a copy of it, in time that grows with the square.
+fn proven_routes<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>) -> TokenStream {
+    let proofs =
+        spans.enumerate().map(|(index, span)| quote_spanned!(span=> const _: () = __tidings::prove(__ROUTES, #index);));
+    quote! {
+        const __ROUTES: &[__tidings::Route] = &[#(<#handlers as __tidings::Handler>::ROUTE),*];
+        #(#proofs)*
+    }
+}
+
+// Output, `state` being the state's type and `value` a reference to it:
+//
+//     const ROUTES: __tidings::Routes = __tidings::Routes::of(__ROUTES);
+//     fn layers() -> Vec<Option<fn() -> __tidings::HandlerLayer>> { Vec::from([<placed as __tidings::Handler>::LAYER, …]) }
+//     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
+//         async move {
+//             match route {
+//                 0 => <placed as __tidings::Call<State>>::call(value, delivery, bus).await,
+//                 …
+//                 _ => __tidings::Outcome::Done,
+//             }
+//         }
+//     }
+fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenStream) -> TokenStream {
+    let site = Span::mixed_site();
+    let arms = handlers.iter().enumerate().map(|(index, handler)| {
+        quote_spanned!(site=> #index => <#handler as __tidings::Call<#state>>::call(#value, delivery, bus).await,)
+    });
+    quote_spanned! {site=>
+        type Itself = Self;
+
+        const ROUTES: __tidings::Routes = __tidings::Routes::of(__ROUTES);
+
+        fn itself(self) -> Self {
+            self
+        }
+
+        fn layers() -> ::std::vec::Vec<::core::option::Option<fn() -> __tidings::HandlerLayer>> {
+            ::core::convert::From::from([#(<#handlers as __tidings::Handler>::LAYER),*])
+        }
+
+        fn dispatch<'a>(
+            &'a self,
+            route: ::core::primitive::usize,
+            delivery: &'a mut __tidings::Delivery,
+            bus: &'a __tidings::Bus,
+        ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
+            async move {
+                match route {
+                    #(#arms)*
+                    _ => __tidings::Outcome::Done,
+                }
+            }
+        }
+    }
+}
+
+// Input:
+//
+//     routes![placed, module::quote]
+//
+// Output, without the absolute paths of standard items:
+//
+//     {
+//         use ::tidings::__private as __tidings;
+//         …                                                    // see `proven_routes`
+//         struct __Routes<S>(S);
+//         impl __Routes<()> { fn with_state<S>(self, state: S) -> __Routes<S> { __Routes(state) } }
+//         impl<S: Send + Sync + 'static> __tidings::Router for __Routes<S>
+//         where
+//             placed: __tidings::Call<S>,
+//             module::quote: __tidings::Call<S>,
+//         { … }                                                // see `router_body`
+//         __Routes(())
+//     }
+pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let handlers = &routes.handlers;
+    let spans = handlers.iter().map(|path| path.segments.last().map_or_else(Span::call_site, |last| last.ident.span()));
+    let proven_routes = proven_routes(handlers, spans);
+    let body = router_body(handlers, &quote!(__S), &quote_spanned!(Span::mixed_site()=> &self.0));
+    quote! {{
+        #import
+        #proven_routes
+        #[must_use = "a router receives nothing until it is served"]
+        struct __Routes<__S>(__S);
+        impl __Routes<()> {
+            fn with_state<__S>(self, state: __S) -> __Routes<__S> {
+                __Routes(state)
+            }
+        }
+        #[automatically_derived]
+        impl<__S: ::core::marker::Send + ::core::marker::Sync + 'static> __tidings::Router for __Routes<__S>
+        where
+            #(#handlers: __tidings::Call<__S>,)*
+        {
+            #body
+        }
+        __Routes(())
+    }}
+}
+
+// Input:
+//
+//     routers![shop, pay]
+//
+// Output, without the absolute paths of standard items:
+//
+//     {
+//         use ::tidings::__private as __tidings;
+//         let routers = __tidings::first(shop);
+//         let routers = __tidings::join(routers, pay);
+//         struct __Proof1<R>(R);
+//         impl<R: __tidings::Router> __Proof1<R> {
+//             const PROVEN: PhantomData<R> = __tidings::prove_joined();        // at `pay`
+//         }
+//         let __Proof1::<_>::PROVEN = __tidings::type_of(&routers);
+//         routers
+//     }
+/// The macro knows the values and not their types, and a constant of a generic type is evaluated only where code is made of it, which `cargo
+/// check` does not do. A constant in a pattern must be known when the pattern is checked, so there it is evaluated for the type that was inferred.
+pub(super) fn routers(routers: &Routers, runtime: &Runtime) -> TokenStream {
+    let import = runtime.import();
+    let site = Span::mixed_site();
+    let mut members = routers.members.iter();
+    let first = members.next().map(|member| quote_spanned!(member.span()=> __tidings::first(#member)));
+    let joined = members.enumerate().map(|(index, member)| {
+        let span = member.span();
+        let routers = Ident::new("routers", site.located_at(span));
+        let join = quote_spanned!(span=> __tidings::join(#routers, #member));
+        let proof = Ident::new(&format!("__Proof{}", index + 1), span);
+        let proven = quote_spanned!(span=> __tidings::prove_joined::<__R>());
+        let pattern = quote_spanned!(span=> #proof::<_>::PROVEN);
+        quote_spanned! {site=>
+            let routers = #join;
+            struct #proof<__R>(__R);
+            impl<__R: __tidings::Router> #proof<__R> {
+                const PROVEN: ::core::marker::PhantomData<__R> = #proven;
+            }
+            let #pattern = __tidings::type_of(&routers);
+        }
+    });
+    quote_spanned! {site=> {
+        #import
+        let routers = #first;
+        #(#joined)*
+        routers
+    }}
+}
+
+// After an error the type is still a router, so that no second error follows from the first.
+pub(super) fn stub_router(block: &ItemImpl, runtime: &Runtime) -> TokenStream {
+    let on_uses = by_uses(&block.attrs);
+    let import = runtime.import();
+    let self_type = with_static_lifetimes(block.self_ty.to_token_stream());
+    let mut generics = block.generics.clone();
+    generics.params =
+        generics.params.into_iter().filter(|parameter| !matches!(parameter, syn::GenericParam::Lifetime(_))).collect();
+    let (impl_generics, _, _) = generics.split_for_impl();
+    let predicates = generics.where_clause.iter().flat_map(|clause| &clause.predicates);
+    let predicates = predicates.map(|predicate| with_static_lifetimes(predicate.to_token_stream()));
+    quote! {
+        #(#on_uses)*
+        const _: () = {
+            #import
+            impl #impl_generics __tidings::Router for #self_type
+            where
+                #(#predicates,)*
+                for<'__a> #self_type: ::core::marker::Send + ::core::marker::Sync + 'static,
+            {
+                type Itself = Self;
+                const ROUTES: __tidings::Routes = __tidings::Routes::of(&[]);
+                fn itself(self) -> Self {
+                    self
+                }
+                fn layers() -> ::std::vec::Vec<::core::option::Option<fn() -> __tidings::HandlerLayer>> {
+                    ::std::vec::Vec::new()
+                }
+                fn dispatch<'a>(
+                    &'a self,
+                    _: ::core::primitive::usize,
+                    _: &'a mut __tidings::Delivery,
+                    _: &'a __tidings::Bus,
+                ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
+                    ::core::future::ready(__tidings::Outcome::Done)
+                }
+            }
+        };
+    }
+}

@@ -1,0 +1,157 @@
+//! Tokens that are changed on their way into generated code.
+
+use proc_macro2::{Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
+use quote::ToTokens;
+use syn::{Type, ext::IdentExt};
+
+/// The tokens with each but the groups replaced, also within groups.
+fn replaced(tokens: TokenStream, replace: &impl Fn(TokenTree) -> TokenStream) -> TokenStream {
+    let tokens = tokens.into_iter().map(|token| match token {
+        TokenTree::Group(group) => within(&group, replaced(group.stream(), replace)).into(),
+        other => replace(other),
+    });
+    tokens.collect()
+}
+
+/// A group like this one around other tokens.
+fn within(group: &Group, tokens: TokenStream) -> TokenTree {
+    let mut inner = Group::new(group.delimiter(), tokens);
+    inner.set_span(group.span());
+    inner.into()
+}
+
+/// The first token that is one, also within groups, and what follows it in its group.
+pub(super) fn find(tokens: TokenStream, is_one: &impl Fn(&TokenTree, Option<&TokenTree>) -> bool) -> Option<TokenTree> {
+    let mut tokens = tokens.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        if is_one(&token, tokens.peek()) {
+            return Some(token);
+        }
+        if let TokenTree::Group(group) = &token
+            && let Some(found) = find(group.stream(), is_one)
+        {
+            return Some(found);
+        }
+    }
+    None
+}
+
+/// The tokens with the router's type in the place of `Self`, which is another type where they are put. Errors stay where `Self` is written.
+pub(super) fn without_self_type(tokens: TokenStream, self_type: &Type) -> TokenStream {
+    replaced(tokens, &|token| match token {
+        TokenTree::Ident(ident) if ident == "Self" => {
+            let ty = at_one_place(self_type.to_token_stream(), ident.span());
+            // A path that names a type is one in every place; only other types need brackets before `::`.
+            let is_plain = matches!(self_type, Type::Path(path) if path.qself.is_none() && path.path.segments.iter().all(|segment| segment.arguments.is_empty()));
+            if is_plain { ty } else { quote::quote_spanned!(ident.span()=> <#ty>) }
+        }
+        other => other.into(),
+    })
+}
+
+/// A pattern without `mut`, to be matched against a reference.
+pub(super) fn without_mut(pattern: TokenStream) -> TokenStream {
+    replaced(pattern, &|token| match token {
+        TokenTree::Ident(ident) if ident == "mut" => TokenStream::new(),
+        other => other.into(),
+    })
+}
+
+/// Errors about the same type at the same place show once.
+pub(super) fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
+    let moved = tokens.into_iter().map(|mut token| {
+        token.set_span(span);
+        token
+    });
+    moved.collect()
+}
+
+/// The name in its place, but as something that a macro has written: no lint is about it.
+pub(super) fn generated(ident: &Ident) -> Ident {
+    let mut ident = ident.clone();
+    ident.set_span(Span::mixed_site().located_at(ident.span()));
+    ident
+}
+
+/// The name of a type as its users say it: `module::OrderPlaced` is an `OrderPlaced`.
+pub(super) fn last_name(ty: &Type) -> String {
+    match ty {
+        Type::Path(path) => path.path.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default(),
+        Type::Group(group) => last_name(&group.elem),
+        Type::Paren(paren) => last_name(&paren.elem),
+        other => other.to_token_stream().to_string(),
+    }
+}
+
+/// The type with this lifetime where one is left out: `&Delivery` becomes `&'a Delivery`, `'_` becomes `'a`.
+pub(super) fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
+    let name = lifetime.trim_start_matches('\'');
+    let mut output = TokenStream::new();
+    let mut tokens = ty.into_iter().peekable();
+    while let Some(token) = tokens.next() {
+        match token {
+            TokenTree::Punct(punct) if punct.as_char() == '&' => {
+                let span = punct.span();
+                output.extend([TokenTree::Punct(punct)]);
+                if !matches!(tokens.peek(), Some(TokenTree::Punct(next)) if next.as_char() == '\'') {
+                    output.extend(lifetime_tokens(name, span));
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '\'' => match tokens.next() {
+                Some(TokenTree::Ident(ident)) if ident == "_" => output.extend(lifetime_tokens(name, ident.span())),
+                next => {
+                    output.extend([TokenTree::Punct(punct)]);
+                    output.extend(next);
+                }
+            },
+            TokenTree::Group(group) => output.extend([within(&group, with_lifetime(group.stream(), lifetime))]),
+            other => output.extend([other]),
+        }
+    }
+    output
+}
+
+/// The type with `'static` in the place of every lifetime but that.
+pub(super) fn with_static_lifetimes(ty: TokenStream) -> TokenStream {
+    let mut is_lifetime = false;
+    let named = with_lifetime(ty, "'static").into_iter().map(move |token| match token {
+        TokenTree::Ident(ident) if std::mem::take(&mut is_lifetime) => Ident::new("static", ident.span()).into(),
+        TokenTree::Group(group) => within(&group, with_static_lifetimes(group.stream())),
+        other => {
+            is_lifetime = matches!(&other, TokenTree::Punct(punct) if punct.as_char() == '\'');
+            other
+        }
+    });
+    named.collect()
+}
+
+fn lifetime_tokens(name: &str, span: Span) -> [TokenTree; 2] {
+    let mut quote = Punct::new('\'', Spacing::Joint);
+    quote.set_span(span);
+    [TokenTree::Punct(quote), TokenTree::Ident(Ident::new(name, span))]
+}
+
+#[cfg(test)]
+mod tests {
+    use quote::quote;
+
+    use super::*;
+
+    #[test]
+    fn lifetimes_that_are_left_out_are_written() {
+        let ty: TokenStream = quote!((&Delivery, &'b X, Y<'_>, &mut Z<'static>));
+        let written = quote!((&'a Delivery, &'b X, Y<'a>, &'a mut Z<'static>));
+        assert_eq!(with_lifetime(ty.clone(), "'a").to_string(), written.to_string());
+        let written = quote!((&'static Delivery, &'static X, Y<'static>, &'static mut Z<'static>));
+        assert_eq!(with_static_lifetimes(ty).to_string(), written.to_string());
+    }
+
+    #[test]
+    fn self_is_the_routers_type() {
+        let tokens = quote!(order.total > Self::LIMIT && matches!(order, Self { .. }));
+        let plain = quote!(order.total > shop::Shop::LIMIT && matches!(order, shop::Shop { .. }));
+        assert_eq!(without_self_type(tokens, &syn::parse_quote!(shop::Shop)).to_string(), plain.to_string());
+        let generic = without_self_type(quote!(Self::LIMIT), &syn::parse_quote!(Shop<D>));
+        assert_eq!(generic.to_string(), quote!(<Shop<D>>::LIMIT).to_string());
+    }
+}

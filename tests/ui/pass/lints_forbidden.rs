@@ -1,0 +1,150 @@
+//! What is generated allows nothing that a crate may forbid, as a crate that only derives serde's traits may do.
+
+
+use serde::{Deserialize, Serialize};
+use tidings::Message;
+
+/// An order.
+#[derive(Message, Serialize, Deserialize, Debug)]
+#[channel("orders:<id>")]
+pub struct OrderPlaced {
+    id: u64,
+    total: u64,
+    customer: Customer,
+}
+
+/// Who it is from.
+#[derive(Serialize, Deserialize, Debug)]
+pub struct Customer {
+    name: String,
+    country: String,
+}
+
+/// A view of an invoice.
+#[derive(Message, Serialize, Deserialize, Debug)]
+#[channel("invoices:<id>")]
+pub struct Invoice<'a> {
+    id: u64,
+    #[serde(borrow)]
+    text: std::borrow::Cow<'a, str>,
+}
+
+#[derive(Message, Serialize, Deserialize, Debug)]
+#[channel("quotes:<sku>")]
+#[reply(u64, error = String)]
+struct QuoteRequest {
+    sku: String,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<name: String>")]
+struct OrderNamed;
+
+/// The handlers.
+#[forbid(
+    dead_code,
+    deprecated,
+    elided_lifetimes_in_paths,
+    let_underscore_drop,
+    missing_debug_implementations,
+    missing_docs,
+    private_bounds,
+    private_interfaces,
+    single_use_lifetimes,
+    unreachable_pub,
+    unsafe_code,
+    unused_assignments,
+    unused_imports,
+    unused_lifetimes,
+    unused_must_use,
+    unused_mut,
+    unused_results,
+    unused_variables
+)]
+pub mod strict {
+    use std::sync::Arc;
+
+    use tidings::{Address, Bus, Delivery, Headers, Publish, State, handler, router, routers, routes};
+
+    use super::{Customer, Invoice, OrderPlaced, QuoteRequest};
+
+    /// The shop.
+    #[derive(Debug)]
+    pub struct Shop<D> {
+        store: D,
+    }
+
+    #[router]
+    impl<D: Clone + PartialEq> Shop<D> {
+        const LIMIT: u64 = 100;
+
+        /// An order.
+        #[handler(concurrency = 16, order = id, timeout = "1s", filter = name != "" && *total > Self::LIMIT)]
+        pub async fn placed(
+            &self,
+            OrderPlaced { id, total, customer: Customer { name, country } }: OrderPlaced,
+            address: Address<OrderPlaced>,
+            headers: &Headers,
+        ) -> Result<(), std::fmt::Error>
+        where
+            D: Clone,
+        {
+            tokio::task::yield_now().await;
+            if self.store.clone() == self.store.clone() && headers.get("x").is_some() && name == country {
+                return Err(std::fmt::Error);
+            }
+            assert_eq!((id, total), (address.id, 7));
+            Ok(())
+        }
+
+        #[handler(run_to_end, filter = true)]
+        async fn quote(&self, QuoteRequest { sku }: QuoteRequest, bus: &Bus) -> Result<u64, String> {
+            if bus.stats().subscriptions.is_empty() { Err(sku) } else { Ok(7) }
+        }
+    }
+
+    /// An order's message is looked at.
+    #[handler(spawn, filter = order.total > 7)]
+    pub async fn placed(mut order: OrderPlaced, delivery: &Delivery, State(shop): State<Arc<u64>>) -> Publish<OrderPlaced> {
+        order.total += *shop + delivery.channel().len() as u64;
+        Publish::new(order)
+    }
+
+    mod inner {
+        use tidings::handler;
+
+        #[handler(fallback)]
+        pub(super) async fn placed(_: super::super::OrderNamed) -> Option<tidings::Publish<super::super::OrderPlaced>> {
+            None
+        }
+    }
+
+    #[handler]
+    async fn invoice(invoice: Invoice<'_>) -> Result<(), &'static str> {
+        if invoice.id == 7 && invoice.text.is_empty() { Err("empty") } else { Ok(()) }
+    }
+
+    #[allow(non_snake_case)]
+    #[handler]
+    async fn QUOTE(request: QuoteRequest) -> u64 {
+        request.sku.len() as u64
+    }
+
+    pub(super) fn is_used(bus: Bus) -> Result<(), Box<dyn std::error::Error>> {
+        let runtime = tokio::runtime::Runtime::new()?;
+        let shop = Arc::new(Shop { store: 7 });
+        let served = runtime.block_on(async {
+            let first = bus.serve(Arc::clone(&shop)).await?;
+            let second = bus.serve(routes![placed, inner::placed, invoice, QUOTE].with_state(Arc::new(7))).await?;
+            let third = bus.serve(routers![shop, routes![invoice]]).await?;
+            Ok::<_, tidings::SubscribeError>((first, second, third))
+        })?;
+        drop(served);
+        let _invoice = Invoice { id: 7, text: "".into() };
+        Ok(())
+    }
+}
+
+fn main() {
+    let _used: fn(_) -> _ = strict::is_used;
+}

@@ -1,0 +1,22 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, Message, router, routes};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+struct Shop;
+
+#[router]
+impl Shop {
+    #[handler]
+    async fn placed(&self, _order: OrderPlaced) {}
+}
+
+async fn serve(bus: Bus) {
+    let _service = bus.serve(routes![Shop::placed]).await.unwrap();
+}
+
+fn main() {}
