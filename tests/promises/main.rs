@@ -39,6 +39,7 @@ mod reconnect;
 mod rejected;
 mod requests;
 mod returned;
+mod routers;
 mod service_durations;
 mod service_overflow;
 mod shutdown;

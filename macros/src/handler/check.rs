@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, Expr, FnArg, GenericArgument, GenericParam, ImplItem, ImplItemFn, ItemFn, ItemImpl, LitStr, Meta, Pat,
-    PatType, Path, PathArguments, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
+    Attribute, Expr, FnArg, GenericArgument, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, LitStr, Meta,
+    Pat, PatType, Path, PathArguments, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
     parse::{ParseStream, Parser},
     punctuated::Punctuated,
     spanned::Spanned,
@@ -15,7 +15,7 @@ use syn::{
 use super::{
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Routers, Routes},
-    tokens::{find, without_mut, without_self_type},
+    tokens::{find, with_static_lifetimes, without_mut, without_self_type, written},
 };
 use crate::{
     attr::{self, Runtime},
@@ -115,9 +115,12 @@ fn outlives_its_call(block: &ItemImpl, diagnostics: &mut Diagnostics) {
     });
     let span = named.or_else(|| find(block.self_ty.to_token_stream(), &is_lifetime).map(|token| token.span()));
     if let Some(span) = span {
+        let self_type = written(with_static_lifetimes(block.self_ty.to_token_stream()));
         diagnostics.at(
             span,
-            "a router lives as long as its service, so it borrows nothing: let it own its data, or write `impl` of the type with `'static`",
+            format!(
+                "a router lives as long as its service, so it borrows nothing: let it own its data, or write `impl {self_type}`"
+            ),
         );
     }
 }
@@ -241,6 +244,13 @@ fn handler_options(
 /// What a handler takes follows from its message.
 fn names_no_channel(attribute: &str, tokens: &TokenStream, diagnostics: &mut Diagnostics) -> bool {
     let channel = |input: ParseStream<'_>| {
+        if input.peek(Ident) && input.peek2(Token![=]) {
+            let key = input.parse::<Ident>()?;
+            if key != "channel" {
+                return Err(input.error("another option"));
+            }
+            input.parse::<Token![=]>()?;
+        }
         let text = input.parse::<LitStr>()?;
         input.parse::<TokenStream>()?;
         Ok(text)
@@ -382,14 +392,9 @@ fn comes_first(first: &PatType, arguments: &[&PatType], diagnostics: &mut Diagno
         return true;
     }
     let message = arguments.iter().find(|argument| !is_extractor(ungrouped(&argument.ty)));
-    let message =
-        message.map_or_else(|| "order: OrderPlaced".to_owned(), |message| message.to_token_stream().to_string());
-    let extractor =
-        ungrouped(&first.ty).to_token_stream().to_string().replace("& ", "&").replace(" < ", "<").replace(" >", ">");
-    diagnostics.over(
-        &first.ty,
-        format!("the message comes first: write `{message}` before `{extractor}`").replace(" : ", ": "),
-    );
+    let message = message.map_or_else(|| "order: OrderPlaced".to_owned(), |message| written(message.to_token_stream()));
+    let extractor = written(ungrouped(&first.ty).to_token_stream());
+    diagnostics.over(&first.ty, format!("the message comes first: write `{message}` before `{extractor}`"));
     false
 }
 
@@ -444,7 +449,11 @@ fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
     let ty = ungrouped(ty);
     returns_no_iterator(ty, diagnostics);
     let tokens = ty.to_token_stream();
-    if is_nameable(tokens.clone()) { Output::Type(tokens) } else { Output::Inferred(ty.span()) }
+    if is_nameable(tokens.clone()) {
+        return Output::Type(tokens);
+    }
+    let last = tokens.into_iter().last().map_or_else(Span::call_site, |token| token.span());
+    Output::Inferred(ty.span(), last)
 }
 
 fn returns_no_iterator(ty: &Type, diagnostics: &mut Diagnostics) {

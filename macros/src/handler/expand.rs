@@ -206,16 +206,20 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
             &run,
             &quote_spanned!(site=> <#output as __tidings::Returned<#answer>>::into_outcome(returned, delivery, bus)),
         ),
-        Output::Inferred(span) => {
-            // What is asked of the type is asked at the place where it is written.
-            let (trait_, returned) =
-                (quote_spanned!(*span=> __tidings::Returned), Ident::new("returned", site.located_at(*span)));
-            with_causes(&run, &quote_spanned!(site=> #trait_::<#answer>::into_outcome(#returned, delivery, bus)))
+        Output::Inferred(first, last) => {
+            // What is asked of the type is asked at the place where it is written, from its first token to its last.
+            let asked = quote_spanned!(*first=> <_ as __tidings::Returned<#answer>>);
+            let into_outcome = quote_spanned!(*last=> ::into_outcome);
+            with_causes(
+                &run,
+                &quote_spanned!(site=> { let into_outcome = #asked #into_outcome; into_outcome(returned, delivery, bus) }),
+            )
         }
     };
-    // The future's bounds are checked here: the handler's name is the place to blame.
-    let future = quote_spanned! {handler.ident.span()=>
-        impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a
+    // The future's bounds are checked here: the handler's name is the place to blame, by the first and the last token.
+    let (first, last) = (quote_spanned!(handler.ident.span()=> impl), quote_spanned!(handler.ident.span()=> + 'a));
+    let future = quote_spanned! {site=>
+        #first ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send #last
     };
     quote_spanned! {site=>
         fn call<'a>(

@@ -30,8 +30,8 @@ pub(crate) enum Output {
     Nothing,
     /// A type that can be written down elsewhere.
     Type(TokenStream),
-    /// One that only the compiler can name, as it borrows or is `impl …`; where it is written.
-    Inferred(Span),
+    /// One that only the compiler can name, as it borrows or is `impl …`; its first and its last token.
+    Inferred(Span, Span),
 }
 
 #[derive(Default)]

@@ -73,6 +73,12 @@ pub(super) fn generated(ident: &Ident) -> Ident {
     ident
 }
 
+/// Tokens as somebody would write them.
+pub(super) fn written(tokens: TokenStream) -> String {
+    let spaced = [("& ", "&"), (" :: ", "::"), (" < ", "<"), (" >", ">"), (" : ", ": "), (" ,", ","), ("' ", "'")];
+    spaced.iter().fold(tokens.to_string(), |text, (spaced, written)| text.replace(spaced, written))
+}
+
 /// The name of a type as its users say it: `module::OrderPlaced` is an `OrderPlaced`.
 pub(super) fn last_name(ty: &Type) -> String {
     match ty {
@@ -147,11 +153,17 @@ mod tests {
     }
 
     #[test]
+    fn types_are_shown_as_they_are_written() {
+        let ty = quote!(order: &'a shop::Orders<'static, Vec<u8>>);
+        assert_eq!(written(ty), "order: &'a shop::Orders<'static, Vec<u8>>");
+    }
+
+    #[test]
     fn self_is_the_routers_type() {
         let tokens = quote!(order.total > Self::LIMIT && matches!(order, Self { .. }));
         let plain = quote!(order.total > shop::Shop::LIMIT && matches!(order, shop::Shop { .. }));
         assert_eq!(without_self_type(tokens, &syn::parse_quote!(shop::Shop)).to_string(), plain.to_string());
         let generic = without_self_type(quote!(Self::LIMIT), &syn::parse_quote!(Shop<D>));
-        assert_eq!(generic.to_string(), quote!(<Shop<D>>::LIMIT).to_string());
+        assert_eq!(generic.to_string(), "< Shop < D > > :: LIMIT");
     }
 }

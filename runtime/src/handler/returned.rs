@@ -28,7 +28,7 @@ use crate::{
 /// What a handler may return: nothing, [`Publish`], or a `Result` of either with any error that can be displayed. It is not meant to be
 /// implemented.
 ///
-/// A tuple of up to four [`Publish`] and an `Option` of any of these are outcomes too.
+/// A tuple of up to four [`Publish`], a `Vec` of them and an `Option` of any of these are outcomes too.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
@@ -163,6 +163,14 @@ fn enclose<M: Message>(channel: &str, message: &M, hops: u32, bus: &Bus) -> Resu
             observation.iter().for_each(|observation| observation.ended(&Err::<(), _>(&error)));
             Err(error)
         }
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Message> IntoOutcome for Vec<Publish<M>> {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        let messages = self.into_iter().flat_map(|publish| publish.messages).collect();
+        IntoOutcome::into_outcome(Publish { messages }, delivery, bus)
     }
 }
 

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use tidings::{
-    __private::{HandlerLayer, Outcome, Route, RouteTable},
+    __private::{HandlerLayer, Outcome, RouteTable, Routes},
     Bus, Delivery, Format, Message, Router, handler, routes,
     testing::Broker,
 };
@@ -75,10 +75,10 @@ fn routing(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) {
         add(&what, by_map(turns, routes, channel), None);
     }
     let tables = [
-        (10, crate::routes::Ten::table()),
-        (100, crate::routes::Hundred::table()),
-        (1_000, crate::routes::Thousand::table()),
-        (10_000, crate::routes::TenThousand::table()),
+        (10, RouteTable::build(crate::routes::Ten::ROUTES)),
+        (100, RouteTable::build(crate::routes::Hundred::ROUTES)),
+        (1_000, RouteTable::build(crate::routes::Thousand::ROUTES)),
+        (10_000, RouteTable::build(crate::routes::TenThousand::ROUTES)),
     ];
     for (routes, table) in tables {
         let find = nanos(turns, |number| {
@@ -210,15 +210,20 @@ struct Probe<R> {
 }
 
 impl<R: Router> Router for Probe<R> {
-    const ROUTES: &'static [Route] = R::ROUTES;
-    const LAYERS: &'static [Option<fn() -> HandlerLayer>] = R::LAYERS;
+    type Itself = Self;
 
-    fn table() -> RouteTable {
-        R::table()
+    const ROUTES: Routes = R::ROUTES;
+
+    fn itself(self) -> Self {
+        self
+    }
+
+    fn layers() -> Vec<Option<fn() -> HandlerLayer>> {
+        R::layers()
     }
 
     async fn dispatch<'a>(&'a self, _route: usize, delivery: &'a mut Delivery, bus: &'a Bus) -> Outcome {
-        let table = R::table();
+        let table = RouteTable::build(R::ROUTES);
         let mut best = f64::MAX;
         for _ in 0..REPETITIONS {
             let start = Instant::now();

@@ -4,8 +4,7 @@
 use serde::{Deserialize, Serialize};
 use tidings::{
     __private::{
-        Call, HandlerLayer, HandlerOptions, Outcome, Route, RouteTable, Segment, Shape, TableStorage, Template,
-        literal_slots, nodes,
+        Call, HandlerLayer, HandlerOptions, Outcome, Route, Routes, Segment, Shape, Template,
     },
     Bus, Delivery, Message, Router, handler,
 };
@@ -42,13 +41,16 @@ pub struct TenThousand;
 macro_rules! router {
     ($router:ident, $routes:ident) => {
         impl Router for $router {
-            const ROUTES: &'static [Route] = &$routes;
-            const LAYERS: &'static [Option<fn() -> HandlerLayer>] = &[];
+            type Itself = Self;
 
-            fn table() -> RouteTable {
-                static TABLE: TableStorage<{ nodes(&$routes) }, { literal_slots(&$routes) }> =
-                    TableStorage::build(&$routes);
-                TABLE.table(&$routes)
+            const ROUTES: Routes = Routes::of(&$routes);
+
+            fn itself(self) -> Self {
+                self
+            }
+
+            fn layers() -> Vec<Option<fn() -> HandlerLayer>> {
+                vec![None; $routes.len()]
             }
 
             async fn dispatch<'a>(&'a self, _route: usize, delivery: &'a mut Delivery, bus: &'a Bus) -> Outcome {

@@ -36,7 +36,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidings::{Address, Bus, Delivery, Headers, Message, Publish, State, handler, router, routers, routes};
+use tidings::{Address, Bus, Context, Delivery, Extract, ExtractError, Handler, HandlerOptions, IntoOutcome, Order, Route, Router, Routes, Headers, Message, Publish, State, handler, layer::Outcome, router, routers, routes};
 
 /// An order.
 #[derive(Message, Serialize, Deserialize, Debug)]
@@ -134,6 +134,17 @@ async fn invoice(invoice: Invoice<'_>) -> Result<(), &'static str> {
 #[handler]
 async fn QUOTE(request: QuoteRequest) -> u64 {
     request.sku.len() as u64
+}
+
+/// What is in scope anyway needs no path, but what is generated cannot know that.
+/// Names.
+pub type Names = (Outcome, Route, Routes, HandlerOptions, Order, ExtractError, Option<(AnyFuture, Vec<u8>)>);
+
+/// A future.
+pub type AnyFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
+
+pub fn names<'a, M: Extract<'a, (), ()> + IntoOutcome + Handler + Router>(_: &Context<'a, M>, names: Names) -> Names {
+    names
 }
 
 fn is_used(bus: Bus) -> Result<(), Box<dyn std::error::Error>> {

@@ -1,0 +1,26 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, Message, router};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+struct Shop<'a> {
+    name: &'a str,
+}
+
+#[router]
+impl<'a> Shop<'a> {
+    #[handler]
+    async fn placed(&self, _order: OrderPlaced) {
+        let _ = self.name;
+    }
+}
+
+async fn serve(bus: Bus) {
+    let _service = bus.serve(Shop { name: "shop" }).await.unwrap();
+}
+
+fn main() {}
