@@ -6,6 +6,7 @@
 //! | `incoming` | how the message of a handler is decoded |
 //! | `extract` | what a handler takes after its message |
 //! | `returned` | what a handler may return, and what it asks for |
+//! | `publish` | messages that a handler returns |
 //! | `causes` | what has caused a handler's error |
 //! | `outcome` | what came of a message, and what is to be done about it |
 //! | `layer`, `no_layer` | layers of tower, with and without the feature `tower` |
@@ -24,6 +25,7 @@ pub mod layer;
 #[path = "handler/no_layer.rs"]
 pub(crate) mod layer;
 pub(crate) mod outcome;
+pub(crate) mod publish;
 pub(crate) mod returned;
 pub(crate) mod routers;
 pub(crate) mod stub;
@@ -31,5 +33,6 @@ pub(crate) mod stub;
 pub use self::{
     contract::{Handler, Router},
     extract::{Context, Extract, ExtractError, FromState, State},
-    returned::{IntoOutcome, Publish},
+    publish::Publish,
+    returned::IntoOutcome,
 };

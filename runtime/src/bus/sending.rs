@@ -126,6 +126,12 @@ impl Bus {
         name
     }
 
+    /// A channel of this bus as messages know it.
+    pub(crate) fn without_namespace<'a>(&self, channel: &'a str) -> &'a str {
+        let prefix = self.shared.config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1);
+        channel.get(prefix..).unwrap_or(channel)
+    }
+
     fn next_id(&self) -> String {
         let number = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let mut id = String::with_capacity(self.shared.id_prefix.len() + 20);

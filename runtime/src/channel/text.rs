@@ -1,5 +1,7 @@
 //! The text of a channel, written and read segment by segment.
 
+use std::fmt;
+
 use crate::{
     channel::{
         encoding::{self, Encoder},
@@ -172,6 +174,22 @@ pub(crate) fn fits_pattern(pattern: &str, channel: &str, has_rest: bool) -> bool
         }
     }
     given.next().is_none()
+}
+
+/// A channel, pattern or id in `Debug`: of a long one the beginning.
+#[derive(Clone, Copy)]
+pub(crate) struct Shown<'a>(pub(crate) &'a str);
+
+/// Most channels and ids are shorter.
+const SHOWN: usize = 64;
+
+impl fmt::Debug for Shown<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.char_indices().nth(SHOWN) {
+            Some((end, _)) => write!(formatter, "{:?}…", &self.0[..end]),
+            None => write!(formatter, "{:?}", self.0),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,6 @@ use crate::{
 };
 
 /// What an extractor may look at.
-#[derive(Debug)]
 pub struct Context<'a, S> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) bus: &'a Bus,
@@ -17,8 +16,7 @@ pub struct Context<'a, S> {
 }
 
 impl<'a, S> Context<'a, S> {
-    /// Called by generated code.
-    #[doc(hidden)]
+    /// What a handler of a router with this state has: generated code makes it, and tests of an extractor of your own.
     #[must_use]
     pub fn new(delivery: &'a Delivery, bus: &'a Bus, state: &'a S) -> Self {
         Self { delivery, bus, state }
@@ -40,6 +38,12 @@ impl<'a, S> Context<'a, S> {
     #[must_use]
     pub fn state(&self) -> &'a S {
         self.state
+    }
+}
+
+impl<S> fmt::Debug for Context<'_, S> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Context").field("delivery", &self.delivery).finish_non_exhaustive()
     }
 }
 

@@ -6,21 +6,17 @@ use serde::Serialize;
 
 use crate::{
     bus::{handle::Bus, sending::Draft},
-    channel::text::ChannelWriter,
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::Exchange,
         headers::Headers,
     },
     error::PublishError,
-    handler::outcome::{Enclosed, Failure, Outcome, Outgoing},
-    message::{
-        address::Address,
-        contract::{AddressedByFields, Message},
-        delivery::Delivery,
-        kind::{Broadcast, NoError, Request},
-        reading::written,
+    handler::{
+        outcome::{Enclosed, Failure, Outcome, Outgoing},
+        publish::{Addressed, Publish},
     },
+    message::{contract::Message, delivery::Delivery, kind::{NoError, Request}, reading::written},
     observe::observation::Observation,
     transport::contract::Parcel,
 };
@@ -60,74 +56,6 @@ impl<T: IntoOutcome> IntoOutcome for Option<T> {
     }
 }
 
-/// Messages that a handler wants published once it has returned, in order.
-///
-/// They are encoded at once; if one cannot be encoded, the delivery fails and none of them is published. Messages of different
-/// types are returned as a tuple: `(Publish<A>, Publish<B>)`.
-///
-/// # Examples
-///
-/// ```
-/// # use serde::{Deserialize, Serialize};
-/// # use tidings::{Bus, Event, Message, Publish, handler, routes};
-/// # #[derive(Message, Serialize, Deserialize)]
-/// # #[channel("orders:<id>")]
-/// # struct OrderPlaced { id: u64 }
-/// # #[derive(Message, Serialize, Deserialize)]
-/// # #[channel("invoices:<order>")]
-/// # struct InvoiceSent { order: u64 }
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let bus = Bus::connect("memory:").await?;
-/// #[handler]
-/// async fn placed(order: OrderPlaced) -> Publish<InvoiceSent> {
-///     Publish::new(InvoiceSent { order: order.id })
-/// }
-///
-/// let service = bus.serve(routes![placed]).await?;
-/// let mut invoices = bus.subscribe(InvoiceSent::any()).await?;
-/// OrderPlaced { id: 7 }.publish(&bus).await?;
-/// assert!(matches!(invoices.next().await, Some(Event::Message(invoice)) if invoice.order == 7));
-/// # service.shutdown().await?;
-/// # Ok(()) }
-/// ```
-#[derive(Debug)]
-#[must_use = "a handler returns it; nothing is published otherwise"]
-pub struct Publish<M> {
-    messages: Vec<(String, M)>,
-}
-
-impl<M: AddressedByFields + Broadcast> Publish<M> {
-    /// Publishes one message to the channel that its fields name.
-    pub fn new(message: M) -> Self {
-        Self::all([message])
-    }
-
-    /// Publishes several messages, in order.
-    pub fn all(messages: impl IntoIterator<Item = M>) -> Self {
-        let addressed = messages.into_iter().map(|message| {
-            let mut channel = String::new();
-            message.write_channel(&mut ChannelWriter::new(&mut channel));
-            (channel, message)
-        });
-        Self { messages: addressed.collect() }
-    }
-}
-
-impl<M: Broadcast> Publish<M> {
-    /// Publishes one message to an address.
-    pub fn to(address: &Address<M>, message: M) -> Self {
-        Self { messages: vec![(address.to_string(), message)] }
-    }
-}
-
-impl<M> Publish<M> {
-    /// Publishes these messages, and then those of `next`.
-    pub fn and(mut self, mut next: Self) -> Self {
-        self.messages.append(&mut next.messages);
-        self
-    }
-}
-
 // Only a broadcast can be put into one: a bound here, or on the type, would say so again at each mention of it.
 impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
@@ -135,8 +63,7 @@ impl<M: Message> IntoOutcome for Publish<M> {
             return Outcome::Done;
         }
         let hops = delivery.hops().saturating_add(1);
-        let enclosed: Result<Vec<_>, _> =
-            self.messages.iter().map(|(channel, message)| enclose(channel, message, hops, bus)).collect();
+        let enclosed: Result<Vec<_>, _> = self.messages.iter().map(|message| enclose(message, hops, bus)).collect();
         match enclosed {
             Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, hops, answer: None })),
             Err(error) => Outcome::Failed(error.to_string().into()),
@@ -145,16 +72,17 @@ impl<M: Message> IntoOutcome for Publish<M> {
 }
 
 /// Encodes a message that a handler returned, within a span of its own.
-fn enclose<M: Message>(channel: &str, message: &M, hops: u32, bus: &Bus) -> Result<Enclosed, PublishError> {
+fn enclose<M: Message>(returned: &Addressed<M>, hops: u32, bus: &Bus) -> Result<Enclosed, PublishError> {
+    let Addressed { channel, headers, message } = returned;
     let template = M::TEMPLATE.text();
     if let Some(limit) = bus.config().hop_limit.filter(|&limit| hops >= limit) {
         return Err(PublishError::TooManyHops { template, hops, limit });
     }
     let channel = bus.channel(|name| name.literal(channel));
-    let (observation, headers) = (bus.observer().publish(template), Headers::default());
+    let observation = bus.observer().publish(template);
     let encode = || {
         bus.check_address(&channel, message)?;
-        let draft = Draft { hops, ..Draft::of::<M>(channel, &headers) };
+        let draft = Draft { hops, ..Draft::of::<M>(channel, headers) };
         bus.encode::<M::Codec, _>(draft, written(message))
     };
     match Observation::scope(observation.as_deref(), encode) {

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 
 use crate::{
-    channel::text::ChannelReader,
+    channel::text::{ChannelReader, Shown},
     codec::{
         contract::{Codec, DecodeError, Expected, Format, Inbound, ReadMetadata},
         headers::Headers,
@@ -33,6 +33,7 @@ use crate::{
 /// Id, time and headers come from the envelope; a plain message has none of them. `Debug` leaves the payload out.
 ///
 /// It holds the whole read buffer that its payload is a piece of, 128 KiB or more: [`detach`](Self::detach) one that is kept.
+/// [`Delivery::testing`] makes one for a test that calls a handler as a function.
 ///
 /// # Examples
 ///
@@ -64,6 +65,7 @@ pub struct Delivery {
     metadata: Metadata,
     /// Whether the metadata has been read.
     is_read: bool,
+    attempt: u32,
     /// Where the call learns when its requester stops waiting.
     ends: Option<Arc<OnceLock<Instant>>>,
 }
@@ -113,7 +115,15 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
-        Self { frame, format, metadata: Metadata::default(), is_read: false, ends: None }
+        // A broadcast is delivered at most once.
+        let Origin::Broadcast { .. } = frame.origin();
+        Self { frame, format, metadata: Metadata::default(), is_read: false, attempt: 1, ends: None }
+    }
+
+    /// One that nobody has sent.
+    pub(crate) fn made(frame: Frame, attempt: u32, inbound: Inbound<'_>) -> Self {
+        let metadata = Metadata::new(inbound, frame.payload());
+        Self { metadata, is_read: true, attempt, ..Self::new(frame, Format::Envelope) }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.
@@ -154,9 +164,7 @@ impl Delivery {
     /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, and so is a request, so there it is always 1.
     #[must_use]
     pub fn attempt(&self) -> u32 {
-        match self.frame.origin() {
-            Origin::Broadcast { .. } | Origin::Inbox => 1,
-        }
+        self.attempt
     }
 
     /// How far the message is from the first of its chain: 0, unless a handler returned it while it handled another.
@@ -259,6 +267,7 @@ impl Delivery {
             format: self.format,
             metadata: self.metadata.clone(),
             is_read: self.is_read,
+            attempt: self.attempt,
             ends: self.ends.clone(),
         }
     }
@@ -302,8 +311,8 @@ impl fmt::Debug for Delivery {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Delivery")
-            .field("channel", &self.channel())
-            .field("id", &self.id())
+            .field("channel", &Shown(self.channel()))
+            .field("id", &self.id().map(Shown))
             .finish_non_exhaustive()
     }
 }

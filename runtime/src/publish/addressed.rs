@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::{
     bus::handle::Bus,
-    channel::parameter::Params,
+    channel::{parameter::Params, text::Shown},
     codec::{contract::Exchange, headers::Headers},
     error::PublishError,
     message::{
@@ -55,6 +55,14 @@ impl<'a, M: Message> Addressed<'a, M> {
         self.bus.parcel(self.channel.clone(), self.message, &self.headers, Some(exchange))
     }
 
+    /// The message, its channel on a bus unless the message contradicts it, and its headers.
+    pub(super) fn on(self, bus: &Bus) -> (&'a M, Result<String, PublishError>, Headers) {
+        let checked = self.check();
+        let Self { bus: own, message, headers, channel, .. } = self;
+        let channel = bus.channel(|name| name.literal(own.without_namespace(&channel)));
+        (message, checked.map(|()| channel), headers)
+    }
+
     /// Encodes the message.
     pub(super) fn parcel(self, exchange: Option<Exchange<'_>>) -> Result<Parcel, PublishError> {
         self.check()?;
@@ -72,6 +80,6 @@ impl<'a, M: Message> Addressed<'a, M> {
 
 impl<M> fmt::Debug for Addressed<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Addressed").field("channel", &self.channel).finish_non_exhaustive()
+        formatter.debug_struct("Addressed").field("channel", &Shown(&self.channel)).finish_non_exhaustive()
     }
 }

@@ -17,6 +17,7 @@ use crate::{
         label::Observed,
         observation::{Observation, watch},
     },
+    publish::publishing::Publishing,
     transport::contract::Parcel,
 };
 
@@ -41,11 +42,17 @@ use crate::{
 /// let personal = Notification { user: 7, text: "your order is on its way".into() };
 /// let results = bus.batch().push(&personal).push(&Notified { user: 7 }).await;
 /// assert!(results.iter().all(Result::is_ok));
+///
+/// // With headers: of the whole batch, and of one message.
+/// let batch = bus.batch().header("tenant", "acme").push(&Notified { user: 7 }).add(personal.publish(&bus).header("priority", "low"));
+/// assert!(batch.await.iter().all(Result::is_ok));
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing is published until this is awaited"]
 pub struct Batch<'a> {
     bus: &'a Bus,
+    /// Of every message.
+    headers: Headers,
     parcels: Vec<Result<Parcel, PublishError>>,
     /// Of the batch as a whole.
     observation: Option<Box<Observation>>,
@@ -53,13 +60,29 @@ pub struct Batch<'a> {
 
 impl<'a> Batch<'a> {
     pub(crate) fn new(bus: &'a Bus) -> Self {
-        Self { bus, parcels: Vec::new(), observation: bus.observer().batch() }
+        Self { bus, headers: Headers::default(), parcels: Vec::new(), observation: bus.observer().batch() }
+    }
+
+    /// Sets a header of every message of the batch. It comes before the messages, which are encoded as they are added: those that are there
+    /// already are not published, and have an error as their result. A plain message carries no headers, and fails too.
+    pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        let name = name.into();
+        for parcel in &mut self.parcels {
+            if let Ok(Parcel { template, .. }) = parcel {
+                let reason = format!(
+                    "the header `{name}` of its batch was set behind it; write `bus.batch().header(…)`, and then `push` or `push_all`"
+                );
+                *parcel = Err(PublishError::Encode { name: template, reason });
+            }
+        }
+        self.headers.set(name, value);
+        self
     }
 
     /// Adds a message for the channel that its fields name.
     pub fn push<M: AddressedByFields + Broadcast>(mut self, message: &M) -> Self {
         let channel = self.bus.channel(|channel| message.write_channel(channel));
-        self.encode(Ok(channel), message);
+        self.encode(Ok(channel), message, None);
         self
     }
 
@@ -67,7 +90,25 @@ impl<'a> Batch<'a> {
     pub fn push_to<M: Broadcast>(mut self, address: impl AddressOf<M>, message: &M) -> Self {
         let channel = self.bus.channel(|channel| address.as_address().write(channel));
         let checked = self.bus.check_address(&channel, message).map(|()| channel);
-        self.encode(checked, message);
+        self.encode(checked, message, None);
+        self
+    }
+
+    /// Adds messages of one type, each for the channel that its fields name.
+    pub fn push_all<'m, M: AddressedByFields + Broadcast + 'm>(
+        self,
+        messages: impl IntoIterator<Item = &'m M>,
+    ) -> Self {
+        messages.into_iter().fold(self, Self::push)
+    }
+
+    /// Adds a message with headers of its own beside those of the batch, as `message.publish(&bus).header("k", "v")` or `publish_to` would
+    /// publish it. Where both set a header, its own counts.
+    ///
+    /// It is published on the bus of the batch.
+    pub fn add<M: Broadcast>(mut self, publishing: Publishing<'_, M>) -> Self {
+        let (message, channel, headers) = publishing.on(self.bus);
+        self.encode(channel, message, Some(headers));
         self
     }
 
@@ -90,8 +131,10 @@ impl<'a> Batch<'a> {
         AtomicBatch { batch: self }
     }
 
-    fn encode<M: Message>(&mut self, channel: Result<String, PublishError>, message: &M) {
-        let encode = || self.bus.parcel(channel?, message, &Headers::default(), None);
+    fn encode<M: Message>(&mut self, channel: Result<String, PublishError>, message: &M, own: Option<Headers>) {
+        let merged = own.filter(|own| !own.is_empty()).map(|own| self.headers.iter().chain(own.iter()).collect());
+        let headers: &Headers = merged.as_ref().unwrap_or(&self.headers);
+        let encode = || self.bus.parcel(channel?, message, headers, None);
         let encoded = Observation::scope(self.observation.as_deref(), encode);
         if encoded.is_err() {
             self.bus.observer().published(M::TEMPLATE.text(), encoded.label());
@@ -109,7 +152,7 @@ impl<'a> IntoFuture for Batch<'a> {
     ///
     /// Dropping the future before its first poll publishes nothing; later, any number of the messages may be published.
     fn into_future(self) -> Self::IntoFuture {
-        let Self { bus, parcels, observation } = self;
+        let Self { bus, parcels, observation, .. } = self;
         observation.iter().for_each(|observation| observation.counted(parcels.len()));
         BusFuture::new(watch(observation, send_all(bus, parcels)))
     }
@@ -132,7 +175,7 @@ impl<'a> IntoFuture for AtomicBatch<'a> {
     ///
     /// Dropping the future before its first poll publishes nothing; later, all of the messages may be published, or none.
     fn into_future(self) -> Self::IntoFuture {
-        let Batch { bus, parcels, observation } = self.batch;
+        let Batch { bus, parcels, observation, .. } = self.batch;
         observation.iter().for_each(|observation| observation.counted(parcels.len()));
         BusFuture::new(watch(observation, send_atomically(bus, parcels)))
     }
@@ -201,7 +244,8 @@ impl Bus {
         Batch::new(self)
     }
 
-    /// Starts a batch of messages of one type: awaited, they are published in one round trip, in order, with a result for each.
+    /// Starts a batch of messages of one type: awaited, they are published in one round trip, in order, with a result for each. With
+    /// headers write `bus.batch().header("k", "v").push_all(&messages)`.
     ///
     /// # Examples
     ///
@@ -222,6 +266,6 @@ impl Bus {
         &self,
         messages: impl IntoIterator<Item = &'m M>,
     ) -> Batch<'_> {
-        messages.into_iter().fold(self.batch(), Batch::push)
+        self.batch().push_all(messages)
     }
 }

@@ -10,6 +10,7 @@ use std::{
 
 use crate::{
     bus::{handle::Bus, sending::Receipt},
+    codec::headers::Headers,
     error::PublishError,
     message::{
         address::Address,
@@ -64,6 +65,11 @@ impl<'a, M: Message> Publishing<'a, M> {
     pub fn header(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.to_send.header(name, value);
         self
+    }
+
+    /// What it would publish on another bus: the message, its channel there and its headers.
+    pub(super) fn on(self, bus: &Bus) -> (&'a M, String, Headers) {
+        self.to_send.on(bus)
     }
 
     /// Waits until a subscriber's handler has handled the message, for so long at most.
