@@ -107,7 +107,7 @@ on_both! {
             }
             for overflow in [Overflow::DropOldest, Overflow::BackPressure] {
                 let error = bus.subscribe(News::channel()).overflow(overflow).await.unwrap_err();
-                assert!(matches!(error, SubscribeError::NotConnected { .. }), "{error}");
+                assert!(matches!(error, SubscribeError::Closed { .. }), "{error}");
             }
             assert!(start.elapsed() < Duration::from_secs(2), "{:?}", start.elapsed());
             world.start().await;

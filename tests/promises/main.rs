@@ -9,6 +9,7 @@ mod answers;
 mod bad_input;
 mod batch;
 mod borrowed;
+mod closing;
 mod codecs;
 mod concurrency;
 mod delivery;

@@ -220,6 +220,7 @@ impl BusBuilder {
             reply_prefix,
             disobeyed: AtomicU64::new(0),
             served: Arc::default(),
+            closing: Arc::default(),
         };
         Ok(Bus { shared: Arc::new(shared) })
     }

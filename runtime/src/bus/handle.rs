@@ -11,7 +11,7 @@ use std::{
 use tokio::sync::OnceCell;
 
 use crate::{
-    bus::{builder::BusBuilder, directory::Directory, replies::Replies, served::ServedNames},
+    bus::{builder::BusBuilder, closing::Closing, directory::Directory, replies::Replies, served::ServedNames},
     config::Config,
     error::ConnectError,
     observe::observation::Observer,
@@ -26,7 +26,8 @@ use crate::{
 
 /// The cheap-to-clone handle to one transport.
 ///
-/// All clones, services and subscriptions share the transport's connections; these close when the last of them is dropped.
+/// All clones, services and subscriptions share the transport's connections; these close when the last of them is dropped, or at
+/// once for all of them with [`close`](Self::close).
 ///
 /// # Examples
 ///
@@ -56,6 +57,7 @@ pub(super) struct BusParts {
     /// Requests that name another channel for their answers.
     pub(super) disobeyed: AtomicU64,
     pub(super) served: Arc<ServedNames>,
+    pub(super) closing: Arc<Closing>,
 }
 
 impl Bus {

@@ -65,6 +65,8 @@ pub(crate) enum Arrived {
     ConnectionLost,
     /// The instance that has the request is gone. An answer may still be on its way.
     InstanceLost,
+    /// The bus is closed, and nothing will arrive.
+    Closed,
 }
 
 /// Who waits.
@@ -221,7 +223,7 @@ impl Direct for Waiters {
                 *self.refusal() = None;
                 self.connection_lost();
             }
-            Item::Ended(_) => self.connection_lost(),
+            Item::Ended(_) => self.lost(|| Arrived::Closed),
             Item::Lagged(_) => {}
         }
         None
@@ -272,12 +274,16 @@ impl Waiters {
         }
     }
 
-    /// Tells everybody who waits: whether their requests were handled is unknown.
     fn connection_lost(&self) {
+        self.lost(|| Arrived::ConnectionLost);
+    }
+
+    /// Tells everybody who waits: whether their requests were handled is unknown.
+    fn lost(&self, why: impl Fn() -> Arrived) {
         let lost: Vec<Recipient> = self.lock().drain().map(|(_, recipient)| recipient).collect();
         for Recipient { mailbox, .. } in lost {
             // One that is flooded learns it from its timeout.
-            mailbox.put(Arrived::ConnectionLost);
+            mailbox.put(why());
         }
     }
 

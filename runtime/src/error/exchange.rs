@@ -52,6 +52,13 @@ pub enum RequestError<E> {
         /// The channel template.
         template: &'static str,
     },
+    /// The bus was closed while the request waited: it may or may not have been handled.
+    #[error("on {template}: the bus was closed while waiting; the request may or may not have been handled")]
+    #[non_exhaustive]
+    Closed {
+        /// The channel template.
+        template: &'static str,
+    },
     /// The handler failed in a way that is not its typed error: it panicked, timed out, or refused the message.
     #[error("on {template}: the other side failed: {reason}")]
     #[non_exhaustive]
@@ -159,6 +166,13 @@ pub enum AcknowledgeError {
         /// The channel template.
         template: &'static str,
     },
+    /// The bus was closed while waiting: the message may or may not have been handled.
+    #[error("on {template}: the bus was closed while waiting; the message may or may not have been handled")]
+    #[non_exhaustive]
+    Closed {
+        /// The channel template.
+        template: &'static str,
+    },
     /// The message could not be published.
     #[error("the message could not be published")]
     Publish(#[from] PublishError),
@@ -177,6 +191,7 @@ impl<E> Observed for RequestError<E> {
             Self::InstanceLost { .. } => Label::error("instance_lost"),
             Self::TimedOut { .. } => Label::error("timed_out"),
             Self::ConnectionLost { .. } => Label::error("connection_lost"),
+            Self::Closed { .. } => Label::error("closed"),
             Self::Failed { .. } => Label::error("handler_failed"),
             Self::NotHandled { .. } => Label::error("not_handled"),
             Self::AnswerTooLarge { .. } => Label::error("answer_too_large"),
@@ -194,6 +209,7 @@ impl Observed for AcknowledgeError {
             Self::Refused { .. } => Label::error("not_acknowledged"),
             Self::TimedOut { .. } => Label::error("timed_out"),
             Self::ConnectionLost { .. } => Label::error("connection_lost"),
+            Self::Closed { .. } => Label::error("closed"),
             Self::Publish(error) => error.label(),
             Self::Subscribe(error) => error.label(),
         }

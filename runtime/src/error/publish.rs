@@ -98,7 +98,7 @@ pub enum PublishError {
         /// The reason.
         reason: String,
     },
-    /// The reconnect policy's limit was reached, and the bus is closed for good. Nothing was published.
+    /// The bus is closed for good: the program has closed it, or the reconnect policy's limit was reached. Nothing was published.
     #[error("on {template}: the bus is closed: {reason}")]
     #[non_exhaustive]
     Closed {

@@ -37,6 +37,13 @@ pub enum SubscribeError {
         /// The command timeout.
         timeout: Duration,
     },
+    /// The bus is closed for good: the program has closed it, or the reconnect policy's limit was reached.
+    #[error("the bus is closed: {reason}")]
+    #[non_exhaustive]
+    Closed {
+        /// Why it was closed.
+        reason: String,
+    },
     /// There is no connection, and it will not be tried again.
     #[error("not connected: {reason}")]
     #[non_exhaustive]
@@ -52,6 +59,7 @@ impl Observed for SubscribeError {
             Self::NameTooLong { .. } => "name_too_long",
             Self::Refused { .. } => "refused",
             Self::TimedOut { .. } => "timed_out",
+            Self::Closed { .. } => "closed",
             Self::NotConnected { .. } => "not_connected",
         })
     }

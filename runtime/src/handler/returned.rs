@@ -16,7 +16,12 @@ use crate::{
         outcome::{Enclosed, Failure, Outcome, Outgoing},
         publish::{Addressed, Publish},
     },
-    message::{contract::Message, delivery::Delivery, kind::{NoError, Request}, reading::written},
+    message::{
+        contract::Message,
+        delivery::Delivery,
+        kind::{NoError, Request},
+        reading::written,
+    },
     observe::observation::Observation,
     transport::contract::Parcel,
 };

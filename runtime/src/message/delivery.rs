@@ -115,9 +115,11 @@ impl Delivery {
     }
 
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
-        // A broadcast is delivered at most once.
-        let Origin::Broadcast { .. } = frame.origin();
-        Self { frame, format, metadata: Metadata::default(), is_read: false, attempt: 1, ends: None }
+        // A broadcast is delivered at most once, and so is a request.
+        let attempt = match frame.origin() {
+            Origin::Broadcast { .. } | Origin::Inbox => 1,
+        };
+        Self { frame, format, metadata: Metadata::default(), is_read: false, attempt, ends: None }
     }
 
     /// One that nobody has sent.

@@ -105,6 +105,7 @@ impl<'a, M: Message> Acknowledging<'a, M> {
                 Arrived::Answer(frame) => frame,
                 Arrived::TooLarge { .. } | Arrived::InstanceLost => continue,
                 Arrived::ConnectionLost => return Err(AcknowledgeError::ConnectionLost { template }),
+                Arrived::Closed => return Err(AcknowledgeError::Closed { template }),
             };
             let nobody_left = note(&frame, acknowledged, &mut answered, receivers);
             if acknowledged.handlers >= self.wanted {

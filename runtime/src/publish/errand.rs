@@ -186,6 +186,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
                 turn.instance.answers();
                 Handed::Answered(Err(RequestError::AnswerTooLarge { template, size, limit }))
             }
+            Arrived::Closed => Handed::Answered(Err(RequestError::Closed { template })),
             Arrived::ConnectionLost => Handed::Lost(RequestError::ConnectionLost { template }),
             Arrived::InstanceLost => Handed::Lost(RequestError::InstanceLost { template }),
         }

@@ -68,7 +68,7 @@ impl<'a, M: Message> Publishing<'a, M> {
     }
 
     /// What it would publish on another bus: the message, its channel there and its headers.
-    pub(super) fn on(self, bus: &Bus) -> (&'a M, String, Headers) {
+    pub(super) fn on(self, bus: &Bus) -> (&'a M, Result<String, PublishError>, Headers) {
         self.to_send.on(bus)
     }
 

@@ -18,7 +18,11 @@ use tokio::{
 };
 
 use crate::{
-    bus::{handle::Bus, served::Served},
+    bus::{
+        closing::{Member, Stage},
+        handle::Bus,
+        served::Served,
+    },
     config::{Bounds, Overflow},
     error::ShutdownError,
     handler::{
@@ -102,20 +106,31 @@ impl<R: Router> Driver<R> {
     }
 
     /// Starts the driver's tokio task. Dropping the set aborts it.
-    pub(crate) fn start(self, phases: watch::Receiver<Phase>) -> JoinSet<Result<(), ShutdownError>> {
+    pub(crate) fn start(self, phases: watch::Receiver<Phase>, member: Member) -> JoinSet<Result<(), ShutdownError>> {
         let mut tokio_task = JoinSet::new();
         let ending = Ending::new(self.bus.clone(), R::ROUTES, phases.clone());
-        tokio_task.spawn(async move { ending.observed(self.run(phases)).await });
+        tokio_task.spawn(async move {
+            let result = ending.observed(self.run(phases, member.stages())).await;
+            if let Err(ShutdownError::DeadlineMissed { abandoned, .. }) = result {
+                member.abandoned(abandoned);
+            }
+            result
+        });
         tokio_task
     }
 
-    async fn run(self, mut phases: watch::Receiver<Phase>) -> Result<(), ShutdownError> {
+    async fn run(
+        self,
+        mut phases: watch::Receiver<Phase>,
+        mut stages: watch::Receiver<Stage>,
+    ) -> Result<(), ShutdownError> {
         let Self { router, layers, bus, inbox, attachment, presence, intake } = self;
         let make = |route, delivery| call(&*router, &layers, &bus, route, delivery);
         let spawned = Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
         let mut engine = Engine::new(intake, &bus, make, spawned);
         let mut sources = Sources::new(inbox, attachment, &presence);
         let mut stopping: Option<Stopping> = None;
+        let mut closing: Option<Stopping> = None;
         loop {
             let is_done = stopping.is_some() && !sources.is_open() && engine.is_idle();
             if is_done && sources.leave() {
@@ -149,6 +164,10 @@ impl<R: Router> Driver<R> {
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
                     (Ok(()), Phase::Serving) => None,
                 },
+                Ok(()) = stages.changed() => {
+                    closing = closing_within(*stages.borrow()).map(Stopping::within);
+                    closing.filter(|closing| stopping.is_none_or(|stopping| closing.at < stopping.at)).map(|closing| closing.deadline)
+                }
                 () = sources.next(engine.intake.is_full()) => {
                     at_once(|context| engine.take(&mut sources, context)).await;
                     // A full inbox must not keep the other tokio tasks of this thread from running.
@@ -157,7 +176,9 @@ impl<R: Router> Driver<R> {
                 }
             };
             if let Some(deadline) = asked {
-                stopping = Some(Stopping { deadline, at: deadline_after(deadline) });
+                let asked = Stopping::within(deadline);
+                // Whatever its owner grants, the service has no more time than its bus.
+                stopping = closing.filter(|closing| closing.at < asked.at).or(Some(asked));
                 at_once(|context| engine.stop(&mut sources, deadline, context)).await;
             }
         }
@@ -171,6 +192,21 @@ impl<R: Router> Driver<R> {
 pub(super) struct Stopping {
     pub(super) deadline: Duration,
     at: Instant,
+}
+
+impl Stopping {
+    fn within(deadline: Duration) -> Self {
+        Self { deadline, at: deadline_after(deadline) }
+    }
+}
+
+/// How long a service may take when its bus closes.
+fn closing_within(stage: Stage) -> Option<Duration> {
+    match stage {
+        Stage::Open => None,
+        Stage::Draining { within, .. } => Some(within),
+        Stage::Closed => Some(Duration::ZERO),
+    }
 }
 
 /// Completes at a point in time, or never.

@@ -88,6 +88,7 @@ pub(super) const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 102
 
 impl Service {
     pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: ServeOptions) -> Result<Self, SubscribeError> {
+        bus.check_open()?;
         let mut names: Vec<(String, NameKind)> = Vec::new();
         let mut templates = Vec::new();
         let mut tokens = Vec::with_capacity(R::ROUTES.len());
@@ -111,6 +112,8 @@ impl Service {
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
         let counters = Arc::new(Counters::new(R::ROUTES, now()));
+        let counted = Arc::clone(&counters);
+        let member = bus.join(move || counted.snapshot(now()).outstanding())?;
         if let Some(announcement) = presence.announcement(State::Serving, &bus)
             && let Err(error) = bus.send(announcement).await
         {
@@ -119,7 +122,7 @@ impl Service {
         let source = Source { inbox, attachment, tokens, served, presence };
         let driver = Driver::new(router, options, bus, source, Arc::clone(&counters));
         tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
-        Ok(Self { driver: driver.start(phases), phase, counters, ended: false })
+        Ok(Self { driver: driver.start(phases, member), phase, counters, ended: false })
     }
 
     /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most.
@@ -244,7 +247,7 @@ impl Service {
 
 impl Drop for Service {
     fn drop(&mut self) {
-        if self.ended {
+        if self.ended || self.driver.try_join_next().is_some() {
             return;
         }
         let outstanding = self.stats().outstanding();

@@ -133,6 +133,7 @@ async fn ask(bus: &Bus, reports: &mut Vec<InstanceReport>) -> Result<(), Request
                 }
             }
             Arrived::ConnectionLost => return Err(RequestError::ConnectionLost { template: TEMPLATE }),
+            Arrived::Closed => return Err(RequestError::Closed { template: TEMPLATE }),
             Arrived::TooLarge { .. } | Arrived::InstanceLost => {}
         }
     }

@@ -58,6 +58,8 @@ pub enum EndReason {
         /// What happened, in words.
         reason: String,
     },
+    /// The program has closed the bus, with [`Bus::close`](crate::Bus::close).
+    Closed,
     /// Nothing arrived for as long as [`Subscribing::idle_timeout`](crate::Subscribing::idle_timeout) allows, which is this.
     Idle(Duration),
 }
@@ -66,6 +68,7 @@ impl fmt::Display for EndReason {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::GaveUp { reason } => write!(formatter, "gave up reconnecting: {reason}"),
+            Self::Closed => formatter.write_str("the bus was closed"),
             Self::Idle(timeout) => write!(formatter, "nothing arrived for {timeout:?}"),
         }
     }

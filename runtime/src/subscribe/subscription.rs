@@ -189,6 +189,7 @@ impl<M: OwnedMessage> Subscription<M> {
         Selection { name: selection, kind }: Selection,
         options: SubscribeOptions,
     ) -> Result<Self, SubscribeError> {
+        bus.check_open()?;
         let inbox = Arc::new(Inbox::new(options.bounds, options.overflow).with_templates(vec![M::TEMPLATE.text()]));
         let attachment = bus.attach(Arc::clone(&inbox), vec![(selection.clone(), kind)]).await?;
         Ok(Self {
@@ -320,7 +321,8 @@ impl<M: OwnedMessage> Subscription<M> {
             Item::Refused(error) => Event::Refused(error),
             Item::Ended(reason) => {
                 self.ended = true;
-                Event::Ended(EndReason::GaveUp { reason })
+                let reason = if self.bus.was_closed() { EndReason::Closed } else { EndReason::GaveUp { reason } };
+                Event::Ended(reason)
             }
         })
     }

@@ -100,6 +100,13 @@ impl Link for AnyTransport {
         }
     }
 
+    fn close(&self, reason: &str) {
+        match self {
+            Self::Memory(memory) => memory.close(reason),
+            Self::Redis(redis) => redis.close(reason),
+        }
+    }
+
     async fn health(&self) -> Result<Health, HealthError> {
         match self {
             Self::Memory(memory) => memory.health().await,

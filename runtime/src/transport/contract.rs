@@ -139,6 +139,9 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// What the subscriptions look like.
     fn snapshots(&self) -> Vec<SubscriptionSnapshot>;
 
+    /// Ends it for good: every inbox ends after what it holds, nothing is published any more, and the connections close. Waits for nobody.
+    fn close(&self, reason: &str);
+
     /// Asks the server how it is.
     fn health(&self) -> impl Future<Output = Result<Health, HealthError>> + Send;
 }

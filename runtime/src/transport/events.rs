@@ -107,7 +107,7 @@ pub enum BusEvent {
         /// Why, as far as it is known.
         reason: String,
     },
-    /// The bus gave up reconnecting. Every subscription and service ends.
+    /// The program has closed the bus, or the bus gave up reconnecting. Every subscription and service ends.
     #[non_exhaustive]
     Closed {
         /// Why.

@@ -148,6 +148,10 @@ impl Link for Memory {
         self.connection.lock().snapshots(Instant::now())
     }
 
+    fn close(&self, reason: &str) {
+        self.connection.close(&self.broker, reason);
+    }
+
     async fn health(&self) -> Result<Health, HealthError> {
         if self.broker.lock().condition == Condition::Stopped {
             let source = io::Error::new(io::ErrorKind::ConnectionRefused, "the memory broker is stopped");
@@ -188,7 +192,11 @@ impl Memory {
                             _ = self.broker.reaches(|condition| condition != Condition::Up) => {}
                         }
                     };
-                    timeout_at(deadline, unblocked).await.map_err(late)?;
+                    tokio::select! {
+                        // The next turn says so.
+                        _ = self.connection.life.over() => {}
+                        waited = timeout_at(deadline, unblocked) => waited.map_err(late)?,
+                    }
                 }
                 Taken::Never => {
                     let reason = "the memory broker is stopped".to_owned();

@@ -141,7 +141,12 @@ impl Broadcast for Redis {
         let deadline = tokio::time::Instant::now() + self.settings.command_timeout;
         self.commands.check_sizes(deadline, &parcels).await?;
         let (connector, settings, template) = (&self.connector, &self.settings, first.template);
-        self.transactions.publish(&Transaction { connector, settings, deadline, template, parcels: &parcels }).await
+        let transaction = Transaction { connector, settings, deadline, template, parcels: &parcels };
+        let published = self.transactions.publish(&transaction).await;
+        if self.life.ended().is_some() {
+            self.transactions.close();
+        }
+        published
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
@@ -169,13 +174,17 @@ impl Broadcast for Redis {
 
 impl Redis {
     async fn attach_alone(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
+        let closed = |reason: &str| SubscribeError::Closed { reason: reason.to_owned() };
         if let Some(reason) = self.life.ended() {
-            return Err(SubscribeError::NotConnected { reason: reason.to_owned() });
+            return Err(closed(reason));
         }
         // It stops reading when it is full, and must not stop anybody else's messages.
         let events = self.events.further(Instant::now());
         let (connector, settings, life) = (self.connector.clone(), Arc::clone(&self.settings), Arc::clone(&self.life));
-        let (attachment, observer) = Subscriber::attach_alone(connector, settings, events, life, inbox, names).await?;
+        let (attachment, observer) = tokio::select! {
+            reason = self.life.over() => return Err(closed(reason)),
+            attached = Subscriber::attach_alone(connector, settings, events, life, inbox, names) => attached?,
+        };
         self.further().push(observer);
         Ok(attachment)
     }
@@ -197,6 +206,16 @@ impl Link for Redis {
         let mut snapshots = self.subscriber.snapshots();
         snapshots.extend(self.further().iter().filter_map(|look| look()).flatten());
         snapshots
+    }
+
+    fn close(&self, reason: &str) {
+        let had_ended = self.life.ended().is_some();
+        self.subscriber.close(reason);
+        self.commands.close(reason);
+        self.transactions.close();
+        if !had_ended {
+            self.events.closed(reason, Instant::now());
+        }
     }
 
     async fn health(&self) -> Result<Health, HealthError> {

@@ -14,7 +14,7 @@ pub enum Status {
         /// Why it was lost.
         cause: GapCause,
     },
-    /// The reconnect policy's limit was reached; every subscription has ended.
+    /// The program has closed the bus, or the reconnect policy's limit was reached: every subscription has ended.
     Closed,
 }
 

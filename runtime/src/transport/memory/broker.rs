@@ -294,12 +294,7 @@ pub(super) async fn give_up_after(limit: Duration, broker: Arc<MemoryBroker>, co
             break;
         }
     }
-    let reason = "the server was away for longer than the reconnect policy allows";
-    broker.lock().connections.retain(|other| !Arc::ptr_eq(other, &connection));
-    // The reason first: whoever sees a subscription end must not then read that the bus is reconnecting.
-    connection.life.end(reason);
-    connection.lock().close_all(reason);
-    connection.events.closed(reason, Instant::now());
+    connection.close(&broker, "the server was away for longer than the reconnect policy allows");
 }
 
 pub(super) fn stopped() -> GapCause {

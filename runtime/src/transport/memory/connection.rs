@@ -100,6 +100,18 @@ impl Connection {
         }
     }
 
+    /// Leaves the broker for good.
+    pub(super) fn close(self: &Arc<Self>, broker: &MemoryBroker, reason: &str) {
+        if self.life.ended().is_some() {
+            return;
+        }
+        broker.lock().connections.retain(|other| !Arc::ptr_eq(other, self));
+        // The reason first: whoever sees a subscription end must not then read that the bus is reconnecting.
+        self.life.end(reason);
+        self.lock().close_all(reason);
+        self.events.closed(reason, Instant::now());
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Registry> {
         self.registry.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -178,6 +178,14 @@ impl Commands {
         Ok(())
     }
 
+    /// Closes the connection once those who wait for an answer have one, or no more time. The bus has ended.
+    pub(super) fn close(&self, reason: &str) {
+        let live = lock(&self.link.current).live.take();
+        if let Some(live) = live {
+            live.pipeline.retire(reason);
+        }
+    }
+
     /// Why there is no connection, if there is none and another one could not be made at once.
     pub(super) fn lost(&self) -> Option<GapCause> {
         let current = lock(&self.link.current);
@@ -213,7 +221,7 @@ impl SharedLink {
         let mut millis = itoa::Buffer::new();
         // PX takes no zero, and what is over is claimed by nobody else either.
         let millis = millis.format(holds.as_millis().max(1)).as_bytes();
-        let not_connected = |reason| PublishError::NotConnected { template, reason };
+        let not_connected = |reason| self.not_connected(template, reason);
         loop {
             let live = self.connected_for(deadline).await.map_err(not_connected)?;
             let answered =
@@ -249,13 +257,13 @@ impl SharedLink {
     async fn publish_alone(&self, deadline: Instant, parcel: &Parcel) -> Published {
         let Opened { stream, capabilities } = match timeout_at(deadline, self.connector.open_master(CLIENT_NAME)).await
         {
-            Ok(opened) => opened.map_err(|error| not_connected(parcel, chain(&error)))?,
-            Err(_) => return Err(not_connected(parcel, self.reason())),
+            Ok(opened) => opened.map_err(|error| self.not_connected(parcel.template, chain(&error)))?,
+            Err(_) => return Err(self.not_connected(parcel.template, self.reason())),
         };
         let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
         let own = OpenPipeline::new(pipeline, capabilities.counts_receivers());
         let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry) else {
-            return Err(not_connected(parcel, self.reason()));
+            return Err(self.not_connected(parcel.template, self.reason()));
         };
         let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
         let answered = timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost));
@@ -283,7 +291,7 @@ impl SharedLink {
                 return results.extend(failed(&|parcel| self.too_late(parcel)));
             }
             let Ok(live) = self.connected(deadline, &parcels[0]).await else {
-                return results.extend(failed(&|parcel| not_connected(parcel, self.reason())));
+                return results.extend(failed(&|parcel| self.not_connected(parcel.template, self.reason())));
             };
             match live.pipeline.send_all(Instant::now(), parcels.iter().map(publish_words)) {
                 Ok(answers) => break (live, answers),
@@ -316,7 +324,7 @@ impl SharedLink {
 
     /// The connection; waits for it to be made anew.
     async fn connected(&self, deadline: Instant, parcel: &Parcel) -> Result<Arc<OpenPipeline>, PublishError> {
-        self.connected_for(deadline).await.map_err(|reason| not_connected(parcel, reason))
+        self.connected_for(deadline).await.map_err(|reason| self.not_connected(parcel.template, reason))
     }
 
     /// The same for any command; an error is the reason.
@@ -324,7 +332,14 @@ impl SharedLink {
         if let Some(live) = self.live() {
             return Ok(live);
         }
-        timeout_at(deadline, self.reconnected()).await.unwrap_or_else(|_| Err(self.reason()))
+        let reconnected = async {
+            tokio::select! {
+                biased;
+                reason = self.life.over() => Err(reason.to_owned()),
+                live = self.reconnected() => live,
+            }
+        };
+        timeout_at(deadline, reconnected).await.unwrap_or_else(|_| Err(self.reason()))
     }
 
     async fn room(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<(), PublishError> {
@@ -374,7 +389,7 @@ impl SharedLink {
             Some(Ok(Response::Texts(_))) => {
                 Err(PublishError::ConnectionLost { template, reason: "the server answered something else".to_owned() })
             }
-            Some(Err(Unanswered::NotSent)) => Err(not_connected(parcel, self.reason())),
+            Some(Err(Unanswered::NotSent)) => Err(self.not_connected(parcel.template, self.reason())),
             Some(Err(Unanswered::Lost(reason))) => Err(PublishError::ConnectionLost { template, reason }),
             None => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
         }
@@ -433,6 +448,9 @@ impl SharedLink {
         let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost));
         let counts_receivers = capabilities.counts_receivers();
         let mut current = lock(&self.current);
+        if self.life.ended().is_some() {
+            return Ok(());
+        }
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
         current.live = Some(Arc::new(OpenPipeline::new(pipeline, counts_receivers)));
         current.failed = None;
@@ -470,6 +488,10 @@ impl SharedLink {
         PublishError::Overloaded { template: parcel.template, reason }
     }
 
+    fn not_connected(&self, template: &'static str, reason: String) -> PublishError {
+        self.life.check(template).err().unwrap_or(PublishError::NotConnected { template, reason })
+    }
+
     fn reason(&self) -> String {
         lock(&self.current).failed.clone().unwrap_or_else(|| "the connection is being made anew".to_owned())
     }
@@ -503,10 +525,6 @@ fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
         Reach::ShardChannel => b"SPUBLISH",
     };
     [command, parcel.channel.as_bytes(), &parcel.payload]
-}
-
-fn not_connected(parcel: &Parcel, reason: String) -> PublishError {
-    PublishError::NotConnected { template: parcel.template, reason }
 }
 
 impl fmt::Debug for Commands {

@@ -176,6 +176,11 @@ impl Subscriber {
         }
     }
 
+    /// Ends the bus and every inbox on the shared connection, which closes.
+    pub(super) fn close(&self, reason: &str) {
+        self.shared.close(reason);
+    }
+
     pub(super) fn status(&self) -> Status {
         self.shared.status().clone()
     }
@@ -257,7 +262,10 @@ impl Worker {
     async fn run(self, stream: Stream) {
         let _ended = ClosesInboxes(Arc::clone(&self.shared));
         match &self.shared.owner {
-            Owner::Bus(_) => self.work(stream).await,
+            Owner::Bus(life) => tokio::select! {
+                () = self.work(stream) => {}
+                _ = life.over() => {}
+            },
             Owner::One { bus, .. } => tokio::select! {
                 () = self.work(stream) => {}
                 reason = bus.over() => self.shared.close(reason),

@@ -282,7 +282,7 @@ async fn gives_up_when_it_is_told_to() {
     assert!(reader.next().await.is_none());
     assert_eq!(redis.status(), Status::Closed);
     let refused = Reader::attach(&redis, vec![channel("a")]).await.err();
-    assert!(matches!(refused, Some(SubscribeError::NotConnected { .. })));
+    assert!(matches!(refused, Some(SubscribeError::Closed { .. })));
 }
 
 #[tokio::test]

@@ -87,6 +87,13 @@ impl Transactions {
         }
         ended
     }
+
+    /// Closes the connection, unless a batch is on it.
+    pub(super) fn close(&self) {
+        if let Ok(mut link) = self.link.try_lock() {
+            *link = None;
+        }
+    }
 }
 
 impl Transaction<'_> {

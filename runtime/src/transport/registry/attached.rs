@@ -149,7 +149,7 @@ impl Registry {
         };
         let id = self.listeners.insert(listener);
         if let Some(reason) = &self.closed {
-            let _ = done.send(Err(SubscribeError::NotConnected { reason: reason.clone() }));
+            let _ = done.send(Err(SubscribeError::Closed { reason: reason.clone() }));
             return (id, attached);
         }
         for Wanted { name, token } in names {
@@ -266,7 +266,7 @@ impl Registry {
             listener.inbox.close();
             listener.leaving = None;
             if let Some(attaching) = listener.attaching.take() {
-                let _ = attaching.done.send(Err(SubscribeError::NotConnected { reason: reason.to_owned() }));
+                let _ = attaching.done.send(Err(SubscribeError::Closed { reason: reason.to_owned() }));
             }
         }
     }

@@ -299,7 +299,7 @@ fn closing_ends_inboxes_and_attaches() {
     let inbox = inbox();
     let (_, mut attached) = registry.attach(Arc::clone(&inbox), vec![channel("a", 1)]);
     registry.close_all("gave up");
-    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
+    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::Closed { .. }))));
     let mut items = VecDeque::new();
     for open in [true, false] {
         let taken = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 1);
@@ -307,7 +307,7 @@ fn closing_ends_inboxes_and_attaches() {
     }
     assert!(matches!(items.pop_back(), Some(Item::Ended(reason)) if reason == "gave up"));
     let (_, mut attached) = registry.attach(inbox, vec![channel("a", 1)]);
-    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::NotConnected { .. }))));
+    assert!(matches!(attached.try_recv(), Ok(Err(SubscribeError::Closed { .. }))));
 }
 
 /// What has been told since the last question.
