@@ -37,9 +37,11 @@
 //! | publish, subscribe, serve | [`Bus`], [`Publishing`], [`Subscribing`], [`Serving`] |
 //! | ask and be answered | [`Requesting`], [`Acknowledging`] |
 //! | send many at once | [`Batch`] |
+//! | write code that is generic over its message | [`Publishable`], [`Requestable`] |
 //! | choose a wire format | [`codec`] |
 //! | see what goes on | [`Bus::events`], [`Bus::stats`], [`Bus::health`], [`observe`] |
-//! | test a service without a server | [`testing`] |
+//! | test a service without a server, and handlers as functions | [`testing`], [`Delivery::testing`] |
+//! | stop | [`Service::run_until_stopped`], [`Bus::close`] |
 //!
 //! Delivery is at most once, in order for each publisher and channel; what may have been missed is always reported. Features: `tls`, `uuid`,
 //! `messagepack`, `cbor`, `tower`, `opentelemetry`, `metrics`; none is on by default.
@@ -77,8 +79,14 @@ pub use self::{
     },
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
-    message::{Address, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Message, NoError, OwnedMessage, Request},
-    publish::{Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishing, Requesting},
+    message::{
+        Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Message, NoError, OwnedMessage,
+        Request,
+    },
+    publish::{
+        Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishable, Publishing,
+        Requestable, Requesting,
+    },
     route::{HandlerOptions, Order, Route, Routes},
     serve::{
         Serving,

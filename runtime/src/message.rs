@@ -20,7 +20,7 @@ pub(crate) mod reading;
 
 pub use self::{
     address::Address,
-    contract::{BorrowedMessage, Message, OwnedMessage},
+    contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
     delivery::Delivery,
     facts::{Facts, Kind},
     kind::{Broadcast, NoError, Request},

@@ -8,6 +8,7 @@
 //! | `errand` | the way of a request: to an instance and back, or to the next one |
 //! | `acknowledge` | a publish that waits until handlers have handled the message |
 //! | `misplaced` | the same verbs asked of the bus, with an error that says what to write |
+//! | `generic` | the verbs for code that is generic over its message |
 //! | `addressed` | what every one of them begins with: message, address, headers |
 //!
 //! The derive generates the functions of a message (`publish`, `request`, …), which return these builders. This floor uses `bus`, `message`
@@ -18,12 +19,14 @@ pub(crate) mod addressed;
 pub(crate) mod batch;
 pub(crate) mod errand;
 mod misplaced;
+pub(crate) mod generic;
 pub(crate) mod publishing;
 pub(crate) mod request;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
     batch::{AtomicBatch, Batch},
+    generic::{Publishable, Requestable},
     publishing::{PublishFuture, Publishing},
     request::{Collecting, Requesting},
 };

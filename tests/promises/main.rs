@@ -22,6 +22,7 @@ mod failures;
 mod filters;
 mod frozen;
 mod functions;
+mod generic;
 mod giving_up;
 mod globs;
 mod headers;

@@ -158,6 +158,7 @@ fn facts(message: &Message) -> TokenStream {
             }
         }
     });
+    let nothing = message.parameters().map(|Parameter { ident, .. }| quote!(#ident: ::core::option::Option::None,));
     let writer = writer(message);
     let reading = reading(message);
     let (kind, answer, traits) = (message.kind.name(), &message.answer, message.kind.traits(message));
@@ -177,6 +178,7 @@ fn facts(message: &Message) -> TokenStream {
             type Pattern = #pattern;
             type Answer = #answer;
             #writer
+            fn any() -> #pattern { #pattern { #(#nothing)* } }
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {
                 #(#verify)*
                 ::core::result::Result::Ok(())
@@ -237,6 +239,9 @@ fn reading(message: &Message) -> TokenStream {
 
 fn addressed_by_fields(message: &Message) -> TokenStream {
     let this = message.ty();
+    let params = message.params();
+    let copies =
+        message.parameters().map(|Parameter { ident, constant, .. }| quote!(#ident: #constant.copy(&self.#ident),));
     let write = message.write_steps(
         |text| quote!(__channel.literal(#text);),
         |Parameter { ident, constant, .. }| quote!(#constant.write(&self.#ident, __channel);),
@@ -244,6 +249,9 @@ fn addressed_by_fields(message: &Message) -> TokenStream {
     quote! {
         #[automatically_derived]
         impl __tidings::AddressedByFields for #this {
+            fn address(&self) -> __tidings::Address<Self> {
+                __tidings::Address::from_params(#params { #(#copies)* })
+            }
             fn write_channel(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
     }
@@ -274,6 +282,7 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
             }
             #facts
             #addressed {
+                fn address(&self) -> __tidings::Address<Self> { ::core::panic!() }
                 fn write_channel(&self, _: &mut __tidings::ChannelWriter<'_>) {}
             }
             #inherent {

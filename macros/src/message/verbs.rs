@@ -10,14 +10,12 @@ use super::{
 };
 
 pub(super) fn verbs(message: &Message) -> TokenStream {
-    let pattern = message.pattern();
     let params = message.params();
     let Message { visibility, template, .. } = message;
     let arguments =
         message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: impl __tidings::IntoParam<#ty>));
     let values =
         message.parameters().map(|Parameter { ident, .. }| quote!(#ident: __tidings::IntoParam::into_param(#ident),));
-    let nothing = message.parameters().map(|Parameter { ident, .. }| quote!(#ident: ::core::option::Option::None,));
     let channel_documentation = format!("The address `{template}` with these parameters.");
     let any_documentation =
         format!("The pattern of all channels of `{template}`; its functions, named after the parameters, narrow it.");
@@ -41,7 +39,7 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
             #[doc = #any_documentation]
             #[must_use]
             #visibility fn any() -> <Self as __tidings::Message>::Pattern {
-                #pattern { #(#nothing)* }
+                <Self as __tidings::Message>::any()
             }
 
             #[doc = #documentation_to]
@@ -101,17 +99,14 @@ fn of_the_other_kind(message: &Message) -> Option<TokenStream> {
 
 /// The verb and `address` where the fields say where to, and else a verb that says what to write.
 fn by_fields(message: &Message, verb: &Verb) -> TokenStream {
-    let params = message.params();
     let Message { visibility, .. } = message;
     let Verb { names: [name, _], builder, complete, documentation: [documentation, _] } = verb;
     if message.is_addressed_by_fields() {
-        let copies =
-            message.parameters().map(|Parameter { ident, constant, .. }| quote!(#ident: #constant.copy(&self.#ident),));
         return quote! {
             /// The address that the message's fields name.
             #[must_use]
             #visibility fn address(&self) -> __tidings::Address<Self> {
-                __tidings::Address::from_params(#params { #(#copies)* })
+                __tidings::AddressedByFields::address(self)
             }
 
             #[doc = #documentation]

@@ -10,6 +10,7 @@ use crate::{
     codec::contract::Codec,
     error::AddressError,
     message::{
+        address::Address,
         facts::{Facts, Kind},
         reading::{Readable, ReadableFrom, Writable},
     },
@@ -18,7 +19,8 @@ use crate::{
 /// A type whose values travel on a channel that is part of the type. Derive it with `#[derive(Message)]`; never implement it by hand.
 ///
 /// The derive also generates the verbs (`publish`, `publish_to`), the typed address (`channel`) and the patterns (`any`) as inherent
-/// functions, so that no trait needs to be in scope.
+/// functions, so that no trait needs to be in scope. Code that is generic over its message has them from [`Publishable`](crate::Publishable)
+/// and [`Requestable`](crate::Requestable).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message",
     label = "not a message",
@@ -56,6 +58,9 @@ pub trait Message: Sized + Send + Sync {
     /// A supertrait would ask for `Serialize` again at each use of a message that lacks it; this asks once, in the derive.
     #[doc(hidden)]
     type Writer: Writable<Self>;
+
+    /// The pattern of all channels. Each message has a function of its own of this name; this one is for code that is generic over its message.
+    fn any() -> Self::Pattern;
 
     /// Checks the parameters in a channel that matched the template: those that are fields equal them, the others are values.
     #[doc(hidden)]
@@ -119,6 +124,10 @@ pub trait BorrowedMessage: Message {
     note = "write `message.publish_to({Self}::channel(…), &bus)`, or `Publish::to(&{Self}::channel(…), message)` where a handler returns it"
 )]
 pub trait AddressedByFields: Message {
+    /// The address that the fields name. Each message has a function of its own of this name; this one is for code that is generic over its
+    /// message.
+    fn address(&self) -> Address<Self>;
+
     #[doc(hidden)]
     fn write_channel(&self, channel: &mut ChannelWriter<'_>);
 }

@@ -1,0 +1,102 @@
+//! The verbs for code that is generic over its message.
+
+use crate::{
+    bus::handle::Bus,
+    message::{
+        address::AddressOf,
+        contract::AddressedByFields,
+        kind::{Broadcast, Request},
+    },
+    publish::{publishing::Publishing, request::Requesting},
+};
+
+/// A message that can be published, for code that is generic over it: every broadcast is one.
+///
+/// A message has these verbs as functions of its own, which need no trait and come first where both are in scope. Beside them generic code has
+/// [`AddressedByFields::address`], [`Message::any`](crate::Message::any), [`Address::parse`](crate::Address::parse) and, with
+/// [`OwnedMessage`](crate::OwnedMessage), [`Bus::subscribe`].
+///
+/// # Examples
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Address, AddressedByFields, Bus, Event, Message, OwnedMessage, PublishError, Publishable, SubscribeError};
+///
+/// /// Publishes what its fields address, with a header.
+/// async fn relay<M: Publishable + AddressedByFields>(bus: &Bus, message: &M) -> Result<(), PublishError> {
+///     message.publish(bus).header("relayed", "true").await?;
+///     Ok(())
+/// }
+///
+/// /// Passes on everything that arrives on one bus to another, until the first gap.
+/// async fn bridge<M: Publishable + OwnedMessage>(from: &Bus, to: &Bus) -> Result<(), Box<dyn std::error::Error>> {
+///     let mut arriving = from.subscribe(M::any()).await?;
+///     while let Some(Event::Message(received)) = arriving.next().await {
+///         let address: Address<M> = received.delivery.address()?;
+///         received.message.publish_to(address, to).await?;
+///     }
+///     Ok(())
+/// }
+/// #
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// # relay(&bus, &OrderPlaced { id: 7 }).await?;
+/// # drop(bridge::<OrderPlaced>(&bus, &bus));
+/// # Ok(()) }
+/// ```
+pub trait Publishable: Broadcast {
+    /// Publishes the message to the channel that its fields name, once the result is awaited.
+    fn publish<'a>(&'a self, bus: &'a Bus) -> Publishing<'a, Self>
+    where
+        Self: AddressedByFields,
+    {
+        Publishing::by_fields(self, bus)
+    }
+
+    /// Publishes the message to an address, once the result is awaited.
+    fn publish_to<'a>(&'a self, address: impl AddressOf<Self>, bus: &'a Bus) -> Publishing<'a, Self> {
+        Publishing::to(self, address.as_address(), bus)
+    }
+}
+
+impl<M: Broadcast> Publishable for M {}
+
+/// A message that can be requested, for code that is generic over it: every request is one.
+///
+/// A request has these verbs as functions of its own, which need no trait and come first where both are in scope.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tidings::{AddressedByFields, Bus, RequestError, Requestable};
+///
+/// /// Asks twice where nobody answers in time: for requests that are safe to run twice.
+/// async fn ask<R: Requestable + AddressedByFields>(bus: &Bus, request: &R) -> Result<R::Reply, RequestError<R::Error>> {
+///     let patience = Duration::from_secs(1);
+///     match request.request(bus).timeout(patience).await {
+///         Err(RequestError::TimedOut { .. }) => request.request(bus).timeout(patience).await,
+///         answer => answer,
+///     }
+/// }
+/// ```
+pub trait Requestable: Request {
+    /// Sends the request to the channel that its fields name and waits for the answer, once the result is awaited.
+    fn request<'a>(&'a self, bus: &'a Bus) -> Requesting<'a, Self>
+    where
+        Self: AddressedByFields,
+    {
+        Requesting::by_fields(self, bus)
+    }
+
+    /// Sends the request to an address and waits for the answer, once the result is awaited.
+    fn request_to<'a>(&'a self, address: impl AddressOf<Self>, bus: &'a Bus) -> Requesting<'a, Self> {
+        Requesting::to(self, address.as_address(), bus)
+    }
+}
+
+impl<R: Request> Requestable for R {}
