@@ -122,6 +122,19 @@ async fn testing_your_service() {
 }
 
 #[tokio::test]
+async fn axum_server() {
+    let lines = [
+        r#"POST /quotes/engine: 200 {"cents":125000}"#,
+        "POST /quotes/loom: 404",
+        "POST /orders/7: 202",
+        r#"event of /parcels: data: {"order":7}"#,
+        "the stream has ended",
+        "the server has stopped",
+    ];
+    prints("axum_server", &lines).await;
+}
+
+#[tokio::test]
 async fn dynamic_subscriptions() {
     let lines = [
         "watched acme at 1000",

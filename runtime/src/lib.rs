@@ -116,7 +116,7 @@ pub mod __private {
         channel::{
             param::{ChannelParam, IntoParam, InvalidParam},
             parameter::{Held, Parameter, Params, held, parameter, rest_parameter},
-            selector::Selector,
+            selector::{Selector, show_selector},
             shape::Shape,
             template::{Segment, Template},
             text::{ChannelReader, ChannelWriter},

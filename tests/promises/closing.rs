@@ -13,6 +13,7 @@ use tidings::{
     ShutdownError, Status, SubscribeError, Subscription, router,
 };
 use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tokio::runtime;
 
 use crate::support::{Gate, News, SOON, Step, event, handler, message};
 
@@ -382,14 +383,18 @@ impl Busy {
 
 on_both! {
     async fn a_handler_that_blocks_its_thread_does_not_hold_it_up(world: World) {
-        let bus = world.bus().await;
         let begun = Recorder::new();
-        let service = bus.serve(Busy { begun: begun.clone() }).await.unwrap();
-        // What brings the answer may stand in line behind the handler.
-        let publishing = tokio::spawn({
-            let bus = bus.clone();
-            async move { News { n: 1 }.publish(&bus).await }
+        // A runtime whose only thread is kept busy, so that nothing of the bus runs there meanwhile.
+        let elsewhere = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (url, router) = (world.url(), Busy { begun: begun.clone() });
+        let serving = elsewhere.spawn(async move {
+            let bus = Bus::connect(&url).await.unwrap();
+            let service = bus.serve(router).await.unwrap();
+            (bus, service)
         });
+        let (bus, service) = serving.await.unwrap();
+        let publisher = world.bus().await;
+        let publishing = tokio::spawn(async move { News { n: 1 }.publish(&publisher).await.map(drop) });
         begun.wait_for(1).await;
         let asked = Instant::now();
         let missed = bus.close_within(Duration::from_millis(10)).await;
@@ -397,6 +402,7 @@ on_both! {
         assert!(asked.elapsed() < Duration::from_millis(2_500), "{:?}", asked.elapsed());
         assert_eq!(bus.status(), Status::Closed);
         let _ = (service.shutdown().await, publishing.await);
+        elsewhere.shutdown_background();
     }
 }
 

@@ -46,6 +46,7 @@ mod returned;
 mod routers;
 mod service_durations;
 mod service_overflow;
+mod shown;
 mod shutdown;
 mod snapshots;
 mod subscriptions;

@@ -31,6 +31,7 @@ use crate::{
 //         pub struct __OrderPlacedPattern { id: Option<u64> }
 //         impl __OrderPlacedPattern { pub fn id(mut self, id: impl __tidings::IntoParam<u64>) -> Self { … } }
 //         impl __tidings::Selector<OrderPlaced> for __OrderPlacedPattern { fn write … }
+//         impl Debug for __OrderPlacedPattern { … }
 //         impl __tidings::OwnedMessage for OrderPlaced { … }
 //         impl __tidings::Message for OrderPlaced { … }
 //         impl __tidings::AddressedByFields for OrderPlaced { … }
@@ -115,6 +116,7 @@ fn pattern(message: &Message) -> TokenStream {
             }
         }
     });
+    let message_type = if generics.is_some() { quote!(#ident<'_>) } else { quote!(#ident) };
     let write = message.write_steps(
         |text| quote!(__channel.literal(#text);),
         |Parameter { ident, constant, .. }| quote!(#constant.write_or_any(&self.#ident, __channel);),
@@ -125,6 +127,12 @@ fn pattern(message: &Message) -> TokenStream {
         #[automatically_derived]
         #selector {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
+        }
+        #[automatically_derived]
+        impl ::core::fmt::Debug for #pattern {
+            fn fmt(&self, __formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+                __tidings::show_selector::<#message_type>(self, __formatter)
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! What can be subscribed to.
 
-use crate::channel::text::ChannelWriter;
+use std::fmt;
+
+use crate::channel::text::{ChannelWriter, Shown};
 
 /// What can be subscribed to: an [`Address`](crate::Address), or a pattern that `M::any()` makes. Never implement it by hand.
 ///
@@ -19,6 +21,14 @@ impl<M, T: Selector<M> + Sync> Selector<M> for &T {
     fn write(&self, channel: &mut ChannelWriter<'_>) {
         (**self).write(channel);
     }
+}
+
+/// Shows what a selector says. Called by generated code.
+#[doc(hidden)]
+pub fn show_selector<M>(selector: &impl Selector<M>, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut channel = String::new();
+    write_selector(selector, &mut channel);
+    write!(formatter, "Pattern({:?})", Shown(&channel))
 }
 
 /// Writes what a selector says, and tells whether it is a pattern.

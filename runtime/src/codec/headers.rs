@@ -1,12 +1,12 @@
 //! Names and values that travel beside a message.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::codec::loose::{Loose, Said};
 
-/// Names and values that travel beside a message. Names are compared exactly; the last value set for a name counts.
+/// Names and values that travel beside a message. Names are compared exactly; the last value set for a name counts. `Debug` shows the names.
 ///
 /// A publish sets them with [`header`](crate::Publishing::header), and a received message has them in
 /// [`Delivery::headers`](crate::Delivery::headers). A message carries at most 256: one with more is refused
@@ -34,7 +34,7 @@ use crate::codec::loose::{Loose, Said};
 /// assert_eq!(headers.get("Tenant"), None);
 /// # Ok(()) }
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Headers {
     entries: Vec<(String, String)>,
 }
@@ -88,6 +88,19 @@ impl Headers {
     }
 }
 
+impl fmt::Debug for Headers {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A value may be a secret, such as a token.
+        let names = self
+            .entries
+            .iter()
+            .take(SHOWN)
+            .map(|(name, _)| name.char_indices().nth(NAME).map_or(name.as_str(), |(end, _)| &name[..end]));
+        let more = (self.entries.len() > SHOWN).then_some("…");
+        formatter.debug_set().entries(names.chain(more)).finish()
+    }
+}
+
 impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Headers {
     fn from_iter<I: IntoIterator<Item = (N, V)>>(entries: I) -> Self {
         let mut headers = Self::default();
@@ -97,6 +110,10 @@ impl<N: Into<String>, V: Into<String>> FromIterator<(N, V)> for Headers {
         headers
     }
 }
+
+/// Names that are shown of many, and characters of each.
+const SHOWN: usize = 6;
+const NAME: usize = 24;
 
 /// More headers than any use has, and few enough to search one by one.
 const HEADERS_MAX: usize = 256;

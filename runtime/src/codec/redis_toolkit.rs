@@ -157,11 +157,17 @@ impl<'de> Deserialize<'de> for Wrapper<'de> {
 /// Bytes as the Python library `redis-toolkit` writes them: `{"__type__":"bytes","__data__":"<base64>"}`.
 ///
 /// In a format that is no text they are bytes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct ToolkitBytes(
     /// The bytes.
     pub Vec<u8>,
 );
+
+impl fmt::Debug for ToolkitBytes {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "ToolkitBytes({} bytes)", self.0.len())
+    }
+}
 
 impl Serialize for ToolkitBytes {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

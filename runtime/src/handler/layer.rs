@@ -72,12 +72,22 @@ pub use crate::handler::outcome::{Outcome, OutcomeKind};
 pub use tower::BoxError;
 
 /// One call of a handler, on its way through the layers.
-#[derive(Debug)]
 pub struct Invocation {
     delivery: Delivery,
     bus: Bus,
     entry: &'static Route,
     route: usize,
+}
+
+impl fmt::Debug for Invocation {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (handler, delivery) = (self.route().handler(), &self.delivery);
+        formatter
+            .debug_struct("Invocation")
+            .field("handler", &handler)
+            .field("delivery", delivery)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Invocation {

@@ -12,7 +12,6 @@ use crate::{
 };
 
 /// What came of a message, and what is to be done after a handler ran. It is passed on as it is; [`kind`](Self::kind) says what it is.
-#[derive(Debug)]
 #[non_exhaustive]
 pub enum Outcome {
     /// Nothing more.
@@ -39,7 +38,6 @@ pub enum Outcome {
 }
 
 /// What a handler failed with, in its own words. Boxed, as every outcome that is none would be larger for it.
-#[derive(Debug)]
 #[doc(hidden)]
 pub struct Failure(Box<Words>);
 
@@ -49,6 +47,12 @@ struct Words {
     reason: String,
     /// The reason and what has caused it, where there is more to say than the reason.
     with_causes: Option<String>,
+}
+
+impl fmt::Debug for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:.200}", self.0.reason)
+    }
 }
 
 impl Failure {
@@ -105,6 +109,17 @@ pub enum OutcomeKind {
     Filtered,
     /// The requester had stopped waiting, and the handler did not run.
     Expired,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What is to be sent are payloads.
+        match self {
+            Self::Failed(failure) | Self::Refused(failure) => formatter.debug_tuple("Failed").field(failure).finish(),
+            Self::Rejected(rejection) => formatter.debug_tuple("Rejected").field(rejection).finish(),
+            other => write!(formatter, "{:?}", other.kind()),
+        }
+    }
 }
 
 impl Outcome {

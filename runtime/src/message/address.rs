@@ -6,7 +6,7 @@ use crate::{
     channel::{
         parameter::Params,
         selector::Selector,
-        text::{ChannelReader, ChannelWriter},
+        text::{ChannelReader, ChannelWriter, Shown},
     },
     error::AddressError,
     message::contract::Message,
@@ -89,7 +89,7 @@ impl<M: Message> fmt::Display for Address<M> {
 
 impl<M: Message> fmt::Debug for Address<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "Address({self})")
+        write!(formatter, "Address({:?})", Shown(&self.to_string()))
     }
 }
 

@@ -1,5 +1,7 @@
 //! What is known of a message without its type.
 
+use std::fmt;
+
 use crate::{
     channel::template::Template,
     codec::contract::{Codec, ReadMetadata},
@@ -53,7 +55,7 @@ pub enum Kind {
 /// assert_eq!((placed.description(), placed.template().text()), ("An order was placed.", "orders:<id>"));
 /// assert_eq!((quote.name(), quote.version(), quote.kind()), ("QuoteRequest", 1, Kind::Request));
 /// ```
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Facts {
     name: &'static str,
     version: u32,
@@ -62,6 +64,19 @@ pub struct Facts {
     template: Template,
     /// Reads the metadata of a payload, whatever its value is.
     metadata: ReadMetadata,
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, version, kind, template, .. } = self;
+        formatter
+            .debug_struct("Facts")
+            .field("name", name)
+            .field("version", version)
+            .field("kind", kind)
+            .field("template", template)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Facts {

@@ -167,7 +167,6 @@ impl<'a, M: Request> Requesting<'a, M> {
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing is sent until this is awaited"]
-#[derive(Debug)]
 pub struct Collecting<'a, M> {
     request: Requesting<'a, M>,
     wanted: usize,
@@ -229,5 +228,12 @@ impl<'a, M: Request> IntoFuture for Requesting<'a, M> {
 impl<M> fmt::Debug for Requesting<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Requesting").field("to_send", &self.to_send).finish_non_exhaustive()
+    }
+}
+
+impl<M> fmt::Debug for Collecting<'_, M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request, wanted } = self;
+        formatter.debug_struct("Collecting").field("request", request).field("wanted", wanted).finish()
     }
 }

@@ -1,6 +1,6 @@
 //! One handler, as its router knows it.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use crate::{
     channel::template::{Segment, Template},
@@ -9,13 +9,24 @@ use crate::{
 };
 
 /// One handler, as its router knows it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Route {
     handler: &'static str,
     router: Option<&'static str>,
     message: &'static str,
     facts: Facts,
     options: HandlerOptions,
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter
+            .debug_struct("Route")
+            .field("handler", &self.handler)
+            .field("message", &self.message)
+            .field("template", &self.template())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Route {

@@ -14,8 +14,8 @@ use crate::{
     serve::{lanes::Load, services::HandlerReport},
 };
 
-/// What a service has done so far.
-#[derive(Clone, Debug)]
+/// What a service has done so far. `Debug` shows more than two handlers together, and leaves out what is zero.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct ServiceStats {
     /// For each handler, in the order in which they are written.
@@ -26,6 +26,29 @@ pub struct ServiceStats {
     pub gaps: u64,
     /// Messages dropped on the way to the service, because it was stuck for longer than the connection waits.
     pub lagged: u64,
+}
+
+/// Handlers that are shown one by one.
+const SHOWN: usize = 2;
+
+impl fmt::Debug for ServiceStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("ServiceStats");
+        let mut counts = vec![("unmatched", self.unmatched), ("gaps", self.gaps), ("lagged", self.lagged)];
+        if self.handlers.len() <= SHOWN {
+            shown.field("handlers", &self.handlers);
+        } else {
+            let sum = |count: fn(&HandlerStats) -> u64| self.handlers.iter().map(count).sum();
+            let failed = sum(|handler| handler.failed + handler.panicked + handler.timed_out + handler.cancelled);
+            shown.field("handlers", &self.handlers.len()).field("outstanding", &self.outstanding());
+            counts.extend([("handled", sum(|handler| handler.handled)), ("failed", failed)]);
+            counts.extend([("rejected", sum(|handler| handler.rejected)), ("dropped", sum(|handler| handler.dropped))]);
+        }
+        for (name, count) in counts.into_iter().filter(|&(_, count)| count > 0) {
+            shown.field(name, &count);
+        }
+        shown.finish_non_exhaustive()
+    }
 }
 
 impl ServiceStats {

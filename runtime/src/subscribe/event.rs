@@ -3,6 +3,7 @@
 use std::{fmt, ops::Deref, time::Duration};
 
 use crate::{
+    channel::text::Shown,
     error::{Rejection, SubscribeError},
     message::delivery::Delivery,
     transport::status::Gap,
@@ -113,7 +114,7 @@ impl fmt::Debug for Invalid {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter
             .debug_struct("Invalid")
-            .field("channel", &self.channel)
+            .field("channel", &Shown(&self.channel))
             .field("rejection", &self.rejection)
             .finish_non_exhaustive()
     }

@@ -22,7 +22,7 @@ use crate::{
     channel::{
         selector::{Selector, write_selector},
         template::Segment,
-        text::fits_pattern,
+        text::{Shown, fits_pattern},
     },
     config::Bounds,
     error::{Rejection, SubscribeError},
@@ -369,7 +369,7 @@ impl<M> Unpin for Subscription<M> {}
 
 impl<M: OwnedMessage> fmt::Debug for Subscription<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Subscription").field("selection", &self.selection).finish_non_exhaustive()
+        formatter.debug_struct("Subscription").field("selection", &Shown(&self.selection)).finish_non_exhaustive()
     }
 }
 

@@ -7,8 +7,9 @@ use crate::{
     transport::status::{GapCause, Status, SubscriptionSnapshot},
 };
 
-/// A snapshot of a bus, as [`Bus::stats`](crate::Bus::stats) takes it. Nothing is asked of the server.
-#[derive(Clone, Debug)]
+/// A snapshot of a bus, as [`Bus::stats`](crate::Bus::stats) takes it. Nothing is asked of the server. `Debug` shows how many subscriptions there
+/// are, and leaves out what is zero.
+#[derive(Clone)]
 #[non_exhaustive]
 pub struct BusStats {
     /// How the bus is connected.
@@ -28,6 +29,23 @@ pub struct BusStats {
     pub disobeyed_requests: u64,
     /// The channel for answers, with the namespace: `tidings:replies:…`. Absent before the first request.
     pub reply_channel: Option<String>,
+}
+
+impl fmt::Debug for BusStats {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("BusStats");
+        shown.field("status", &self.status).field("status_since", &self.status_since);
+        shown.field("subscriptions", &self.subscriptions.len()).field("pending_requests", &self.pending_requests);
+        let counts = [
+            ("reconnects", self.reconnects),
+            ("unexpected_answers", self.unexpected_answers),
+            ("disobeyed_requests", self.disobeyed_requests),
+        ];
+        for (name, count) in counts.into_iter().filter(|&(_, count)| count > 0) {
+            shown.field(name, &count);
+        }
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// How a server is: the answer of [`Bus::health`](crate::Bus::health).

@@ -2,6 +2,8 @@
 
 use std::{fmt, time::Duration};
 
+use crate::channel::text::Shown;
+
 /// How a bus is connected, as [`Bus::status`](crate::Bus::status) reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,7 +54,7 @@ impl fmt::Display for GapCause {
 }
 
 /// A subscription or service, as [`Bus::stats`](crate::Bus::stats) shows it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SubscriptionSnapshot {
     /// Its channels and patterns: one for a subscription, one or more for a service.
@@ -69,8 +71,28 @@ pub struct SubscriptionSnapshot {
     pub last_activity: Option<Duration>,
 }
 
+impl fmt::Debug for SubscriptionSnapshot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = formatter.debug_struct("SubscriptionSnapshot");
+        let names: Vec<_> = self.names.iter().take(SHOWN).map(|name| Shown(&name.name)).collect();
+        shown.field("names", &names);
+        if self.names.len() > SHOWN {
+            shown.field("further_names", &(self.names.len() - SHOWN));
+        }
+        let unconfirmed = self.names.iter().filter(|name| name.state != SubscriptionState::Active).count();
+        if unconfirmed > 0 {
+            shown.field("unconfirmed", &unconfirmed);
+        }
+        shown.field("messages", &self.messages).field("dropped", &self.dropped).field("waiting", &self.waiting);
+        shown.finish_non_exhaustive()
+    }
+}
+
+/// Names that are shown of many.
+const SHOWN: usize = 2;
+
 /// A channel or pattern of a [`SubscriptionSnapshot`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NameSnapshot {
     /// The channel or pattern on the server, with the namespace.
@@ -81,6 +103,19 @@ pub struct NameSnapshot {
     pub template: Option<&'static str>,
     /// How it stands with the server.
     pub state: SubscriptionState,
+}
+
+impl fmt::Debug for NameSnapshot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { name, kind, template, state } = self;
+        formatter
+            .debug_struct("NameSnapshot")
+            .field("name", &Shown(name))
+            .field("kind", kind)
+            .field("template", template)
+            .field("state", state)
+            .finish()
+    }
 }
 
 /// How a channel or pattern stands with the server.
