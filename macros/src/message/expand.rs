@@ -116,7 +116,6 @@ fn pattern(message: &Message) -> TokenStream {
             }
         }
     });
-    let message_type = if generics.is_some() { quote!(#ident<'_>) } else { quote!(#ident) };
     let write = message.write_steps(
         |text| quote!(__channel.literal(#text);),
         |Parameter { ident, constant, .. }| quote!(#constant.write_or_any(&self.#ident, __channel);),
@@ -131,7 +130,7 @@ fn pattern(message: &Message) -> TokenStream {
         #[automatically_derived]
         impl ::core::fmt::Debug for #pattern {
             fn fmt(&self, __formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
-                __tidings::show_selector::<#message_type>(self, __formatter)
+                __tidings::show_selector::<#this>(self, __formatter)
             }
         }
     }
