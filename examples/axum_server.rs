@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines},
     net::{TcpListener, TcpStream},
     sync::oneshot,
+    task::JoinSet,
 };
 
 #[derive(Message, Serialize, Deserialize)]
@@ -105,7 +106,8 @@ async fn main() -> Result<(), Box<dyn Error>> {
 
     // A real program waits for `tokio::signal::ctrl_c()` here.
     let (stop, stopped) = oneshot::channel::<()>();
-    let server = tokio::spawn(async move {
+    let mut server = JoinSet::new();
+    server.spawn(async move {
         let shutdown = async move {
             let _ = stopped.await;
             // Without this the server would wait for the stream of events for ever.
@@ -131,7 +133,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     drop(stop);
     while events.next_line().await?.is_some() {}
     println!("the stream has ended");
-    server.await??;
+    while let Some(ended) = server.join_next().await {
+        ended??;
+    }
     service.shutdown().await?;
     println!("the server has stopped");
     Ok(())

@@ -18,8 +18,8 @@ pub(crate) mod acknowledge;
 pub(crate) mod addressed;
 pub(crate) mod batch;
 pub(crate) mod errand;
-mod misplaced;
 pub(crate) mod generic;
+mod misplaced;
 pub(crate) mod publishing;
 pub(crate) mod request;
 

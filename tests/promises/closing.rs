@@ -1,5 +1,7 @@
 //! `Bus::close` ends everything in order: services finish what has arrived, subscriptions end after what they hold, whoever waits is told.
 
+#![allow(clippy::disallowed_methods, reason = "every handle is awaited, or its tokio task ends with the bus")]
+
 use std::{
     future::IntoFuture,
     thread,

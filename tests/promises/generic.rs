@@ -8,6 +8,7 @@ use tidings::{
     Receipt, Request, RequestError, Requestable, SubscribeError, Subscription, handler, routes,
 };
 use tidings_tests::on_both;
+use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, Step, message, received};
 
@@ -124,7 +125,12 @@ on_both! {
         assert_eq!(all(&bus, &[News { n: 2 }, News { n: 3 }]).await, 2);
         assert_eq!((message(&mut news).await.n, message(&mut news).await.n), (2, 3));
         // They are spawned like others.
-        tokio::spawn({ let bus = bus.clone(); async move { relay(&bus, News { n: 4 }).await } }).await.unwrap().unwrap();
+        let mut spawned = JoinSet::new();
+        spawned.spawn({
+            let bus = bus.clone();
+            async move { relay(&bus, News { n: 4 }).await }
+        });
+        spawned.join_next().await.unwrap().unwrap().unwrap();
         assert_eq!(message(&mut news).await.n, 4);
     }
 

@@ -76,9 +76,9 @@ on_both! {
         let (first, second) = (News { n: 1 }, News { n: 2 });
         for atomic in [false, true] {
             let batch = bus.batch().header("tenant", "acme").header("trace", "t").push(&first);
-            let batch = batch.add(second.publish(&bus).header("tenant", "globex").header("note", "n"));
+            let batch = batch.push_publishing(second.publish(&bus).header("tenant", "globex").header("note", "n"));
             // It goes where the batch goes.
-            let batch = batch.add(second.publish_to(News::channel(), &other)).push_all(&[News { n: 3 }, News { n: 4 }]);
+            let batch = batch.push_publishing(second.publish_to(News::channel(), &other)).push_all(&[News { n: 3 }, News { n: 4 }]);
             assert_eq!(batch.len(), 5);
             if atomic {
                 batch.atomic().await.unwrap();
@@ -111,7 +111,7 @@ on_both! {
         let results = bus.batch().header("tenant", "acme").push(&Bare { n: 1 }).push(&News { n: 1 }).await;
         assert!(matches!(&results[0], Err(PublishError::Encode { .. })), "{results:?}");
         assert!(results[1].is_ok());
-        let results = bus.batch().push(&Bare { n: 1 }).add(Bare { n: 2 }.publish(&bus).header("tenant", "acme")).await;
+        let results = bus.batch().push(&Bare { n: 1 }).push_publishing(Bare { n: 2 }.publish(&bus).header("tenant", "acme")).await;
         assert!(results[0].is_ok());
         assert!(matches!(&results[1], Err(PublishError::Encode { .. })), "{results:?}");
     }

@@ -44,7 +44,7 @@ use crate::{
 /// assert!(results.iter().all(Result::is_ok));
 ///
 /// // With headers: of the whole batch, and of one message.
-/// let batch = bus.batch().header("tenant", "acme").push(&Notified { user: 7 }).add(personal.publish(&bus).header("priority", "low"));
+/// let batch = bus.batch().header("tenant", "acme").push(&Notified { user: 7 }).push_publishing(personal.publish(&bus).header("priority", "low"));
 /// assert!(batch.await.iter().all(Result::is_ok));
 /// # Ok(()) }
 /// ```
@@ -106,7 +106,7 @@ impl<'a> Batch<'a> {
     /// publish it. Where both set a header, its own counts.
     ///
     /// It is published on the bus of the batch.
-    pub fn add<M: Broadcast>(mut self, publishing: Publishing<'_, M>) -> Self {
+    pub fn push_publishing<M: Broadcast>(mut self, publishing: Publishing<'_, M>) -> Self {
         let (message, channel, headers) = publishing.on(self.bus);
         self.encode(channel, message, Some(headers));
         self

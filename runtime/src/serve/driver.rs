@@ -164,10 +164,7 @@ impl<R: Router> Driver<R> {
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
                     (Ok(()), Phase::Serving) => None,
                 },
-                Ok(()) = stages.changed() => {
-                    closing = closing_within(*stages.borrow()).map(Stopping::within);
-                    closing.filter(|closing| stopping.is_none_or(|stopping| closing.at < stopping.at)).map(|closing| closing.deadline)
-                }
+                Ok(()) = stages.changed() => sooner(&mut closing, *stages.borrow(), stopping),
                 () = sources.next(engine.intake.is_full()) => {
                     at_once(|context| engine.take(&mut sources, context)).await;
                     // A full inbox must not keep the other tokio tasks of this thread from running.
@@ -176,9 +173,7 @@ impl<R: Router> Driver<R> {
                 }
             };
             if let Some(deadline) = asked {
-                let asked = Stopping::within(deadline);
-                // Whatever its owner grants, the service has no more time than its bus.
-                stopping = closing.filter(|closing| closing.at < asked.at).or(Some(asked));
+                stopping = Some(Stopping::within(deadline).unless_sooner(closing));
                 at_once(|context| engine.stop(&mut sources, deadline, context)).await;
             }
         }
@@ -198,6 +193,18 @@ impl Stopping {
     fn within(deadline: Duration) -> Self {
         Self { deadline, at: deadline_after(deadline) }
     }
+
+    /// Whatever its owner grants, a service has no more time than its bus.
+    fn unless_sooner(self, closing: Option<Self>) -> Self {
+        closing.filter(|closing| closing.at < self.at).unwrap_or(self)
+    }
+}
+
+/// Notes how long the service has when its bus closes, and tells it if that is sooner than what it was asked for.
+fn sooner(closing: &mut Option<Stopping>, stage: Stage, stopping: Option<Stopping>) -> Option<Duration> {
+    *closing = closing_within(stage).map(Stopping::within);
+    let sooner = closing.filter(|closing| stopping.is_none_or(|stopping| closing.at < stopping.at));
+    sooner.map(|closing| closing.deadline)
 }
 
 /// How long a service may take when its bus closes.
