@@ -120,8 +120,8 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.
 ///
 /// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`.
-/// A handler returns nothing, `Publish<M>`, or a `Result` of either with any error that can be displayed; the handler of a request
-/// returns its reply, or a `Result` of it. Its future is `Send`.
+/// A handler returns nothing, `Publish<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error that can be
+/// displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
 ///
 /// **A handler of a request is cancelled at its next await when its requester has stopped waiting**: its future is dropped there, and its place is
@@ -143,7 +143,7 @@ pub fn derive_channel_param(input: TokenStream) -> TokenStream {
 /// | `order = channel` | what messages must have in common to be handled one after the other: `channel`, `none`, or a parameter of the template by its name, such as `order = account` | `channel` for broadcasts, `none` for requests |
 /// | `timeout = "30s"` | how long one message may take, in `ms`, `s`, `m` or `h` | no limit |
 /// | `run_to_end` | a call that has begun goes on when its requester has stopped waiting | it is cancelled at its next await |
-/// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references | every message |
+/// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references, and in a router no `self`, but `Self::…` | every message |
 /// | `fallback` | it takes what no other handler of the router takes | |
 /// | `spawn` | each call is a tokio task of its own: for handlers that compute for long or block the thread | |
 /// | `layer = ConcurrencyLimitLayer::new(4)` | a layer of `tower` around the handler, with the feature `tower`; the expression is evaluated once, when a service starts | none |
@@ -172,10 +172,11 @@ pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Makes the handlers of an inherent `impl` block a router, and the type something that `bus.serve(…)` takes.
 ///
-/// Methods with `#[handler]` are handlers; all other methods are left alone. The compiler proves that no two handlers take the same
+/// Methods with `#[handler]` are handlers; all other methods are left alone. The type may have parameters, and no lifetimes but `'static`. The compiler proves that no two handlers take the same
 /// channel: a conflict is an error at the second of them, unless one of the two says `#[handler(fallback)]`.
 ///
-/// The only option is `crate = path`, where the runtime is.
+/// `bus.serve(shop)` takes the router, or an `Arc` of it; `routers![shop, pay]` makes several routers one. The only option is `crate = path`,
+/// where the runtime is.
 ///
 /// # Examples
 ///

@@ -47,6 +47,8 @@ use crate::handler::{
     outcome::Outcome,
 };
 
+#[cfg(not(feature = "tower"))]
+use crate::handler::layer::HandlerLayers;
 use crate::{
     bus::handle::Bus,
     config::{Bounds, Overflow},
@@ -139,6 +141,15 @@ impl Serving {
     }
 }
 
+#[cfg(not(feature = "tower"))]
+impl Serving {
+    /// Says that layers need the feature `tower`: nothing can be given to it.
+    #[doc(hidden)]
+    pub fn layer<L: HandlerLayers>(self, _layer: L) -> Self {
+        self
+    }
+}
+
 impl IntoFuture for Serving {
     type Output = Result<Service, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;
@@ -155,7 +166,8 @@ impl fmt::Debug for Serving {
 }
 
 impl Bus {
-    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them. Await it, after
+    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them. An `Arc` of a router is
+    /// one too, which keeps a handle to it; several routers are one with [`routers!`](crate::routers). Await it, after
     /// setting what is to differ from the defaults: [`overflow`](Serving::overflow), [`buffer`](Serving::buffer), and with the feature
     /// `tower` `layer`.
     ///

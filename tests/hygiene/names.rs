@@ -11,7 +11,7 @@ mod serde {}
 
 use ::core::prelude::v1::{derive, test};
 use ::serde::{Deserialize, Serialize};
-use ::tidings::{Address, Bus, ChannelParam, Delivery, Message, Publish, State, handler, router, routes};
+use ::tidings::{Address, Bus, ChannelParam, Delivery, Message, Publish, State, handler, router, routers, routes};
 
 struct Option;
 struct Result;
@@ -127,6 +127,8 @@ async fn serve(bus: Bus) {
     let _ = bus.serve(Shop).await;
     let _ = bus.serve(routes![message, context, inner::r#loop].with_state(7_u64)).await;
     let _ = bus.serve(routes![crate = ::tidings; context]).await;
+    let routers = routes![context];
+    let _ = bus.serve(routers![Shop, routers]).await;
 }
 
 #[test]

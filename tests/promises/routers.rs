@@ -90,7 +90,7 @@ struct Rest {
 #[router]
 impl Rest {
     #[handler]
-    async fn new(&self, _: NewOrders) {
+    async fn new_orders(&self, _: NewOrders) {
         self.handled.record(("new", 0));
     }
 

@@ -124,7 +124,7 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
         }
 
         fn layers() -> ::std::vec::Vec<::core::option::Option<fn() -> __tidings::HandlerLayer>> {
-            ::core::convert::From::from([#(<#handlers as __tidings::Handler>::LAYER),*])
+            <::std::vec::Vec<_> as ::core::convert::From<_>>::from([#(<#handlers as __tidings::Handler>::LAYER),*])
         }
 
         fn dispatch<'a>(

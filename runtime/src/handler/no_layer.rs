@@ -17,7 +17,7 @@ pub enum HandlerLayer {}
 /// Nothing implements it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "`layer = …` needs the feature `tower` of `tidings`",
+    message = "a layer needs the feature `tower` of `tidings`",
     label = "no layers without the feature `tower`",
     note = "write `tidings = {{ version = \"…\", features = [\"tower\"] }}` in `Cargo.toml`"
 )]

@@ -143,6 +143,7 @@ pub type Names = (Outcome, Route, Routes, HandlerOptions, Order, ExtractError, O
 /// A future.
 pub type AnyFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
+/// Names are in scope.
 pub fn names<'a, M: Extract<'a, (), ()> + IntoOutcome + Handler + Router>(_: &Context<'a, M>, names: Names) -> Names {
     names
 }

@@ -137,6 +137,7 @@ pub mod strict {
     /// A future.
     pub type AnyFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
+    /// Names are in scope.
     pub fn names<'a, M: Extract<'a, (), ()> + IntoOutcome + Handler + Router>(_: &Context<'a, M>, names: Names) -> Names {
         names
     }
