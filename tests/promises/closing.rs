@@ -299,11 +299,22 @@ on_both! {
                 eventually(SOON, async || matches!(bus.status(), Status::Reconnecting { .. })).await;
             }
             let waiting = tokio::spawn(bus.subscribe(Step::channel(99)).into_future());
+            let publishing = tokio::spawn({
+                let bus = bus.clone();
+                async move { News { n: 1 }.publish(&bus).await }
+            });
             let begun = Instant::now();
             bus.close().await.unwrap();
             assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
             let waited = waiting.await.unwrap().map(drop);
             assert!(matches!(waited, Err(SubscribeError::Closed { .. })), "{waited:?}");
+            if !hangs {
+                // On Redis it waited for a connection; on memory it fails at once.
+                let published = publishing.await.unwrap();
+                let in_vain = matches!(published, Err(PublishError::Closed { .. } | PublishError::NotConnected { .. }));
+                assert!(in_vain && begun.elapsed() < Duration::from_secs(3), "{published:?}");
+                assert!(world.transport() == "memory" || matches!(published, Err(PublishError::Closed { .. })));
+            }
             ends(news).await;
             refuses_everything(&bus).await;
             service.shutdown().await.unwrap();
