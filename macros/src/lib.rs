@@ -259,7 +259,7 @@ pub fn routes(input: TokenStream) -> TokenStream {
 ///
 /// ```
 /// # use serde::{Deserialize, Serialize};
-/// # use tidings::{Bus, Message, router, routers};
+/// # use tidings::{Bus, Message, Service, SubscribeError, router, routers};
 /// # #[derive(Message, Serialize, Deserialize)]
 /// # #[channel("orders:<id>")]
 /// # struct OrderPlaced { id: u64 }
@@ -286,12 +286,9 @@ pub fn routes(input: TokenStream) -> TokenStream {
 ///     }
 /// }
 ///
-/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// # let bus = Bus::connect("memory:").await?;
-/// let service = bus.serve(routers![Shop, Pay]).await?;
-/// assert_eq!(service.stats().handlers.len(), 2);
-/// service.shutdown().await?;
-/// # Ok(()) }
+/// async fn serve(bus: &Bus) -> Result<Service, SubscribeError> {
+///     bus.serve(routers![Shop, Pay]).await
+/// }
 /// ```
 #[proc_macro]
 pub fn routers(input: TokenStream) -> TokenStream {
