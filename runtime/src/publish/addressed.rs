@@ -49,9 +49,8 @@ impl<'a, M: Message> Addressed<'a, M> {
         self.headers.set(name, value);
     }
 
-    /// Encodes the message for one attempt.
+    /// Encodes the message for one attempt, without a check of its address.
     pub(super) fn attempt(&self, exchange: Exchange<'_>) -> Result<Parcel, PublishError> {
-        self.check()?;
         self.bus.parcel(self.channel.clone(), self.message, &self.headers, Some(exchange))
     }
 
@@ -70,7 +69,7 @@ impl<'a, M: Message> Addressed<'a, M> {
     }
 
     /// Refuses a message whose fields contradict the address: whoever got it would.
-    fn check(&self) -> Result<(), PublishError> {
+    pub(super) fn check(&self) -> Result<(), PublishError> {
         match self.origin {
             Origin::Fields => Ok(()),
             Origin::Address => self.bus.check_address(&self.channel, self.message),

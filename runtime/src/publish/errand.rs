@@ -66,6 +66,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
 
     /// One instance handles it: one of the group, if there is one named.
     pub(super) async fn run(&self, group: Option<&str>) -> Output<M> {
+        self.to_send.check()?;
         let directory = self.in_time(self.to_send.bus.directory()).await??;
         let replies = self.in_time(self.to_send.bus.replies()).await??;
         let (mut tried, mut last) = (Vec::new(), None);
@@ -88,6 +89,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
 
     /// The groups of which somebody takes it.
     pub(super) async fn groups(&self) -> Result<Vec<String>, RequestError<M::Error>> {
+        self.to_send.check()?;
         let directory = self.in_time(self.to_send.bus.directory()).await??;
         let wanted = self.wanted(None, &[]);
         let groups = self.in_time(directory.groups(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await??;

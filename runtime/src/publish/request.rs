@@ -185,7 +185,7 @@ impl<M: Request> Collecting<'_, M> {
             match output {
                 // The time is up, and that is no error here.
                 Err(RequestError::TimedOut { .. }) => {}
-                Err(lost @ RequestError::ConnectionLost { .. }) => return Err(lost),
+                Err(lost @ (RequestError::ConnectionLost { .. } | RequestError::Closed { .. })) => return Err(lost),
                 Err(error) if error.is_unhandled() => unhandled = Some(error),
                 output => answers.push(output),
             }

@@ -108,11 +108,7 @@ pub struct HandlerStats {
 impl fmt::Debug for HandlerStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("HandlerStats");
-        shown.field("handler", &self.handler);
-        if let Some(router) = &self.router {
-            shown.field("router", router);
-        }
-        shown.field("template", &self.template);
+        shown.field("handler", &self.handler).field("template", &self.template);
         for (name, count) in
             [("running", self.running), ("waiting", self.waiting)].into_iter().filter(|&(_, count)| count > 0)
         {
