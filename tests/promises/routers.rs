@@ -193,6 +193,8 @@ on_both! {
             handlers.iter().map(|stats| (stats.router, stats.handler, stats.handled)).eq(expected)
         })
         .await;
+        let shown = format!("{:?}", service.stats());
+        assert!(shown.contains(r#"handler: "placed", router: "Pay""#), "{shown}");
         service.shutdown().await.unwrap();
     }
 

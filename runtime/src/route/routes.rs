@@ -95,6 +95,11 @@ impl Routes {
         (0..routes.len).map(move |index| routes.at(index))
     }
 
+    /// Whether they are those of several routers.
+    pub(crate) const fn has_members(&self) -> bool {
+        !self.members.is_empty()
+    }
+
     pub(super) const fn members(&self) -> &'static [Self] {
         self.members
     }

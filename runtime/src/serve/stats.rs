@@ -66,6 +66,8 @@ pub struct HandlerStats {
     pub handler: &'static str,
     /// The name of its router's type, where it is a method of one.
     pub router: Option<&'static str>,
+    /// Whether the service has several routers: only then `Debug` shows them.
+    of_several: bool,
     /// Its channel.
     pub template: Template,
     /// Messages that it works on now: those whose handler waits for something, and one that keeps its thread busy.
@@ -108,7 +110,11 @@ pub struct HandlerStats {
 impl fmt::Debug for HandlerStats {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("HandlerStats");
-        shown.field("handler", &self.handler).field("template", &self.template);
+        shown.field("handler", &self.handler);
+        if let Some(router) = self.router.as_ref().filter(|_| self.of_several) {
+            shown.field("router", router);
+        }
+        shown.field("template", &self.template);
         for (name, count) in
             [("running", self.running), ("waiting", self.waiting)].into_iter().filter(|&(_, count)| count > 0)
         {
@@ -311,6 +317,7 @@ impl Counters {
         let handlers = self.routes.iter().zip(&self.handlers).map(|(route, counters)| HandlerStats {
             handler: route.handler(),
             router: route.router(),
+            of_several: self.routes.has_members(),
             template: route.template(),
             running: counters.load.running(),
             waiting: counters.load.waiting.load(Ordering::Relaxed),
