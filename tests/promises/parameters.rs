@@ -108,7 +108,9 @@ struct OrderId(u64);
 struct Sku(pub String);
 
 #[derive(Clone, Copy, Debug, PartialEq, ChannelParam, Serialize, Deserialize)]
+#[serde(transparent)]
 struct Number {
+    #[serde(rename(serialize = "number"))]
     value: i32,
 }
 

@@ -36,6 +36,13 @@ struct Only {
     only: String,
 }
 
+/// What borrows from nothing but the program is owned.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("shared:<name>:<other: std::borrow::Cow<'static, str>>")]
+struct Shared {
+    name: std::borrow::Cow<'static, str>,
+}
+
 #[derive(Message, Serialize, Deserialize)]
 #[channel("unit")]
 struct Unit;
@@ -51,6 +58,8 @@ async fn verbs(bus: Bus, order: OrderPlaced) {
     Pair(1, 2).publish_to(Pair::channel(1, vec![]), &bus).await.unwrap();
     Unit.publish(&bus).await.unwrap();
     let _ = Only::channel(&String::new());
+    let shared = Shared { name: "x".into() };
+    shared.publish_to(Shared::channel("x", "y"), &bus).await.unwrap();
 }
 
 fn main() {
