@@ -14,7 +14,7 @@ use crate::{
 pub enum Kind {
     /// It reaches everybody who is there, at most once.
     Broadcast,
-    /// It is answered, and handled at most once by each service.
+    /// It is answered, and handled at most once, by one instance of one service.
     Request,
 }
 
