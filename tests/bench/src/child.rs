@@ -128,14 +128,17 @@ pub struct Run {
     pub calls: [u64; EVENTS.len()],
 }
 
-/// Runs one program, with the process that answers it if it needs one.
+/// Runs one program, with the processes that answer it if it needs some.
 pub fn run(work: &Work, program: &Program, messages: u64, server: &Server, mode: Mode) -> Run {
     let process = |kind| Process::start(work, kind, program, messages, server, mode);
-    let other = (work.kind == Kind::Request).then(|| {
-        let mut other = process(Kind::Answer);
-        assert_eq!(other.line(), "ready");
-        other
-    });
+    let answering = if work.kind == Kind::Request { program.instances() } else { 0 };
+    let others: Vec<_> = (0..answering)
+        .map(|_| {
+            let mut other = process(Kind::Answer);
+            assert_eq!(other.line(), "ready");
+            other
+        })
+        .collect();
     let mut process = process(work.kind);
     let mut line = process.line();
     if line == "ready" {
@@ -143,7 +146,7 @@ pub fn run(work: &Work, program: &Program, messages: u64, server: &Server, mode:
         line = process.line();
     }
     let mut run = process.end(line);
-    if let Some(mut other) = other {
+    for mut other in others {
         other.input = None;
         let line = other.line();
         run.add(other.end(line));
@@ -166,10 +169,10 @@ fn check(work: &Work, program: &Program, messages: u64, report: &Report, publish
 }
 
 impl Run {
-    /// Adds what the answering process took. Time is the asking one's.
+    /// Adds what an answering process took. Time is the asking one's.
     fn add(&mut self, other: Self) {
         self.report.cpu_seconds += other.report.cpu_seconds;
-        self.report.cpu_seconds_of_other = other.report.cpu_seconds;
+        self.report.cpu_seconds_of_other += other.report.cpu_seconds;
         self.report.allocations += other.report.allocations;
         self.instructions += other.instructions;
         self.calls.iter_mut().zip(other.calls).for_each(|(calls, others)| *calls += others);

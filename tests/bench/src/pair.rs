@@ -1,6 +1,6 @@
 //! W3 as programs have it: request and reply between two processes, on one channel without parameters.
 
-use std::{io::Read, sync::Arc};
+use std::{io::Read, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Message, handler, routes};
@@ -36,10 +36,38 @@ async fn quote(request: QuoteRequest) -> Quote {
     request.quote()
 }
 
-/// Asks what the other process answers.
+/// The same where the answer has to be waited for, as for a database.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("slow")]
+#[reply(Quote)]
+struct SlowRequest {
+    id: u64,
+    customer: String,
+    text: String,
+}
+
+/// How long the answer has to be waited for.
+const WAIT: Duration = Duration::from_millis(5);
+
+#[handler(concurrency = 8)]
+async fn slow(request: SlowRequest) -> Quote {
+    tokio::time::sleep(WAIT).await;
+    Quote::new(request.id, &request.text)
+}
+
+/// Asks what the other process answers, or several.
 pub async fn ask(program: &str, url: &str, messages: u64, tasks: u64) -> Report {
     let expected = |number| QuoteRequest::new(number).quote();
     match program {
+        "tidings-1" | "tidings-3" => {
+            let bus = Bus::connect(url).await.expect("a connection");
+            let request = move |number| {
+                let bus = bus.clone();
+                let QuoteRequest { id, customer, text } = QuoteRequest::new(number);
+                async move { SlowRequest { id, customer, text }.request(&bus).await.expect("a quote") }
+            };
+            timed(messages, tasks, request, expected).await
+        }
         "tidings" => {
             let bus = Bus::connect(url).await.expect("a connection");
             // The first request opens the inbox for answers.
@@ -66,9 +94,9 @@ pub async fn ask(program: &str, url: &str, messages: u64, tasks: u64) -> Report 
 /// Answers until the input ends.
 pub async fn answer(program: &str, url: &str) -> Report {
     match program {
-        "tidings" => {
+        "tidings" | "tidings-1" | "tidings-3" => {
             let bus = Bus::connect(url).await.expect("a connection");
-            let service = bus.serve(routes![quote]).await.expect("a service");
+            let service = bus.serve(routes![quote, slow]).await.expect("a service");
             let report = until_told().await;
             service.shutdown().await.expect("nothing waits");
             report

@@ -3,9 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{
-    __private::{
-        Call, HandlerLayer, HandlerOptions, Outcome, Route, Routes, Segment, Shape, Template,
-    },
+    __private::{Call, HandlerLayer, HandlerOptions, Outcome, Route, Routes, Segment, Shape, Template},
     Bus, Delivery, Message, Router, handler,
 };
 

@@ -54,6 +54,8 @@ const BATCHES: &[Target] =
     &[Target::median(Column::Rate, at_least(1.0, 1.12)), Target::median(Column::Cpu, at_most(1.0, 0.75))];
 const REQUEST: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.80))];
 const REQUEST_64: &[Target] = &[Target::median(Column::Rate, at_least(1.30, 1.60))];
+/// Of three instances, to one.
+const INSTANCES: &[Target] = &[Target::median(Column::Rate, at_least(2.5, 2.5)).of_program("tidings-3")];
 const LATENCY: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.82))];
 const ROUTES: &[Target] = &[Target::median(Column::Cpu, at_most(1.05, 1.02)).of_program("1000")];
 
@@ -106,6 +108,13 @@ fn requesting() -> Vec<Work> {
             .columns(ASKED)
             .targets(REQUEST_64)
             .counts_calls(),
+        work("W3 request and reply, handlers that wait 5 ms, 8 in an instance, 64 at once", Kind::Request, 20_000)
+            .named(["tidings-1", "tidings-3"].map(str::to_owned).to_vec())
+            .on(Threads::Two)
+            .at_once(64)
+            .columns(&[Column::Rate, Column::Median, Column::Tail, Column::Cpu])
+            .targets(INSTANCES)
+            .not_costed(),
         work("W3 request and reply in one process, a hundred channels, one at a time", Kind::OneProcess, 5_000)
             .columns(TIMED),
         work("W3 request and reply in one process, a hundred channels, 64 at once", Kind::OneProcess, 100_000)
@@ -152,6 +161,13 @@ pub fn growth(sizes: &[u64]) -> Vec<Work> {
         subscriptions("Growth: subscriptions of one bus, ten of them in use", Burst::Names(10)),
         subscriptions("Growth: subscriptions of one bus, all in use", Burst::NamesOfProgram),
     ]
+}
+
+impl Program {
+    /// How many processes answer it.
+    pub fn instances(&self) -> usize {
+        self.name.split_once('-').and_then(|(_, instances)| instances.parse().ok()).unwrap_or(1)
+    }
 }
 
 impl Work {
@@ -241,6 +257,7 @@ impl Work {
         let who = match (self.kind, size) {
             (Kind::Routes, _) => format!("{who} routes"),
             (Kind::Subscriptions, size) => format!("{who}, {size} names"),
+            (Kind::Request, instances @ ("1" | "3")) => format!("{who}, {instances} instances"),
             _ => who.to_owned(),
         };
         if program.threads == Threads::Current { format!("{who}, `current_thread`") } else { who }
