@@ -76,7 +76,8 @@ impl Directory {
             match book.look(wanted, begun) {
                 Look::Turn(turn) => return Ok(Some(turn)),
                 Look::Nobody => return Ok(None),
-                Look::Ask(round) => self.ask(bus, template, wanted.template, round).await?,
+                // Boxed, as it is seldom there, and would make the future of every request larger.
+                Look::Ask(round) => Box::pin(self.ask(bus, template, wanted.template, round)).await?,
                 Look::Wait => changed.await,
             }
         }

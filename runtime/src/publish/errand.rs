@@ -16,7 +16,7 @@ use crate::{
         contract::{Codec, Exchange},
         slot::whole_millis,
     },
-    error::RequestError,
+    error::{RequestError, SubscribeError},
     message::kind::Request,
     publish::addressed::Addressed,
     time::{deadline_after, inherited},
@@ -67,8 +67,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// One instance handles it: one of the group, if there is one named.
     pub(super) async fn run(&self, group: Option<&str>) -> Output<M> {
         self.to_send.check()?;
-        let directory = self.in_time(self.to_send.bus.directory()).await??;
-        let replies = self.in_time(self.to_send.bus.replies()).await??;
+        let (directory, replies) = Box::pin(self.in_time(self.opened())).await??;
         let (mut tried, mut last) = (Vec::new(), None);
         loop {
             let wanted = self.wanted(group, &tried);
@@ -90,10 +89,16 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// The groups of which somebody takes it.
     pub(super) async fn groups(&self) -> Result<Vec<String>, RequestError<M::Error>> {
         self.to_send.check()?;
-        let directory = self.in_time(self.to_send.bus.directory()).await??;
+        let (directory, _) = Box::pin(self.in_time(self.opened())).await??;
         let wanted = self.wanted(None, &[]);
         let groups = self.in_time(directory.groups(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await??;
         if groups.is_empty() { Err(self.nobody(directory)) } else { Ok(groups) }
+    }
+
+    /// Where instances and answers are heard of: subscribed with the first request of the bus.
+    async fn opened(&self) -> Result<(&'a Directory, &'a Replies), SubscribeError> {
+        let bus = self.to_send.bus;
+        tokio::try_join!(bus.directory(), bus.replies())
     }
 
     fn wanted<'w>(&'w self, group: Option<&'w str>, tried: &'w [Arc<Instance>]) -> Wanted<'w> {
@@ -162,7 +167,8 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             }
             let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
             let nothing = Parcel { template, reach: Reach::ShardChannel, channel, payload: Vec::new(), expiry: None };
-            let asked = timeout_at(self.deadline, self.to_send.bus.send(nothing)).await.ok()?;
+            // Boxed, as what is seldom there must not make every request's future larger.
+            let asked = Box::pin(timeout_at(self.deadline, self.to_send.bus.send(nothing))).await.ok()?;
             if asked.is_ok_and(|receipt| receipt.receivers == Some(0)) {
                 self.gone(directory, replies, turn);
             }

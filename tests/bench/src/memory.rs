@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use redis::AsyncCommands;
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Message, handler, routes};
 use tokio::{sync::mpsc, task::JoinSet};
@@ -110,17 +111,32 @@ async fn services(url: &str, count: u64) -> Report {
 /// Longer than any run.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// A subscriber that never answers, nor reads: the server holds what it would.
+/// A subscriber that never answers, nor reads: the server holds what it would. It takes requests by hand, and as an instance that says so.
 async fn silence(url: &str) -> redis::Connection {
     let url = url.to_owned();
     let connect = move || {
-        let mut connection = redis::Client::open(url)?.get_connection()?;
+        let client = redis::Client::open(url)?;
+        let mut connection = client.get_connection()?;
         // By hand: the crate's subscriber unsubscribes as soon as it is dropped.
-        let command = redis::cmd("PSUBSCRIBE").arg("quotes:*").get_packed_command();
-        redis::ConnectionLike::req_packed_command(&mut connection, &command)?;
+        for (command, channel) in [("PSUBSCRIBE", "quotes:*"), ("SSUBSCRIBE", INBOX), ("SSUBSCRIBE", QUESTIONS)] {
+            let command = redis::cmd(command).arg(channel).get_packed_command();
+            redis::ConnectionLike::req_packed_command(&mut connection, &command)?;
+        }
         Ok::<_, redis::RedisError>(connection)
     };
     tokio::task::spawn_blocking(connect).await.expect("a thread").expect("a subscription")
+}
+
+const INBOX: &str = "tidings:inbox:silent";
+const QUESTIONS: &str = "tidings:questions:quotes:<>";
+
+/// Says that the silent subscriber takes requests.
+async fn announce(url: &str) {
+    let client = redis::Client::open(url).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let takes = r#"[{"template":"quotes:<>","message":"Ask","version":1}]"#;
+    let description = format!(r#"{{"inbox":"{INBOX}","group":"silent","state":"serving","requests":{takes}}}"#);
+    let _: u64 = connection.publish("tidings:instances", description).await.expect("published");
 }
 
 async fn requests(url: &str, count: u64) -> Report {
@@ -128,6 +144,7 @@ async fn requests(url: &str, count: u64) -> Report {
     let bus = Bus::connect(url).await.expect("a connection");
     // The first request opens the inbox for answers.
     let _ = Ask::new(0).request(&bus).timeout(Duration::from_millis(50)).await;
+    announce(url).await;
     Order::new(0).publish(&bus).await.expect("published");
     let mut tasks = JoinSet::new();
     let before = Before::now();
