@@ -1,4 +1,5 @@
-"""The other side of the interop test of the formats: a program that knows nothing of tidings, only redis, cbor2, msgpack and the SDK of CloudEvents.
+"""The other side of the interop test of the formats: a program that knows nothing of tidings, only redis, cbor2, msgpack and the SDK of CloudEvents,
+and how requests are taken.
 
 Usage: formats.py PORT. It prints `ready` once it listens and runs until its standard input ends.
 """
@@ -13,6 +14,8 @@ import msgpack
 import redis
 from cloudevents.core.formats.json import JSONFormat
 from cloudevents.core.v1.event import CloudEvent
+
+from responder import Responder
 
 TIME = datetime.datetime(2025, 11, 25, 12, 0, 0, 123000, tzinfo=datetime.timezone(datetime.timedelta(hours=2)))
 
@@ -56,13 +59,15 @@ def read(form, payload):
 def main(port):
     client = redis.Redis(host="127.0.0.1", port=port)
     listener = client.pubsub()
-    channels = ["formats:send"] + [f"formats:{form}:{what}" for form in FORMATS for what in ("rust", "double", "ask")]
+    channels = ["formats:send"] + [f"formats:{form}:{what}" for form in FORMATS for what in ("rust", "ask")]
     replies = [f"tidings:replies:python-{form}" for form in FORMATS]
     listener.subscribe(*channels, *replies)
     confirmed = 0
     while confirmed < len(channels) + len(replies):
         confirmed += listener.get_message(timeout=None)["type"] == "subscribe"
     threading.Thread(target=listen, args=(client, listener), daemon=True).start()
+    doubles = [("formats:<>:double", "Double", 1)]
+    Responder(client, "python", doubles, lambda channel, payload: double(client, channel, payload)).start()
     print("ready", flush=True)
     sys.stdin.read()
 
@@ -86,15 +91,18 @@ def handle(client, channel, payload):
         if what == "ask":
             asked = {"correlation_id": "python-2", "reply_to": "tidings:replies:python-" + form, "time_left": 20000}
             client.publish(f"formats:{form}:square", write(form, "Square", {"n": 12}, **asked))
-        elif what == "double":
-            data, metadata = read(form, payload)
-            assert 0 < metadata["time_left"] <= 20000, metadata
-            answered = "json" if form in ("cbor", "messagepack") else form
-            answer = write(answered, "reply", {"ok": data["n"] * 2}, correlation_id=metadata["correlation_id"])
-            client.publish(metadata["reply_to"], answer)
         else:
             data, metadata = read(form, payload)
             tell(client, form, data, metadata["type"])
+
+
+def double(client, channel, payload):
+    _, form, _ = channel.split(":")
+    data, metadata = read(form, payload)
+    assert 0 < metadata["time_left"] <= 20000, metadata
+    answered = "json" if form in ("cbor", "messagepack") else form
+    answer = write(answered, "reply", {"ok": data["n"] * 2}, correlation_id=metadata["correlation_id"])
+    client.publish(metadata["reply_to"], answer)
 
 
 def tell(client, form, value, note):

@@ -1,9 +1,10 @@
 //! tidings and Python programs exchange messages, both ways, through a real redis-server: one with redis-toolkit 0.4.0 here, one with the libraries
-//! of the other formats in `formats`.
+//! of the other formats in `formats`, and one that asks and takes requests in `requests`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod formats;
 mod peer;
+mod requests;
 
 use std::{fmt::Debug, time::Duration};
 

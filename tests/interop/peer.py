@@ -1,4 +1,4 @@
-"""The other side of the interop test: a program that knows nothing of tidings, only redis-toolkit.
+"""The other side of the interop test: a program that knows nothing of tidings, only redis-toolkit, and how requests are taken.
 
 Usage: peer.py PORT. It prints `ready` once it listens and runs until its standard input ends.
 """
@@ -7,6 +7,9 @@ import sys
 import time
 
 from redis_toolkit import RedisConnectionConfig, RedisOptions, RedisToolkit
+from redis_toolkit.utils.serializers import deserialize_value
+
+from responder import Responder
 
 VALUES = {
     "order": {"id": 7, "customer": "Ada \U0001f980", "items": ["a", "b"], "price": 9.5, "raw": b"\x00\xff", "note": None},
@@ -19,7 +22,7 @@ VALUES = {
     "raw": b"\x00\xff\x07",
 }
 
-LISTENS = ["interop:rust:" + name for name in VALUES] + ["interop:envelope", "interop:double", "interop:send"]
+LISTENS = ["interop:rust:" + name for name in VALUES] + ["interop:envelope", "interop:send"]
 
 
 def main(port):
@@ -33,6 +36,8 @@ def main(port):
     )
     while any(subscribers == 0 for _, subscribers in toolkit.client.pubsub_numsub(*LISTENS)):
         time.sleep(0.01)
+    doubles = [("interop:double", "Double", 1)]
+    Responder(toolkit.client, "python", doubles, lambda channel, payload: answer(toolkit, deserialize_value(payload))).start()
     print("ready", flush=True)
     sys.stdin.read()
 
@@ -41,8 +46,6 @@ def handle(toolkit, channel, value):
     if channel == "interop:send":
         for name, example in VALUES.items():
             toolkit.publisher("interop:python:" + name, example)
-    elif channel == "interop:double":
-        answer(toolkit, value)
     else:
         toolkit.publisher("interop:seen", {"channel": channel, "type": type(value).__name__, "value": value})
 

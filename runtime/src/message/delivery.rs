@@ -92,6 +92,8 @@ struct Conversation {
     reply_to: Option<String>,
     /// Counted from the arrival.
     time_left: Option<Duration>,
+    /// Of the message.
+    version: Option<u64>,
 }
 
 /// Where the answer to a request goes.
@@ -280,6 +282,11 @@ impl Delivery {
         Some(ReplyTo { channel: reply_to.as_deref()?, correlation_id })
     }
 
+    /// The version of a message that is to be answered, once the metadata was read, if it says one.
+    pub(crate) fn version(&self) -> Option<u64> {
+        self.metadata.conversation.as_deref()?.version
+    }
+
     /// Whether the requester has stopped waiting.
     pub(crate) fn is_expired(&self) -> bool {
         self.deadline().is_some_and(|deadline| deadline <= now())
@@ -349,6 +356,7 @@ impl Metadata {
                     correlation_id: correlation_id.into_owned(),
                     reply_to: inbound.reply_to.map(Cow::into_owned),
                     time_left: inbound.time_left.map(|millis| Duration::from_millis(millis.into())),
+                    version: inbound.version,
                 })
             }),
         }

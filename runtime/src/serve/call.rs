@@ -88,9 +88,13 @@ async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<En
     delivery.read(route.facts().read_metadata());
     let to = delivery.reply_to();
     let Some(to) = to.filter(|to| to.correlation_id.len() <= LONGEST_ID && bus.may_answer(to.channel)) else {
-        let rejection = Rejection::NobodyToAnswer { allowed: bus.reply_prefix().to_owned() };
-        return Some(Ended::Returned(Outcome::Rejected(Box::new(rejection))));
+        return rejected(Rejection::NobodyToAnswer { allowed: bus.reply_prefix().to_owned() });
     };
+    let (name, known) = (route.facts().name(), route.facts().version());
+    if let Some(found) = delivery.version().filter(|&found| found > known.into()) {
+        // It belongs to an instance that knows it.
+        return rejected(Rejection::NewerVersion { name, found, known });
+    }
     let key = bus.channel(|key| key.literal(&format!("{CLAIMS}{}:{}", to.channel, to.correlation_id)));
     let holds = delivery.deadline().map_or(UNSAID, |deadline| deadline.saturating_duration_since(now()));
     match bus.claim(Claim { template: route.template().text(), key, holds }).await {
@@ -98,6 +102,10 @@ async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<En
         Ok(false) => Some(Ended::LeftToOthers),
         Err(error) => Some(Ended::Returned(Outcome::Failed(error.to_string().into()))),
     }
+}
+
+fn rejected(rejection: Rejection) -> Option<Ended> {
+    Some(Ended::Returned(Outcome::Rejected(Box::new(rejection))))
 }
 
 /// The longest correlation id of another program, in bytes.

@@ -247,7 +247,8 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             self.intake.count(route, called.ended, None);
             return true;
         }
-        match called.step(self.bus, || self.intake.shared(route)) {
+        let kind = self.intake.routes[route].facts().kind();
+        match called.step(kind, self.bus, || self.intake.shared(route)) {
             Step::Answer(ended, answer, open) => {
                 self.intake.count(route, ended, open.as_deref().map(Open::delivery));
                 self.answer(route, answer, context);

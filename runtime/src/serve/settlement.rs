@@ -100,8 +100,8 @@ impl Called {
         Self { busy_micros: u32::try_from(time.as_micros()).unwrap_or(u32::MAX), ..self }
     }
 
-    /// What is to be done first. `shared` counts the services that share the subscription by which the message came.
-    pub(crate) fn step(self, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
+    /// What is to be done first, after a message of this kind. `shared` counts the services that share the subscription by which it came.
+    pub(crate) fn step(self, kind: Kind, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
         let Self { ended, open: Some(open), .. } = self else { return Step::Answer(self.ended, None, None) };
         match ended {
             Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() => {
@@ -113,7 +113,7 @@ impl Called {
             }
             ended => {
                 let origin = open.delivery.frame().origin();
-                let answer = excuse(&ended, origin).and_then(|excuse| open.excuse(excuse, shared(), bus));
+                let answer = excuse(&ended, kind, origin).and_then(|excuse| open.excuse(excuse, shared(), bus));
                 Step::Answer(open.done(ended), answer, Some(open))
             }
         }
@@ -124,7 +124,7 @@ impl Called {
 ///
 /// A requester learns that the handler failed, and why only where the reason is meant for it (`Refused`). What was not begun is declined, and the
 /// requester gives it to another instance. Of a request whose time is over it only learns that this one lives.
-fn excuse(ended: &Ended, origin: Origin) -> Option<Answer<(), NoError>> {
+fn excuse(ended: &Ended, kind: Kind, origin: Origin) -> Option<Answer<(), NoError>> {
     Some(match ended {
         Ended::Returned(Outcome::Done | Outcome::Send(_)) | Ended::Cancelled | Ended::LeftToOthers => return None,
         // Nobody can be told.
@@ -133,9 +133,14 @@ fn excuse(ended: &Ended, origin: Origin) -> Option<Answer<(), NoError>> {
         }
         Ended::Returned(Outcome::Expired) => Answer::Declined(PassedOn::Expired),
         Ended::Returned(Outcome::Filtered) => Answer::Declined(PassedOn::Filtered),
+        // Another program's request was not even claimed, if it is newer.
         Ended::Returned(Outcome::Rejected(rejection))
-            if origin == Origin::Inbox
-                && matches!(**rejection, Rejection::WrongType { .. } | Rejection::NewerVersion { .. }) =>
+            if kind == Kind::Request && matches!(**rejection, Rejection::NewerVersion { .. }) =>
+        {
+            Answer::Declined(PassedOn::Unknown)
+        }
+        Ended::Returned(Outcome::Rejected(rejection))
+            if origin == Origin::Inbox && matches!(**rejection, Rejection::WrongType { .. }) =>
         {
             Answer::Declined(PassedOn::Unknown)
         }
@@ -287,22 +292,33 @@ mod tests {
             (Ended::TimedOut, "the handler ran past its timeout"),
         ] {
             assert!(!ended.is_settled());
-            assert!(matches!(excuse(&ended, Origin::Inbox), Some(Answer::Failure(reason)) if reason == told), "{told}");
+            assert!(
+                matches!(excuse(&ended, Kind::Request, Origin::Inbox), Some(Answer::Failure(reason)) if reason == told),
+                "{told}"
+            );
         }
-        let newer = Rejection::NewerVersion { name: "Quote", found: 2, known: 1 };
-        let newer = Ended::Returned(Outcome::Rejected(Box::new(newer)));
+        let rejected = |rejection| Ended::Returned(Outcome::Rejected(Box::new(rejection)));
+        let newer = rejected(Rejection::NewerVersion { name: "Quote", found: 2, known: 1 });
+        let other = rejected(Rejection::WrongType { name: "Quote", found: "Order".to_owned() });
         let by_name = Origin::Broadcast { token: 0 };
-        assert!(matches!(excuse(&newer, by_name), Some(Answer::Failure(reason)) if reason == "newer version"));
+        assert!(matches!(excuse(&newer, Kind::Request, by_name), Some(Answer::Declined(PassedOn::Unknown))));
+        for (ended, kind, told) in [(&newer, Kind::Broadcast, "newer version"), (&other, Kind::Request, "wrong type")] {
+            assert!(matches!(excuse(ended, kind, by_name), Some(Answer::Failure(reason)) if reason == told), "{told}");
+        }
         for (ended, why) in [
             (Ended::Returned(Outcome::Filtered), PassedOn::Filtered),
             (Ended::Returned(Outcome::Expired), PassedOn::Expired),
             (newer, PassedOn::Unknown),
+            (other, PassedOn::Unknown),
         ] {
-            assert!(matches!(excuse(&ended, Origin::Inbox), Some(Answer::Declined(told)) if told == why), "{why:?}");
+            assert!(
+                matches!(excuse(&ended, Kind::Request, Origin::Inbox), Some(Answer::Declined(told)) if told == why),
+                "{why:?}"
+            );
         }
         for ended in [Ended::Returned(Outcome::Done), Ended::Cancelled, Ended::LeftToOthers] {
             assert!(ended.is_settled());
-            assert!(excuse(&ended, Origin::Inbox).is_none());
+            assert!(excuse(&ended, Kind::Request, Origin::Inbox).is_none());
         }
     }
 }
