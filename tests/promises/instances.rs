@@ -385,6 +385,23 @@ on_both! {
         }
     }
 
+    async fn whoever_let_the_time_of_one_request_pass_is_asked_again_after_a_while(world: World) {
+        let (slow, other) = (Worker::held(0), Worker::new(1));
+        let bus = world.bus().await;
+        let _slow = instance(&world, &slow).await;
+        let error = Work { n: 0 }.request(&bus).timeout(Duration::from_millis(100)).await.unwrap_err();
+        assert!(matches!(error, RequestError::TimedOut { .. }), "{error}");
+        let _other = instance(&world, &other).await;
+        slow.gate.open();
+        // Whoever asks one request after the other needs nobody else, and does so all the same.
+        eventually(SOON, async || Work { n: 1 }.request(&bus).timeout(SOON).await.unwrap() == Done { by: 0 }).await;
+        let mut by = HashMap::new();
+        for n in 0..20 {
+            *by.entry(Work { n }.request(&bus).timeout(SOON).await.unwrap().by).or_insert(0) += 1;
+        }
+        assert_eq!((by[&0], by[&1]), (10, 10));
+    }
+
     async fn a_request_of_another_program_is_executed_by_one_instance(world: World) {
         let workers: Vec<Worker> = (0..3).map(Worker::new).collect();
         let services = join_all(workers.iter().map(|worker| instance(&world, worker))).await;

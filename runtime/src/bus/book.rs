@@ -1,17 +1,20 @@
 //! Which instances are known, and which of them gets the next request: without a clock or a transport.
 //!
 //! What is known of a template is complete once all have answered who the server counted when it was asked, and is kept so by what instances
-//! say when they start and stop. After a gap it is asked anew. An instance that is gone is found out by the request that nobody receives.
+//! say when they start and stop. After a gap it is asked anew. An instance that is gone is found out by the request that nobody receives. One that
+//! let the time of a request pass is asked last until it answers something or says that it is there again, and gets one request in a while to
+//! show that it can.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     bus::instances::{Description, State, Takes},
@@ -27,8 +30,9 @@ pub(crate) struct Instance {
     takes: Vec<Takes>,
     /// Requests of ours that it has not answered.
     unanswered: AtomicUsize,
-    /// It has let the time of a request pass, and answered nothing since.
-    overdue: AtomicBool,
+    /// It has let the time of a request pass, and answered nothing since: until when it is asked last, in milliseconds from `epoch` on. Else 0.
+    overdue: AtomicU64,
+    epoch: Instant,
     /// Nobody receives what is sent to its inbox.
     gone: AtomicBool,
 }
@@ -38,16 +42,28 @@ impl Instance {
         &self.inbox
     }
 
-    /// It has let the time of a request pass: it is asked last until it answers something.
-    pub(crate) fn is_overdue(&self) {
-        self.overdue.store(true, Ordering::Relaxed);
+    /// It has let the time of a request pass, which was over then: it is asked last for a while, or until it answers something.
+    pub(crate) fn is_overdue(&self, then: Instant) {
+        self.overdue.store(self.millis(then + ASKED_LAST), Ordering::Relaxed);
     }
 
     /// It has answered something.
     pub(crate) fn answers(&self) {
-        if self.overdue.load(Ordering::Relaxed) {
-            self.overdue.store(false, Ordering::Relaxed);
+        if self.overdue.load(Ordering::Relaxed) > 0 {
+            self.overdue.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// It gets a request. One that was overdue gets another one only after it has answered this one, or after a while.
+    fn is_chosen(&self, now: Instant) {
+        if self.overdue.load(Ordering::Relaxed) > 0 {
+            self.is_overdue(now);
+        }
+    }
+
+    fn millis(&self, at: Instant) -> u64 {
+        let millis = at.saturating_duration_since(self.epoch).as_millis();
+        u64::try_from(millis).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn is_gone(&self) -> bool {
@@ -55,10 +71,14 @@ impl Instance {
     }
 
     /// Those with less of it come first.
-    fn burden(&self) -> (bool, usize) {
-        (self.overdue.load(Ordering::Relaxed), self.unanswered.load(Ordering::Relaxed))
+    fn burden(&self, now: Instant) -> (bool, usize) {
+        let overdue = self.overdue.load(Ordering::Relaxed);
+        (overdue > 0 && overdue > self.millis(now), self.unanswered.load(Ordering::Relaxed))
     }
 }
+
+/// So long an instance is asked last that let the time of a request pass: one that hangs costs each requester one request in this time.
+const ASKED_LAST: Duration = Duration::from_secs(5);
 
 /// A request in the hands of an instance, which counts it until this is dropped.
 #[derive(Debug)]
@@ -89,6 +109,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) group: Option<&'a str>,
     /// Who has declined it, or was lost with it.
     pub(crate) tried: &'a [Arc<Instance>],
+    /// When it was begun.
+    pub(crate) now: Instant,
 }
 
 impl Wanted<'_> {
@@ -115,11 +137,13 @@ pub(crate) enum Look {
 }
 
 /// Which instances are known.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Book {
     state: Mutex<Pages>,
     /// Told of every change.
     pub(crate) changed: Notify,
+    /// When it was opened: times are counted from then on.
+    epoch: Instant,
 }
 
 #[derive(Debug, Default)]
@@ -175,6 +199,10 @@ impl Asked {
 const INSTANCES: usize = 10_000;
 
 impl Book {
+    pub(crate) fn new(epoch: Instant) -> Self {
+        Self { state: Mutex::default(), changed: Notify::new(), epoch }
+    }
+
     /// How often a template was asked for.
     pub(crate) fn rounds(&self, template: &str) -> u64 {
         self.pages().by_template.get(template).map_or(0, |page| page.rounds)
@@ -192,6 +220,7 @@ impl Book {
             && let Some(instance) = choose(&page.candidates, wanted, *turn)
         {
             *turn = turn.wrapping_add(1);
+            instance.is_chosen(wanted.now);
             return Look::Turn(Turn::of(instance));
         }
         match page.asked {
@@ -267,19 +296,26 @@ impl Book {
         self.changed.notify_waiters();
     }
 
-    /// Notes what an instance says of itself.
+    /// Notes what an instance says of itself. It is remembered if something was asked for that it takes: who asks for something else later is
+    /// told of all who are there.
     pub(crate) fn learn(&self, description: Description) {
         let mut pages = self.pages();
         let Description { inbox, group, state, requests, question, shared_by } = description;
-        let known = pages.by_inbox.get(&inbox);
-        let is_same = known.is_some_and(|known| known.group == group && known.takes == requests);
-        match state {
-            State::Stopping => pages.forget(&inbox),
-            State::Serving if !is_same && pages.by_inbox.len() < INSTANCES => {
-                pages.forget(&inbox);
-                pages.enter(inbox, group, requests);
+        let known = pages.by_inbox.get(&inbox).filter(|known| known.group == group && known.takes == requests);
+        match (state, known) {
+            (State::Stopping, _) => pages.forget(&inbox),
+            (State::Serving, Some(known)) => {
+                // Said unasked after it was cut off: what it had then was lost with the connection, and says nothing of it.
+                if question.is_none() {
+                    known.answers();
+                }
             }
-            State::Serving => {}
+            (State::Serving, None) => {
+                pages.forget(&inbox);
+                if pages.is_asked_for(&requests) && pages.by_inbox.len() < INSTANCES {
+                    pages.enter(inbox, group, requests, self.epoch);
+                }
+            }
         }
         if let Some((round, template)) = question.as_deref().and_then(|question| question.split_once(' '))
             && let Some(page) = pages.by_template.get_mut(template)
@@ -339,13 +375,19 @@ impl Book {
 }
 
 impl Pages {
-    fn enter(&mut self, inbox: String, group: String, takes: Vec<Takes>) {
+    /// Whether any of it was asked for.
+    fn is_asked_for(&self, requests: &[Takes]) -> bool {
+        requests.iter().any(|takes| self.by_template.get(&takes.template).is_some_and(|page| page.rounds > 0))
+    }
+
+    fn enter(&mut self, inbox: String, group: String, takes: Vec<Takes>, epoch: Instant) {
         let instance = Arc::new(Instance {
             inbox: inbox.clone(),
             group,
             takes,
             unanswered: AtomicUsize::new(0),
-            overdue: AtomicBool::new(false),
+            overdue: AtomicU64::new(0),
+            epoch,
             gone: AtomicBool::new(false),
         });
         for (index, takes) in instance.takes.iter().enumerate() {
@@ -375,7 +417,109 @@ impl Pages {
 fn choose<'a>(candidates: &'a [Candidate], wanted: &Wanted<'_>, turn: usize) -> Option<&'a Arc<Instance>> {
     let (before, from) = candidates.split_at(turn.checked_rem(candidates.len())?);
     let in_turn = from.iter().chain(before).filter(|candidate| wanted.admits(candidate));
-    in_turn.map(|candidate| &candidate.instance).min_by_key(|instance| instance.burden())
+    in_turn.map(|candidate| &candidate.instance).min_by_key(|instance| instance.burden(wanted.now))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn description(inbox: &str, template: &str, question: Option<&str>) -> Description {
+        let takes = Takes { template: template.to_owned(), message: "Quote".to_owned(), version: 1 };
+        Description {
+            inbox: inbox.to_owned(),
+            group: "shop".to_owned(),
+            state: State::Serving,
+            requests: vec![takes],
+            question: question.map(str::to_owned),
+            shared_by: 1,
+        }
+    }
+
+    fn wanted(now: Instant) -> Wanted<'static> {
+        Wanted { template: "quotes:<>", message: "Quote", version: 1, group: None, tried: &[], now }
+    }
+
+    /// A book in which it was asked for quotes, and these have answered.
+    fn book(inboxes: &[&str], now: Instant) -> Book {
+        let book = Book::new(now);
+        let Look::Ask(round) = book.look(&wanted(now), 0) else { panic!("nothing was asked before") };
+        book.asked("quotes:<>", round, Some(inboxes.len() as u64));
+        let question = format!("{round} quotes:<>");
+        inboxes.iter().for_each(|inbox| book.learn(description(inbox, "quotes:<>", Some(&question))));
+        book
+    }
+
+    fn turn(book: &Book, now: Instant) -> Turn {
+        match book.look(&wanted(now), 0) {
+            Look::Turn(turn) => turn,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Who gets so many requests, each of which is answered before the next one.
+    fn turns(book: &Book, now: Instant, count: usize) -> Vec<String> {
+        (0..count).map(|_| turn(book, now).instance.inbox().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_one_with_the_fewest_unanswered_requests_gets_the_next_and_equals_take_turns() {
+        let now = Instant::now();
+        let book = book(&["a", "b", "c"], now);
+        let held: Vec<Turn> = (0..30).map(|_| turn(&book, now)).collect();
+        for inbox in ["a", "b", "c"] {
+            assert_eq!(held.iter().filter(|turn| turn.instance.inbox() == inbox).count(), 10);
+        }
+        let (mut freed, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|turn| turn.instance.inbox() == "b");
+        freed.truncate(9);
+        assert_eq!(turns(&book, now, 3), ["b"; 3]);
+        drop((freed, held));
+    }
+
+    #[test]
+    fn one_that_let_the_time_pass_is_asked_last_and_once_in_a_while() {
+        let now = Instant::now();
+        let book = book(&["a", "b"], now);
+        let held = turn(&book, now);
+        let (late, other) = (Arc::clone(&held.instance), turns(&book, now, 1).remove(0));
+        drop(held);
+        late.is_overdue(now);
+        assert_eq!(turns(&book, now + ASKED_LAST - SECOND, 20), vec![other.clone(); 20]);
+        // After a while it gets one request to show that it can.
+        let then = now + ASKED_LAST + SECOND;
+        let again = turns(&book, then, 20);
+        assert_eq!(again.iter().filter(|&inbox| inbox == late.inbox()).count(), 1, "{again:?}");
+        late.answers();
+        let again = turns(&book, then, 20);
+        assert_eq!(again.iter().filter(|&inbox| inbox == late.inbox()).count(), 10, "{again:?}");
+    }
+
+    #[test]
+    fn one_that_says_unasked_that_it_is_there_is_not_overdue_any_more() {
+        let now = Instant::now();
+        let book = book(&["a", "b"], now);
+        let late = Arc::clone(&turn(&book, now).instance);
+        late.is_overdue(now);
+        book.learn(description(late.inbox(), "quotes:<>", Some("7 quotes:<>")));
+        assert!(!turns(&book, now, 20).contains(&late.inbox().to_owned()), "its handlers may hang all the same");
+        book.learn(description(late.inbox(), "quotes:<>", None));
+        assert!(turns(&book, now, 20).contains(&late.inbox().to_owned()));
+    }
+
+    #[test]
+    fn whoever_takes_nothing_that_was_asked_for_is_not_remembered() {
+        let now = Instant::now();
+        let book = book(&["a"], now);
+        for other in 0..2 * INSTANCES {
+            book.learn(description(&format!("other-{other}"), "orders", None));
+        }
+        book.learn(description("b", "quotes:<>", None));
+        assert!(turns(&book, now, 4).contains(&"b".to_owned()));
+        let orders = Wanted { template: "orders", ..wanted(now) };
+        assert!(matches!(book.look(&orders, 0), Look::Ask(1)), "they are asked for when they are wanted");
+    }
 }
 
 #[cfg(test)]

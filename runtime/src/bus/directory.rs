@@ -34,7 +34,6 @@ pub(crate) struct Directory {
     _attachment: Attachment,
 }
 
-#[derive(Default)]
 struct Reader {
     book: Book,
     /// Texts that are no description.
@@ -49,14 +48,15 @@ impl Directory {
     pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
         let own = format!("{REPLIES}{name}:instances");
         let channel = bus.channel(|channel| channel.literal(&own));
-        let reader = Arc::new(Reader::default());
+        let reader = Arc::new(Reader { book: Book::new(Instant::now()), unreadable: AtomicU64::new(0) });
         let inbox = Arc::new(Inbox::direct(Arc::clone(&reader) as Arc<dyn Direct>));
         let names = vec![(ANNOUNCEMENTS.to_owned(), NameKind::Channel), (own, NameKind::Channel)];
         let attachment = bus.attach(inbox, names).await?;
         Ok(Self { channel, reader, _attachment: attachment })
     }
 
-    /// Who gets a request: it is asked where that is not known, and waited for an answer. `None` once it is known that nobody takes it.
+    /// Who gets a request: it is asked where that is not known, and waited for an answer. `None` once it is known that nobody takes it. Where somebody
+    /// has declined it already, those who do not answer are waited for half a second at most.
     ///
     /// # Cancel safety
     ///
@@ -69,6 +69,7 @@ impl Directory {
     ) -> Result<Option<Turn>, PublishError> {
         let book = &self.reader.book;
         let begun = book.rounds(wanted.template);
+        let limit = (!wanted.tried.is_empty()).then(|| Instant::now() + ALL_ANSWER);
         loop {
             let mut changed = pin!(book.changed.notified());
             // Registered before the look, so that a change between the two is not missed.
@@ -78,7 +79,15 @@ impl Directory {
                 Look::Nobody => return Ok(None),
                 // Boxed, as it is seldom there, and would make the future of every request larger.
                 Look::Ask(round) => Box::pin(self.ask(bus, template, wanted.template, round)).await?,
-                Look::Wait => changed.await,
+                Look::Wait => match limit {
+                    None => changed.await,
+                    Some(limit) => {
+                        if timeout_at(limit, changed).await.is_err() {
+                            book.enough(wanted.template);
+                            return Ok(None);
+                        }
+                    }
+                },
             }
         }
     }

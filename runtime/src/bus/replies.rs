@@ -11,6 +11,8 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
+use tokio::time::Instant;
+
 use crate::{
     bus::{book::Instance, handle::Bus},
     codec::answers::AnswerFor,
@@ -341,9 +343,9 @@ impl Waiter {
         }
     }
 
-    /// The time is over, and the instance has not answered: what it may still send says that it lives.
-    pub(crate) fn overdue(&self, instance: &Arc<Instance>) {
-        instance.is_overdue();
+    /// The time was over then, and the instance has not answered: what it may still send says that it lives.
+    pub(crate) fn overdue(&self, instance: &Arc<Instance>, then: Instant) {
+        instance.is_overdue(then);
         let mut late = self.waiters.late();
         if late.len() == LATE {
             late.pop_front();

@@ -34,6 +34,7 @@ pub(super) struct Errand<'e, 'a, M> {
     to_send: &'e Addressed<'a, M>,
     /// The template as it is asked for.
     key: String,
+    begun: Instant,
     timeout: Duration,
     deadline: Instant,
     idempotent: bool,
@@ -60,8 +61,9 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     pub(super) fn new(to_send: &'e Addressed<'a, M>, timeout: Duration, idempotent: bool) -> Self {
         let deadline = deadline_after(timeout);
         let deadline = inherited().map_or(deadline, |inherited| deadline.min(inherited.into()));
-        let timeout = timeout.min(deadline.saturating_duration_since(Instant::now()));
-        Self { to_send, key: key(M::TEMPLATE), timeout, deadline, idempotent }
+        let begun = Instant::now();
+        let timeout = timeout.min(deadline.saturating_duration_since(begun));
+        Self { to_send, key: key(M::TEMPLATE), begun, timeout, deadline, idempotent }
     }
 
     /// One instance handles it: one of the group, if there is one named.
@@ -102,7 +104,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     }
 
     fn wanted<'w>(&'w self, group: Option<&'w str>, tried: &'w [Arc<Instance>]) -> Wanted<'w> {
-        Wanted { template: &self.key, message: M::NAME, version: M::VERSION, group, tried }
+        Wanted { template: &self.key, message: M::NAME, version: M::VERSION, group, tried, now: self.begun }
     }
 
     /// Gives the request to an instance, and waits for its answer.
@@ -122,7 +124,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         }
         waiter.in_hands_of(&turn.instance);
         let Some(arrived) = self.arrived(directory, replies, turn, &mut waiter).await else {
-            waiter.overdue(&turn.instance);
+            waiter.overdue(&turn.instance, self.deadline);
             return Err(self.timed_out());
         };
         Ok(self.read(arrived, turn))
