@@ -15,6 +15,8 @@
 mod access;
 mod buffers;
 mod child;
+mod churn;
+mod instances;
 mod ledger;
 mod names;
 mod outages;
