@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     child::{self, Child},
-    instances::{Folder, Job, instance, is_even, newer, play},
+    instances::{FAILED, Folder, Job, instance, is_even, newer, play},
     ledger::SOON,
     outages::bus,
     report::Report,
@@ -39,14 +39,23 @@ struct Watched {
 }
 
 impl Watched {
+    fn new() -> Self {
+        Self { answered: Recorder::new(), failed: Recorder::new() }
+    }
+
     /// So many requests under way at once.
     fn start(askers: &mut JoinSet<()>, bus: &Bus, at_once: u64, patience: Duration) -> Self {
-        let watched = Self { answered: Recorder::new(), failed: Recorder::new() };
+        let watched = Self::new();
         for asker in 0..at_once {
             let (bus, watched) = (bus.clone(), watched.clone());
             askers.spawn(async move {
                 for n in asker * MANY.. {
+                    let failed = watched.failed.len();
                     watched.note(Job { n }.request(&bus).timeout(patience).await);
+                    if watched.failed.len() > failed {
+                        // What fails at once leaves nobody else any time.
+                        tokio::time::sleep(FAILED).await;
+                    }
                 }
             });
         }
@@ -109,6 +118,27 @@ on_both! {
     }
 }
 
+on_both! {
+    async fn after_the_server_was_away_all_instances_are_used_again(world: World) {
+        let buses = [world.bus().await, world.bus().await, world.bus().await];
+        let mut services = Vec::new();
+        for (me, bus) in (0..).zip(&buses) {
+            services.push(bus.serve(Local { me }).await.unwrap());
+        }
+        let (asking, mut askers) = (world.bus().await, JoinSet::new());
+        let watched = Watched::start(&mut askers, &asking, 16, Duration::from_secs(2));
+        for _ in 0..sized(3, 30) {
+            watched.more(300).await;
+            world.stop();
+            let failed = watched.failed.len();
+            eventually(SOON, async || watched.failed.len() > failed).await;
+            world.start().await;
+            eventually(SOON, async || is_even(&load(&watched.more(300).await))).await;
+        }
+        askers.shutdown().await;
+    }
+}
+
 /// A stopped process keeps its connections, and the server what is sent to it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_instance_costs_what_it_had_and_is_used_again_when_it_goes_on() {
@@ -153,6 +183,45 @@ async fn a_stopped_instance_costs_what_it_had_and_is_used_again_when_it_goes_on(
     let (answered, failed) = (watched.answered.len() as u64, watched.failed.len());
     println!("T20-stopped: {answered} answered, {failed} given up");
     Report::new("T20-stopped", "stops", usize::try_from(rounds).unwrap()).messages(answered, answered).close();
+}
+
+/// Whoever may be asked twice is answered in the end, whoever is killed.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn idempotent_requests_are_answered_although_their_instances_are_killed() {
+    const TEST: &str = "churn::idempotent_requests_are_answered_although_their_instances_are_killed";
+    if let Some(part) = child::argument() {
+        return play(part).await;
+    }
+    let (server, folder, mut random) = (RedisServer::start().await, Folder::new("idempotent"), Random::of("T20-again"));
+    let mut instances = Vec::new();
+    for me in 0..3 {
+        instances.push(instance(TEST, "instance", &server, &folder, me).await);
+    }
+    let (asking, watched, mut askers) = (bus(server.url()).await, Watched::new(), JoinSet::new());
+    for asker in 0..32 {
+        let (asking, watched) = (asking.clone(), watched.clone());
+        askers.spawn(async move {
+            for n in asker * MANY.. {
+                watched.note(Job { n }.request(&asking).timeout(SOON).idempotent().await);
+            }
+        });
+    }
+    let kills = sized(12, 200);
+    for me in 3..3 + kills {
+        watched.more(usize::try_from(random.within(50..500)).unwrap()).await;
+        let place = usize::try_from(me % 3).unwrap();
+        instances[place].signal("KILL");
+        instances[place].ended().await;
+        instances[place] = instance(TEST, "instance", &server, &folder, me).await;
+        watched.answered_by(me).await;
+    }
+    askers.shutdown().await;
+    assert_eq!(watched.failed.all(), [""; 0]);
+    let again = folder.executions(3 + kills).values().filter(|by| by.len() > 1).count();
+    let answered = watched.answered.len() as u64;
+    println!("T20-again: {answered} answered, {again} of them executed twice");
+    assert!(again > 0, "nobody had anything to do when it was killed");
+    Report::new("T20-again", "kills", usize::try_from(kills).unwrap()).messages(answered, answered).close();
 }
 
 /// Takes no request at all.
@@ -243,6 +312,43 @@ struct Answer {
     ok: Option<u64>,
 }
 
+/// What it was sent meanwhile it reads late, and counts the time from then on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_of_another_program_is_not_executed_again_by_an_instance_that_stood_still() {
+    const TEST: &str = "churn::a_request_of_another_program_is_not_executed_again_by_an_instance_that_stood_still";
+    if let Some(part) = child::argument() {
+        return play(part).await;
+    }
+    let (server, folder) = (RedisServer::start().await, Folder::new("foreign"));
+    let stopped = instance(TEST, "instance", &server, &folder, 0).await;
+    let _lives = instance(TEST, "instance", &server, &folder, 1).await;
+    let asking = bus(server.url()).await;
+    let mut answers: Subscription<Answer> = asking.subscribe(Answer::channel(1_u64)).await.unwrap();
+    stopped.signal("STOP");
+    eventually(SOON, async || found(&asking).await == 1).await;
+    let time_left = Duration::from_millis(200);
+    let request = foreign(7, time_left);
+    assert_eq!(server.publish("jobs:7", request.as_bytes()).await, 2);
+    let answer = tokio::time::timeout(SOON, answers.next()).await.unwrap();
+    assert!(matches!(&answer, Some(Event::Message(answer)) if answer.message.ok == Some(1)), "{answer:?}");
+    // Nobody waits for it any more.
+    tokio::time::sleep(2 * time_left).await;
+    stopped.signal("CONT");
+    let (mut n, mut by_it) = (100, 0);
+    eventually(SOON, async || {
+        n += 1;
+        by_it += u64::from(Job { n }.request(&asking).timeout(SOON).await.unwrap() == 0);
+        by_it > 20
+    })
+    .await;
+    assert_eq!(folder.executions(2)[&7], [1]);
+}
+
+fn foreign(n: u64, time_left: Duration) -> String {
+    let exchange = format!(r#""correlation_id":"c{n}","reply_to":"tidings:replies:foreign:1""#);
+    format!(r#"{{"id":"a{n}","type":"Job",{exchange},"time_left":{},"data":{{"n":{n}}}}}"#, time_left.as_millis())
+}
+
 /// A server that takes no more data, as one whose memory is used up.
 async fn fill(server: &RedisServer) {
     let memory: String = server.command(&["INFO", "memory"]).await;
@@ -272,10 +378,7 @@ async fn a_full_server_carries_requests_as_before() {
     assert_eq!(found(&asking).await, 2);
     let mut answers: Subscription<Answer> = asking.subscribe(Answer::channel(1_u64)).await.unwrap();
     for n in 0..20 {
-        let request = format!(
-            r#"{{"id":"a{n}","type":"Job","correlation_id":"c{n}","reply_to":"tidings:replies:foreign:1","time_left":60000,"data":{{"n":{n}}}}}"#
-        );
-        assert_eq!(server.publish(&format!("jobs:{n}"), request.as_bytes()).await, 2);
+        assert_eq!(server.publish(&format!("jobs:{n}"), foreign(n, SOON).as_bytes()).await, 2);
         let answer = tokio::time::timeout(SOON, answers.next()).await.unwrap();
         assert!(matches!(&answer, Some(Event::Message(answer)) if answer.message.ok.is_some()), "{answer:?}");
     }

@@ -169,7 +169,7 @@ pub(crate) async fn instance(test: &str, part: &str, server: &RedisServer, folde
 /// How long a request waits.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// How long an asker rests after a failure.
-const FAILED: Duration = Duration::from_millis(10);
+pub(crate) const FAILED: Duration = Duration::from_millis(10);
 /// Requests that a requester has under way.
 const AT_ONCE: u64 = 16;
 

@@ -385,6 +385,26 @@ on_both! {
         }
     }
 
+    async fn an_instance_whose_inbox_is_in_another_namespace_gets_nothing(world: World) {
+        let namespaced = async |name: &'static str| world.bus_with(|builder| builder.namespace(name)).await;
+        let (other, worker) = (namespaced("beta").await, Worker::new(0));
+        let _service = other.serve(worker.clone()).await.unwrap();
+        let instance = other.services().within(SOON).await.unwrap()[0].instances[0].instance.clone();
+        let bus = namespaced("shop").await;
+        let begun = Instant::now();
+        for inbox in [format!("beta:tidings:inbox:{instance}"), "shop:work:1".to_owned()] {
+            let error = Work { n: 0 }.request(&bus).timeout(SOON).await.unwrap_err();
+            assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
+            let takes = r#"[{"template":"work:<>","message":"Work","version":1}]"#;
+            let said = format!(r#"{{"inbox":"{inbox}","group":"Worker","state":"serving","requests":{takes}}}"#);
+            assert_eq!(world.publish_raw("shop:tidings:instances", said).await, 1);
+        }
+        let error = Work { n: 1 }.request(&bus).timeout(SOON).await.unwrap_err();
+        assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
+        assert!(begun.elapsed() < SOON / 2);
+        assert_eq!(worker.begun.len(), 0);
+    }
+
     async fn whoever_let_the_time_of_one_request_pass_is_asked_again_after_a_while(world: World) {
         let (slow, other) = (Worker::held(0), Worker::new(1));
         let bus = world.bus().await;

@@ -15,7 +15,7 @@ use crate::{
     bus::{
         book::{Book, Instance, Look, Turn, Wanted},
         handle::Bus,
-        instances::{ANNOUNCEMENTS, Description, QUESTIONS, Question},
+        instances::{ANNOUNCEMENTS, Description, INBOX, QUESTIONS, Question},
         replies::REPLIES,
     },
     error::{PublishError, SubscribeError},
@@ -36,7 +36,9 @@ pub(crate) struct Directory {
 
 struct Reader {
     book: Book,
-    /// Texts that are no description.
+    /// How all inboxes of the namespace begin: whoever may only say something here could otherwise send requests anywhere.
+    inboxes: String,
+    /// Texts that are no description of an instance of the namespace.
     unreadable: AtomicU64,
 }
 
@@ -48,7 +50,8 @@ impl Directory {
     pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
         let own = format!("{REPLIES}{name}:instances");
         let channel = bus.channel(|channel| channel.literal(&own));
-        let reader = Arc::new(Reader { book: Book::new(Instant::now()), unreadable: AtomicU64::new(0) });
+        let inboxes = bus.channel(|channel| channel.literal(INBOX));
+        let reader = Arc::new(Reader { book: Book::new(Instant::now()), inboxes, unreadable: AtomicU64::new(0) });
         let inbox = Arc::new(Inbox::direct(Arc::clone(&reader) as Arc<dyn Direct>));
         let names = vec![(ANNOUNCEMENTS.to_owned(), NameKind::Channel), (own, NameKind::Channel)];
         let attachment = bus.attach(inbox, names).await?;
@@ -185,14 +188,19 @@ impl Direct for Reader {
             return;
         };
         match serde_json::from_slice::<Description>(frame.payload()) {
-            Ok(description) => self.book.learn(description),
-            Err(error) => {
-                let count = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
-                if count.is_power_of_two() {
-                    let reason = error.classify();
-                    tracing::warn!(count, ?reason, "what was said of an instance cannot be read, and is left out");
-                }
-            }
+            Ok(description) if description.inbox.starts_with(&self.inboxes) => self.book.learn(description),
+            Ok(_) => self.left_out("its inbox is not one of the namespace"),
+            Err(error) if error.is_data() => self.left_out("it is no description"),
+            Err(_) => self.left_out("it is no JSON"),
+        }
+    }
+}
+
+impl Reader {
+    fn left_out(&self, reason: &str) {
+        let count = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(count, reason, "what was said of an instance is left out");
         }
     }
 }

@@ -96,7 +96,8 @@ async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<En
         return rejected(Rejection::NewerVersion { name, found, known });
     }
     let key = bus.channel(|key| key.literal(&format!("{CLAIMS}{}:{}", to.channel, to.correlation_id)));
-    let holds = delivery.deadline().map_or(UNSAID, |deadline| deadline.saturating_duration_since(now()));
+    let time_left = delivery.remaining().unwrap_or_default();
+    let holds = time_left.max(LATE);
     match bus.claim(Claim { template: route.template().text(), key, holds }).await {
         Ok(true) => None,
         Ok(false) => Some(Ended::LeftToOthers),
@@ -110,8 +111,9 @@ fn rejected(rejection: Rejection) -> Option<Ended> {
 
 /// The longest correlation id of another program, in bytes.
 const LONGEST_ID: usize = 512;
-/// For so long a request counts as taken that does not say how much time is left.
-const UNSAID: Duration = Duration::from_secs(60);
+/// For so long a request counts as taken, if not more of its time is left: an instance that stood still, or whose connection brings it late, counts
+/// the time from when it sees it, and must not take it again.
+const LATE: Duration = Duration::from_secs(60);
 
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
 fn handle<'a, R: Router>(
