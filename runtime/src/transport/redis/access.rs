@@ -37,6 +37,12 @@ pub(super) fn is_refusal(words: &str) -> bool {
     words.starts_with("NOPERM ")
 }
 
+/// Whether they are that, of what a script calls: Redis 7.0 and later ones say it differently, and neither as of a command.
+pub(super) fn is_refusal_in_script(words: &str) -> bool {
+    words.starts_with("ERR The user executing the script can't run this")
+        || words.starts_with("ERR ACL failure in script")
+}
+
 /// The command that would allow what the server refused: all commands where one of them was refused, and else all channels. Not both at once,
 /// because a server takes no channel for a user who has all of them already, and refuses the whole rule.
 pub(super) fn rule(settings: &Settings, words: &str, operation: Operation, channels: &[&String]) -> String {
@@ -65,7 +71,8 @@ pub(super) fn rule_for_names<'a>(
 
 /// The command that allows to claim requests of other programs: the script, what it calls, and the names that it takes.
 pub(super) fn rule_for_claims(settings: &Settings, words: &str) -> String {
-    let rules = if names_command(words) { "+eval +set".to_owned() } else { format!("~{}{CLAIMS}*", settings.prefix) };
+    let names_command = names_command(words) || is_refusal_in_script(words);
+    let rules = if names_command { "+eval +set".to_owned() } else { format!("~{}{CLAIMS}*", settings.prefix) };
     format!("ACL SETUSER {} {rules}", settings.user)
 }
 
@@ -130,6 +137,19 @@ mod tests {
         ] {
             let rule = rule(&settings, words, operation, &[&news, &news, &own]);
             assert_eq!(rule, format!("ACL SETUSER anna {expected}"));
+        }
+        let claims = "ACL SETUSER anna ~shop:tidings:claims:*";
+        for (words, expected) in [
+            ("NOPERM this user has no permissions to access one of the keys used as arguments", claims),
+            (COMMAND, "ACL SETUSER anna +eval +set"),
+            (
+                "ERR The user executing the script can't run this command or subcommand script: …",
+                "ACL SETUSER anna +eval +set",
+            ),
+            ("ERR ACL failure in script: User …", "ACL SETUSER anna +eval +set"),
+        ] {
+            assert!(is_refusal(words) || is_refusal_in_script(words), "{words}");
+            assert_eq!(rule_for_claims(&settings, words), expected);
         }
         let names = [
             Name { text: "shop:line:*".into(), kind: NameKind::Pattern },

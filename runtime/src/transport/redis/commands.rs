@@ -25,7 +25,7 @@ use crate::{
         contract::{Claim, Lined, Parcel, Published, Reach},
         life::Life,
         redis::{
-            access::{Operation, is_refusal, rule, rule_for_claims},
+            access::{Operation, is_refusal, is_refusal_in_script, rule, rule_for_claims},
             connector::{Connector, Opened},
             line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
             pipeline::Pipeline,
@@ -238,7 +238,7 @@ impl SharedLink {
             let lost = |reason| Err(PublishError::ConnectionLost { template, reason });
             return match timeout_at(deadline, answered).await {
                 Ok(Ok(Ok(Response::Integer(taken)))) => Ok(taken > 0),
-                Ok(Ok(Ok(Response::Error(reason)))) if is_refusal(&reason) => {
+                Ok(Ok(Ok(Response::Error(reason)))) if is_refusal(&reason) || is_refusal_in_script(&reason) => {
                     let rule = rule_for_claims(&self.settings, &reason);
                     Err(PublishError::Refused { channel: key.clone(), reason, rule })
                 }

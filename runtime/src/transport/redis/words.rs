@@ -14,7 +14,7 @@ const KNOWN: &str = "a able access ability accepted acl active after again again
     can't cannot change channel channels check client clients closed cluster command commands config configuration configured connect \
     connected connection connections connecting context could count currently data dataset db default denied detected directive disable \
     disabled disk discard discarded do does doesn't down due during enabled enough error errors evicted exceeded exec execute executed \
-    executing execution exists expected external failed failing failover feature file for from full get given good greater has have hello \
+    executing execution exists expected external failed failing failover failure feature file for from full get given good greater has have hello \
     hint if in incorrect info instance internal interface into invalid is isn't it it's its key keys kill killed large length license limit \
     limited link loading logs long longer lot made manual many master max maxclients maximum maxmemory memory message mode more multi \
     multibulk must name nested no node nosave nosub not number of off offset on once one only operation option or out over own \
