@@ -284,8 +284,8 @@ async fn whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_pr
             // The line may be folded, and told a second later.
             let rule = || {
                 let lines = warnings.all().join("\n");
-                let rules = lines.split('`').filter(|words| words.starts_with("ACL SETUSER ")).map(str::to_owned);
-                rules.filter(|rule| !advice.contains(rule)).next_back()
+                let mut rules = lines.split('`').filter(|words| words.starts_with("ACL SETUSER ")).map(str::to_owned);
+                rules.rfind(|rule| !advice.contains(rule))
             };
             eventually(SOON, async || rule().is_some()).await;
             let rule = rule().unwrap();
