@@ -5,7 +5,7 @@ use std::{error::Error, fmt, io, sync::LazyLock, time::Instant};
 
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, BusEvent, BusEvents, Message, router};
+use tidings::{Bus, BusEvent, BusEvents, Event, Message, router};
 use tidings_tests::{LogLines, RedisServer, World, eventually};
 use tokio::time::Duration;
 
@@ -101,6 +101,7 @@ async fn what_a_service_logs() {
         start_stop_and_drop_are_said(&world).await;
     }
     no_error_shows_a_password().await;
+    whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_programs().await;
 }
 
 async fn trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(world: &World) {
@@ -239,4 +240,68 @@ async fn no_error_shows_a_password() {
         assert!(!told.contains(PASSWORD), "{told}");
     }
     assert_no_secret(&[]);
+}
+
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[channel("quotes:<sku>")]
+#[reply(u64)]
+struct Quote {
+    sku: u64,
+}
+
+struct Desk;
+
+#[router]
+impl Desk {
+    #[handler]
+    async fn quote(&self, quote: Quote) -> u64 {
+        quote.sku
+    }
+}
+
+/// An answer, as another program sees it.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[channel("tidings:replies:foreign")]
+#[message(name = "reply")]
+struct Answer {
+    ok: Option<u64>,
+    failure: Option<String>,
+}
+
+/// They are claimed, and only the service can say what it lacks for that. Does what it says, to the letter, until they are answered.
+async fn whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_programs() {
+    let may_all_else = "user anna on >secret ~* resetchannels &quotes:* &tidings:* +@all";
+    for lacks in [&["-eval", "-set", "resetkeys"][..], &["-eval"], &["-set"], &["resetkeys"]] {
+        LINES.clear();
+        let server = RedisServer::with_settings(&[may_all_else]).await;
+        let root = Bus::connect(&server.url()).await.unwrap();
+        let anna = Bus::connect(&format!("redis://anna:secret@127.0.0.1:{}", server.port())).await.unwrap();
+        let _service = anna.serve(Desk).await.unwrap();
+        let _: String = server.command(&[&["ACL", "SETUSER", "anna"][..], lacks].concat()).await;
+        let mut answers = root.subscribe(Answer::channel()).await.unwrap();
+        let mut advice: Vec<String> = Vec::new();
+        for n in 0.. {
+            let exchange = format!(r#""correlation_id":"c{n}","reply_to":"tidings:replies:foreign""#);
+            let request = format!(r#"{{"id":"a","type":"Quote",{exchange},"data":{{"sku":7}}}}"#);
+            assert_eq!(server.publish("quotes:7", request.as_bytes()).await, 1);
+            let answer = tokio::time::timeout(SOON, answers.next()).await.unwrap();
+            let Some(Event::Message(answer)) = answer else { panic!("{answer:?}") };
+            if answer.message.ok == Some(7) {
+                break;
+            }
+            assert!(answer.message.failure.is_some() && n < 3, "{lacks:?}: still refused after {advice:?}");
+            let rule = || {
+                let lines = lines().join("\n");
+                let mut rules = lines.split('`').filter(|words| words.starts_with("ACL SETUSER ")).map(str::to_owned);
+                rules.rfind(|rule| !advice.contains(rule))
+            };
+            // The line of another refusal of the same handler comes a second later.
+            eventually(SOON, async || rule().is_some()).await;
+            let rule = rule().unwrap();
+            let words: Vec<&str> = rule.split(' ').collect();
+            let _: String = server.command(&words).await;
+            advice.push(rule);
+        }
+        assert!(!advice.is_empty(), "{lacks:?}");
+    }
 }

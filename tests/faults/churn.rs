@@ -1,6 +1,12 @@
 //! Instances join, leave, are replaced by newer ones and stand still, the server is full: requests go on.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Event, Message, NoError, RequestError, Service, Subscription, router};
@@ -36,11 +42,13 @@ struct Watched {
     /// Who has answered them.
     answered: Recorder<u64>,
     failed: Recorder<String>,
+    /// Whoever asks ends with the request under way.
+    stop: Arc<AtomicBool>,
 }
 
 impl Watched {
     fn new() -> Self {
-        Self { answered: Recorder::new(), failed: Recorder::new() }
+        Self { answered: Recorder::new(), failed: Recorder::new(), stop: Arc::default() }
     }
 
     /// So many requests under way at once.
@@ -49,7 +57,7 @@ impl Watched {
         for asker in 0..at_once {
             let (bus, watched) = (bus.clone(), watched.clone());
             askers.spawn(async move {
-                for n in asker * MANY.. {
+                for n in (asker * MANY..).take_while(|_| !watched.stop.load(Ordering::Relaxed)) {
                     let failed = watched.failed.len();
                     watched.note(Job { n }.request(&bus).timeout(patience).await);
                     if watched.failed.len() > failed {
@@ -183,6 +191,43 @@ async fn a_stopped_instance_costs_what_it_had_and_is_used_again_when_it_goes_on(
     let (answered, failed) = (watched.answered.len() as u64, watched.failed.len());
     println!("T20-stopped: {answered} answered, {failed} given up");
     Report::new("T20-stopped", "stops", usize::try_from(rounds).unwrap()).messages(answered, answered).close();
+}
+
+/// Nobody else's requests are lost with it, and it is known soon although their time is long.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_instance_costs_the_requests_that_it_had_and_no_others() {
+    const TEST: &str = "churn::a_killed_instance_costs_the_requests_that_it_had_and_no_others";
+    const AT_ONCE: u64 = 32;
+    if let Some(part) = child::argument() {
+        return play(part).await;
+    }
+    let (server, folder) = (RedisServer::start().await, Folder::new("killed"));
+    let mut instances = Vec::new();
+    for me in 0..3 {
+        instances.push(instance(TEST, "instance", &server, &folder, me).await);
+    }
+    let (asking, mut askers) = (bus(server.url()).await, JoinSet::new());
+    let watched = Watched::start(&mut askers, &asking, AT_ONCE, 4 * SOON);
+    watched.more(500).await;
+    for (killed, mut child) in (0..2).zip(instances) {
+        let before = watched.failed.len();
+        child.signal("KILL");
+        child.ended().await;
+        let by = async || watched.more(500).await;
+        eventually(SOON, async || !by().await.contains(&killed)).await;
+        eventually(SOON, async || watched.failed.len() > before).await;
+        let failed = watched.failed.all().split_off(before);
+        assert!(failed.len() as u64 <= AT_ONCE, "{failed:?}");
+        assert!(failed.iter().all(|error| error.contains("the instance that had the request is gone")), "{failed:?}");
+    }
+    // Nobody waits for the rest of the time.
+    watched.stop.store(true, Ordering::Relaxed);
+    tokio::time::timeout(SOON, askers.join_all()).await.unwrap();
+    let lost = watched.failed.len();
+    assert!(folder.executions(3).values().all(|by| by.len() == 1));
+    let answered = watched.answered.len() as u64;
+    println!("T20-killed: {answered} answered, {lost} lost with their instances");
+    Report::new("T20-killed", "kills", 2).messages(answered, answered).close();
 }
 
 /// Whoever may be asked twice is answered in the end, whoever is killed.

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Event, Message, NoError, PublishError, Reconnect, RequestError, SubscribeError, router};
-use tidings_tests::{LogLines, Recorder, RedisServer, eventually};
-use tracing::Level;
+use tidings_tests::{Recorder, RedisServer, eventually};
 
 use crate::support::{News, SOON, Step, event, message};
 
@@ -259,50 +258,6 @@ async fn whoever_follows_the_advice_of_the_errors_gets_to_ask() {
     // What allows one bus allows the next.
     let another = anna_in(&server, Some("shop")).await;
     assert_eq!(Quote { sku: 7 }.request(&another).await.unwrap(), 7);
-}
-
-/// Requests of other programs are claimed, and only the service can say what it lacks for that.
-#[tokio::test]
-async fn whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_programs() {
-    for lacks in [&["-eval", "-set", "resetkeys"][..], &["-eval"], &["-set"], &["resetkeys"]] {
-        let (warnings, _guard) = LogLines::of_this_thread(Level::WARN);
-        let server = server("&shop:quotes:* &shop:tidings:*").await;
-        let (anna, root) = (anna_in(&server, Some("shop")).await, Bus::connect(&server.url()).await.unwrap());
-        let _service = anna.serve(Desk).await.unwrap();
-        let _: String = server.command(&[&["ACL", "SETUSER", "anna"][..], lacks].concat()).await;
-        let mut answers = root.subscribe(Foreign::channel()).await.unwrap();
-        let mut advice: Vec<String> = Vec::new();
-        for n in 0..=ROUNDS {
-            let exchange = format!(r#""correlation_id":"c{n}","reply_to":"shop:tidings:replies:foreign""#);
-            let request = format!(r#"{{"id":"a","type":"Quote",{exchange},"data":{{"sku":7}}}}"#);
-            assert_eq!(server.publish("shop:quotes:7", request.as_bytes()).await, 1);
-            let answer = message(&mut answers).await;
-            if answer.ok == Some(7) {
-                break;
-            }
-            assert!(answer.failure.is_some() && n < ROUNDS, "{lacks:?}: still refused after {advice:?}");
-            // The line may be folded, and told a second later.
-            let rule = || {
-                let lines = warnings.all().join("\n");
-                let mut rules = lines.split('`').filter(|words| words.starts_with("ACL SETUSER ")).map(str::to_owned);
-                rules.rfind(|rule| !advice.contains(rule))
-            };
-            eventually(SOON, async || rule().is_some()).await;
-            let rule = rule().unwrap();
-            apply(&server, &rule).await;
-            advice.push(rule);
-        }
-        assert!(!advice.is_empty(), "{lacks:?}");
-    }
-}
-
-/// An answer, as another program sees it.
-#[derive(Debug, Message, Serialize, Deserialize)]
-#[channel("shop:tidings:replies:foreign")]
-#[message(name = "reply")]
-struct Foreign {
-    ok: Option<u64>,
-    failure: Option<String>,
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
