@@ -215,12 +215,11 @@ async fn a_killed_instance_costs_the_requests_that_it_had_and_no_others() {
         child.ended().await;
         let by = async || watched.more(500).await;
         eventually(SOON, async || !by().await.contains(&killed)).await;
-        eventually(SOON, async || watched.failed.len() > before).await;
         let failed = watched.failed.all().split_off(before);
         assert!(failed.len() as u64 <= AT_ONCE, "{failed:?}");
         assert!(failed.iter().all(|error| error.contains("the instance that had the request is gone")), "{failed:?}");
     }
-    // Nobody waits for the rest of the time.
+    // Nobody waits for the rest of the time for what was lost, if anything was.
     watched.stop.store(true, Ordering::Relaxed);
     tokio::time::timeout(SOON, askers.join_all()).await.unwrap();
     let lost = watched.failed.len();
