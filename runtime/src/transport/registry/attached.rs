@@ -185,11 +185,14 @@ impl Registry {
             own.for_each(|interest| interest.leaving = true);
             if entry.is_wanted() || entry.standing == Standing::Absent {
                 entry.interests.retain(|interest| interest.listener != id);
-            } else {
-                awaited.push(name);
             }
-            if self.names.get(name).is_some_and(|entry| !entry.is_wanted()) {
+            if !entry.is_wanted() {
                 self.unwanted(name);
+            }
+            // What the server does not have, or is not asked for, needs no confirmation.
+            let is_left = |entry: &Entry| entry.interests.iter().all(|interest| interest.listener != id);
+            if !self.names.get(name).is_none_or(is_left) {
+                awaited.push(name);
             }
         }
         if let Some(listener) = self.listeners.get_mut(id) {
@@ -313,6 +316,10 @@ impl Registry {
         entry.interests.push(Interest { listener, token, missed: false, leaving: false });
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.names.push(id);
+        }
+        // It stays subscribed for the new one, and whoever was about to leave it is left now.
+        if entry.standing == Standing::Active {
+            self.left(id);
         }
         self.wanted(id);
     }

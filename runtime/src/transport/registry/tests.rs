@@ -545,3 +545,32 @@ fn a_shard_channel_is_another_name_than_the_channel_and_no_pattern_matches_it() 
     let _ = registry.flush();
     assert_eq!(taken(&inbox), ["frame 3", "frame 1"]);
 }
+
+#[test]
+fn who_leaves_a_name_that_others_begin_to_want_is_not_kept_waiting() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (id, _) = registry.attach(inbox(), vec![channel("both", 1)]);
+    settle(&mut registry, now);
+    let mut left = registry.leave(id);
+    // Before the server was asked to unsubscribe it.
+    let (_, mut attached) = registry.attach(inbox(), vec![channel("both", 2)]);
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+    assert!(has_left(&mut left));
+    assert!(sent(&mut registry).is_empty());
+}
+
+#[test]
+fn who_leaves_a_name_that_the_server_would_not_renew_is_not_kept_waiting() {
+    let mut registry = Registry::new(Confirmation::ByServer);
+    let now = Instant::now();
+    let (id, _) = registry.attach(inbox(), vec![channel("own", 1)]);
+    settle(&mut registry, now);
+    registry.connection_lost(&cause(), now);
+    let (command, _) = sent(&mut registry).pop().unwrap();
+    registry.refused(command.names[0], refusal, now + Duration::from_secs(5));
+    let _ = registry.flush();
+    assert!(has_left(&mut registry.leave(id)));
+    registry.detach(id);
+    assert!(sent(&mut registry).is_empty() && registry.is_empty());
+}
