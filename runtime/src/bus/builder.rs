@@ -88,7 +88,8 @@ impl BusBuilder {
         self
     }
 
-    /// The longest channel name with its namespace, in characters, 1 to 16,384. Default: 512.
+    /// The longest channel name with its namespace, in characters, 1 to 16,384. Default: 512. Names that the protocol makes, which begin with
+    /// `tidings:` behind the namespace, do not count.
     pub fn name_limit(mut self, characters: usize) -> Self {
         self.config.name_limit = characters;
         self

@@ -109,12 +109,12 @@ impl Bus {
         Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
     }
 
-    /// Length and limit of a name that is too long.
+    /// Length and limit of a name that is too long. The limit is for names of the program's, and not for those that the protocol makes.
     fn exceeds_name_limit(&self, name: &str) -> Option<(usize, usize)> {
         let limit = self.shared.config.name_limit;
         // A name has at least as many bytes as characters, so most need no counting.
         let length = if name.len() > limit { name.chars().count() } else { 0 };
-        (length > limit).then_some((length, limit))
+        (length > limit && !self.without_namespace(name).starts_with(OWN)).then_some((length, limit))
     }
 
     fn namespaced(&self) -> String {
@@ -130,6 +130,14 @@ impl Bus {
     pub(crate) fn without_namespace<'a>(&self, channel: &'a str) -> &'a str {
         let prefix = self.shared.config.namespace.as_ref().map_or(0, |namespace| namespace.len() + 1);
         channel.get(prefix..).unwrap_or(channel)
+    }
+
+    /// The same of bytes that somebody else has written; `None` where they do not begin with the namespace.
+    pub(crate) fn local<'a>(&self, channel: &'a [u8]) -> Option<&'a [u8]> {
+        match &self.shared.config.namespace {
+            Some(namespace) => channel.strip_prefix(namespace.as_bytes())?.strip_prefix(b":"),
+            None => Some(channel),
+        }
     }
 
     fn next_id(&self) -> String {
@@ -184,6 +192,9 @@ impl<'a> Draft<'a> {
         Self { channel, template, name: M::NAME, version: M::VERSION, headers, exchange: None, hops: 0 }
     }
 }
+
+/// How names of our own begin, behind the namespace.
+const OWN: &str = "tidings:";
 
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;
