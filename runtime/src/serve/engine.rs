@@ -141,12 +141,12 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                     report.into_iter().for_each(|report| self.departures.note(report));
                 }
                 Heard::Nothing => {}
+                Heard::Unreadable => self.intake.counters.unmatched.add(1),
             },
             // What is too large is a request: its channel stands before it.
             Item::Oversized { head, size, .. } => {
-                let namespace = self.bus.config().namespace.as_ref().map_or(0, |namespace| namespace.len() + 1);
                 if let Some(end) = memchr(b'\n', &head)
-                    && let Some(channel) = head.get(namespace..end)
+                    && let Some(channel) = self.bus.local(&head[..end])
                 {
                     self.oversized(Origin::Inbox, channel, &head[end + 1..], size - end - 1, context);
                 }

@@ -53,8 +53,10 @@ pub(super) enum Heard {
     WhoTakes(Frame),
     /// Somebody asks which services there are.
     WhoIsThere(Frame),
-    /// Somebody has looked whether it is there, or has sent what nobody understands.
+    /// Somebody has looked whether it is there.
     Nothing,
+    /// What nobody understands: no channel of this namespace stands before it.
+    Unreadable,
 }
 
 impl Presence {
@@ -153,9 +155,13 @@ impl Heard {
     /// What a frame is. A request begins with its channel, which has the namespace.
     pub(super) fn of(frame: Frame, bus: &Bus) -> Self {
         if frame.channel().starts_with(INBOX.as_bytes()) {
-            let Some(end) = memchr(b'\n', frame.payload()) else { return Self::Nothing };
-            let namespace = bus.config().namespace.as_ref().map_or(0, |namespace| namespace.len() + 1);
-            return frame.taken_apart(namespace, end).map_or(Self::Nothing, Self::Request);
+            if frame.payload().is_empty() {
+                return Self::Nothing;
+            }
+            let Some(end) = memchr(b'\n', frame.payload()) else { return Self::Unreadable };
+            let Some(local) = bus.local(&frame.payload()[..end]) else { return Self::Unreadable };
+            let namespace = end - local.len();
+            return frame.taken_apart(namespace, end).map_or(Self::Unreadable, Self::Request);
         }
         if frame.channel() == SERVICES.as_bytes() { Self::WhoIsThere(frame) } else { Self::WhoTakes(frame) }
     }
