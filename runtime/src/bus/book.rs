@@ -1,20 +1,19 @@
 //! Which instances are known, and which of them gets the next request: without a clock or a transport.
 //!
 //! What is known of a template is complete once all have answered who the server counted when it was asked, and is kept so by what instances
-//! say when they start and stop. After a gap it is asked anew. An instance that is gone is found out by the request that nobody receives. One that
-//! let the time of a request pass is asked last until it answers something or says that it is there again, and gets one request in a while to
-//! show that it can.
+//! say when they start and stop. After a gap it is asked anew, and so it is while somebody has not answered: that one may be gone, or hang, or
+//! its answer was lost. An instance that is gone is found out by the request that nobody receives.
 
 use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use tokio::{sync::Notify, time::Instant};
+use tokio::sync::Notify;
 
 use crate::{
     bus::instances::{Description, State, Takes},
@@ -28,13 +27,23 @@ pub(crate) struct Instance {
     inbox: String,
     group: String,
     takes: Vec<Takes>,
+    /// Bytes of what it has said of itself.
+    size: usize,
     /// Requests of ours that it has not answered.
     unanswered: AtomicUsize,
-    /// It has let the time of a request pass, and answered nothing since: until when it is asked last, in milliseconds from `epoch` on. Else 0.
-    overdue: AtomicU64,
-    epoch: Instant,
+    times: Mutex<Times>,
+    /// Whether there is a time at which it let a request pass: looked at for every request, without a lock.
+    overdue: AtomicBool,
     /// Nobody receives what is sent to its inbox.
     gone: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    /// When it let the time of a request pass, and has answered nothing since.
+    overdue: Option<Instant>,
+    /// When it was last looked whether it is still there.
+    looked: Option<Instant>,
 }
 
 impl Instance {
@@ -42,43 +51,50 @@ impl Instance {
         &self.inbox
     }
 
-    /// It has let the time of a request pass, which was over then: it is asked last for a while, or until it answers something.
-    pub(crate) fn is_overdue(&self, then: Instant) {
-        self.overdue.store(self.millis(then + ASKED_LAST), Ordering::Relaxed);
+    /// It has let the time of a request pass: for a while it is asked last, unless it answers something.
+    pub(crate) fn lets_time_pass(&self, now: Instant) {
+        self.times().overdue = Some(now);
+        self.overdue.store(true, Ordering::Relaxed);
     }
 
     /// It has answered something.
     pub(crate) fn answers(&self) {
-        if self.overdue.load(Ordering::Relaxed) > 0 {
-            self.overdue.store(0, Ordering::Relaxed);
+        if self.overdue.load(Ordering::Relaxed) {
+            self.overdue.store(false, Ordering::Relaxed);
         }
-    }
-
-    /// It gets a request. One that was overdue gets another one only after it has answered this one, or after a while.
-    fn is_chosen(&self, now: Instant) {
-        if self.overdue.load(Ordering::Relaxed) > 0 {
-            self.is_overdue(now);
-        }
-    }
-
-    fn millis(&self, at: Instant) -> u64 {
-        let millis = at.saturating_duration_since(self.epoch).as_millis();
-        u64::try_from(millis).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
     }
 
-    /// Those with less of it come first.
-    fn burden(&self, now: Instant) -> (bool, usize) {
-        let overdue = self.overdue.load(Ordering::Relaxed);
-        (overdue > 0 && overdue > self.millis(now), self.unanswered.load(Ordering::Relaxed))
+    /// Whether it is to be looked now whether it is still there; else when that is due. One of all who wait for it looks.
+    pub(crate) fn look(&self, now: Instant, every: Duration) -> Result<(), Instant> {
+        let mut times = self.times();
+        match times.looked.map(|looked| looked + every) {
+            Some(due) if due > now => Err(due),
+            _ => {
+                times.looked = Some(now);
+                Ok(())
+            }
+        }
+    }
+
+    /// It gets a request. One that was overdue gets another one only after it has answered this one, or after a while.
+    fn is_chosen(&self, now: Instant) {
+        if self.overdue.load(Ordering::Relaxed) {
+            self.lets_time_pass(now);
+        }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.overdue.load(Ordering::Relaxed) && self.times().overdue.is_some_and(|since| now < since + OVERDUE)
+    }
+
+    fn times(&self) -> MutexGuard<'_, Times> {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
-
-/// So long an instance is asked last that let the time of a request pass: one that hangs costs each requester one request in this time.
-const ASKED_LAST: Duration = Duration::from_secs(5);
 
 /// A request in the hands of an instance, which counts it until this is dropped.
 #[derive(Debug)]
@@ -109,13 +125,11 @@ pub(crate) struct Wanted<'a> {
     pub(crate) group: Option<&'a str>,
     /// Who has declined it, or was lost with it.
     pub(crate) tried: &'a [Arc<Instance>],
-    /// When it was begun.
-    pub(crate) now: Instant,
 }
 
 impl Wanted<'_> {
     fn admits(&self, candidate: &Candidate) -> bool {
-        let Candidate { instance, takes } = candidate;
+        let Candidate { instance, takes, .. } = candidate;
         let takes = &instance.takes[*takes];
         takes.message == self.message
             && takes.version >= self.version
@@ -126,43 +140,40 @@ impl Wanted<'_> {
 
 /// What is to be done for a request.
 #[derive(Debug)]
-pub(crate) enum Look {
-    /// Give it to this one.
-    Turn(Turn),
+pub(crate) enum Look<T> {
+    Found(T),
     /// Ask who is there, as this round of the template.
     Ask(u64),
-    /// Wait for a change.
-    Wait,
+    /// Wait for a change, until then.
+    Wait(Instant),
     Nobody,
 }
 
 /// Which instances are known.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Book {
     state: Mutex<Pages>,
     /// Told of every change.
     pub(crate) changed: Notify,
-    /// When it was opened: times are counted from then on.
-    epoch: Instant,
 }
 
 #[derive(Debug, Default)]
 struct Pages {
     by_inbox: HashMap<String, Arc<Instance>>,
     by_template: HashMap<String, Page>,
-    /// Whose turn it is among equals.
-    turn: usize,
+    /// Bytes of what instances have said of themselves.
+    size: usize,
 }
 
 /// What is known of a template.
 #[derive(Debug, Default)]
 struct Page {
     candidates: Vec<Candidate>,
+    /// How many requests were given to somebody.
+    turns: u64,
     /// How often it was asked for.
     rounds: u64,
     asked: Asked,
-    /// Whether anybody has got the question.
-    has_receivers: bool,
 }
 
 #[derive(Debug)]
@@ -170,6 +181,8 @@ struct Candidate {
     instance: Arc<Instance>,
     /// Which of what it takes it is.
     takes: usize,
+    /// When it was its turn: of equals the one comes first that has waited for longest.
+    turn: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -177,116 +190,120 @@ enum Asked {
     #[default]
     Never,
     /// The question is on its way.
-    Asking { answered: Answered },
-    /// So many have got it.
-    Sent { receivers: u64, answered: Answered },
-    /// Nobody is waited for any more.
+    Asking { since: Instant, answered: Answered },
+    /// So many have got it, where that is known.
+    Sent { since: Instant, receivers: Option<u64>, answered: Answered },
+    /// All have answered.
+    Complete,
+}
+
+/// How far a question is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stage {
+    /// Nobody has asked, or for too long somebody has not answered.
+    Due,
+    /// Those who have not answered yet may do so until then.
+    Open {
+        until: Instant,
+    },
+    /// Those who have not answered are not waited for where others are known.
+    Late,
     Complete,
 }
 
 impl Asked {
     /// Completes the question once all have answered who have got it.
     fn settle(&mut self) {
-        if let Self::Sent { receivers, answered } = *self
+        if let Self::Sent { receivers: Some(receivers), answered, .. } = *self
             && answered.is_all(receivers)
         {
             *self = Self::Complete;
         }
     }
+
+    fn stage(&self, now: Instant) -> Stage {
+        match *self {
+            Self::Never => Stage::Due,
+            Self::Complete => Stage::Complete,
+            Self::Asking { since, .. } | Self::Sent { since, .. } if now < since + ALL_ANSWER => {
+                Stage::Open { until: since + ALL_ANSWER }
+            }
+            // Whoever asks may have been forgotten by its caller.
+            Self::Asking { .. } => Stage::Due,
+            Self::Sent { since, .. } if now < since + ASK_AGAIN => Stage::Late,
+            Self::Sent { .. } => Stage::Due,
+        }
+    }
 }
 
-/// More instances than this are not kept: whoever may publish could otherwise fill the memory.
+/// For so long it is waited at most for instances that the server has counted and that do not answer.
+pub(crate) const ALL_ANSWER: Duration = Duration::from_millis(500);
+/// So often it is asked again for those who have not answered, while others do what there is to do.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
+/// For so long whoever has let the time of a request pass is asked last: one that hangs costs each requester one request in this time.
+const OVERDUE: Duration = Duration::from_secs(10);
+/// More instances than this are not kept, nor more bytes of what they say: whoever may publish could otherwise fill the memory.
 const INSTANCES: usize = 10_000;
+const SIZE: usize = 64 * 1024 * 1024;
 
 impl Book {
-    pub(crate) fn new(epoch: Instant) -> Self {
-        Self { state: Mutex::default(), changed: Notify::new(), epoch }
-    }
-
-    /// How often a template was asked for.
-    pub(crate) fn rounds(&self, template: &str) -> u64 {
-        self.pages().by_template.get(template).map_or(0, |page| page.rounds)
-    }
-
-    /// What is to be done for a request. Somebody who has begun it in an earlier round is told that nobody is there only after another one.
-    pub(crate) fn look(&self, wanted: &Wanted<'_>, begun: u64) -> Look {
+    /// What is to be done for a request. `begun` is the round in which somebody has first looked: who begins is told that nobody is there only
+    /// after a question of its own time. Whoever does not answer that is waited for, unless others have answered and were tried.
+    pub(crate) fn look(&self, wanted: &Wanted<'_>, begun: &mut Option<u64>, now: Instant) -> Look<Turn> {
         let mut pages = self.pages();
-        let Pages { by_template, turn, .. } = &mut *pages;
-        if !by_template.contains_key(wanted.template) {
-            by_template.insert(wanted.template.to_owned(), Page::default());
-        }
-        let Some(page) = by_template.get_mut(wanted.template) else { return Look::Nobody };
-        if page.asked != Asked::Never
-            && let Some(instance) = choose(&page.candidates, wanted, *turn)
+        let page = pages.page(wanted.template);
+        let is_own = *begun.get_or_insert(page.rounds) < page.rounds;
+        let stage = page.asked.stage(now);
+        if stage != Stage::Due
+            && let Some(turn) = page.choose(wanted, now)
         {
-            *turn = turn.wrapping_add(1);
-            instance.is_chosen(wanted.now);
-            return Look::Turn(Turn::of(instance));
+            return Look::Found(turn);
         }
-        match page.asked {
-            Asked::Asking { .. } | Asked::Sent { .. } => Look::Wait,
-            Asked::Complete if page.rounds > begun => Look::Nobody,
-            Asked::Complete | Asked::Never => {
-                page.rounds += 1;
-                page.asked = Asked::Asking { answered: Answered::default() };
-                Look::Ask(page.rounds)
-            }
+        match stage {
+            Stage::Open { until } => Look::Wait(until),
+            Stage::Complete if is_own => Look::Nobody,
+            Stage::Late if is_own && (page.is_uncounted() || !wanted.tried.is_empty()) => Look::Nobody,
+            Stage::Late | Stage::Complete | Stage::Due => page.ask(now),
         }
     }
 
-    /// The groups of which somebody takes the request, and whether more may become known. `Ask` and `Wait` as for [`look`](Self::look).
-    pub(crate) fn groups(&self, wanted: &Wanted<'_>, begun: u64) -> (Vec<String>, Look) {
-        let look = match self.look(wanted, begun) {
-            // Whoever it is: it is only asked whether there is somebody.
-            Look::Turn(_) if !self.is_complete(wanted.template) => Look::Wait,
-            other => other,
-        };
-        let mut groups: Vec<String> = Vec::new();
-        if let Some(page) = self.pages().by_template.get(wanted.template) {
-            for candidate in page.candidates.iter().filter(|candidate| wanted.admits(candidate)) {
-                if !groups.contains(&candidate.instance.group) {
-                    groups.push(candidate.instance.group.clone());
+    /// The groups of which somebody takes the request, as far as instances have answered in time. `begun` as for [`look`](Self::look).
+    pub(crate) fn groups(&self, wanted: &Wanted<'_>, begun: &mut Option<u64>, now: Instant) -> Look<Vec<String>> {
+        let mut pages = self.pages();
+        let page = pages.page(wanted.template);
+        let is_own = *begun.get_or_insert(page.rounds) < page.rounds;
+        match page.asked.stage(now) {
+            Stage::Due => page.ask(now),
+            Stage::Open { until } => Look::Wait(until),
+            Stage::Late | Stage::Complete => {
+                let groups = page.groups(wanted);
+                match (groups.is_empty(), is_own) {
+                    (false, _) => Look::Found(groups),
+                    (true, true) => Look::Nobody,
+                    (true, false) => page.ask(now),
                 }
             }
         }
-        (groups, look)
     }
 
     /// Whether anybody takes requests of a template, of whatever message and version.
     pub(crate) fn is_taken(&self, template: &str) -> bool {
-        let pages = self.pages();
-        let page = pages.by_template.get(template);
-        page.is_some_and(|page| !page.candidates.is_empty() || matches!(page.asked, Asked::Sent { receivers: 1.., .. }))
+        self.pages().by_template.get(template).is_some_and(|page| !page.candidates.is_empty())
     }
 
-    fn is_complete(&self, template: &str) -> bool {
-        self.pages().by_template.get(template).is_some_and(|page| page.asked == Asked::Complete)
-    }
-
-    /// So many have got the question of a round; `None` where that is not known, and then nobody waits for all of them.
+    /// So many have got the question of a round, where that is known.
     pub(crate) fn asked(&self, template: &str, round: u64, receivers: Option<u64>) {
         self.turn_page(template, round, |page| {
-            if let Asked::Asking { answered } = page.asked {
-                page.asked = receivers.map_or(Asked::Complete, |receivers| Asked::Sent { receivers, answered });
+            if let Asked::Asking { since, answered } = page.asked {
+                page.asked = Asked::Sent { since, receivers, answered };
                 page.asked.settle();
             }
-            page.has_receivers = receivers != Some(0);
         });
     }
 
     /// The question of a round was not sent.
     pub(crate) fn not_asked(&self, template: &str, round: u64) {
         self.turn_page(template, round, |page| page.asked = Asked::Never);
-    }
-
-    /// Whoever has not answered by now is not waited for any more.
-    pub(crate) fn enough(&self, template: &str) {
-        if let Some(page) = self.pages().by_template.get_mut(template)
-            && let Asked::Sent { .. } = page.asked
-        {
-            page.asked = Asked::Complete;
-        }
-        self.changed.notify_waiters();
     }
 
     fn turn_page(&self, template: &str, round: u64, change: impl FnOnce(&mut Page)) {
@@ -296,31 +313,31 @@ impl Book {
         self.changed.notify_waiters();
     }
 
-    /// Notes what an instance says of itself. It is remembered if something was asked for that it takes: who asks for something else later is
-    /// told of all who are there.
-    pub(crate) fn learn(&self, description: Description) {
+    /// Notes what an instance says of itself, in so many bytes.
+    pub(crate) fn learn(&self, description: Description, size: usize) {
+        let Description { inbox, group, state, mut requests, question, shared_by } = description;
+        requests.sort_unstable();
+        requests.dedup();
         let mut pages = self.pages();
-        let Description { inbox, group, state, requests, question, shared_by } = description;
-        let known = pages.by_inbox.get(&inbox).filter(|known| known.group == group && known.takes == requests);
-        match (state, known) {
-            (State::Stopping, _) => pages.forget(&inbox),
-            (State::Serving, Some(known)) => {
-                // Said unasked after it was cut off: what it had then was lost with the connection, and says nothing of it.
-                if question.is_none() {
-                    known.answers();
-                }
-            }
-            (State::Serving, None) => {
-                pages.forget(&inbox);
-                if pages.is_asked_for(&requests) && pages.by_inbox.len() < INSTANCES {
-                    pages.enter(inbox, group, requests, self.epoch);
-                }
-            }
+        let known = pages.by_inbox.get(&inbox);
+        let is_same = known.is_some_and(|known| known.group == group && known.takes == requests);
+        if state == State::Stopping || !is_same {
+            pages.forget(&inbox);
+        }
+        if let (true, None, Some(known)) = (is_same, &question, pages.by_inbox.get(&inbox)) {
+            // It says by itself that it is there again.
+            known.answers();
+        }
+        // Whoever takes nothing that was asked for is asked when that is wanted: nobody would find out that it is gone.
+        let is_wanted = || requests.iter().any(|takes| pages.is_asked_for(&takes.template));
+        let has_room = pages.by_inbox.len() < INSTANCES && pages.size + size <= SIZE;
+        if state == State::Serving && !is_same && has_room && is_wanted() {
+            pages.enter(inbox, group, requests, size);
         }
         if let Some((round, template)) = question.as_deref().and_then(|question| question.split_once(' '))
             && let Some(page) = pages.by_template.get_mut(template)
             && round.parse() == Ok(page.rounds)
-            && let Asked::Asking { answered } | Asked::Sent { answered, .. } = &mut page.asked
+            && let Asked::Asking { answered, .. } | Asked::Sent { answered, .. } = &mut page.asked
         {
             answered.one_of(shared_by);
             page.asked.settle();
@@ -350,7 +367,7 @@ impl Book {
         let pages = self.pages();
         let mut by_message: HashMap<(&str, &str), Vec<&str>> = HashMap::new();
         for (template, page) in &pages.by_template {
-            for Candidate { instance, takes } in &page.candidates {
+            for Candidate { instance, takes, .. } in &page.candidates {
                 let groups = by_message.entry((template, &instance.takes[*takes].message)).or_default();
                 if !groups.contains(&instance.group.as_str()) {
                     groups.push(&instance.group);
@@ -375,49 +392,85 @@ impl Book {
 }
 
 impl Pages {
-    /// Whether any of it was asked for.
-    fn is_asked_for(&self, requests: &[Takes]) -> bool {
-        requests.iter().any(|takes| self.by_template.get(&takes.template).is_some_and(|page| page.rounds > 0))
+    fn page(&mut self, template: &str) -> &mut Page {
+        // An entry would take a copy of the name for each request.
+        if !self.by_template.contains_key(template) {
+            self.by_template.insert(template.to_owned(), Page::default());
+        }
+        self.by_template.get_mut(template).expect("it was inserted if it was not there")
     }
 
-    fn enter(&mut self, inbox: String, group: String, takes: Vec<Takes>, epoch: Instant) {
+    fn is_asked_for(&self, template: &str) -> bool {
+        self.by_template.get(template).is_some_and(|page| page.rounds > 0)
+    }
+
+    fn enter(&mut self, inbox: String, group: String, takes: Vec<Takes>, size: usize) {
         let instance = Arc::new(Instance {
             inbox: inbox.clone(),
             group,
             takes,
+            size,
             unanswered: AtomicUsize::new(0),
-            overdue: AtomicU64::new(0),
-            epoch,
+            times: Mutex::default(),
+            overdue: AtomicBool::new(false),
             gone: AtomicBool::new(false),
         });
         for (index, takes) in instance.takes.iter().enumerate() {
-            let candidate = Candidate { instance: Arc::clone(&instance), takes: index };
-            match self.by_template.get_mut(&takes.template) {
-                Some(page) => page.candidates.push(candidate),
-                None => {
-                    let page = Page { candidates: vec![candidate], ..Page::default() };
-                    self.by_template.insert(takes.template.clone(), page);
-                }
-            }
+            let candidate = Candidate { instance: Arc::clone(&instance), takes: index, turn: 0 };
+            self.page(&takes.template).candidates.push(candidate);
         }
+        self.size += size;
         self.by_inbox.insert(inbox, instance);
     }
 
     fn forget(&mut self, inbox: &str) {
         let Some(instance) = self.by_inbox.remove(inbox) else { return };
-        for takes in &instance.takes {
-            if let Some(page) = self.by_template.get_mut(&takes.template) {
-                page.candidates.retain(|candidate| !Arc::ptr_eq(&candidate.instance, &instance));
+        self.size -= instance.size;
+        // What it takes is sorted: each page is looked through once.
+        for takes in instance.takes.chunk_by(|one, other| one.template == other.template) {
+            let template = takes[0].template.as_str();
+            let Some(page) = self.by_template.get_mut(template) else { continue };
+            page.candidates.retain(|candidate| !Arc::ptr_eq(&candidate.instance, &instance));
+            if page.candidates.is_empty() && page.rounds == 0 {
+                self.by_template.remove(template);
             }
         }
     }
 }
 
-/// The one with the least burden, in turn among equals.
-fn choose<'a>(candidates: &'a [Candidate], wanted: &Wanted<'_>, turn: usize) -> Option<&'a Arc<Instance>> {
-    let (before, from) = candidates.split_at(turn.checked_rem(candidates.len())?);
-    let in_turn = from.iter().chain(before).filter(|candidate| wanted.admits(candidate));
-    in_turn.map(|candidate| &candidate.instance).min_by_key(|instance| instance.burden(wanted.now))
+impl Page {
+    fn ask<T>(&mut self, now: Instant) -> Look<T> {
+        self.rounds += 1;
+        self.asked = Asked::Asking { since: now, answered: Answered::default() };
+        Look::Ask(self.rounds)
+    }
+
+    /// Whether nobody knows how many have got the question.
+    fn is_uncounted(&self) -> bool {
+        matches!(self.asked, Asked::Sent { receivers: None, .. })
+    }
+
+    /// The one with the least burden, in turn among equals.
+    fn choose(&mut self, wanted: &Wanted<'_>, now: Instant) -> Option<Turn> {
+        let admitted = self.candidates.iter_mut().filter(|candidate| wanted.admits(candidate));
+        let chosen = admitted.min_by_key(|Candidate { instance, turn, .. }| {
+            (instance.is_overdue(now), instance.unanswered.load(Ordering::Relaxed), *turn)
+        })?;
+        self.turns += 1;
+        chosen.turn = self.turns;
+        chosen.instance.is_chosen(now);
+        Some(Turn::of(&chosen.instance))
+    }
+
+    fn groups(&self, wanted: &Wanted<'_>) -> Vec<String> {
+        let mut groups: Vec<String> = Vec::new();
+        for candidate in self.candidates.iter().filter(|candidate| wanted.admits(candidate)) {
+            if !groups.contains(&candidate.instance.group) {
+                groups.push(candidate.instance.group.clone());
+            }
+        }
+        groups
+    }
 }
 
 #[cfg(test)]

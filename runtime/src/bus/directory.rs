@@ -1,15 +1,11 @@
 //! Who answers requests: asked once for each template, and kept fresh by what instances say when they start and stop.
 
-use std::{
-    pin::pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
 };
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::timeout_at;
 
 use crate::{
     bus::{
@@ -19,6 +15,7 @@ use crate::{
         replies::REPLIES,
     },
     error::{PublishError, SubscribeError},
+    time::now,
     transport::{
         contract::{Attachment, Parcel, Reach},
         inbox::{Direct, Inbox, Item},
@@ -36,14 +33,14 @@ pub(crate) struct Directory {
 
 struct Reader {
     book: Book,
-    /// How all inboxes of the namespace begin: whoever may only say something here could otherwise send requests anywhere.
+    /// How inboxes begin, with the namespace.
     inboxes: String,
-    /// Texts that are no description of an instance of the namespace.
+    /// Texts that are no description.
     unreadable: AtomicU64,
 }
 
-/// For so long it is waited at most for instances that the server has counted and that do not answer, where all are wanted.
-pub(crate) const ALL_ANSWER: Duration = Duration::from_millis(500);
+/// Inboxes have no longer names, in bytes behind the namespace: what an instance says goes into each request.
+const LONGEST: usize = 512;
 
 impl Directory {
     /// Subscribes to what instances say, and waits for the confirmation: who starts later is heard.
@@ -51,7 +48,7 @@ impl Directory {
         let own = format!("{REPLIES}{name}:instances");
         let channel = bus.channel(|channel| channel.literal(&own));
         let inboxes = bus.channel(|channel| channel.literal(INBOX));
-        let reader = Arc::new(Reader { book: Book::new(Instant::now()), inboxes, unreadable: AtomicU64::new(0) });
+        let reader = Arc::new(Reader { book: Book::default(), inboxes, unreadable: AtomicU64::new(0) });
         let inbox = Arc::new(Inbox::direct(Arc::clone(&reader) as Arc<dyn Direct>));
         let names = vec![(ANNOUNCEMENTS.to_owned(), NameKind::Channel), (own, NameKind::Channel)];
         let attachment = bus.attach(inbox, names).await?;
@@ -71,28 +68,7 @@ impl Directory {
         wanted: &Wanted<'_>,
     ) -> Result<Option<Turn>, PublishError> {
         let book = &self.reader.book;
-        let begun = book.rounds(wanted.template);
-        let limit = (!wanted.tried.is_empty()).then(|| Instant::now() + ALL_ANSWER);
-        loop {
-            let mut changed = pin!(book.changed.notified());
-            // Registered before the look, so that a change between the two is not missed.
-            changed.as_mut().enable();
-            match book.look(wanted, begun) {
-                Look::Turn(turn) => return Ok(Some(turn)),
-                Look::Nobody => return Ok(None),
-                // Boxed, as it is seldom there, and would make the future of every request larger.
-                Look::Ask(round) => Box::pin(self.ask(bus, template, wanted.template, round)).await?,
-                Look::Wait => match limit {
-                    None => changed.await,
-                    Some(limit) => {
-                        if timeout_at(limit, changed).await.is_err() {
-                            book.enough(wanted.template);
-                            return Ok(None);
-                        }
-                    }
-                },
-            }
-        }
+        self.known(bus, template, wanted.template, |begun| book.look(wanted, begun, now())).await
     }
 
     /// The groups of which somebody takes a request, once all have answered, or after half a second.
@@ -107,19 +83,29 @@ impl Directory {
         wanted: &Wanted<'_>,
     ) -> Result<Vec<String>, PublishError> {
         let book = &self.reader.book;
-        let begun = book.rounds(wanted.template);
-        let limit = Instant::now() + ALL_ANSWER;
+        let groups = self.known(bus, template, wanted.template, |begun| book.groups(wanted, begun, now())).await?;
+        Ok(groups.unwrap_or_default())
+    }
+
+    /// What is looked for, once it is known.
+    async fn known<T>(
+        &self,
+        bus: &Bus,
+        template: &'static str,
+        key: &str,
+        look: impl Fn(&mut Option<u64>) -> Look<T>,
+    ) -> Result<Option<T>, PublishError> {
+        let mut begun = None;
         loop {
-            let mut changed = pin!(book.changed.notified());
-            changed.as_mut().enable();
-            match book.groups(wanted, begun) {
-                (groups, Look::Turn(_) | Look::Nobody) => return Ok(groups),
-                (_, Look::Ask(round)) => self.ask(bus, template, wanted.template, round).await?,
-                (groups, Look::Wait) => {
-                    if timeout_at(limit, changed).await.is_err() {
-                        book.enough(wanted.template);
-                        return Ok(groups);
-                    }
+            // Made before the look: from then on no change is missed.
+            let changed = self.reader.book.changed.notified();
+            match look(&mut begun) {
+                Look::Found(found) => return Ok(Some(found)),
+                Look::Nobody => return Ok(None),
+                // Boxed, as it is seldom there, and would make the future of every request larger.
+                Look::Ask(round) => Box::pin(self.ask(bus, template, key, round)).await?,
+                Look::Wait(until) => {
+                    let _ = timeout_at(until.into(), changed).await;
                 }
             }
         }
@@ -187,21 +173,26 @@ impl Direct for Reader {
             self.take(item);
             return;
         };
-        match serde_json::from_slice::<Description>(frame.payload()) {
-            Ok(description) if description.inbox.starts_with(&self.inboxes) => self.book.learn(description),
-            Ok(_) => self.left_out("its inbox is not one of the namespace"),
-            Err(error) if error.is_data() => self.left_out("it is no description"),
-            Err(_) => self.left_out("it is no JSON"),
+        let reason = match serde_json::from_slice::<Description>(frame.payload()) {
+            Ok(description) if self.is_inbox(&description.inbox) => {
+                return self.book.learn(description, frame.payload().len());
+            }
+            Ok(_) => "its inbox is none",
+            Err(error) if error.is_eof() => "it is cut off",
+            Err(_) => "it is no description",
+        };
+        let count = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
+        if count.is_power_of_two() {
+            tracing::warn!(count, reason, "what was said of an instance cannot be read, and is left out");
         }
     }
 }
 
 impl Reader {
-    fn left_out(&self, reason: &str) {
-        let count = self.unreadable.fetch_add(1, Ordering::Relaxed) + 1;
-        if count.is_power_of_two() {
-            tracing::warn!(count, reason, "what was said of an instance is left out");
-        }
+    /// Whether requests may go there: nobody is to have them sent anywhere else.
+    fn is_inbox(&self, name: &str) -> bool {
+        let own = name.strip_prefix(&self.inboxes);
+        own.is_some_and(|own| (1..=LONGEST).contains(&own.len()) && !own.contains(char::is_control))
     }
 }
 

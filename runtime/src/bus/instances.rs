@@ -70,7 +70,7 @@ pub(crate) enum State {
 }
 
 /// Requests that an instance takes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) struct Takes {
     /// As [`key`] writes it.
     pub(crate) template: String,

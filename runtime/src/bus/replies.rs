@@ -11,12 +11,11 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use tokio::time::Instant;
-
 use crate::{
     bus::{book::Instance, handle::Bus},
     codec::answers::AnswerFor,
     error::SubscribeError,
+    time::now,
     transport::{
         contract::Attachment,
         frame::Frame,
@@ -74,9 +73,7 @@ pub(crate) enum Arrived {
 /// Who waits.
 struct Recipient {
     mailbox: Arc<Mailbox>,
-    /// Whether it waits for more after an answer.
-    for_many: bool,
-    /// Who has the request.
+    /// Who has the request. Who waits for one answer has given it to somebody; who waits for many has asked everybody.
     in_hands_of: Option<Arc<Instance>>,
 }
 
@@ -150,21 +147,26 @@ impl Replies {
         &self.channel
     }
 
-    /// Waits for one answer.
-    pub(crate) fn wait_for_one(&self) -> Waiter {
-        self.register(false)
+    /// Waits for one answer, to a request that this instance is about to get. One that was found to be gone meanwhile is lost with it.
+    pub(crate) fn wait_for_one(&self, instance: &Arc<Instance>) -> Waiter {
+        let waiter = self.register(Some(Arc::clone(instance)));
+        // Looked at after it was entered: whoever finds out later, finds it entered.
+        if instance.is_gone() {
+            waiter.mailbox.put(Arrived::InstanceLost);
+        }
+        waiter
     }
 
     /// Waits for answers until the waiter is dropped.
     pub(crate) fn wait_for_many(&self) -> Waiter {
-        self.register(true)
+        self.register(None)
     }
 
-    fn register(&self, for_many: bool) -> Waiter {
+    fn register(&self, in_hands_of: Option<Arc<Instance>>) -> Waiter {
         let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
         let id = self.waiters.ids.hash_one(number);
         let mailbox = Arc::<Mailbox>::default();
-        let recipient = Recipient { mailbox: Arc::clone(&mailbox), for_many, in_hands_of: None };
+        let recipient = Recipient { mailbox: Arc::clone(&mailbox), in_hands_of };
         self.waiters.lock().insert(id, recipient);
         Waiter { id, correlation_id: format!("{id:016x}"), mailbox, waiters: Arc::clone(&self.waiters) }
     }
@@ -252,7 +254,7 @@ impl Waiters {
     fn arrived(&self, id: u64, arrived: Arrived) {
         let mut by_id = self.lock();
         let mailbox = match by_id.get(&id) {
-            Some(recipient) if recipient.for_many => Some(Arc::clone(&recipient.mailbox)),
+            Some(recipient) if recipient.in_hands_of.is_none() => Some(Arc::clone(&recipient.mailbox)),
             Some(_) => by_id.remove(&id).map(|recipient| recipient.mailbox),
             None => None,
         };
@@ -332,20 +334,9 @@ impl Waiter {
         poll_fn(|context| self.mailbox.poll_take(context)).await
     }
 
-    /// The request is in the hands of an instance from now on. One that was found to be gone meanwhile is lost with it.
-    pub(crate) fn in_hands_of(&self, instance: &Arc<Instance>) {
-        if let Some(recipient) = self.waiters.lock().get_mut(&self.id) {
-            recipient.in_hands_of = Some(Arc::clone(instance));
-        }
-        // Looked at after it was entered: whoever finds out later, finds it entered.
-        if instance.is_gone() {
-            self.mailbox.put(Arrived::InstanceLost);
-        }
-    }
-
-    /// The time was over then, and the instance has not answered: what it may still send says that it lives.
-    pub(crate) fn overdue(&self, instance: &Arc<Instance>, then: Instant) {
-        instance.is_overdue(then);
+    /// The time is over, and the instance has not answered: what it may still send says that it lives.
+    pub(crate) fn overdue(&self, instance: &Arc<Instance>) {
+        instance.lets_time_pass(now());
         let mut late = self.waiters.late();
         if late.len() == LATE {
             late.pop_front();

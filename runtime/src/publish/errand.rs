@@ -19,7 +19,7 @@ use crate::{
     error::{RequestError, SubscribeError},
     message::kind::Request,
     publish::addressed::Addressed,
-    time::{deadline_after, inherited},
+    time::{deadline_after, inherited, now},
     transport::{
         contract::{Parcel, Reach},
         frame::Frame,
@@ -34,7 +34,6 @@ pub(super) struct Errand<'e, 'a, M> {
     to_send: &'e Addressed<'a, M>,
     /// The template as it is asked for.
     key: String,
-    begun: Instant,
     timeout: Duration,
     deadline: Instant,
     idempotent: bool,
@@ -59,11 +58,12 @@ const ON_ITS_WAY: Duration = Duration::from_millis(500);
 impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// Begins the time: what is left to the handler that asks, where that is less.
     pub(super) fn new(to_send: &'e Addressed<'a, M>, timeout: Duration, idempotent: bool) -> Self {
-        let deadline = deadline_after(timeout);
-        let deadline = inherited().map_or(deadline, |inherited| deadline.min(inherited.into()));
-        let begun = Instant::now();
-        let timeout = timeout.min(deadline.saturating_duration_since(begun));
-        Self { to_send, key: key(M::TEMPLATE), begun, timeout, deadline, idempotent }
+        let own = deadline_after(timeout);
+        let (deadline, timeout) = match inherited().map(Instant::from_std) {
+            Some(inherited) if inherited < own => (inherited, inherited.saturating_duration_since(Instant::now())),
+            _ => (own, timeout),
+        };
+        Self { to_send, key: key(M::TEMPLATE), timeout, deadline, idempotent }
     }
 
     /// One instance handles it: one of the group, if there is one named.
@@ -73,8 +73,13 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         let (mut tried, mut last) = (Vec::new(), None);
         loop {
             let wanted = self.wanted(group, &tried);
-            let found = self.in_time(directory.find(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await??;
-            let Some(turn) = found else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
+            let found = self.in_time(directory.find(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await;
+            let turn = match found {
+                Ok(found) => found?,
+                // What others have said says more than that nobody else was found.
+                Err(late) => return Err(last.unwrap_or(late)),
+            };
+            let Some(turn) = turn else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
             match self.hand(directory, replies, &turn).await? {
                 Handed::Answered(output) => return output,
                 // The instance counts the time from when it got the request, and was a moment ahead.
@@ -104,7 +109,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     }
 
     fn wanted<'w>(&'w self, group: Option<&'w str>, tried: &'w [Arc<Instance>]) -> Wanted<'w> {
-        Wanted { template: &self.key, message: M::NAME, version: M::VERSION, group, tried, now: self.begun }
+        Wanted { template: &self.key, message: M::NAME, version: M::VERSION, group, tried }
     }
 
     /// Gives the request to an instance, and waits for its answer.
@@ -114,7 +119,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         replies: &Replies,
         turn: &Turn,
     ) -> Result<Handed<M>, RequestError<M::Error>> {
-        let mut waiter = replies.wait_for_one();
+        let mut waiter = replies.wait_for_one(&turn.instance);
         let time_left = whole_millis(self.deadline.saturating_duration_since(Instant::now()));
         let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel()).time_left(time_left);
         let parcel = self.to_send.attempt(exchange)?.into_inbox(turn.instance.inbox());
@@ -122,9 +127,8 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             self.gone(directory, replies, turn);
             return Ok(Handed::Undelivered);
         }
-        waiter.in_hands_of(&turn.instance);
         let Some(arrived) = self.arrived(directory, replies, turn, &mut waiter).await else {
-            waiter.overdue(&turn.instance, self.deadline);
+            waiter.overdue(&turn.instance);
             return Err(self.timed_out());
         };
         Ok(self.read(arrived, turn))
@@ -153,7 +157,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         }
     }
 
-    /// What arrives first. Meanwhile it is asked from time to time whether the instance is still there.
+    /// What arrives first. Meanwhile it is asked from time to time whether the instance is still there, by one of all who wait for it.
     async fn first(
         &self,
         directory: &Directory,
@@ -162,10 +166,15 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         waiter: &mut Waiter,
     ) -> Option<Arrived> {
         // The first time earlier, where less time is left than that.
-        let mut ask = Instant::now() + STILL_THERE.min(self.timeout / 2);
+        let every = STILL_THERE.min(self.timeout / 2);
+        let mut ask = Instant::now() + every;
         while ask < self.deadline {
             if let Ok(arrived) = timeout_at(ask, waiter.next()).await {
                 return Some(arrived);
+            }
+            if let Err(due) = turn.instance.look(now(), every) {
+                ask = due.into();
+                continue;
             }
             let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
             let nothing = Parcel { template, reach: Reach::ShardChannel, channel, payload: Vec::new(), expiry: None };

@@ -11,10 +11,10 @@ use tokio::time::timeout_at;
 
 use crate::{
     bus::{
-        directory::ALL_ANSWER,
+        book::ALL_ANSWER,
         handle::Bus,
         instances::{Question, SERVICES},
-        replies::Arrived,
+        replies::{Arrived, Waiter},
     },
     codec::{
         answers::{ANSWER, Answered, Answers},
@@ -106,30 +106,39 @@ impl Services {
     }
 
     async fn run(self) -> Result<Vec<ServiceGroup>, RequestError<NoError>> {
+        let replies = self.bus.replies().await?;
+        let mut waiter = replies.wait_for_many();
+        let question = Question { reply_to: replies.channel().to_owned(), question: waiter.correlation_id.clone() };
+        let payload = serde_json::to_vec(&question)
+            .map_err(|error| PublishError::Encode { name: "question", reason: error.to_string() })?;
+        let channel = self.bus.channel(|channel| channel.literal(SERVICES));
+        let parcel = Parcel { template: TEMPLATE, reach: Reach::ShardChannel, channel, payload, expiry: None };
+        let receivers = self.bus.send(parcel).await?.receivers;
         let mut reports = Vec::new();
-        // Whoever has not answered by then is not there.
-        timeout_at(deadline_after(self.within), ask(&self.bus, &mut reports)).await.unwrap_or(Ok(()))?;
+        if receivers != Some(0) {
+            // Whoever has not answered by then is not there.
+            let answered = timeout_at(deadline_after(self.within), collect(&mut waiter, receivers, &mut reports));
+            answered.await.unwrap_or(Ok(()))?;
+        }
         Ok(grouped(reports))
     }
 }
 
-async fn ask(bus: &Bus, reports: &mut Vec<InstanceReport>) -> Result<(), RequestError<NoError>> {
-    let replies = bus.replies().await?;
-    let mut waiter = replies.wait_for_many();
-    let question = Question { reply_to: replies.channel().to_owned(), question: waiter.correlation_id.clone() };
-    let payload = serde_json::to_vec(&question)
-        .map_err(|error| PublishError::Encode { name: "question", reason: error.to_string() })?;
-    let channel = bus.channel(|channel| channel.literal(SERVICES));
-    let parcel = Parcel { template: TEMPLATE, reach: Reach::ShardChannel, channel, payload, expiry: None };
-    let receivers = bus.send(parcel).await?.receivers;
+/// Collects reports until all have answered whom the server has counted.
+async fn collect(
+    waiter: &mut Waiter,
+    receivers: Option<u64>,
+    reports: &mut Vec<InstanceReport>,
+) -> Result<(), RequestError<NoError>> {
     let mut answered = Answered::default();
-    let mut is_complete = receivers == Some(0);
-    while !is_complete {
+    loop {
         match waiter.next().await {
             Arrived::Answer(frame) => {
                 if let Ok((report, inbound)) = Answers::decode::<InstanceReport>(&ANSWER, frame.payload()) {
-                    is_complete = answered.by(&inbound, receivers);
                     reports.push(report);
+                    if answered.by(&inbound, receivers) {
+                        return Ok(());
+                    }
                 }
             }
             Arrived::ConnectionLost => return Err(RequestError::ConnectionLost { template: TEMPLATE }),
@@ -137,7 +146,6 @@ async fn ask(bus: &Bus, reports: &mut Vec<InstanceReport>) -> Result<(), Request
             Arrived::TooLarge { .. } | Arrived::InstanceLost => {}
         }
     }
-    Ok(())
 }
 
 /// What stands for the channel in errors.
