@@ -30,6 +30,7 @@ mod health;
 mod hops;
 mod idle;
 mod instances;
+mod instances_under_trouble;
 mod layers;
 mod limits;
 mod names;
