@@ -104,7 +104,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
 
-    // A real program waits for `tokio::signal::ctrl_c()` here.
+    // A real program waits for SIGTERM and Ctrl-C here, as `service.run_until_stopped()` does.
     let (stop, stopped) = oneshot::channel::<()>();
     let mut server = JoinSet::new();
     server.spawn(async move {

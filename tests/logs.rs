@@ -201,6 +201,11 @@ fn counted(lines: &[String]) -> u64 {
 async fn start_stop_and_drop_are_said(world: &World) {
     LINES.clear();
     let bus = world.bus().await;
+    let _ = bus.serve(Guard);
+    assert_eq!(with(&["WARN", "dropped before it was awaited", "nothing is served"]).len(), 1, "{:#?}", lines());
+    drop(bus);
+    LINES.clear();
+    let bus = world.bus().await;
     let connected = with(&["INFO", "connected"]);
     assert_eq!(connected.len(), 1, "{connected:#?}");
     if world.transport() == "redis" {

@@ -33,13 +33,14 @@
 //!
 //! | to | see |
 //! |--|--|
-//! | write messages and handlers | the macros [`Message`](macro@Message), [`handler`](macro@handler), [`router`](macro@router), [`routes`] |
+//! | write messages and handlers | the macros [`Message`](macro@Message), [`ChannelParam`](macro@ChannelParam), [`handler`](macro@handler), [`router`](macro@router), [`routes`], [`routers`] |
 //! | publish, subscribe, serve | [`Bus`], [`Publishing`], [`Subscribing`], [`Serving`] |
-//! | ask and be answered | [`Requesting`], [`Acknowledging`] |
+//! | ask and be answered | [`Requesting`], [`Collecting`], [`Acknowledging`] |
 //! | send many at once | [`Batch`] |
-//! | write code that is generic over its message | [`Publishable`], [`Requestable`] |
+//! | write code that is generic over its message | [`Publishable`], [`Requestable`], [`Subscribable`] |
 //! | choose a wire format | [`codec`] |
 //! | see what goes on | [`Bus::events`], [`Bus::stats`], [`Bus::health`], [`observe`] |
+//! | see which services there are | [`Bus::services`] |
 //! | test a service without a server, and handlers as functions | [`testing`], [`Delivery::testing`] |
 //! | stop | [`Service::run_until_stopped`], [`Bus::close`] |
 //!
@@ -95,7 +96,7 @@ pub use self::{
         stats::{HandlerStats, ServiceStats},
     },
     subscribe::{
-        Subscribing,
+        Subscribable, Subscribing,
         event::{EndReason, Event, Invalid, Received},
         subscription::{Subscription, SubscriptionStats},
     },

@@ -84,13 +84,27 @@ pub struct Serving {
     start: Start,
 }
 
-type Start = Box<dyn FnOnce(Bus, ServeOptions) -> BusFuture<'static, Result<Service, SubscribeError>> + Send>;
+type Starting = BusFuture<'static, Result<Service, SubscribeError>>;
+
+struct Start(Option<Box<dyn FnOnce(Bus, ServeOptions) -> Starting + Send>>);
+
+impl Drop for Start {
+    /// `let _ = bus.serve(shop);` compiles without a warning.
+    fn drop(&mut self) {
+        if self.0.is_some() {
+            tracing::warn!(
+                "a service was dropped before it was awaited, so nothing is served: write `bus.serve(…).await`"
+            );
+        }
+    }
+}
 
 impl Serving {
     pub(crate) fn new<R: Router>(bus: Bus, router: R) -> Self {
         let bounds = bus.config().handler_buffer;
         let options = ServeOptions { overflow: Overflow::default(), bounds, layers: Vec::new(), group: None };
-        Self { bus, options, start: Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options))) }
+        let start = Start(Some(Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options)))));
+        Self { bus, options, start }
     }
 
     /// What happens when too many messages wait for a handler. Default: [`Overflow::DropOldest`].
@@ -109,6 +123,34 @@ impl Serving {
     ///
     /// A request is executed by one instance, of whichever group; [`collect`](crate::Requesting::collect) asks one instance of each group. Whoever
     /// wants an answer of every instance gives each a group of its own.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Message, router};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("quotes:<sku>")]
+    /// # #[reply(u64)]
+    /// # struct QuoteRequest { sku: String }
+    /// # struct Shop { cents: u64 }
+    /// # #[router]
+    /// # impl Shop {
+    /// #     #[handler]
+    /// #     async fn quote(&self, _request: QuoteRequest) -> u64 { self.cents }
+    /// # }
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// let north = bus.serve(Shop { cents: 900 }).group("north").await?;
+    /// let south = bus.serve(Shop { cents: 700 }).group("south").await?;
+    /// let second = bus.serve(Shop { cents: 700 }).group("south").await?; // shares the requests of `south`
+    ///
+    /// let of_each = QuoteRequest { sku: "engine".into() }.request(&bus).collect(10).await?;
+    /// assert_eq!(of_each.len(), 2);
+    /// # bus.close().await?;
+    /// # drop((north, south, second));
+    /// # Ok(()) }
+    /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.options.group = Some(group.into());
         self
@@ -154,8 +196,9 @@ impl IntoFuture for Serving {
     type Output = Result<Service, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;
 
-    fn into_future(self) -> Self::IntoFuture {
-        (self.start)(self.bus, self.options)
+    fn into_future(mut self) -> Self::IntoFuture {
+        let start = self.start.0.take().expect("it is taken here alone, by value");
+        start(self.bus, self.options)
     }
 }
 

@@ -12,7 +12,7 @@ pub(crate) mod event;
 pub(crate) mod folded;
 pub(crate) mod subscription;
 
-use std::{fmt, marker::PhantomData, time::Duration};
+use std::{fmt, time::Duration};
 
 use crate::{
     bus::handle::Bus,
@@ -20,14 +20,51 @@ use crate::{
     config::{Bounds, Overflow},
     error::SubscribeError,
     future::BusFuture,
-    message::{
-        contract::{OwnedMessage, Subscribable},
-        kind::Broadcast,
-    },
-    subscribe::subscription::{Selection, SubscribeOptions, Subscription},
+    message::{contract::OwnedMessage, kind::Broadcast},
+    subscribe::subscription::{Reading, Selection, SubscribeOptions, Subscription},
     time::LONGEST,
     transport::inbox::WhenFull,
 };
+
+/// A message that can be subscribed to, for code that is generic over it: every broadcast that owns its fields is one.
+///
+/// # Examples
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Bus, Event, Message, Subscribable, SubscribeError};
+///
+/// /// The next message of a type, on whichever channel.
+/// async fn next<M: Subscribable>(bus: &Bus) -> Result<Option<M>, SubscribeError> {
+///     let mut arriving = bus.subscribe(M::any()).await?;
+///     while let Some(event) = arriving.next().await {
+///         if let Event::Message(received) = event {
+///             return Ok(Some(received.message));
+///         }
+///     }
+///     Ok(None)
+/// }
+/// #
+/// # #[derive(Debug, Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// # let order = tokio::spawn({ let bus = bus.clone(); async move { next::<OrderPlaced>(&bus).await } });
+/// # while (OrderPlaced { id: 7 }).publish(&bus).await?.receivers == Some(0) { tokio::task::yield_now().await; }
+/// # assert_eq!(order.await??.map(|order| order.id), Some(7));
+/// # Ok(()) }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be subscribed to: a subscription yields broadcasts that own their fields",
+    label = "a request, or borrows from its payload",
+    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise",
+    note = "a message that borrows is taken by a `#[handler]`; subscribe to one of the same channel and name with owned fields"
+)]
+pub trait Subscribable: OwnedMessage + Broadcast {}
+
+#[diagnostic::do_not_recommend]
+impl<M: OwnedMessage + Broadcast> Subscribable for M {}
 
 /// A subscription that is made when this is awaited. [`Bus::subscribe`] starts it.
 ///
@@ -57,16 +94,10 @@ pub struct Subscribing<M> {
     bus: Bus,
     selection: Selection,
     options: SubscribeOptions,
-    message: PhantomData<fn() -> M>,
+    reading: Reading<M>,
 }
 
-impl<M: OwnedMessage> Subscribing<M> {
-    pub(crate) fn new(bus: Bus, selection: Selection) -> Self {
-        let bounds = bus.config().subscription_buffer;
-        let options = SubscribeOptions { idle_timeout: None, overflow: WhenFull::DropOldest, bounds };
-        Self { bus, selection, options, message: PhantomData }
-    }
-
+impl<M> Subscribing<M> {
     /// Ends the subscription when nothing has arrived for so long, 1 ms to a year: with [`Event::Ended`](crate::Event::Ended) and
     /// [`EndReason::Idle`](crate::EndReason::Idle), unsubscribed. Default: never.
     ///
@@ -96,12 +127,12 @@ impl<M: OwnedMessage> Subscribing<M> {
     }
 }
 
-impl<M: OwnedMessage> IntoFuture for Subscribing<M> {
+impl<M: 'static> IntoFuture for Subscribing<M> {
     type Output = Result<Subscription<M>, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;
 
     fn into_future(self) -> Self::IntoFuture {
-        BusFuture::new(Subscription::open(self.bus, self.selection, self.options))
+        BusFuture::new(Subscription::open(self.bus, self.selection, self.options, self.reading))
     }
 }
 
@@ -148,7 +179,9 @@ impl Bus {
     /// assert!(matches!(european.next().await, Some(Event::Message(order)) if order.id == 7));
     /// # Ok(()) }
     /// ```
-    pub fn subscribe<M: Subscribable + Broadcast>(&self, selector: impl Selector<M>) -> Subscribing<M> {
-        Subscribing::new(self.clone(), Selection::new(&selector))
+    pub fn subscribe<M: Subscribable>(&self, selector: impl Selector<M>) -> Subscribing<M> {
+        let bounds = self.config().subscription_buffer;
+        let options = SubscribeOptions { idle_timeout: None, overflow: WhenFull::DropOldest, bounds };
+        Subscribing { bus: self.clone(), selection: Selection::new(&selector), options, reading: Reading::new() }
     }
 }

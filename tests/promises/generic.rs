@@ -4,8 +4,8 @@ use std::{collections::HashMap, future::IntoFuture, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidings::{
-    Address, AddressError, AddressedByFields, Broadcast, Bus, Event, Message, OwnedMessage, PublishError, Publishable,
-    Receipt, Request, RequestError, Requestable, SubscribeError, Subscription, handler, routes,
+    Address, AddressError, AddressedByFields, Bus, Event, Message, PublishError, Publishable, Receipt, Request,
+    RequestError, Requestable, Subscribable, SubscribeError, Subscription, handler, routes,
 };
 use tidings_tests::on_both;
 use tokio::task::JoinSet;
@@ -56,11 +56,11 @@ async fn relay_to<M: Publishable>(bus: &Bus, address: &Address<M>, message: M) -
     message.publish_to(address, bus).await
 }
 
-async fn subscribe<M: OwnedMessage + Broadcast>(bus: &Bus) -> Result<Subscription<M>, SubscribeError> {
+async fn subscribe<M: Subscribable>(bus: &Bus) -> Result<Subscription<M>, SubscribeError> {
     bus.subscribe(M::any()).await
 }
 
-async fn subscribe_to<M: OwnedMessage + Broadcast>(bus: &Bus, channel: &str) -> Result<Subscription<M>, String> {
+async fn subscribe_to<M: Subscribable>(bus: &Bus, channel: &str) -> Result<Subscription<M>, String> {
     let address = Address::<M>::parse(channel).map_err(|error| error.to_string())?;
     bus.subscribe(address).await.map_err(|error| error.to_string())
 }

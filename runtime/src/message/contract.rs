@@ -19,8 +19,8 @@ use crate::{
 /// A type whose values travel on a channel that is part of the type. Derive it with `#[derive(Message)]`; never implement it by hand.
 ///
 /// The derive also generates the verbs (`publish`, `publish_to`), the typed address (`channel`) and the patterns (`any`) as inherent
-/// functions, so that no trait needs to be in scope. Code that is generic over its message has them from [`Publishable`](crate::Publishable)
-/// and [`Requestable`](crate::Requestable).
+/// functions, so that no trait needs to be in scope. Code that is generic over its message writes as its bound what it does with it:
+/// [`Publishable`](crate::Publishable), [`Requestable`](crate::Requestable) or [`Subscribable`](crate::Subscribable).
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a message",
     label = "not a message",
@@ -81,18 +81,6 @@ pub trait OwnedMessage: Message + 'static {
     #[doc(hidden)]
     type Reader: Readable<Self>;
 }
-
-/// `OwnedMessage`, with an error for messages that borrow.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` borrows from its payload, and a subscription yields messages that own their fields",
-    label = "borrows from its payload",
-    note = "take it in a `#[handler]`, or subscribe to a message of the same channel and name with owned fields"
-)]
-pub trait Subscribable: OwnedMessage {}
-
-#[diagnostic::do_not_recommend]
-impl<M: OwnedMessage> Subscribable for M {}
 
 /// A message that borrows from the payload it is read from. `#[derive(Message)]` implements it for each type with one lifetime; never
 /// implement it by hand.

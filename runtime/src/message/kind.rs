@@ -12,8 +12,8 @@ use crate::message::contract::Message;
 /// Only broadcasts can be published, returned with [`Publish`](crate::Publish), put into batches and subscribed to: the reply to a request
 /// that was published would be lost, and a subscription that listens for requests would count as somebody who answers them.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is a request, not a broadcast",
-    label = "a request",
+    message = "`{Self}` is not a broadcast",
+    label = "not a broadcast",
     note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise"
 )]
 pub trait Broadcast: Message {}

@@ -19,7 +19,8 @@
 //! | so does `request` | `CompleteRequest` | `request` of such a message | `request/request_without_all_fields` |
 //! | a request is not published | `Published` | `publish` and `publish_to` of a request | `request/published` |
 //! | a message is sent by itself | `PublishedByItself`, `RequestedByItself` | `publish` and `request` of a bus | `verbs/asked_of_the_bus` |
-//! | a subscription yields messages that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed` |
+//! | a subscription is to broadcasts that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed`, `request/subscribed` |
+//! | generic code publishes broadcasts, and requests requests | `Publishable`, `Requestable` | the user's bounds | `verbs/given_to_generic_code` |
 //! | a handler takes a message | `Arrives` | the handler's constant for its message | `handler/not_a_message` |
 //! | or one that borrows | `ArrivesBorrowed` | the same, where the type is written with a lifetime | `borrowed/no_message` |
 //! | a handler returns what its message allows | `Returned` | the handler's call, around the return value | `handler/not_an_outcome` |

@@ -14,13 +14,13 @@ use crate::{
 ///
 /// A message has these verbs as functions of its own, which need no trait and come first where both are in scope. Beside them generic code has
 /// [`AddressedByFields::address`], [`Message::any`](crate::Message::any), [`Address::parse`](crate::Address::parse) and, with
-/// [`OwnedMessage`](crate::OwnedMessage), [`Bus::subscribe`].
+/// [`Subscribable`](crate::Subscribable), [`Bus::subscribe`].
 ///
 /// # Examples
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
-/// use tidings::{Address, AddressedByFields, Bus, Event, Message, OwnedMessage, PublishError, Publishable, SubscribeError};
+/// use tidings::{Address, AddressedByFields, Bus, Event, Message, PublishError, Publishable, Subscribable};
 ///
 /// /// Publishes what its fields address, with a header.
 /// async fn relay<M: Publishable + AddressedByFields>(bus: &Bus, message: &M) -> Result<(), PublishError> {
@@ -29,7 +29,7 @@ use crate::{
 /// }
 ///
 /// /// Passes on everything that arrives on one bus to another, until the first gap.
-/// async fn bridge<M: Publishable + OwnedMessage>(from: &Bus, to: &Bus) -> Result<(), Box<dyn std::error::Error>> {
+/// async fn bridge<M: Publishable + Subscribable>(from: &Bus, to: &Bus) -> Result<(), Box<dyn std::error::Error>> {
 ///     let mut arriving = from.subscribe(M::any()).await?;
 ///     while let Some(Event::Message(received)) = arriving.next().await {
 ///         let address: Address<M> = received.delivery.address()?;
@@ -47,6 +47,11 @@ use crate::{
 /// # drop(bridge::<OrderPlaced>(&bus, &bus));
 /// # Ok(()) }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a broadcast",
+    label = "cannot be published",
+    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise"
+)]
 pub trait Publishable: Broadcast {
     /// Publishes the message to the channel that its fields name, once the result is awaited.
     fn publish<'a>(&'a self, bus: &'a Bus) -> Publishing<'a, Self>
@@ -62,6 +67,7 @@ pub trait Publishable: Broadcast {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<M: Broadcast> Publishable for M {}
 
 /// A message that can be requested, for code that is generic over it: every request is one.
@@ -84,6 +90,11 @@ impl<M: Broadcast> Publishable for M {}
 ///     }
 /// }
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a request",
+    label = "not answered",
+    note = "write `#[reply(Type)]` or `#[reply(Type, error = ErrorType)]` on `{Self}`"
+)]
 pub trait Requestable: Request {
     /// Sends the request to the channel that its fields name and waits for the answer, once the result is awaited.
     fn request<'a>(&'a self, bus: &'a Bus) -> Requesting<'a, Self>
@@ -99,4 +110,5 @@ pub trait Requestable: Request {
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R: Request> Requestable for R {}

@@ -116,6 +116,21 @@ impl<'a, M: Request> Requesting<'a, M> {
 
     /// Says that handling it twice does no harm: when the instance that has it is gone, or the connection for answers was lost, another
     /// instance gets it within the same time, instead of [`RequestError::InstanceLost`] or [`RequestError::ConnectionLost`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Message, RequestError};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[channel("quotes:<sku>")]
+    /// # #[reply(u64)]
+    /// # struct QuoteRequest { sku: String }
+    /// /// Looks something up, and changes nothing: it does not matter how often.
+    /// async fn quote(bus: &Bus, sku: &str) -> Result<u64, RequestError<tidings::NoError>> {
+    ///     QuoteRequest { sku: sku.into() }.request(bus).idempotent().await
+    /// }
+    /// ```
     pub fn idempotent(mut self) -> Self {
         self.idempotent = true;
         self

@@ -5,6 +5,26 @@ use std::{fmt, ops::Index};
 use crate::route::entry::Route;
 
 /// The routes of a router, in the order in which its handlers are written; of several routers that are served as one, router after router.
+///
+/// # Examples
+///
+/// ```
+/// # use serde::{Deserialize, Serialize};
+/// # use tidings::{Message, Router, router};
+/// # #[derive(Message, Serialize, Deserialize)]
+/// # #[channel("orders:<id>")]
+/// # struct OrderPlaced { id: u64 }
+/// struct Shop;
+///
+/// #[router]
+/// impl Shop {
+///     #[handler]
+///     async fn placed(&self, _order: OrderPlaced) {}
+/// }
+///
+/// let channels: Vec<_> = Shop::ROUTES.iter().map(|route| route.template().text()).collect();
+/// assert_eq!(channels, ["orders:<id>"]);
+/// ```
 #[derive(Clone, Copy)]
 pub struct Routes {
     /// Of the router itself. It has either these or members.

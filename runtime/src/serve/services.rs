@@ -27,7 +27,18 @@ use crate::{
     transport::contract::{Parcel, Reach},
 };
 
-/// A group of services, as [`Bus::services`] finds it.
+/// A group: the instances of one service, as [`Bus::services`] finds them.
+///
+/// # Examples
+///
+/// ```
+/// use tidings::ServiceGroup;
+///
+/// /// How many calls of a service failed, in all of its instances.
+/// fn errors(group: &ServiceGroup) -> u64 {
+///     group.instances.iter().flat_map(|instance| &instance.handlers).map(|handler| handler.errors).sum()
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ServiceGroup {
@@ -37,7 +48,19 @@ pub struct ServiceGroup {
     pub instances: Vec<InstanceReport>,
 }
 
-/// One running copy of a service, as it tells of itself.
+/// One running copy of a service, as it tells of itself. It can be written as JSON, for a page that shows who is there.
+///
+/// # Examples
+///
+/// ```
+/// use tidings::InstanceReport;
+///
+/// fn show(instance: &InstanceReport) -> String {
+///     let program = instance.program.as_deref().unwrap_or("some program");
+///     let version = instance.version.as_deref().unwrap_or("of no version");
+///     format!("{program} {version} has served {} for {} s", instance.group, instance.up_millis / 1_000)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct InstanceReport {
@@ -45,7 +68,7 @@ pub struct InstanceReport {
     pub instance: String,
     /// Its group.
     pub group: String,
-    /// Name and version of its program, where it [says so](crate::BusBuilder::program).
+    /// The name of its program, where it [says so](crate::BusBuilder::program).
     pub program: Option<String>,
     /// The version of its program.
     pub version: Option<String>,
@@ -66,6 +89,19 @@ impl InstanceReport {
 }
 
 /// A handler of an [`InstanceReport`], and what it has done since the instance has begun.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tidings::HandlerReport;
+///
+/// /// How long a call of a request's handler takes on average.
+/// fn mean(handler: &HandlerReport) -> Option<Duration> {
+///     handler.busy_micros.checked_div(handler.calls).map(Duration::from_micros)
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct HandlerReport {
@@ -92,6 +128,19 @@ pub struct HandlerReport {
 }
 
 /// The question which services there are; await it. [`Bus::services`] makes it.
+///
+/// # Examples
+///
+/// ```
+/// # use std::time::Duration;
+/// # use tidings::Bus;
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// # let bus = Bus::connect("memory:").await?;
+/// for group in bus.services().within(Duration::from_millis(100)).await? {
+///     println!("{}: {} instances", group.name, group.instances.len());
+/// }
+/// # Ok(()) }
+/// ```
 #[must_use = "nothing is asked until this is awaited"]
 pub struct Services {
     bus: Bus,

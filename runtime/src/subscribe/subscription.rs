@@ -4,7 +4,6 @@ use std::{
     collections::VecDeque,
     fmt,
     future::poll_fn,
-    marker::PhantomData,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -99,7 +98,22 @@ pub struct Subscription<M> {
     ended: bool,
     /// Keeps the connections open.
     bus: Bus,
-    message: PhantomData<fn() -> M>,
+    reading: Reading<M>,
+}
+
+/// What a subscription knows of its message. With it in a value, only `Bus::subscribe` asks for the message's traits: a wrong message is one
+/// error, and not one more at each `await` and `next`.
+pub(crate) struct Reading<M> {
+    template: &'static str,
+    has_rest: bool,
+    decode: fn(&mut Delivery) -> Result<M, Rejection>,
+}
+
+impl<M: OwnedMessage> Reading<M> {
+    pub(crate) fn new() -> Self {
+        let has_rest = matches!(M::TEMPLATE.segments().last(), Some(Segment::Rest { .. }));
+        Self { template: M::TEMPLATE.text(), has_rest, decode: Delivery::decode }
+    }
 }
 
 /// Watches for silence.
@@ -183,28 +197,29 @@ impl Selection {
     }
 }
 
-impl<M: OwnedMessage> Subscription<M> {
+impl<M> Subscription<M> {
     pub(crate) async fn open(
         bus: Bus,
         Selection { name: selection, kind }: Selection,
         options: SubscribeOptions,
+        reading: Reading<M>,
     ) -> Result<Self, SubscribeError> {
         bus.check_open()?;
-        let inbox = Arc::new(Inbox::new(options.bounds, options.overflow).with_templates(vec![M::TEMPLATE.text()]));
+        let inbox = Arc::new(Inbox::new(options.bounds, options.overflow).with_templates(vec![reading.template]));
         let attachment = bus.attach(Arc::clone(&inbox), vec![(selection.clone(), kind)]).await?;
         Ok(Self {
             inbox,
             taken: VecDeque::new(),
             selection,
             stats: SubscriptionStats::default(),
-            counted: Counts::new(M::TEMPLATE.text()),
+            counted: Counts::new(reading.template),
             folded: Folded::default(),
             attachment: Some(attachment),
             idle: options.idle_timeout.map(Idle::new),
             silent: None,
             ended: false,
             bus,
-            message: PhantomData,
+            reading,
         })
     }
 
@@ -282,7 +297,7 @@ impl<M: OwnedMessage> Subscription<M> {
 
     /// Whether a channel has the form of the template: the server's globs match others too. Bytes that are no text are some parameter's value.
     fn fits(&self, channel: &[u8]) -> bool {
-        fits_pattern(&self.selection, &String::from_utf8_lossy(channel), has_rest::<M>())
+        fits_pattern(&self.selection, &String::from_utf8_lossy(channel), self.reading.has_rest)
     }
 
     /// What the item is to the program, if it is for this subscription.
@@ -291,7 +306,7 @@ impl<M: OwnedMessage> Subscription<M> {
             Item::Frame(frame) if !self.fits(frame.channel()) => return self.unmatched(),
             Item::Frame(frame) => {
                 let mut delivery = Delivery::new(frame, self.bus.config().format);
-                match delivery.decode() {
+                match (self.reading.decode)(&mut delivery) {
                     Ok(message) => {
                         self.stats.messages += 1;
                         self.counted.messages.add(1);
@@ -314,7 +329,7 @@ impl<M: OwnedMessage> Subscription<M> {
                 self.stats.lagged += count;
                 self.counted.lagged.add(count);
                 if let Some(count) = self.folded.line("lagged", count, now()) {
-                    tracing::warn!(template = M::TEMPLATE.text(), count, "a full subscription dropped messages");
+                    tracing::warn!(template = self.reading.template, count, "a full subscription dropped messages");
                 }
                 Event::Lagged(count)
             }
@@ -330,7 +345,10 @@ impl<M: OwnedMessage> Subscription<M> {
     fn unmatched(&mut self) -> Option<Event<M>> {
         self.stats.unmatched += 1;
         self.counted.unmatched.add(1);
-        tracing::trace!(template = M::TEMPLATE.text(), "a channel matches the subscribed pattern and not the template");
+        tracing::trace!(
+            template = self.reading.template,
+            "a channel matches the subscribed pattern and not the template"
+        );
         None
     }
 
@@ -339,7 +357,7 @@ impl<M: OwnedMessage> Subscription<M> {
         self.counted.invalid.add(1);
         if let Some(count) = self.folded.line(rejection.kind(), 1, now()) {
             tracing::warn!(
-                template = M::TEMPLATE.text(),
+                template = self.reading.template,
                 reason = rejection.kind(),
                 count,
                 "received no message of the type"
@@ -353,11 +371,7 @@ impl<M: OwnedMessage> Subscription<M> {
     }
 }
 
-fn has_rest<M: Message>() -> bool {
-    matches!(M::TEMPLATE.segments().last(), Some(Segment::Rest { .. }))
-}
-
-impl<M: OwnedMessage> Stream for Subscription<M> {
+impl<M> Stream for Subscription<M> {
     type Item = Event<M>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Event<M>>> {
@@ -367,7 +381,7 @@ impl<M: OwnedMessage> Stream for Subscription<M> {
 
 impl<M> Unpin for Subscription<M> {}
 
-impl<M: OwnedMessage> fmt::Debug for Subscription<M> {
+impl<M> fmt::Debug for Subscription<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Subscription").field("selection", &Shown(&self.selection)).finish_non_exhaustive()
     }

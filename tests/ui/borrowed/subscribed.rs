@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Message};
+use tidings::{Bus, Event, Message};
 
 #[derive(Message, Serialize, Deserialize)]
 #[channel("orders")]
@@ -8,7 +8,10 @@ struct OrderView<'a> {
 }
 
 async fn watch(bus: &Bus) {
-    let _ = bus.subscribe(OrderView::any());
+    let mut orders = bus.subscribe(OrderView::any()).await.unwrap();
+    while let Some(Event::Message(order)) = orders.next().await {
+        println!("{}", order.message.customer);
+    }
 }
 
 fn main() {}
