@@ -86,6 +86,11 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
                 Handed::Declined(PassedOn::Expired) => return Err(self.timed_out()),
                 Handed::Declined(why) => last = Some(declined(M::TEMPLATE.text(), why)),
                 Handed::Undelivered => {}
+                // The instance is there, and may have it again.
+                Handed::Lost(error @ RequestError::ConnectionLost { .. }) if self.idempotent => {
+                    last = Some(error);
+                    continue;
+                }
                 Handed::Lost(error) if self.idempotent => last = Some(error),
                 Handed::Lost(error) => return Err(error),
             }
