@@ -216,6 +216,9 @@ pub fn router(options: TokenStream, item: TokenStream) -> TokenStream {
 
 /// Collects free handlers into a router: `routes![placed, module::paid]`.
 ///
+/// Each path names a function with `#[handler]`. Of one without it the compiler says "expected type, found function": write `#[handler]` on it. A
+/// handler and a module cannot have one name, as a handler is a type too.
+///
 /// Where a handler takes `State<T>`, write `routes![…].with_state(state)`. The same proofs hold as for `#[router]`. Where the
 /// runtime has another name, write `routes![crate = path; placed]`.
 ///
