@@ -270,8 +270,10 @@ on_both! {
             // Its requester cannot be told, because nobody knows who that is.
             world.publish_raw("envelopes:2", "nothing").await;
             Value { n: 3 }.publish(&bus).await.unwrap();
-            Value { n: 3 }.publish(&bus).acknowledged_within(Duration::from_millis(1)).await.unwrap_err();
-            Both { n: 4 }.request(&bus).timeout(Duration::from_secs(1)).await.unwrap_err();
+            // Long enough to be sent, the first time with a subscription before it.
+            let sent = Duration::from_secs(2);
+            Value { n: 3 }.publish(&bus).acknowledged_within(sent).await.unwrap_err();
+            Both { n: 4 }.request(&bus).timeout(sent).await.unwrap_err();
             News { n: 5 }.publish(&bus).await.unwrap();
             assert_eq!(seen.wait_for(2).await, [1, 5]);
             eventually(SOON, async || handler(&service, "value").panicked == 2).await;
