@@ -5,6 +5,7 @@
 //! | `handle` | `Bus` itself |
 //! | `builder` | its settings, before it connects |
 //! | `sending` | from a message to its receipt: encoding, limits, the way to the transport |
+//! | `tasks` | from a task to its queue |
 //! | `replies` | the inbox for answers, and who waits for which |
 //! | `instances` | what instances of services and those who ask them say to each other |
 //! | `book`, `directory` | which instances are known, and who gets the next request; asking for them |
@@ -23,5 +24,6 @@ pub(crate) mod instances;
 pub(crate) mod replies;
 pub(crate) mod sending;
 pub(crate) mod served;
+pub(crate) mod tasks;
 
 pub use self::{builder::BusBuilder, handle::Bus, sending::Receipt};

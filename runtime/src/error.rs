@@ -5,6 +5,7 @@
 //! | `received` | why a received message was not handed on |
 //! | `connect` | why a connection could not be made |
 //! | `publish` | why a message was not published, and whether it may be tried again |
+//! | `queue` | why a task was not enqueued, and why a queue cannot be served or looked at |
 //! | `subscribe` | why a subscription could not be made |
 //! | `exchange` | why whoever waits for an answer or an acknowledgement has none |
 //! | `shutdown` | why a service did not end in order |
@@ -16,6 +17,7 @@ pub(crate) mod chain;
 pub(crate) mod connect;
 pub(crate) mod exchange;
 pub(crate) mod publish;
+pub(crate) mod queue;
 pub(crate) mod received;
 pub(crate) mod shutdown;
 pub(crate) mod subscribe;
@@ -28,6 +30,7 @@ pub use self::{
     connect::ConnectError,
     exchange::{AcknowledgeError, RequestError},
     publish::PublishError,
+    queue::{EnqueueError, QueueError},
     received::{AddressError, Rejection},
     shutdown::ShutdownError,
     subscribe::SubscribeError,

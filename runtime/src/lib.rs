@@ -75,20 +75,20 @@ pub use self::{
     codec::{Codec, Format, Headers, Json},
     config::{Bounds, Overflow, Reconnect},
     error::{
-        AcknowledgeError, AddressError, ConnectError, PublishError, Rejection, RequestError, ShutdownError,
-        SubscribeError,
+        AcknowledgeError, AddressError, ConnectError, EnqueueError, PublishError, QueueError, Rejection, RequestError,
+        ShutdownError, SubscribeError,
     },
     future::BusFuture,
     handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
     message::{
-        Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Message, NoError, OwnedMessage,
-        Request,
+        Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Lease, Message, NoError,
+        OwnedMessage, Queue, QueueFacts, Request, Turns,
     },
     publish::{
         Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishable, Publishing,
         Requestable, Requesting,
     },
-    route::{HandlerOptions, Order, Route, Routes},
+    route::{HandlerOptions, Order, Redelivery, Route, Routes, WorkOptions},
     serve::{
         Serving,
         service::Service,
@@ -101,6 +101,10 @@ pub use self::{
         subscription::{Subscription, SubscriptionStats},
     },
     transport::{
+        durable::{
+            look::{EndedCounts, PartCounts, QueueCounts},
+            task::{DeadReason, Enqueued, TaskState},
+        },
         events::{BusEvent, BusEvents},
         health::{BusStats, Health, HealthError, HealthWarning},
         status::{Gap, GapCause, NameKind, NameSnapshot, Status, SubscriptionSnapshot, SubscriptionState},

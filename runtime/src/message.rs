@@ -7,6 +7,7 @@
 //! | `kind` | `Request`: a message that is answered |
 //! | `facts` | what is known of a message without its type |
 //! | `address` | a concrete channel of one message type |
+//! | `lease` | what a handler of a queue knows of its hold on a task |
 //! | `delivery` | one received message with its metadata |
 //!
 //! It uses `transport` (for frames) and the floors below. Nothing below this floor knows messages.
@@ -16,12 +17,14 @@ pub(crate) mod contract;
 pub(crate) mod delivery;
 pub(crate) mod facts;
 pub(crate) mod kind;
+pub(crate) mod lease;
 pub(crate) mod reading;
 
 pub use self::{
     address::Address,
     contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
     delivery::Delivery,
-    facts::{Facts, Kind},
-    kind::{Broadcast, NoError, Request},
+    facts::{Facts, Kind, QueueFacts, Turns},
+    kind::{Broadcast, NoError, Queue, Request},
+    lease::Lease,
 };

@@ -18,7 +18,7 @@ pub(crate) mod routes;
 pub(crate) mod table;
 
 pub use self::{
-    entry::{HandlerOptions, Route},
+    entry::{HandlerOptions, Redelivery, Route, WorkOptions},
     order::Order,
     routes::Routes,
 };

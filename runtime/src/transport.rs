@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `contract` | what a transport does (`Broadcast`, `Link`), and what it is given: names, inboxes, encoded messages |
+//! | `durable` | what a transport does for queues: tasks that wait, leases, dead letters |
 //! | `any` | one of the transports, chosen by the address |
 //! | `memory`, `redis` | the transports |
 //! | `registry` | the names of one connection, and the inboxes that want them; both transports use it |
@@ -16,6 +17,7 @@
 
 pub(crate) mod any;
 pub(crate) mod contract;
+pub(crate) mod durable;
 pub(crate) mod events;
 pub(crate) mod frame;
 pub(crate) mod glob;

@@ -62,21 +62,28 @@ impl Bus {
 
     /// Encodes a value, and checks name and size against the limits.
     pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Parcel, PublishError> {
-        let Draft { channel, template, name, version, headers, exchange, hops } = draft;
+        let Draft { channel, template, name, version, headers, exchange, hops, id, payload_limit } = draft;
         if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
             return Err(PublishError::NameTooLong { template, length, limit });
         }
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
-        let id = self.next_id();
+        let own;
+        let id = match id {
+            Some(id) => id,
+            None => {
+                own = self.next_id();
+                &own
+            }
+        };
         let Config { format, ref source, .. } = self.shared.config;
-        let outbound = Outbound { format, source, name, version, id: &id, timestamp: unix_millis(), headers, exchange };
+        let outbound = Outbound { format, source, name, version, id, timestamp: unix_millis(), headers, exchange };
         let written = write::<C, _>(&outbound, hops, value, &mut payload);
         let slot = written.map_err(|reason| PublishError::Encode { name, reason })?;
-        let (size, limit) = (payload.len(), self.shared.config.payload_limit);
+        let (size, limit) = (payload.len(), payload_limit.unwrap_or(self.shared.config.payload_limit));
         if size > limit {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
         }
-        encoded(&id, size, exchange.as_ref());
+        encoded(id, size, exchange.as_ref());
         let time_left = exchange.and_then(|exchange| exchange.time_left);
         let expiry = slot
             .zip(time_left)
@@ -140,7 +147,7 @@ impl Bus {
         }
     }
 
-    fn next_id(&self) -> String {
+    pub(super) fn next_id(&self) -> String {
         let number = self.shared.next_id.fetch_add(1, Ordering::Relaxed);
         let mut id = String::with_capacity(self.shared.id_prefix.len() + 20);
         id.push_str(&self.shared.id_prefix);
@@ -184,12 +191,26 @@ pub(crate) struct Draft<'a> {
     pub(crate) exchange: Option<Exchange<'a>>,
     /// How far it is from the first message of its chain; 0 is that one itself.
     pub(crate) hops: u32,
+    /// One that was given to it before it is encoded.
+    pub(crate) id: Option<&'a str>,
+    /// Where it is not the bus's.
+    pub(crate) payload_limit: Option<usize>,
 }
 
 impl<'a> Draft<'a> {
     pub(crate) fn of<M: Message>(channel: String, headers: &'a Headers) -> Self {
         let template = M::TEMPLATE.text();
-        Self { channel, template, name: M::NAME, version: M::VERSION, headers, exchange: None, hops: 0 }
+        Self {
+            channel,
+            template,
+            name: M::NAME,
+            version: M::VERSION,
+            headers,
+            exchange: None,
+            hops: 0,
+            id: None,
+            payload_limit: None,
+        }
     }
 }
 

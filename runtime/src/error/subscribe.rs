@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use crate::observe::label::{Label, Observed};
+use crate::{
+    error::queue::QueueError,
+    observe::label::{Label, Observed},
+};
 
 /// Why a subscription could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +54,9 @@ pub enum SubscribeError {
         /// The reason.
         reason: String,
     },
+    /// A queue of the service cannot be served.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
 }
 
 impl Observed for SubscribeError {
@@ -61,6 +67,7 @@ impl Observed for SubscribeError {
             Self::TimedOut { .. } => "timed_out",
             Self::Closed { .. } => "closed",
             Self::NotConnected { .. } => "not_connected",
+            Self::Queue(_) => "queue",
         })
     }
 }

@@ -1,6 +1,6 @@
 //! What came of a message, and what is to be done about it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     error::Rejection,
@@ -8,7 +8,7 @@ use crate::{
         label::{Label, Observed},
         observation::Observation,
     },
-    transport::contract::Parcel,
+    transport::{contract::Parcel, durable::task::NewTask},
 };
 
 /// What came of a message, and what is to be done after a handler ran. It is passed on as it is; [`kind`](Self::kind) says what it is.
@@ -26,6 +26,12 @@ pub enum Outcome {
     /// The handler failed, and whoever waits for its acknowledgement is told why.
     #[doc(hidden)]
     Refused(Failure),
+    /// The handler of a task failed, and its error says what is to become of the task.
+    #[doc(hidden)]
+    Ruled(Rule, Failure),
+    /// The handler runs once, and the task is not to run: it was done before, or was begun by an owner that is gone.
+    #[doc(hidden)]
+    Once(OnceBefore),
     /// The message never reached the handler.
     #[doc(hidden)]
     Rejected(Box<Rejection>),
@@ -35,6 +41,30 @@ pub enum Outcome {
     /// The requester has stopped waiting, so the handler did not run.
     #[doc(hidden)]
     Expired,
+}
+
+/// What is to become of a task whose handler returned an error: what `#[derive(Outcome)]` makes of an error's variants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Rule {
+    /// The attempt failed: it is tried again after a pause, as often as the handler's `retries` say.
+    Retry,
+    /// It is tried again after this time. That is no failure, and counts none of the `retries`.
+    RetryAfter(Duration),
+    /// It goes to the dead letters at once.
+    DeadLetter,
+    /// It is not to be done: nothing is kept of it.
+    Discard,
+}
+
+/// Why a task of a handler that runs once does not run.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnceBefore {
+    /// It was done before.
+    Done,
+    /// Another owner had begun it, and is gone.
+    Unfinished,
 }
 
 /// What a handler failed with, in its own words. Boxed, as every outcome that is none would be larger for it.
@@ -86,6 +116,8 @@ pub struct Outgoing {
     /// How far the messages are from the first of their chain.
     pub(crate) hops: u32,
     pub(crate) answer: Option<Parcel>,
+    /// Follow-ups: in their queues in the step that says that the task is done.
+    pub(crate) tasks: Vec<NewTask>,
 }
 
 /// A message that a handler returned, with the observation of its publish.
@@ -115,7 +147,9 @@ impl fmt::Debug for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What is to be sent are payloads.
         match self {
-            Self::Failed(failure) | Self::Refused(failure) => formatter.debug_tuple("Failed").field(failure).finish(),
+            Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(_, failure) => {
+                formatter.debug_tuple("Failed").field(failure).finish()
+            }
             Self::Rejected(rejection) => formatter.debug_tuple("Rejected").field(rejection).finish(),
             other => write!(formatter, "{:?}", other.kind()),
         }
@@ -133,7 +167,9 @@ impl Outcome {
     #[doc(hidden)]
     #[must_use]
     pub fn because(mut self, causes: Option<String>) -> Self {
-        if let (Self::Failed(failure) | Self::Refused(failure), Some(causes)) = (&mut self, causes) {
+        if let (Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(_, failure), Some(causes)) =
+            (&mut self, causes)
+        {
             failure.0.with_causes = Some(causes);
         }
         self
@@ -143,8 +179,10 @@ impl Outcome {
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {
         match self {
-            Self::Done | Self::Send(_) => OutcomeKind::Handled,
-            Self::Failed(_) | Self::Refused(_) => OutcomeKind::Failed,
+            Self::Done | Self::Send(_) | Self::Once(OnceBefore::Done) => OutcomeKind::Handled,
+            Self::Failed(_) | Self::Refused(_) | Self::Ruled(..) | Self::Once(OnceBefore::Unfinished) => {
+                OutcomeKind::Failed
+            }
             Self::Rejected(_) => OutcomeKind::Rejected,
             Self::Filtered => OutcomeKind::Filtered,
             Self::Expired => OutcomeKind::Expired,
@@ -184,7 +222,9 @@ impl Observed for Ended {
             Self::Returned(Outcome::Done | Outcome::Send(_)) => Label::fine("handled"),
             Self::Returned(Outcome::Filtered) => Label::fine("filtered"),
             Self::Returned(Outcome::Expired) => Label::fine("expired"),
-            Self::Returned(Outcome::Failed(_) | Outcome::Refused(_)) => Label::error("failed"),
+            Self::Returned(Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Ruled(..)) => Label::error("failed"),
+            Self::Returned(Outcome::Once(OnceBefore::Done)) => Label::fine("done_before"),
+            Self::Returned(Outcome::Once(OnceBefore::Unfinished)) => Label::error("unfinished"),
             Self::Returned(Outcome::Rejected(_)) => Label::error("rejected"),
             Self::Panicked => Label::error("panicked"),
             Self::TimedOut => Label::error("timed_out"),

@@ -70,7 +70,7 @@ impl<M: Message> IntoOutcome for Publish<M> {
         let hops = delivery.hops().saturating_add(1);
         let enclosed: Result<Vec<_>, _> = self.messages.iter().map(|message| enclose(message, hops, bus)).collect();
         match enclosed {
-            Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, hops, answer: None })),
+            Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, hops, ..Outgoing::default() })),
             Err(error) => Outcome::Failed(error.to_string().into()),
         }
     }
@@ -286,6 +286,8 @@ pub(crate) fn answer_of<R: Serialize, E: Serialize>(
         headers,
         exchange: Some(Exchange::new(reply_to.correlation_id)),
         hops: 0,
+        id: None,
+        payload_limit: None,
     };
     bus.encode::<Answers, _>(draft, answer).map(Some)
 }

@@ -11,7 +11,7 @@ use crate::{
     error::AddressError,
     message::{
         address::Address,
-        facts::{Facts, Kind},
+        facts::{Facts, Kind, QueueFacts},
         reading::{Readable, ReadableFrom, Writable},
     },
 };
@@ -37,6 +37,9 @@ pub trait Message: Sized + Send + Sync {
     const TEMPLATE: Template;
     /// What the message promises.
     const KIND: Kind;
+    /// What its queue promises, where it is a task of one.
+    #[doc(hidden)]
+    const QUEUE: Option<QueueFacts> = None;
     /// All of these, for whoever has no type.
     #[doc(hidden)]
     const FACTS: Facts = Facts::of::<Self>();

@@ -1,6 +1,6 @@
 //! What is known of a message without its type.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use crate::{
     channel::template::Template,
@@ -16,6 +16,8 @@ pub enum Kind {
     Broadcast,
     /// It is answered, and handled at most once, by one instance of one service.
     Request,
+    /// A task of a queue: one instance works on it, at least once, and it is not lost.
+    Queue,
 }
 
 /// What is known of a message without its type: its names, its channel, and what it promises. A router reads it of each of its handlers.
@@ -64,6 +66,91 @@ pub struct Facts {
     template: Template,
     /// Reads the metadata of a payload, whatever its value is.
     metadata: ReadMetadata,
+    queue: Option<QueueFacts>,
+}
+
+/// What a queue promises beside keeping its tasks, as `#[queue(…)]` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueFacts {
+    /// Which of its parts is served first.
+    pub turns: Turns,
+    /// For so long a task belongs to an instance that does not renew its lease. Default 30 s.
+    pub lease: Duration,
+    /// Whether some parameter can have any value, so that it is said where the queue is served which values are.
+    pub bound: bool,
+    /// Whether a task is done when it is taken, so that a crash loses it and nothing runs it twice.
+    pub at_most_once: bool,
+    /// So many tasks may wait. Default: as many as come.
+    pub max_length: Option<u64>,
+    /// Bytes of an encoded task. Default 256 KiB.
+    pub payload_limit: usize,
+}
+
+/// Which part of a queue is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Turns {
+    /// One after the other.
+    Equal,
+    /// The values of this parameter in their order: nothing of a later one while there is something of an earlier one.
+    Strict(&'static str),
+    /// The values of this parameter by these weights, in their order.
+    Weighted(&'static str, &'static [u32]),
+}
+
+impl QueueFacts {
+    /// The defaults.
+    pub const DEFAULT: Self = Self {
+        turns: Turns::Equal,
+        lease: Duration::from_secs(30),
+        bound: false,
+        at_most_once: false,
+        max_length: None,
+        payload_limit: 256 * 1024,
+    };
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn turns(mut self, turns: Turns) -> Self {
+        self.turns = turns;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn lease_nanos(mut self, nanos: u64) -> Self {
+        self.lease = Duration::from_nanos(nanos);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn bound(mut self) -> Self {
+        self.bound = true;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn at_most_once(mut self) -> Self {
+        self.at_most_once = true;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn max_length(mut self, max_length: u64) -> Self {
+        self.max_length = Some(max_length);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn payload_limit(mut self, payload_limit: usize) -> Self {
+        self.payload_limit = payload_limit;
+        self
+    }
 }
 
 impl fmt::Debug for Facts {
@@ -88,12 +175,21 @@ impl Facts {
             kind: M::KIND,
             template: M::TEMPLATE,
             metadata: <M::Codec as Codec>::metadata,
+            queue: M::QUEUE,
         }
     }
 
     /// Of a broadcast without a type, for a stub.
     pub(crate) const fn stub(template: Template) -> Self {
-        Self { name: "", version: 1, description: "", kind: Kind::Broadcast, template, metadata: |_, _| None }
+        Self {
+            name: "",
+            version: 1,
+            description: "",
+            kind: Kind::Broadcast,
+            template,
+            metadata: |_, _| None,
+            queue: None,
+        }
     }
 
     /// The same on another channel: how a benchmark has ten thousand routes without ten thousand types.
@@ -134,6 +230,12 @@ impl Facts {
     }
 
     /// How the metadata of a payload is read apart from the message.
+    /// What the queue promises, where the message is a task of one.
+    #[must_use]
+    pub const fn queue(&self) -> Option<QueueFacts> {
+        self.queue
+    }
+
     pub(crate) const fn read_metadata(&self) -> ReadMetadata {
         self.metadata
     }

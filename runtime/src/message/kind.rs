@@ -32,6 +32,15 @@ pub trait Request: Message {
     type Error: Serialize + DeserializeOwned + Send + 'static;
 }
 
+/// A task of a queue: one instance works on it, at least once, and it is not lost. `#[derive(Message)]` with `#[queue("…")]` implements it;
+/// never implement it by hand.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task of a queue",
+    label = "not a task",
+    note = "write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Queue: Message {}
+
 /// The error of a request whose handler never answers with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoError {}

@@ -128,12 +128,56 @@ pub struct HandlerOptions {
     pub fallback: bool,
     /// Whether each call is a tokio task of its own: for handlers that compute for long or block the thread.
     pub spawn: bool,
+    /// How tasks of a queue are worked on.
+    pub work: WorkOptions,
+}
+
+/// How a handler works on tasks of a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct WorkOptions {
+    /// So many attempts may fail after the first one. Default 3.
+    pub retries: u32,
+    /// The first pause between two attempts, and the longest: they double, and each is drawn anew from zero to that. Default 1 s to 10 minutes.
+    pub backoff: (Duration, Duration),
+    /// So many instances may die while they have the task; then it is a dead letter. Default 3.
+    pub crashes: u32,
+    /// What becomes of a second delivery. `None` where the queue delivers at most once.
+    pub redelivery: Option<Redelivery>,
+}
+
+/// What becomes of the second delivery of a task, after a crash or a lost lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Redelivery {
+    /// It runs again: running twice does what running once does.
+    Idempotent,
+    /// It does not run again: one that was done is done, and one that had begun is a dead letter.
+    Once {
+        /// For so long after the end it is known that the task was done.
+        window: Duration,
+        /// Whether a field of the message says what is the same, and not the task's id.
+        by_field: bool,
+    },
+}
+
+impl WorkOptions {
+    /// The defaults.
+    pub const DEFAULT: Self =
+        Self { retries: 3, backoff: (Duration::from_secs(1), Duration::from_secs(600)), crashes: 3, redelivery: None };
 }
 
 impl HandlerOptions {
     /// The defaults.
-    pub const DEFAULT: Self =
-        Self { concurrency: 64, order: None, timeout: None, run_to_end: false, fallback: false, spawn: false };
+    pub const DEFAULT: Self = Self {
+        concurrency: 64,
+        order: None,
+        timeout: None,
+        run_to_end: false,
+        fallback: false,
+        spawn: false,
+        work: WorkOptions::DEFAULT,
+    };
 
     #[doc(hidden)]
     #[must_use]
@@ -167,6 +211,41 @@ impl HandlerOptions {
     #[must_use]
     pub const fn fallback(mut self) -> Self {
         self.fallback = true;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn retries(mut self, retries: u32) -> Self {
+        self.work.retries = retries;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn backoff_nanos(mut self, first: u64, longest: u64) -> Self {
+        self.work.backoff = (Duration::from_nanos(first), Duration::from_nanos(longest));
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn crashes(mut self, crashes: u32) -> Self {
+        self.work.crashes = crashes;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn idempotent(mut self) -> Self {
+        self.work.redelivery = Some(Redelivery::Idempotent);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn once(mut self, window_nanos: u64, by_field: bool) -> Self {
+        self.work.redelivery = Some(Redelivery::Once { window: Duration::from_nanos(window_nanos), by_field });
         self
     }
 

@@ -64,7 +64,7 @@ impl Order {
     pub(super) const fn of_kind(kind: Kind) -> Self {
         match kind {
             Kind::Broadcast => Self::Channel,
-            Kind::Request => Self::None,
+            Kind::Request | Kind::Queue => Self::None,
         }
     }
 

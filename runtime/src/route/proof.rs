@@ -108,10 +108,11 @@ pub(crate) const fn overlap(left: &Route, right: &Route) -> bool {
         && overlaps(left.template().segments(), right.template().segments())
 }
 
-/// Whether messages of both kinds travel on channels of publish/subscribe, where one name is one channel.
+/// Whether messages of both kinds travel on channels of one sort: publish/subscribe, where one name is one channel, or queues.
 const fn share_channels(left: Kind, right: Kind) -> bool {
     match (left, right) {
-        (Kind::Broadcast | Kind::Request, Kind::Broadcast | Kind::Request) => true,
+        (Kind::Broadcast | Kind::Request, Kind::Broadcast | Kind::Request) | (Kind::Queue, Kind::Queue) => true,
+        (Kind::Broadcast | Kind::Request, Kind::Queue) | (Kind::Queue, Kind::Broadcast | Kind::Request) => false,
     }
 }
 

@@ -183,7 +183,7 @@ impl Intake {
     pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
         let counters = self.counters.handler(route);
         let (trouble, about) = match ended {
-            Ended::Returned(Outcome::Done | Outcome::Send(_)) => return counters.handled.add(1),
+            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(_)) => return counters.handled.add(1),
             Ended::Returned(Outcome::Filtered) => return counters.filtered.add(1),
             Ended::Returned(Outcome::Rejected(rejection)) => {
                 return self.rejected(route, &rejection, About::message(delivery));
@@ -192,7 +192,7 @@ impl Intake {
                 counters.expired.add(1);
                 (Trouble::Expired, About::message(delivery))
             }
-            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure)) => {
+            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(_, failure)) => {
                 counters.failed.add(1);
                 (Trouble::Failed, About::message(delivery).because(failure.with_causes()))
             }

@@ -140,6 +140,8 @@ impl Presence {
             headers: &headers,
             exchange: Some(Exchange::new(&id)),
             hops: 0,
+            id: None,
+            payload_limit: None,
         };
         bus.encode::<Answers, _>(draft, &report).ok()
     }

@@ -126,7 +126,9 @@ impl Called {
 /// requester gives it to another instance. Of a request whose time is over it only learns that this one lives.
 fn excuse(ended: &Ended, kind: Kind, origin: Origin) -> Option<Answer<(), NoError>> {
     Some(match ended {
-        Ended::Returned(Outcome::Done | Outcome::Send(_)) | Ended::Cancelled | Ended::LeftToOthers => return None,
+        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(_))
+        | Ended::Cancelled
+        | Ended::LeftToOthers => return None,
         // Nobody can be told.
         Ended::Returned(Outcome::Rejected(rejection)) if matches!(**rejection, Rejection::NobodyToAnswer { .. }) => {
             return None;
@@ -146,7 +148,7 @@ fn excuse(ended: &Ended, kind: Kind, origin: Origin) -> Option<Answer<(), NoErro
         }
         Ended::Returned(Outcome::Refused(failure)) => Answer::Failure(failure.reason().to_owned()),
         Ended::Returned(Outcome::Rejected(rejection)) => Answer::Failure(rejection.kind().to_owned()),
-        Ended::Returned(Outcome::Failed(_)) => Answer::Failure(FAILED.to_owned()),
+        Ended::Returned(Outcome::Failed(_) | Outcome::Ruled(..)) => Answer::Failure(FAILED.to_owned()),
         Ended::Panicked => Answer::Failure("the handler panicked".to_owned()),
         Ended::TimedOut => Answer::Failure("the handler ran past its timeout".to_owned()),
     })
@@ -161,6 +163,7 @@ pub(crate) fn dropped(frame: Frame, format: Format, facts: &Facts, shared: usize
         // Every instance got it, and another one may take it.
         (Kind::Request, Origin::Broadcast { .. }) => false,
         (Kind::Request, Origin::Inbox) => true,
+        (Kind::Queue, _) => false,
         (Kind::Broadcast, _) => memmem::find(frame.payload(), b"reply").is_some(),
     };
     if !may_be_answered {

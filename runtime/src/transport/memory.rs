@@ -6,6 +6,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `broker` | the server's part: who is connected, and whether it is up, stopped or frozen |
+//! | `queues` | tasks that wait, leases, dead letters |
 //! | `connection` | one bus's connection, as the broker sees it |
 //!
 //! It uses its neighbours in `transport` except `redis`, and the floors below. A publish runs in the publisher's own tokio task; there is no
@@ -13,6 +14,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod connection;
+pub(crate) mod queues;
 
 use std::{
     fmt, io,

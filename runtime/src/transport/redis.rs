@@ -8,6 +8,7 @@
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
 //! | `commands`, `pipeline`, `line` | the connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `queues` | queues: streams, and scripts that make each step one |
 //! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
 //!
 //! It uses its neighbours in `transport` except `memory`, and the floors below. No type of the `redis` crate is in the public interface.
@@ -22,6 +23,7 @@ pub(crate) mod connector;
 pub(crate) mod line;
 pub(crate) mod login;
 pub(crate) mod pipeline;
+pub(crate) mod queues;
 pub(crate) mod race;
 pub(crate) mod resp;
 pub(crate) mod session;

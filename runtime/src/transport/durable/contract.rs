@@ -1,0 +1,222 @@
+//! What a transport does for queues.
+//!
+//! Each of these functions is one atomic step of the server, and all times are the server's.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    error::{EnqueueError, QueueError},
+    transport::durable::{
+        look::{Dead, Mend, QueueCounts, RunningTask, Worker},
+        task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement},
+    },
+};
+
+/// A queue as one of its instances serves it.
+#[derive(Clone, Debug)]
+pub(crate) struct QueueSpec {
+    pub(crate) name: QueueName,
+    /// The channels of its parts, without the namespace, the best first.
+    pub(crate) parts: Vec<Arc<str>>,
+    pub(crate) lease: Duration,
+    /// Whether a task is done when it is taken.
+    pub(crate) at_most_once: bool,
+    /// What dead letters are kept.
+    pub(crate) dead: DeadBounds,
+}
+
+/// So many dead letters are kept, so long, and so many bytes of payload of them; the oldest leave.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct DeadBounds {
+    pub(crate) count: u64,
+    pub(crate) age: Duration,
+    pub(crate) bytes: u64,
+}
+
+impl DeadBounds {
+    pub(crate) const DEFAULT: Self =
+        Self { count: 10_000, age: Duration::from_secs(30 * 24 * 60 * 60), bytes: 64 * 1024 * 1024 };
+}
+
+/// Carries tasks: each to one instance, at least once.
+pub(crate) trait Durable: Send + Sync + 'static {
+    type Reader: Reader;
+    type Keeper: Keeper;
+
+    /// Adds tasks in one round trip; a result for each. With `atomic` either all of them or none: the others of one that is refused are
+    /// [`EnqueueError::Aborted`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it open whether they were added.
+    fn enqueue(
+        &self,
+        tasks: Vec<NewTask>,
+        atomic: bool,
+    ) -> impl Future<Output = Vec<Result<Enqueued, EnqueueError>>> + Send;
+
+    /// Makes what the queue needs, and proves that everything that serving it takes is allowed. Called before it is served, and again when its
+    /// keys are found to be gone.
+    fn declare(&self, queue: &QueueSpec) -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// Carries out settlements apart from a take; whether each counted. What is sent again after a lost answer counts once.
+    fn settle(
+        &self,
+        queue: &QueueName,
+        settlements: Vec<Settlement>,
+    ) -> impl Future<Output = Result<Vec<Settled>, QueueError>> + Send;
+
+    /// Notes that a handler that runs once begins, under this key. The key holds until the settlement frees it or says that it is done.
+    fn begin(
+        &self,
+        queue: &QueueName,
+        key: &OnceKey,
+        token: u64,
+    ) -> impl Future<Output = Result<Begun, QueueError>> + Send;
+
+    /// A connection of its own that takes tasks from this queue. It connects when it is first used, and again after it has failed.
+    fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> Self::Reader;
+
+    /// What keeps leases, to be used from the tokio runtime in which it is first used: it has a connection of its own.
+    fn keeper(&self) -> Self::Keeper;
+
+    fn counts(&self, queue: &QueueSpec) -> impl Future<Output = Result<QueueCounts, QueueError>> + Send;
+
+    /// Tasks that instances have, `limit` at most.
+    fn running(
+        &self,
+        queue: &QueueSpec,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<RunningTask>, QueueError>> + Send;
+
+    fn workers(&self, queue: &QueueName) -> impl Future<Output = Result<Vec<Worker>, QueueError>> + Send;
+
+    /// Dead letters, the newest first, from those before the entry `before` on, `limit` at most.
+    fn dead(
+        &self,
+        queue: &QueueName,
+        before: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Vec<Dead>, QueueError>> + Send;
+
+    /// Replays or deletes dead letters by their entries; how many of them were there.
+    fn mend(
+        &self,
+        queue: &QueueName,
+        entries: &[String],
+        mend: Mend,
+    ) -> impl Future<Output = Result<u64, QueueError>> + Send;
+
+    /// Has parked tasks wait again whose name and version an instance knows: those of `name` up to `version`. How many they were.
+    fn unpark(
+        &self,
+        queue: &QueueName,
+        name: &str,
+        version: u32,
+    ) -> impl Future<Output = Result<u64, QueueError>> + Send;
+}
+
+/// Takes tasks for one instance.
+///
+/// Its functions are called one after the other, never two at once. A future that is dropped before it completes has lost its connection: the
+/// next one makes another. Who took what before is found with [`Keeper::pending`].
+pub(crate) trait Reader: Send + 'static {
+    /// In one round trip: carries out settlements, has those tasks wait whose time has come, and takes what is due, without waiting for more.
+    fn take(&mut self, take: Take) -> impl Future<Output = Result<Taken, QueueError>> + Send;
+
+    /// Waits until a task is there, and takes it; until the time is over; until it is woken; or until a delayed task was enqueued that is due
+    /// earlier than those before. It may bring one task of each part, and brings none where it was only woken.
+    fn wait(&mut self, longest: Duration) -> impl Future<Output = Result<Vec<Entry>, QueueError>> + Send;
+
+    /// What ends [`wait`](Self::wait) from elsewhere, at once.
+    fn waker(&self) -> Arc<dyn WakeReader>;
+
+    /// How often this reader has had a connection: a change says that an answer may have been lost.
+    fn connections(&self) -> u64;
+}
+
+/// Ends a [`Reader::wait`].
+pub(crate) trait WakeReader: Send + Sync {
+    /// Has the reader return if it waits, and has its next wait return at once if it does not. Returns at once itself.
+    fn wake(&self);
+}
+
+/// What to take.
+#[derive(Debug, Default)]
+pub(crate) struct Take {
+    /// Carried out first, in order.
+    pub(crate) settlements: Vec<Settlement>,
+    /// Indices into the queue's parts, in the order in which they are asked, and how many are taken from each before the next is asked. Then
+    /// they are asked once more, in the same order and without such a limit. A part's tasks that came back come first.
+    pub(crate) order: Vec<(usize, usize)>,
+    /// So many tasks altogether.
+    pub(crate) want: usize,
+    /// So many more, from the first `.0` parts of the order alone.
+    pub(crate) further: (usize, usize),
+}
+
+/// What was taken.
+#[derive(Debug, Default)]
+pub(crate) struct Taken {
+    /// For each settlement, whether it counted.
+    pub(crate) settled: Vec<Settled>,
+    /// In the order in which they were asked for.
+    pub(crate) entries: Vec<Entry>,
+    /// When the next delayed task is due.
+    pub(crate) next_due: Option<Duration>,
+    /// The server's time of day, in milliseconds.
+    pub(crate) now: u64,
+}
+
+/// Keeps the leases of one process, on a connection of its own, from a thread of its own: a handler that blocks its thread keeps its lease.
+pub(crate) trait Keeper: Send + 'static {
+    /// A heartbeat of the instance, with what it says of itself; renews the leases of what it holds. Those that it does not have any more are
+    /// returned.
+    fn keep(
+        &mut self,
+        queue: &QueueName,
+        instance: &str,
+        about: &str,
+        held: &[EntryAt],
+    ) -> impl Future<Output = Result<Vec<EntryAt>, QueueError>> + Send;
+
+    /// Tasks whose lease is over, `limit` at most, and how long it takes until the next one can be.
+    fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> impl Future<Output = Result<Overdue, QueueError>> + Send;
+
+    /// What the server says that the instance has.
+    fn pending(
+        &mut self,
+        queue: &QueueSpec,
+        instance: &str,
+    ) -> impl Future<Output = Result<Vec<Entry>, QueueError>> + Send;
+
+    /// Like [`Durable::settle`], for entries whose owner lost them: it counts while nobody else has settled them and their lease is over still.
+    fn reclaim(
+        &mut self,
+        queue: &QueueSpec,
+        settlements: Vec<Settlement>,
+    ) -> impl Future<Output = Result<Vec<Settled>, QueueError>> + Send;
+
+    /// The instance is gone: its heartbeat ends. Removes it and others that are silent for ten leases, unless they have tasks. Trims dead letters.
+    fn tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>)
+    -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+/// Tasks whose lease is over.
+#[derive(Debug, Default)]
+pub(crate) struct Overdue {
+    pub(crate) entries: Vec<OverdueEntry>,
+    /// So long it takes until the next lease can be over: of those that are held now.
+    pub(crate) next: Option<Duration>,
+    /// The server's time of day, in milliseconds.
+    pub(crate) now: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct OverdueEntry {
+    pub(crate) entry: Entry,
+    /// Who had it.
+    pub(crate) owner: String,
+    /// Whether its owner's last heartbeat is older than the lease: it has died, and has not only lost the task.
+    pub(crate) has_died: bool,
+}

@@ -1,0 +1,114 @@
+//! What can be seen of a queue.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+
+use crate::transport::durable::{
+    record::Record,
+    task::{DeadReason, TaskState},
+};
+
+/// How many tasks there are, by their state.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct QueueCounts {
+    /// Of each part, by its channel without the namespace.
+    pub parts: BTreeMap<String, PartCounts>,
+    /// Parked, whichever part they belong to.
+    pub parked: u64,
+    /// Dead letters that are kept.
+    pub dead: u64,
+    /// Ended since the queue exists.
+    pub ended: EndedCounts,
+    /// How long the oldest task has waited since it was due.
+    pub oldest: Option<Duration>,
+}
+
+/// How many tasks a part of a queue has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct PartCounts {
+    /// Due, and not taken.
+    pub waiting: u64,
+    /// Not due.
+    pub delayed: u64,
+    /// Taken by an instance.
+    pub running: u64,
+}
+
+/// What came of tasks, counted since the queue exists.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct EndedCounts {
+    /// Their handlers succeeded.
+    pub completed: u64,
+    /// Went to the dead letters.
+    pub dead: u64,
+    /// Not to be done, as their handlers said.
+    pub discarded: u64,
+    /// Waited too long.
+    pub expired: u64,
+    /// Attempts that failed, and were to be retried.
+    pub failed_attempts: u64,
+    /// Attempts whose instance died.
+    pub crashed_attempts: u64,
+    /// Given back without having begun.
+    pub handed_back: u64,
+    /// Given back because the instance does not know their name or version.
+    pub unknown: u64,
+    /// Dead letters that left by the bounds of their number, age and bytes.
+    pub dead_trimmed: u64,
+}
+
+/// A task in the dead letters.
+#[derive(Clone, Debug)]
+pub(crate) struct Dead {
+    /// What to replay or delete it by.
+    pub(crate) entry: String,
+    pub(crate) id: String,
+    pub(crate) channel: String,
+    pub(crate) name: Option<String>,
+    pub(crate) version: Option<u64>,
+    pub(crate) payload: Bytes,
+    pub(crate) record: Record,
+    pub(crate) reason: DeadReason,
+    /// The instance that gave it up.
+    pub(crate) instance: String,
+    /// When, by the server's clock in milliseconds.
+    pub(crate) at: u64,
+}
+
+/// A task that an instance has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RunningTask {
+    pub(crate) id: String,
+    pub(crate) channel: Arc<str>,
+    pub(crate) instance: String,
+    /// Since its lease was renewed last.
+    pub(crate) idle: Duration,
+}
+
+/// An instance that works on a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Worker {
+    pub(crate) instance: String,
+    /// Since its last heartbeat.
+    pub(crate) silent: Duration,
+    /// What it says of itself, in JSON.
+    pub(crate) about: String,
+}
+
+/// What is to be done with dead letters.
+#[derive(Clone, Debug)]
+pub(crate) enum Mend {
+    /// They wait again, with a record that begins afresh but for the token.
+    Replay,
+    Delete,
+}
+
+/// A task that was looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) state: TaskState,
+}
