@@ -37,7 +37,8 @@
 //! | publish, subscribe, serve | [`Bus`], [`Publishing`], [`Subscribing`], [`Serving`] |
 //! | ask and be answered | [`Requesting`], [`Collecting`], [`Acknowledging`] |
 //! | send many at once | [`Batch`] |
-//! | write code that is generic over its message | [`Publishable`], [`Requestable`], [`Subscribable`] |
+//! | have work done that must not be lost | [`Enqueueing`], [`EnqueueAll`] |
+//! | write code that is generic over its message | [`Publishable`], [`Requestable`], [`Enqueueable`], [`Subscribable`] |
 //! | choose a wire format | [`codec`] |
 //! | see what goes on | [`Bus::events`], [`Bus::stats`], [`Bus::health`], [`observe`] |
 //! | see which services there are | [`Bus::services`] |
@@ -85,8 +86,8 @@ pub use self::{
         OwnedMessage, Queue, QueueFacts, Request, Turns,
     },
     publish::{
-        Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, PublishFuture, Publishable, Publishing,
-        Requestable, Requesting,
+        Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, EnqueueAll, EnqueueAtomically, Enqueueable,
+        Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting,
     },
     route::{HandlerOptions, Order, Redelivery, Route, Routes, WorkOptions},
     serve::{
@@ -151,8 +152,9 @@ pub mod __private {
             reading::{Serde, SerdeBorrowed, Unread},
         },
         publish::{
-            publishing::{CompleteChannel, Published, Publishing},
-            request::{CompleteRequest, Requesting},
+            enqueue::{CompleteQueue, EnqueuedTask, Enqueueing},
+            publishing::{CompleteChannel, Published, PublishedTask, Publishing},
+            request::{CompleteRequest, RequestedTask, Requesting},
         },
         route::{
             entry::{HandlerOptions, Route},

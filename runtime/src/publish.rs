@@ -1,9 +1,10 @@
-//! The verbs that send: one message, many, a request, and a message that handlers acknowledge.
+//! The verbs that send: one message, many, a request, a task, and a message that handlers acknowledge.
 //!
 //! | room | holds |
 //! |--|--|
 //! | `publishing` | one message |
 //! | `batch` | many messages in one round trip |
+//! | `enqueue`, `enqueue_all` | one task, and many in one round trip |
 //! | `request` | a message that is answered with a typed reply, by one instance, or one of each group |
 //! | `errand` | the way of a request: to an instance and back, or to the next one |
 //! | `acknowledge` | a publish that waits until handlers have handled the message |
@@ -17,6 +18,8 @@
 pub(crate) mod acknowledge;
 pub(crate) mod addressed;
 pub(crate) mod batch;
+pub(crate) mod enqueue;
+pub(crate) mod enqueue_all;
 pub(crate) mod errand;
 pub(crate) mod generic;
 mod misplaced;
@@ -26,7 +29,9 @@ pub(crate) mod request;
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
     batch::{AtomicBatch, Batch},
-    generic::{Publishable, Requestable},
+    enqueue::Enqueueing,
+    enqueue_all::{EnqueueAll, EnqueueAtomically},
+    generic::{Enqueueable, Publishable, Requestable},
     publishing::{PublishFuture, Publishing},
     request::{Collecting, Requesting},
 };

@@ -32,6 +32,7 @@ const TARGET: &str = "tidings";
 /// The names of the spans whose operation encodes one message, and so takes its id.
 const PUBLISH: &str = "publish";
 const REQUEST: &str = "request";
+const ENQUEUE: &str = "enqueue";
 
 /// A span of an operation that sends. A field that is empty is recorded once it is known.
 macro_rules! sending {
@@ -99,6 +100,24 @@ impl Observer {
             "messaging.message.conversation_id" = field::Empty
         );
         Observation::of(self.meters.request(template), span)
+    }
+
+    /// Enqueues one task.
+    pub(crate) fn enqueue(&self, template: &'static str) -> Option<Box<Observation>> {
+        if !self.may_observe() {
+            return None;
+        }
+        let span = sending!(
+            ENQUEUE,
+            "enqueue",
+            "producer",
+            self,
+            "otel.name" = field::display(format_args!("enqueue {template}")),
+            "messaging.destination.template" = template,
+            "messaging.message.id" = field::Empty,
+            "messaging.message.body.size" = field::Empty
+        );
+        Observation::of(self.meters.publish(template), span)
     }
 
     /// Publishes many messages together.
@@ -233,7 +252,7 @@ pub(crate) fn encoded(id: &str, size: usize, exchange: Option<&Exchange<'_>>) {
     let span = Span::current();
     // An answer is encoded within the span of its handler, and a batch has many messages.
     let takes = |metadata: &tracing::Metadata<'_>| {
-        metadata.target() == TARGET && (metadata.name() == PUBLISH || metadata.name() == REQUEST)
+        metadata.target() == TARGET && [PUBLISH, REQUEST, ENQUEUE].contains(&metadata.name())
     };
     if span.metadata().is_some_and(takes) {
         span.record("messaging.message.id", id);

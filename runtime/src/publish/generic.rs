@@ -5,9 +5,9 @@ use crate::{
     message::{
         address::AddressOf,
         contract::AddressedByFields,
-        kind::{Broadcast, Request},
+        kind::{Broadcast, Queue, Request},
     },
-    publish::{publishing::Publishing, request::Requesting},
+    publish::{enqueue::Enqueueing, publishing::Publishing, request::Requesting},
 };
 
 /// A message that can be published, for code that is generic over it: every broadcast is one.
@@ -112,3 +112,42 @@ pub trait Requestable: Request {
 
 #[diagnostic::do_not_recommend]
 impl<R: Request> Requestable for R {}
+
+/// A task that can be enqueued, for code that is generic over it: every task of a queue is one.
+///
+/// A task has these verbs as functions of its own, which need no trait and come first where both are in scope.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use tidings::{AddressedByFields, Bus, EnqueueError, Enqueueable};
+///
+/// /// Enqueues a task for tonight.
+/// async fn later<M: Enqueueable + AddressedByFields>(bus: &Bus, task: &M) -> Result<String, EnqueueError> {
+///     Ok(task.enqueue(bus).delay(Duration::from_secs(8 * 3_600)).await?.id)
+/// }
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task of a queue",
+    label = "cannot be enqueued",
+    note = "write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Enqueueable: Queue {
+    /// Enqueues the task, once the result is awaited.
+    fn enqueue<'a>(&'a self, bus: &'a Bus) -> Enqueueing<'a, Self>
+    where
+        Self: AddressedByFields,
+    {
+        Enqueueing::by_fields(self, bus)
+    }
+
+    /// Enqueues the task at an address, once the result is awaited.
+    fn enqueue_to<'a>(&'a self, address: impl AddressOf<Self>, bus: &'a Bus) -> Enqueueing<'a, Self> {
+        Enqueueing::to(self, address.as_address(), bus)
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<M: Queue> Enqueueable for M {}

@@ -27,6 +27,19 @@ pub trait RequestedByItself {
     fn sent(self) -> Self::Sent;
 }
 
+/// What `bus.enqueue(task)` asks. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a bus enqueues nothing by itself: its tasks do",
+    label = "write `task.enqueue(&bus)`, or `task.enqueue_to(address, &bus)`",
+    note = "many at once: `bus.enqueue_all(&tasks)`"
+)]
+pub trait EnqueuedByItself {
+    type Sent;
+
+    fn sent(self) -> Self::Sent;
+}
+
 impl Bus {
     #[doc(hidden)]
     pub fn publish<M: PublishedByItself>(&self, message: M) -> M::Sent {
@@ -45,5 +58,15 @@ impl Bus {
     #[doc(hidden)]
     pub fn request_to<M: RequestedByItself, A>(&self, message: M, _address: A) -> M::Sent {
         message.sent()
+    }
+
+    #[doc(hidden)]
+    pub fn enqueue<M: EnqueuedByItself>(&self, task: M) -> M::Sent {
+        task.sent()
+    }
+
+    #[doc(hidden)]
+    pub fn enqueue_to<M: EnqueuedByItself, A>(&self, task: M, _address: A) -> M::Sent {
+        task.sent()
     }
 }
