@@ -14,6 +14,7 @@
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
 //! | `spawned` | calls that are tokio tasks of their own |
+//! | `policy` | what becomes of tasks: attempts, priorities, leases |
 //! | `settlement` | what is left to do once a handler has returned |
 //! | `journal` | what a service tells of trouble: repeated lines of a kind are one |
 //! | `ending` | how its tokio task ends |
@@ -31,6 +32,7 @@ pub(crate) mod hops;
 pub(crate) mod intake;
 pub(crate) mod journal;
 pub(crate) mod lanes;
+pub(crate) mod policy;
 pub(crate) mod presence;
 pub(crate) mod service;
 pub(crate) mod services;
