@@ -18,7 +18,7 @@
 //! | `settlement` | what is left to do once a handler has returned |
 //! | `journal` | what a service tells of trouble: repeated lines of a kind are one |
 //! | `ending` | how its tokio task ends |
-//! | `stats` | the counters |
+//! | `tally`, `stats` | what is counted and told of how calls end; the counters |
 //!
 //! Only `driver`, `sources`, `services`, `call` and `spawned` spawn or wait for a time; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
 //! `route`, `message` and the floors below, and none of the other verbs.
@@ -40,6 +40,7 @@ pub(crate) mod settlement;
 pub(crate) mod sources;
 pub(crate) mod spawned;
 pub(crate) mod stats;
+pub(crate) mod tally;
 
 use std::fmt;
 

@@ -6,6 +6,7 @@ use crate::{
         shape::Shape,
         template::{Segment, hash_segment},
     },
+    message::facts::Kind,
     route::{entry::Route, routes::Routes},
 };
 
@@ -73,7 +74,10 @@ impl RouteTable {
             Self { nodes: Vec::with_capacity(nodes), literals: vec![Literal::VACANT; literal_slots(nodes)] };
         table.nodes.push(Node::EMPTY);
         for (index, route) in routes.iter().enumerate() {
-            table.insert(route, index as u16);
+            // Tasks of a queue do not come by channels, and may have the name of one.
+            if !matches!(route.facts().kind(), Kind::Queue) {
+                table.insert(route, index as u16);
+            }
         }
         table
     }

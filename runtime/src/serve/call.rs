@@ -22,7 +22,7 @@ use crate::{
     message::{delivery::Delivery, facts::Kind},
     observe::observation::enter,
     route::entry::Route,
-    serve::{lanes::LaneId, settlement::Called},
+    serve::settlement::Called,
     time::{deadline_after, now, within},
     transport::{
         contract::{CLAIMS, Claim},
@@ -242,38 +242,64 @@ impl<F> Slots<F> {
     }
 }
 
-/// A call that waits, in the set of all that wait.
-pub(crate) struct Running<F> {
-    slot: Option<Slot<F>>,
-    route: usize,
-    lane: LaneId,
+/// A call that waits, in the set of all that wait, with its place.
+pub(crate) struct Running<F, P> {
+    waits: Option<(Slot<F>, P)>,
 }
 
-impl<F> Running<F> {
-    pub(crate) fn new(slot: Slot<F>, route: usize, lane: LaneId) -> Self {
-        Self { slot: Some(slot), route, lane }
+impl<F, P> Running<F, P> {
+    pub(crate) fn new(slot: Slot<F>, place: P) -> Self {
+        Self { waits: Some((slot, place)) }
+    }
+
+    pub(crate) fn place(&self) -> Option<&P> {
+        self.waits.as_ref().map(|(_, place)| place)
+    }
+
+    /// Drops the call at its await. What it holds there is the user's, and so is how that is dropped.
+    pub(crate) fn cancel(self) -> Option<P> {
+        let (slot, place) = self.waits?;
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
+        Some(place)
     }
 }
 
 /// A call that waited and has ended, with its slot to give back.
-pub(crate) struct Finished<F> {
+pub(crate) struct Finished<F: Future, P> {
     pub(crate) slot: Slot<F>,
-    pub(crate) route: usize,
-    pub(crate) lane: LaneId,
-    pub(crate) called: Called,
+    pub(crate) place: P,
+    pub(crate) output: F::Output,
 }
 
-impl<F: Future<Output = Called>> Future for Running<F> {
-    type Output = Finished<F>;
+impl<F: Future, P: Unpin> Future for Running<F, P> {
+    type Output = Finished<F, P>;
 
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished<F>> {
-        let Some(mut slot) = self.slot.take() else { return Poll::Pending };
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished<F, P>> {
+        let Some((mut slot, place)) = self.waits.take() else { return Poll::Pending };
         match slot.as_mut().poll(context) {
-            Poll::Ready(called) => Poll::Ready(Finished { slot, route: self.route, lane: self.lane, called }),
+            Poll::Ready(output) => Poll::Ready(Finished { slot, place, output }),
             Poll::Pending => {
-                self.slot = Some(slot);
+                self.waits = Some((slot, place));
                 Poll::Pending
             }
         }
+    }
+}
+
+/// What makes calls that own what they need, to be tokio tasks of their own.
+pub(crate) struct Callee<R> {
+    router: Arc<R>,
+    layers: Arc<Layers>,
+    bus: Bus,
+}
+
+impl<R: Router> Callee<R> {
+    pub(crate) fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
+        Self { router, layers, bus }
+    }
+
+    pub(crate) fn call(&self, route: usize, delivery: Delivery) -> impl Future<Output = Called> + Send + 'static {
+        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
+        async move { call(&*router, &layers, &bus, route, delivery).await }
     }
 }

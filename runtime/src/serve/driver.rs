@@ -32,10 +32,19 @@ use crate::{
     message::facts::Kind,
     route::table::RouteTable,
     serve::{
-        call::call, ending::Ending, engine::Engine, hops::Hops, intake::Intake, journal::Journal, lanes::Lanes,
-        presence::Presence, service::SHUTDOWN_DEADLINE, sources::Sources, spawned::Spawned, stats::Counters,
+        call::{Callee, call},
+        ending::Ending,
+        engine::Engine,
+        hops::Hops,
+        intake::Intake,
+        lanes::Lanes,
+        presence::Presence,
+        service::SHUTDOWN_DEADLINE,
+        sources::Sources,
+        stats::Counters,
+        tally::Tally,
     },
-    time::{deadline_after, now},
+    time::deadline_after,
     transport::{contract::Attachment, inbox::Inbox},
 };
 
@@ -90,11 +99,10 @@ impl<R: Router> Driver<R> {
             tokens,
             order_keys: R::ROUTES.iter().map(|route| route.order_key()).collect(),
             lanes,
-            counters,
+            tally: Tally::new(bus.clone(), R::ROUTES, counters),
             payload_limit,
             format,
             bus: bus.clone(),
-            journal: Journal::new(bus.clone(), R::ROUTES),
             full: None,
             served,
             hops: Hops::new(R::ROUTES.len()),
@@ -126,8 +134,8 @@ impl<R: Router> Driver<R> {
     ) -> Result<(), ShutdownError> {
         let Self { router, layers, bus, inbox, attachment, presence, intake } = self;
         let make = |route, delivery| call(&*router, &layers, &bus, route, delivery);
-        let spawned = Spawned::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
-        let mut engine = Engine::new(intake, &bus, make, spawned);
+        let callee = Callee::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
+        let mut engine = Engine::new(intake, &bus, make, callee);
         let mut sources = Sources::new(inbox, attachment, &presence);
         let mut stopping: Option<Stopping> = None;
         let mut closing: Option<Stopping> = None;
@@ -143,8 +151,8 @@ impl<R: Router> Driver<R> {
                     true => break,
                     false => return Err(engine.late(stopping, sources.waiting())),
                 },
-                () = reached(engine.intake.journal.due().map(Instant::from_std)) => {
-                    engine.intake.journal.tell(now());
+                () = reached(engine.intake.tally.due().map(Instant::from_std)) => {
+                    engine.intake.tally.tell();
                     None
                 }
                 Some(departed) = engine.departures.next() => {

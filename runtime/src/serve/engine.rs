@@ -14,10 +14,10 @@ use crate::{
     bus::{handle::Bus, instances::State},
     codec::answers::PassedOn,
     error::ShutdownError,
-    handler::contract::Router,
+    handler::{contract::Router, outcome::Ended},
     message::delivery::Delivery,
     serve::{
-        call::{Finished, Running, Slots},
+        call::{Callee, Finished, Running, Slots},
         departures::{Departed, Departures, Published},
         driver::Stopping,
         intake::Intake,
@@ -25,7 +25,7 @@ use crate::{
         presence::{Heard, Presence},
         settlement::{Called, Open, Sent, Step, declined, dropped, oversized},
         sources::Sources,
-        spawned::Spawned,
+        spawned::{Spawned, SpawnedEnd},
     },
     time::now,
     transport::{
@@ -37,13 +37,14 @@ use crate::{
 
 /// Calls handlers, and keeps what waits after them.
 pub(super) struct Engine<'a, R, C, F> {
+    callee: Callee<R>,
     pub(super) intake: Intake,
     bus: &'a Bus,
     make: C,
     slots: Slots<F>,
-    pub(super) running: FuturesUnordered<Running<F>>,
+    pub(super) running: FuturesUnordered<Running<F, (usize, LaneId)>>,
     pub(super) departures: Departures<'a>,
-    pub(super) spawned: Spawned<R>,
+    pub(super) spawned: Spawned<(usize, LaneId), Called>,
     starting: Starting,
     /// Whether requests are left to other instances.
     stops: bool,
@@ -70,15 +71,16 @@ impl Starting {
 }
 
 impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Engine<'a, R, C, F> {
-    pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, spawned: Spawned<R>) -> Self {
+    pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, callee: Callee<R>) -> Self {
         Self {
+            callee,
             intake,
             bus,
             make,
             slots: Slots::new(),
             running: FuturesUnordered::new(),
             departures: Departures::new(bus),
-            spawned,
+            spawned: Spawned::new(),
             starting: Starting { arrived: now(), has_key: false, key: Vec::new() },
             stops: false,
         }
@@ -137,11 +139,11 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                     description.into_iter().for_each(|description| self.departures.note(description));
                 }
                 Heard::WhoIsThere(question) => {
-                    let report = presence.reported(&question, &self.intake.counters, self.bus);
+                    let report = presence.reported(&question, &self.intake.tally.counters, self.bus);
                     report.into_iter().for_each(|report| self.departures.note(report));
                 }
                 Heard::Nothing => {}
-                Heard::Unreadable => self.intake.counters.unmatched.add(1),
+                Heard::Unreadable => self.intake.tally.counters.unmatched.add(1),
             },
             // What is too large is a request: its channel stands before it.
             Item::Oversized { head, size, .. } => {
@@ -210,7 +212,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             let delivery = Delivery::new(frame, self.intake.format);
             if entry.options().spawn {
                 let lane = self.hold(route, lane);
-                return self.spawned.start(route, lane, delivery);
+                return self.spawned.start((route, lane), self.callee.call(route, delivery));
             }
             let mut slot = self.slots.fill((self.make)(route, delivery));
             self.intake.polls(route, lane.is_none().then_some(self.starting.arrived));
@@ -218,7 +220,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             self.intake.polls(route, None);
             let Poll::Ready(called) = polled else {
                 let lane = self.hold(route, lane);
-                return self.running.push(Running::new(slot, route, lane));
+                return self.running.push(Running::new(slot, (route, lane)));
             };
             self.slots.give_back(slot);
             if !self.ended(route, lane, called, context) {
@@ -237,20 +239,20 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
         if called.busy_micros > 0 {
-            self.intake.counters.handler(route).busy_micros.fetch_add(called.busy_micros.into(), Ordering::Relaxed);
+            self.intake.tally.counters.handler(route).busy_micros.fetch_add(called.busy_micros.into(), Ordering::Relaxed);
         }
         if called.unreadable > 0 {
-            self.intake.counters.handler(route).unreadable.add(called.unreadable.into());
+            self.intake.tally.counters.handler(route).unreadable.add(called.unreadable.into());
         }
         if called.open.is_none() {
             // Nothing is to be sent and nobody to be told, as after most broadcasts.
-            self.intake.count(route, called.ended, None);
+            self.intake.tally.count(route, called.ended, None);
             return true;
         }
         let kind = self.intake.routes[route].facts().kind();
         match called.step(kind, self.bus, || self.intake.shared(route)) {
             Step::Answer(ended, answer, open) => {
-                self.intake.count(route, ended, open.as_deref().map(Open::delivery));
+                self.intake.tally.count(route, ended, open.as_deref().map(Open::delivery));
                 self.answer(route, answer, context);
             }
             Step::Publish(publishing) => {
@@ -272,8 +274,8 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     /// What a handler returned was published, or not: only now it is known how its call has ended.
     fn sent(&mut self, route: usize, sent: Sent, context: &mut Context<'_>) {
         let Sent { ended, answer, unsent, open } = sent;
-        self.intake.count(route, ended, Some(open.delivery()));
-        self.intake.unsent(route, &unsent);
+        self.intake.tally.count(route, ended, Some(open.delivery()));
+        self.intake.tally.unsent(route, &unsent);
         self.answer(route, answer, context);
     }
 
@@ -281,7 +283,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         if let Some(answer) = answer
             && let Some(Err(error)) = self.departures.answer(route, answer, context)
         {
-            self.intake.unanswered(route, &error);
+            self.intake.tally.unanswered(route, &error);
         }
     }
 
@@ -298,7 +300,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                     self.next(route, lane, context);
                 }
             }
-            Departed::Answered { route, result: Err(error) } => self.intake.unanswered(route, &error),
+            Departed::Answered { route, result: Err(error) } => self.intake.tally.unanswered(route, &error),
             Departed::Noted(Err(error)) => {
                 tracing::warn!(%error, "others could not be told of an instance; a request finds it, or that it is gone");
             }
@@ -306,13 +308,18 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         }
     }
 
-    pub(super) fn finished(&mut self, finished: Finished<F>, context: &mut Context<'_>) {
-        let Finished { slot, route, lane, called } = finished;
+    pub(super) fn finished(&mut self, finished: Finished<F, (usize, LaneId)>, context: &mut Context<'_>) {
+        let Finished { slot, place, output } = finished;
         self.slots.give_back(slot);
-        self.spawned_ended((route, lane, called), context);
+        self.called(place, output, context);
     }
 
-    pub(super) fn spawned_ended(&mut self, (route, lane, called): (usize, LaneId, Called), context: &mut Context<'_>) {
+    pub(super) fn spawned_ended(&mut self, ended: SpawnedEnd<(usize, LaneId), Called>, context: &mut Context<'_>) {
+        let SpawnedEnd { place, output } = ended;
+        self.called(place, output.unwrap_or_else(|_| Called::settled(Ended::Panicked, 0)), context);
+    }
+
+    fn called(&mut self, (route, lane): (usize, LaneId), called: Called, context: &mut Context<'_>) {
         if self.ended(route, Some(lane), called, context) {
             self.next(route, lane, context);
         }

@@ -1,21 +1,19 @@
 //! What happens to an item, without calling anything.
 
-use std::{sync::Arc, time::Instant};
+use std::time::Instant;
 
 use crate::{
     bus::{handle::Bus, served::Served},
     codec::contract::Format,
-    error::{PublishError, Rejection},
-    handler::outcome::{Ended, Outcome},
-    message::{delivery::Delivery, facts::Kind},
+    error::Rejection,
+    message::facts::Kind,
     route::{order::OrderKey, routes::Routes, table::RouteTable},
     serve::{
         hops::Hops,
-        journal::{About, Journal, Trouble},
+        journal::{About, Trouble},
         lanes::{LaneId, Lanes, Waits},
-        stats::Counters,
+        tally::Tally,
     },
-    time::now,
     transport::{
         events::BusEvent,
         frame::{Frame, Origin},
@@ -32,12 +30,11 @@ pub(super) struct Intake {
     /// For each route, where the order key is in its channels.
     pub(super) order_keys: Vec<OrderKey>,
     pub(super) lanes: Vec<Lanes<Frame>>,
-    pub(super) counters: Arc<Counters>,
+    pub(super) tally: Tally,
     pub(super) payload_limit: usize,
     pub(super) format: Format,
     /// Where it is told that a handler falls behind.
     pub(super) bus: Bus,
-    pub(super) journal: Journal,
     /// The handler that was last found full, where nothing is dropped: no item is taken as long as it is. Nothing else comes
     /// meanwhile, so there is one at most.
     pub(super) full: Option<usize>,
@@ -63,7 +60,7 @@ impl Intake {
     /// The frame's route, if it may start now. Otherwise it waits, or is not for this service. What is dropped for it is handed over.
     pub(super) fn admit(&mut self, mut frame: Frame, mut dropped: impl FnMut(usize, Frame)) -> Option<(usize, Frame)> {
         let Some(route) = self.table.find(frame.channel()) else {
-            self.counters.unmatched.add(1);
+            self.tally.counters.unmatched.add(1);
             tracing::debug!("a channel matches a subscribed pattern but no template");
             return None;
         };
@@ -71,7 +68,7 @@ impl Intake {
             // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
             Origin::Broadcast { token } if token != self.tokens[route] => return None,
             Origin::Inbox if self.routes.at(route).facts().kind() != Kind::Request => {
-                self.counters.unmatched.add(1);
+                self.tally.counters.unmatched.add(1);
                 return None;
             }
             Origin::Broadcast { .. } | Origin::Inbox => {}
@@ -93,11 +90,11 @@ impl Intake {
             self.full = Some(route);
         }
         if count > 0 {
-            self.counters.handler(route).dropped.add(count);
+            self.tally.counters.handler(route).dropped.add(count);
             if lanes.falls_behind() {
                 self.bus.tell(BusEvent::Lagging { channel: self.routes.at(route).template().text().to_owned() });
             }
-            self.journal.note(now(), route, Trouble::Dropped, count, about);
+            self.tally.note(route, Trouble::Dropped, count, about);
         }
         self.note_load(route);
         None
@@ -135,13 +132,13 @@ impl Intake {
     }
 
     fn note_load(&self, route: usize) {
-        self.counters.handler(route).load.note(self.lanes[route].load());
+        self.tally.counters.handler(route).load.note(self.lanes[route].load());
     }
 
     /// A call begins to be polled for the first time, or that is over.
     #[inline]
     pub(super) fn polls(&self, route: usize, arrived: Option<Instant>) {
-        self.counters.handler(route).load.polls(arrived);
+        self.tally.counters.handler(route).load.polls(arrived);
     }
 
     /// Whether no item may be taken.
@@ -157,7 +154,7 @@ impl Intake {
         };
         let route = self.table.find(channel).filter(is_for)?;
         let rejection = Rejection::TooLarge { size, limit: self.payload_limit };
-        self.rejected(route, &rejection, About::channel(channel));
+        self.tally.rejected(route, &rejection, About::channel(channel));
         Some((route, rejection))
     }
 
@@ -166,70 +163,17 @@ impl Intake {
         match item {
             Item::Frame(_) | Item::Oversized { .. } | Item::Ended(_) => {}
             Item::Gap(gap) => {
-                self.counters.gaps.add(1);
+                self.tally.counters.gaps.add(1);
                 tracing::warn!(cause = %gap.cause, lasted = ?gap.lasted, "a service may have missed messages");
             }
             Item::Lagged(count) => {
-                self.counters.lagged.add(*count);
+                self.tally.counters.lagged.add(*count);
                 tracing::warn!(count, "a service was stuck, and its oldest messages were dropped");
             }
             Item::Refused(error) => {
                 tracing::error!(%error, "the server refused to renew a subscription of a service");
             }
         }
-    }
-
-    /// Counts how a call ended, and tells of trouble. The delivery is there where something was left to be done.
-    pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
-        let counters = self.counters.handler(route);
-        let (trouble, about) = match ended {
-            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(_)) => return counters.handled.add(1),
-            Ended::Returned(Outcome::Filtered) => return counters.filtered.add(1),
-            Ended::Returned(Outcome::Rejected(rejection)) => {
-                return self.rejected(route, &rejection, About::message(delivery));
-            }
-            Ended::Returned(Outcome::Expired) => {
-                counters.expired.add(1);
-                (Trouble::Expired, About::message(delivery))
-            }
-            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(_, failure)) => {
-                counters.failed.add(1);
-                (Trouble::Failed, About::message(delivery).because(failure.with_causes()))
-            }
-            Ended::Panicked => {
-                counters.panicked.add(1);
-                (Trouble::Panicked, About::message(delivery))
-            }
-            Ended::TimedOut => {
-                counters.timed_out.add(1);
-                (Trouble::TimedOut, About::message(delivery))
-            }
-            Ended::Cancelled => {
-                counters.cancelled.add(1);
-                (Trouble::Cancelled, About::message(delivery))
-            }
-            Ended::LeftToOthers => return counters.left_to_others.add(1),
-        };
-        self.journal.note(now(), route, trouble, 1, about);
-    }
-
-    fn rejected(&mut self, route: usize, rejection: &Rejection, about: About) {
-        self.counters.handler(route).rejected.add(1);
-        self.journal.note(now(), route, Trouble::Rejected(rejection.kind()), 1, about.rejected(rejection));
-    }
-
-    /// Counts and logs what a handler returned and could not be published.
-    pub(super) fn unsent(&mut self, route: usize, errors: &[PublishError]) {
-        for error in errors {
-            self.counters.handler(route).unsent.add(1);
-            self.journal.note(now(), route, Trouble::Unsent, 1, About::default().because(&error.to_string()));
-        }
-    }
-
-    /// Counts and logs an answer that could not be sent.
-    pub(super) fn unanswered(&mut self, route: usize, error: &PublishError) {
-        self.counters.handler(route).unanswered.add(1);
-        self.journal.note(now(), route, Trouble::Unanswered, 1, About::default().because(&error.to_string()));
     }
 
     pub(super) fn waiting(&self) -> usize {

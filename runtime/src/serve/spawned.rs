@@ -1,48 +1,53 @@
 //! Calls that are tokio tasks of their own, because their handlers compute for long.
 
-use std::{collections::HashMap, future::poll_fn, pin::pin, sync::Arc};
+use std::{collections::HashMap, future::poll_fn, pin::pin};
 
 use tokio::{
     runtime::{Handle, RuntimeFlavor},
-    task::{Id, JoinError, JoinSet, block_in_place},
+    task::{AbortHandle, Id, JoinError, JoinSet, block_in_place},
 };
 
-use crate::{
-    bus::handle::Bus,
-    handler::{contract::Router, layer::Layers, outcome::Ended},
-    message::delivery::Delivery,
-    serve::{call::call, lanes::LaneId, settlement::Called},
-};
-
-/// Calls that are tokio tasks of their own, because their handlers compute for long.
-pub(super) struct Spawned<R> {
-    router: Arc<R>,
-    layers: Arc<Layers>,
-    bus: Bus,
+/// Calls that are tokio tasks of their own, because their handlers compute for long, each with its place.
+pub(super) struct Spawned<P, T> {
     /// Aborts the tokio tasks when the driver is dropped.
-    tokio_tasks: JoinSet<Called>,
-    calls: HashMap<Id, (usize, LaneId)>,
+    tokio_tasks: JoinSet<T>,
+    calls: HashMap<Id, (P, AbortHandle)>,
 }
 
-impl<R: Router> Spawned<R> {
-    pub(super) fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
-        Self { router, layers, bus, tokio_tasks: JoinSet::new(), calls: HashMap::new() }
+/// A call has ended, or was cancelled, or has panicked outside of its handler.
+pub(super) struct SpawnedEnd<P, T> {
+    pub(super) place: P,
+    pub(super) output: Result<T, JoinError>,
+}
+
+impl<P, T: Send + 'static> Spawned<P, T> {
+    pub(super) fn new() -> Self {
+        Self { tokio_tasks: JoinSet::new(), calls: HashMap::new() }
     }
 
-    pub(super) fn start(&mut self, route: usize, lane: LaneId, delivery: Delivery) {
-        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        let handle =
-            self.tokio_tasks.spawn(may_block(async move { call(&*router, &layers, &bus, route, delivery).await }));
-        self.calls.insert(handle.id(), (route, lane));
+    pub(super) fn start(&mut self, place: P, call: impl Future<Output = T> + Send + 'static) {
+        let handle = self.tokio_tasks.spawn(may_block(call));
+        self.calls.insert(handle.id(), (place, handle));
     }
 
-    pub(super) async fn next(&mut self) -> Option<(usize, LaneId, Called)> {
-        let (id, called) = match self.tokio_tasks.join_next_with_id().await? {
-            Ok((id, called)) => (id, called),
-            Err(error) => (JoinError::id(&error), Called::settled(Ended::Panicked, 0)),
+    pub(super) async fn next(&mut self) -> Option<SpawnedEnd<P, T>> {
+        let (id, output) = match self.tokio_tasks.join_next_with_id().await? {
+            Ok((id, output)) => (id, Ok(output)),
+            Err(error) => (JoinError::id(&error), Err(error)),
         };
-        let (route, lane) = self.calls.remove(&id)?;
-        Some((route, lane, called))
+        let (place, _) = self.calls.remove(&id)?;
+        Some(SpawnedEnd { place, output })
+    }
+
+    /// Has those calls end at their next await.
+    pub(super) fn cancel(&self, which: impl Fn(&P) -> bool) {
+        self.calls.values().filter(|(place, _)| which(place)).for_each(|(_, handle)| handle.abort());
+    }
+
+    /// Has all of them end at their next await, and gives their places back at once.
+    pub(super) fn give_up(&mut self) -> Vec<P> {
+        self.tokio_tasks.abort_all();
+        self.calls.drain().map(|(_, (place, _))| place).collect()
     }
 
     pub(super) fn len(&self) -> usize {

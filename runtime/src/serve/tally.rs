@@ -1,0 +1,96 @@
+//! What a service counts and tells of how calls end.
+
+use std::{sync::Arc, time::Instant};
+
+use crate::{
+    bus::handle::Bus,
+    error::{PublishError, Rejection},
+    handler::outcome::{Ended, Outcome},
+    message::delivery::Delivery,
+    route::routes::Routes,
+    serve::{
+        journal::{About, Journal, Trouble},
+        stats::Counters,
+    },
+    time::now,
+};
+
+/// Counts how calls end, and tells of trouble.
+pub(super) struct Tally {
+    pub(super) counters: Arc<Counters>,
+    journal: Journal,
+}
+
+impl Tally {
+    pub(super) fn new(bus: Bus, routes: Routes, counters: Arc<Counters>) -> Self {
+        Self { counters, journal: Journal::new(bus, routes) }
+    }
+
+    /// Tells of trouble, or counts it to be told later.
+    pub(super) fn note(&mut self, route: usize, trouble: Trouble, count: u64, about: About) {
+        self.journal.note(now(), route, trouble, count, about);
+    }
+
+    /// When there is something to be told next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.journal.due()
+    }
+
+    /// Tells what is due.
+    pub(super) fn tell(&mut self) {
+        self.journal.tell(now());
+    }
+
+    /// Counts how a call ended, and tells of trouble. The delivery is there where something was left to be done.
+    pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
+        let counters = self.counters.handler(route);
+        let (trouble, about) = match ended {
+            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(_)) => return counters.handled.add(1),
+            Ended::Returned(Outcome::Filtered) => return counters.filtered.add(1),
+            Ended::Returned(Outcome::Rejected(rejection)) => {
+                return self.rejected(route, &rejection, About::message(delivery));
+            }
+            Ended::Returned(Outcome::Expired) => {
+                counters.expired.add(1);
+                (Trouble::Expired, About::message(delivery))
+            }
+            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(_, failure)) => {
+                counters.failed.add(1);
+                (Trouble::Failed, About::message(delivery).because(failure.with_causes()))
+            }
+            Ended::Panicked => {
+                counters.panicked.add(1);
+                (Trouble::Panicked, About::message(delivery))
+            }
+            Ended::TimedOut => {
+                counters.timed_out.add(1);
+                (Trouble::TimedOut, About::message(delivery))
+            }
+            Ended::Cancelled => {
+                counters.cancelled.add(1);
+                (Trouble::Cancelled, About::message(delivery))
+            }
+            Ended::LeftToOthers => return counters.left_to_others.add(1),
+        };
+        self.note(route, trouble, 1, about);
+    }
+
+    pub(super) fn rejected(&mut self, route: usize, rejection: &Rejection, about: About) {
+        self.counters.handler(route).rejected.add(1);
+        self.note(route, Trouble::Rejected(rejection.kind()), 1, about.rejected(rejection));
+    }
+
+    /// Counts and logs what a handler returned and could not be published.
+    pub(super) fn unsent(&mut self, route: usize, errors: &[PublishError]) {
+        for error in errors {
+            self.counters.handler(route).unsent.add(1);
+            self.note(route, Trouble::Unsent, 1, About::default().because(&error.to_string()));
+        }
+    }
+
+    /// Counts and logs an answer that could not be sent.
+    pub(super) fn unanswered(&mut self, route: usize, error: &PublishError) {
+        self.counters.handler(route).unanswered.add(1);
+        self.note(route, Trouble::Unanswered, 1, About::default().because(&error.to_string()));
+    }
+}
