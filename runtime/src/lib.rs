@@ -152,9 +152,9 @@ pub mod __private {
             reading::{Serde, SerdeBorrowed, Unread},
         },
         publish::{
-            enqueue::{CompleteQueue, EnqueuedTask, Enqueueing},
-            publishing::{CompleteChannel, Published, PublishedTask, Publishing},
-            request::{CompleteRequest, RequestedTask, Requesting},
+            enqueue::{CompleteQueue, Enqueueing},
+            publishing::{CompleteChannel, Published, Publishing},
+            request::{CompleteRequest, Requesting},
         },
         route::{
             entry::{HandlerOptions, Route},

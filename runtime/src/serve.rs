@@ -18,9 +18,13 @@
 //! | `settlement` | what is left to do once a handler has returned |
 //! | `journal` | what a service tells of trouble: repeated lines of a kind are one |
 //! | `ending` | how its tokio task ends |
+//! | `queues` | the queues of a service, and what works on them |
+//! | `work` | the worker of one queue: a tokio task that takes its tasks, has them handled, and settles them |
+//! | `holdings` | what an instance has of a queue, as its worker and its keeper both know it |
+//! | `keeper` | the thread that keeps leases, and takes back what instances that are gone had |
 //! | `tally`, `stats` | what is counted and told of how calls end; the counters |
 //!
-//! Only `driver`, `sources`, `services`, `call` and `spawned` spawn or wait for a time; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
+//! Only `driver`, `sources`, `services`, `call`, `spawned`, `queues`, `work` and `keeper` spawn or wait for a time; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
 //! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;
@@ -28,12 +32,15 @@ pub(crate) mod departures;
 pub(crate) mod driver;
 pub(crate) mod ending;
 pub(crate) mod engine;
+pub(crate) mod holdings;
 pub(crate) mod hops;
 pub(crate) mod intake;
 pub(crate) mod journal;
+pub(crate) mod keeper;
 pub(crate) mod lanes;
 pub(crate) mod policy;
 pub(crate) mod presence;
+pub(crate) mod queues;
 pub(crate) mod service;
 pub(crate) mod services;
 pub(crate) mod settlement;
@@ -41,6 +48,7 @@ pub(crate) mod sources;
 pub(crate) mod spawned;
 pub(crate) mod stats;
 pub(crate) mod tally;
+pub(crate) mod work;
 
 use std::fmt;
 
@@ -58,6 +66,7 @@ use crate::{
     error::SubscribeError,
     future::BusFuture,
     handler::contract::Router,
+    message::{address::AddressOf, kind::Queue},
     serve::{driver::ServeOptions, service::Service},
 };
 
@@ -105,7 +114,13 @@ impl Drop for Start {
 impl Serving {
     pub(crate) fn new<R: Router>(bus: Bus, router: R) -> Self {
         let bounds = bus.config().handler_buffer;
-        let options = ServeOptions { overflow: Overflow::default(), bounds, layers: Vec::new(), group: None };
+        let options = ServeOptions {
+            overflow: Overflow::default(),
+            bounds,
+            layers: Vec::new(),
+            group: None,
+            bound: Vec::new(),
+        };
         let start = Start(Some(Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options)))));
         Self { bus, options, start }
     }
@@ -156,6 +171,38 @@ impl Serving {
     /// ```
     pub fn group(mut self, group: impl Into<String>) -> Self {
         self.options.group = Some(group.into());
+        self
+    }
+
+    /// Serves this part of a queue that is `bound`: a queue with a parameter that can have any value is served where it is said which of them are.
+    /// Said again for each. Of a queue whose parameters are all enums, only the parts that are named here are served; the others are left to
+    /// instances that name them, or none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Bus, Message, router};
+    /// #[derive(Message, Serialize, Deserialize)]
+    /// #[queue("tasks:mails:<region>", bound)]
+    /// struct SendMail { region: String, to: String }
+    ///
+    /// struct Mailer;
+    ///
+    /// #[router]
+    /// impl Mailer {
+    ///     #[handler(idempotent, timeout = "30s")]
+    ///     async fn send(&self, _mail: SendMail) {}
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let bus = Bus::connect("memory:").await?;
+    /// let service = bus.serve(Mailer).on(SendMail::channel("eu")).on(SendMail::channel("us")).await?;
+    /// # service.shutdown().await?;
+    /// # Ok(()) }
+    /// ```
+    pub fn on<M: Queue>(mut self, part: impl AddressOf<M>) -> Self {
+        self.options.bound.push((M::TEMPLATE.text(), part.as_address().to_string().into()));
         self
     }
 

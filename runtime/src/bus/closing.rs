@@ -246,7 +246,7 @@ impl Bus {
         let _ = timeout_at(deadline_after(deadline.min(DELIVERY)), self.delivered()).await;
         closer.drained = true;
         drop(closer);
-        if abandoned > 0 { Err(ShutdownError::DeadlineMissed { abandoned, deadline }) } else { Ok(()) }
+        if abandoned > 0 { Err(ShutdownError::DeadlineMissed { abandoned, handed_back: 0, deadline }) } else { Ok(()) }
     }
 
     /// Completes when what was published before has arrived on the connection that subscriptions share, as far as it was for it: the server

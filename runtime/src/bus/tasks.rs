@@ -6,7 +6,7 @@ use crate::{
     bus::{handle::Bus, sending::Draft},
     codec::headers::Headers,
     error::EnqueueError,
-    message::{facts::QueueFacts, kind::Queue, reading::written},
+    message::{contract::Message, facts::QueueFacts, reading::written},
     transport::{
         any::AnyTransport,
         durable::task::{Due, NewTask, QueueName, Unique},
@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// How a task is enqueued.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct EnqueueOptions {
     pub(crate) due: Due,
     pub(crate) expires_in: Option<Duration>,
@@ -38,7 +38,7 @@ impl Bus {
     }
 
     /// Encodes a task. The channel is without the namespace, and agrees with the message.
-    pub(crate) fn task<M: Queue>(
+    pub(crate) fn task<M: Message>(
         &self,
         channel: String,
         message: &M,

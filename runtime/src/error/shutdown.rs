@@ -6,12 +6,17 @@ use std::time::Duration;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ShutdownError {
-    /// The deadline passed; what was still running or waiting was dropped.
-    #[error("{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped")]
+    /// The deadline passed; what was still running or waiting was dropped. Of these, tasks of queues were given back, and run elsewhere.
+    #[error(
+        "{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped; {handed_back} of them are tasks, and \
+         were given back to their queues"
+    )]
     #[non_exhaustive]
     DeadlineMissed {
         /// Messages that were running or waiting.
         abandoned: usize,
+        /// Those of them that were given back to their queues. Other tasks come back when their leases are over.
+        handed_back: usize,
         /// The deadline.
         deadline: Duration,
     },

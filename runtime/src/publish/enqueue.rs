@@ -10,7 +10,10 @@ use crate::{
     bus::{handle::Bus, tasks::EnqueueOptions},
     error::EnqueueError,
     future::BusFuture,
-    message::{address::Address, contract::AddressedByFields, kind::Queue},
+    message::{
+        address::Address,
+        contract::{AddressedByFields, Message},
+    },
     observe::observation::{Observation, watch},
     publish::addressed::Addressed,
     transport::durable::{
@@ -52,7 +55,7 @@ pub struct Enqueueing<'a, M> {
     options: EnqueueOptions,
 }
 
-impl<'a, M: Queue> Enqueueing<'a, M> {
+impl<'a, M: Message> Enqueueing<'a, M> {
     #[doc(hidden)]
     pub fn by_fields(message: &'a M, bus: &'a Bus) -> Self
     where
@@ -111,7 +114,7 @@ impl<'a, M: Queue> Enqueueing<'a, M> {
     }
 }
 
-impl<'a, M: Queue> IntoFuture for Enqueueing<'a, M> {
+impl<'a, M: Message> IntoFuture for Enqueueing<'a, M> {
     /// The task's id, and whether it was there already; or the reason for which it is not in the queue, or not known to be.
     type Output = Result<Enqueued, EnqueueError>;
     type IntoFuture = BusFuture<'a, Self::Output>;
@@ -157,19 +160,8 @@ impl<M> fmt::Debug for Enqueueing<'_, M> {
 #[diagnostic::on_unimplemented(
     message = "`{M}` does not say where to enqueue: not every parameter of its queue is a field",
     label = "the queue's channel is incomplete",
-    note = "write `task.enqueue_to({M}::queue(…), &bus)`"
+    note = "write `task.enqueue_to({M}::channel(…), &bus)`"
 )]
 pub trait CompleteQueue<'a, M> {
     fn incomplete(self) -> Enqueueing<'a, M>;
-}
-
-/// What `enqueue` asks of a message that is no task. Nothing implements it.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{M}` is no task of a queue, and is not enqueued",
-    label = "not a task",
-    note = "a broadcast is published, with `message.publish(&bus)`, and a request is sent with `message.request(&bus)`; for a task write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{M}`"
-)]
-pub trait EnqueuedTask<'a, M> {
-    fn enqueued(self) -> Enqueueing<'a, M>;
 }

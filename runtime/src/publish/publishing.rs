@@ -149,14 +149,3 @@ pub trait CompleteChannel<'a, M> {
 pub trait Published<'a, M> {
     fn published(self) -> Publishing<'a, M>;
 }
-
-/// What `publish` asks of a task. Nothing implements it.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{M}` is a task of a queue, and a task is not published",
-    label = "a task",
-    note = "write `task.enqueue(&bus)`, or `task.enqueue_to(address, &bus)`: what is published reaches whoever is there, and no queue"
-)]
-pub trait PublishedTask<'a, M> {
-    fn published(self) -> Publishing<'a, M>;
-}

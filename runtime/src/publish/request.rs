@@ -27,17 +27,6 @@ pub trait CompleteRequest<'a, M> {
     fn incomplete(self) -> Requesting<'a, M>;
 }
 
-/// What `request` asks of a task. Nothing implements it.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{M}` is a task of a queue, and a task has no reply",
-    label = "a task",
-    note = "write `task.enqueue(&bus)`, or `task.enqueue_to(address, &bus)`"
-)]
-pub trait RequestedTask<'a, M> {
-    fn requested(self) -> Requesting<'a, M>;
-}
-
 /// How long a request waits for its answer if nothing else is said.
 const TIMEOUT: Duration = Duration::from_secs(5);
 

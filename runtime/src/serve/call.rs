@@ -22,7 +22,7 @@ use crate::{
     message::{delivery::Delivery, facts::Kind},
     observe::observation::enter,
     route::entry::Route,
-    serve::settlement::Called,
+    serve::settlement::{Called, Worked},
     time::{deadline_after, now, within},
     transport::{
         contract::{CLAIMS, Claim},
@@ -301,5 +301,36 @@ impl<R: Router> Callee<R> {
     pub(crate) fn call(&self, route: usize, delivery: Delivery) -> impl Future<Output = Called> + Send + 'static {
         let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
         async move { call(&*router, &layers, &bus, route, delivery).await }
+    }
+
+    /// A call of a task, with what it publishes.
+    pub(crate) fn work(
+        &self,
+        route: usize,
+        delivery: Delivery,
+        is_done: bool,
+    ) -> impl Future<Output = Worked> + Send + 'static {
+        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
+        async move { work(&*router, &layers, &bus, route, delivery, is_done).await }
+    }
+}
+
+/// Runs the handler of a task, and sends what it returned to be published. `is_done` says that the queue delivers at most once.
+#[expect(clippy::manual_async_fn, reason = "its future would be larger")]
+pub(crate) fn work<R: Router>(
+    router: &R,
+    layers: &Layers,
+    bus: &Bus,
+    route: usize,
+    delivery: Delivery,
+    is_done: bool,
+) -> impl Future<Output = Worked> {
+    async move {
+        let called = call(router, layers, bus, route, delivery).await;
+        if called.open.is_none() {
+            return Worked { unreadable: called.unreadable, ..Worked::of(called.ended) };
+        }
+        // Boxed, as what is seldom there must not make every call's future larger.
+        Box::pin(called.worked(bus, is_done)).await
     }
 }

@@ -39,6 +39,7 @@ use crate::{
         intake::Intake,
         lanes::Lanes,
         presence::Presence,
+        queues::{Bound, Works, both},
         service::SHUTDOWN_DEADLINE,
         sources::Sources,
         stats::Counters,
@@ -52,6 +53,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Phase {
     Serving,
+    /// Take no more tasks from queues; the rest goes on.
+    Quiet,
     /// Finish what has arrived, within this time.
     Stopping(Duration),
     /// The handle was dropped, and the driver's tokio task is about to be aborted.
@@ -80,9 +83,14 @@ pub(crate) struct Driver<R> {
 }
 
 impl<R: Router> Driver<R> {
-    pub(crate) fn new(router: R, options: ServeOptions, bus: Bus, source: Source, counters: Arc<Counters>) -> Self {
+    pub(crate) fn new(
+        (router, layers): (Arc<R>, Arc<Layers>),
+        (overflow, bounds): (Overflow, Bounds),
+        bus: Bus,
+        source: Source,
+        counters: Arc<Counters>,
+    ) -> Self {
         let Source { inbox, attachment, tokens, served, presence } = source;
-        let ServeOptions { overflow, bounds, layers, .. } = options;
         let lanes = R::ROUTES.iter().map(|route| {
             let overflow = match (overflow, route.facts().kind()) {
                 // Nobody else's requests are to wait for it: what is too much is given to another instance.
@@ -108,17 +116,30 @@ impl<R: Router> Driver<R> {
             hops: Hops::new(R::ROUTES.len()),
             closed: None,
         };
-        let router = Arc::new(router);
-        let layers = Arc::new(Layers::new(&router, layers));
         Self { router, layers, bus, inbox, attachment, presence, intake }
     }
 
-    /// Starts the driver's tokio task. Dropping the set aborts it.
-    pub(crate) fn start(self, phases: watch::Receiver<Phase>, member: Member) -> JoinSet<Result<(), ShutdownError>> {
+    /// Starts the driver's tokio task, which ends when it and those of the queues have. Dropping the set aborts all of them.
+    pub(super) fn start(
+        self,
+        phases: watch::Receiver<Phase>,
+        member: Member,
+        works: Option<Works>,
+    ) -> JoinSet<Result<(), ShutdownError>> {
         let mut tokio_task = JoinSet::new();
         let ending = Ending::new(self.bus.clone(), R::ROUTES, phases.clone());
         tokio_task.spawn(async move {
-            let result = ending.observed(self.run(phases, member.stages())).await;
+            let run = async {
+                let drives = self.run(phases, member.stages());
+                match works {
+                    None => drives.await,
+                    Some(works) => {
+                        let (driven, worked) = tokio::join!(drives, works.ended());
+                        both(driven, worked)
+                    }
+                }
+            };
+            let result = ending.observed(run).await;
             if let Err(ShutdownError::DeadlineMissed { abandoned, .. }) = result {
                 member.abandoned(abandoned);
             }
@@ -170,7 +191,7 @@ impl<R: Router> Driver<R> {
                 phase = phases.changed() => match (phase, *phases.borrow()) {
                     (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
-                    (Ok(()), Phase::Serving) => None,
+                    (Ok(()), Phase::Serving | Phase::Quiet) => None,
                 },
                 Ok(()) = stages.changed() => sooner(&mut closing, *stages.borrow(), stopping),
                 () = sources.next(engine.intake.is_full()) => {
@@ -194,22 +215,22 @@ impl<R: Router> Driver<R> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stopping {
     pub(super) deadline: Duration,
-    at: Instant,
+    pub(super) at: Instant,
 }
 
 impl Stopping {
-    fn within(deadline: Duration) -> Self {
+    pub(super) fn within(deadline: Duration) -> Self {
         Self { deadline, at: deadline_after(deadline) }
     }
 
     /// Whatever its owner grants, a service has no more time than its bus.
-    fn unless_sooner(self, closing: Option<Self>) -> Self {
+    pub(super) fn unless_sooner(self, closing: Option<Self>) -> Self {
         closing.filter(|closing| closing.at < self.at).unwrap_or(self)
     }
 }
 
 /// Notes how long the service has when its bus closes, and tells it if that is sooner than what it was asked for.
-fn sooner(closing: &mut Option<Stopping>, stage: Stage, stopping: Option<Stopping>) -> Option<Duration> {
+pub(super) fn sooner(closing: &mut Option<Stopping>, stage: Stage, stopping: Option<Stopping>) -> Option<Duration> {
     *closing = closing_within(stage).map(Stopping::within);
     let sooner = closing.filter(|closing| stopping.is_none_or(|stopping| closing.at < stopping.at));
     sooner.map(|closing| closing.deadline)
@@ -225,7 +246,7 @@ fn closing_within(stage: Stage) -> Option<Duration> {
 }
 
 /// Completes at a point in time, or never.
-async fn reached(at: Option<Instant>) {
+pub(super) async fn reached(at: Option<Instant>) {
     match at {
         Some(at) => sleep_until(at).await,
         None => pending().await,
@@ -239,7 +260,7 @@ pub(super) async fn promptly<T>(there: impl Future<Output = T>) -> Option<T> {
 
 /// Does something with the tokio task's context, without waiting: one future for a whole batch, where otherwise each message would make
 /// several.
-async fn at_once<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
+pub(super) async fn at_once<T>(work: impl FnOnce(&mut Context<'_>) -> T) -> T {
     let mut work = Some(work);
     poll_fn(|context| work.take().map_or(Poll::Pending, |work| Poll::Ready(work(context)))).await
 }
@@ -254,4 +275,6 @@ pub(crate) struct ServeOptions {
     pub(crate) layers: Vec<HandlerLayer>,
     /// The group of the instance, if it was named.
     pub(crate) group: Option<String>,
+    /// Which parts of queues are served, where it was said.
+    pub(crate) bound: Bound,
 }

@@ -339,7 +339,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     /// The time for stopping is over. So many have not even been looked at.
     pub(super) fn late(&self, stopping: Option<Stopping>, waiting: usize) -> ShutdownError {
         let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
-        ShutdownError::DeadlineMissed { abandoned: self.outstanding(waiting), deadline }
+        ShutdownError::DeadlineMissed { abandoned: self.outstanding(waiting), handed_back: 0, deadline }
     }
 
     /// Messages that were taken and not finished.

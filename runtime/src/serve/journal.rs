@@ -37,6 +37,13 @@ pub(super) enum Trouble {
     Dropped,
     Unsent,
     Unanswered,
+    /// Of a task, as all below.
+    TooOld,
+    LeaseLost,
+    Unknown,
+    Parked,
+    Dead,
+    NotReached,
 }
 
 impl Trouble {
@@ -53,6 +60,12 @@ impl Trouble {
             Self::Dropped => "too many messages wait for a handler, and a message was dropped",
             Self::Unsent => "a message that a handler returned was not published",
             Self::Unanswered => "an answer could not be sent; whoever waits for it runs into the timeout",
+            Self::TooOld => "a task has waited for longer than it may, and was not run",
+            Self::LeaseLost => "a handler was stopped or ended too late: its task was not the instance's any more",
+            Self::Unknown => "a task is of a name or version that this instance does not know, and was given back for others",
+            Self::Parked => "no instance has known a task for long; it waits aside until one comes that does",
+            Self::Dead => "a task is given up, and is in the dead letters",
+            Self::NotReached => "the tasks of a queue cannot be taken or settled; it is tried again",
         }
     }
 }
@@ -180,11 +193,20 @@ impl Journal {
                 "{text}"
             );
         }
+        let channel = channel.to_owned();
+        match trouble {
+            Trouble::Dead => {
+                let (queue, reason) = (template, reason.unwrap_or_default().to_owned());
+                self.bus.tell(BusEvent::DeadLetter { handler, queue, channel: channel.clone(), reason, count });
+            }
+            Trouble::Parked => self.bus.tell(BusEvent::Parked { handler, queue: template, channel: channel.clone(), count }),
+            _ => {}
+        }
         if kind.is_some() {
             self.bus.tell(BusEvent::Rejected {
                 handler,
                 template,
-                channel: channel.to_owned(),
+                channel,
                 id: id.map(str::to_owned),
                 reason: reason.unwrap_or_default().to_owned(),
                 count,

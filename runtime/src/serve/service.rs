@@ -10,11 +10,13 @@ use crate::{
     bus::{handle::Bus, instances::State},
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
-    handler::contract::Router,
+    handler::{contract::Router, layer::Layers},
+    message::facts::Kind,
     route::routes::Routes,
     serve::{
         driver::{Driver, Phase, ServeOptions, Source, promptly},
         presence::Presence,
+        queues::Queues,
         stats::{Counters, ServiceStats},
     },
     time::now,
@@ -93,6 +95,11 @@ impl Service {
         let mut templates = Vec::new();
         let mut tokens = Vec::with_capacity(R::ROUTES.len());
         for route in R::ROUTES {
+            if route.facts().kind() == Kind::Queue {
+                // Its tasks do not come by a channel.
+                tokens.push(u32::MAX);
+                continue;
+            }
             let (text, pattern) = route.subscription();
             let name = (text, if pattern { NameKind::Pattern } else { NameKind::Channel });
             let token = names.iter().position(|known| *known == name).unwrap_or_else(|| {
@@ -106,8 +113,11 @@ impl Service {
         let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
         let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
         let group = options.group.clone().unwrap_or_else(|| group_of(&R::ROUTES, &bus));
-        let (attachment, presence) =
-            tokio::try_join!(bus.attach(Arc::clone(&inbox), names), Presence::start(&bus, &R::ROUTES, group))?;
+        let (attachment, presence, queues) = tokio::try_join!(
+            bus.attach(Arc::clone(&inbox), names),
+            Presence::start(&bus, &R::ROUTES, group.clone()),
+            Queues::declare(&R::ROUTES, &options.bound, &bus),
+        )?;
         // One with back-pressure has a connection of its own, and is a receiver of its own.
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
@@ -120,9 +130,14 @@ impl Service {
             tracing::warn!(%error, "others could not be told of a new instance; those who know others may not find it");
         }
         let source = Source { inbox, attachment, tokens, served, presence };
-        let driver = Driver::new(router, options, bus, source, Arc::clone(&counters));
+        let router = Arc::new(router);
+        let layers = Arc::new(Layers::new(&router, options.layers));
+        let asked = (&phases, &member.stages());
+        let works = queues.start((&router, &layers), &bus, &group, &counters, asked)?;
+        let limits = (options.overflow, options.bounds);
+        let driver = Driver::new((router, layers), limits, bus, source, Arc::clone(&counters));
         tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
-        Ok(Self { driver: driver.start(phases, member), phase, counters, ended: false })
+        Ok(Self { driver: driver.start(phases, member, works), phase, counters, ended: false })
     }
 
     /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most.
@@ -202,6 +217,19 @@ impl Service {
         self.run_until(Signals::ctrl_c(), SHUTDOWN_DEADLINE).await
     }
 
+    /// Takes nothing more from queues, and goes on with everything else: tasks that it has are finished, tasks that it has not begun are given
+    /// back, and others are left to other instances. Before a deployment, an instance that works long on its tasks is told so some time before it
+    /// is stopped.
+    pub fn quiet(&self) {
+        self.phase.send_if_modified(|phase| {
+            let serves = matches!(phase, Phase::Serving);
+            if serves {
+                *phase = Phase::Quiet;
+            }
+            serves
+        });
+    }
+
     /// What the service has done so far.
     #[must_use]
     pub fn stats(&self) -> ServiceStats {
@@ -251,7 +279,7 @@ impl Drop for Service {
             return;
         }
         let outstanding = self.stats().outstanding();
-        if matches!(self.phase.send_replace(Phase::Dropped), Phase::Serving) {
+        if matches!(self.phase.send_replace(Phase::Dropped), Phase::Serving | Phase::Quiet) {
             tracing::info!(
                 outstanding,
                 "a service was dropped, and stops at once; to keep it, bind what `serve` returned to a name other than `_`, and end it with                  `run_until_stopped` or `shutdown`"

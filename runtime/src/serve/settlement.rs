@@ -35,6 +35,7 @@ use crate::{
     observe::observation::{Observation, enter},
     transport::{
         contract::{Lined, Parcel},
+        durable::{contract::Durable, task::NewTask},
         frame::{Frame, Origin},
     },
 };
@@ -85,7 +86,50 @@ pub(crate) struct Sent {
     pub(crate) open: Box<Open>,
 }
 
+/// A call of a task that has ended, and what it has published is sent.
+#[derive(Debug)]
+pub(crate) struct Worked {
+    pub(crate) ended: Ended,
+    /// To be enqueued in the step that says that the task is done.
+    pub(crate) follow_ups: Vec<NewTask>,
+    /// Why messages were not published, one for each.
+    pub(crate) unsent: Vec<PublishError>,
+    /// Absent where nothing was left to be done.
+    pub(crate) open: Option<Box<Open>>,
+    pub(crate) unreadable: u32,
+}
+
+impl Worked {
+    pub(crate) fn of(ended: Ended) -> Self {
+        Self { ended, follow_ups: Vec::new(), unsent: Vec::new(), open: None, unreadable: 0 }
+    }
+}
+
 impl Called {
+    /// Sends what the handler of a task has returned to be published. Follow-ups are handed on, and enqueued here only where the task is done
+    /// already: its queue delivers at most once.
+    pub(crate) async fn worked(mut self, bus: &Bus, is_done: bool) -> Worked {
+        let unreadable = self.unreadable;
+        let mut follow_ups = match &mut self.ended {
+            Ended::Returned(Outcome::Send(outgoing)) => std::mem::take(&mut outgoing.tasks),
+            _ => Vec::new(),
+        };
+        if is_done && !follow_ups.is_empty() {
+            let enqueued = bus.durable().enqueue(std::mem::take(&mut follow_ups), false).await;
+            if let Some(error) = enqueued.into_iter().find_map(Result::err) {
+                self.ended = Ended::Returned(Outcome::Failed(error.to_string().into()));
+            }
+        }
+        match self.step(Kind::Queue, bus, || 1) {
+            Step::Answer(ended, _, open) => Worked { follow_ups, open, unreadable, ..Worked::of(ended) },
+            Step::Publish(publishing) => {
+                let (_in_line, sent) = publishing.start(bus);
+                let Sent { ended, unsent, open, .. } = sent.await;
+                Worked { ended, follow_ups, unsent, open: Some(open), unreadable }
+            }
+        }
+    }
+
     pub(crate) fn settled(ended: Ended, unreadable: u32) -> Self {
         Self { ended, open: None, unreadable, busy_micros: 0 }
     }

@@ -46,7 +46,8 @@ impl<P, T: Send + 'static> Spawned<P, T> {
 
     /// Has all of them end at their next await, and gives their places back at once.
     pub(super) fn give_up(&mut self) -> Vec<P> {
-        self.tokio_tasks.abort_all();
+        // Dropping them aborts them, and nobody waits for one that keeps its thread.
+        self.tokio_tasks = JoinSet::new();
         self.calls.drain().map(|(_, (place, _))| place).collect()
     }
 

@@ -91,7 +91,7 @@ pub struct HandlerStats {
     pub unreadable: u64,
     /// Messages that the filter did not want.
     pub filtered: u64,
-    /// Requests that were reached after their requester had stopped waiting, and not handled.
+    /// Requests that were reached after their requester had stopped waiting, and tasks that had waited for longer than they may: not handled.
     pub expired: u64,
     /// Requests whose requester stopped waiting while the handler ran: it was cancelled at its next await.
     pub cancelled: u64,
@@ -101,6 +101,10 @@ pub struct HandlerStats {
     pub left_to_others: u64,
     /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
     pub unsent: u64,
+    /// Tasks whose lease the instance lost while their handler ran, which was stopped at its next await, or before it was known that they are done.
+    pub lost_leases: u64,
+    /// Tasks that were given back because the instance was stopping: not begun, or not finished.
+    pub handed_back: u64,
     /// How long all its calls took together, waiting included. Of requests only.
     pub busy: Duration,
     /// Answers that could not be sent. Their messages count as the handler ended; whoever asked runs into the timeout.
@@ -136,6 +140,8 @@ impl fmt::Debug for HandlerStats {
             ("left_to_others", self.left_to_others),
             ("unsent", self.unsent),
             ("unanswered", self.unanswered),
+            ("lost_leases", self.lost_leases),
+            ("handed_back", self.handed_back),
         ];
         for (name, count) in counts.into_iter().filter(|&(_, count)| count > 0) {
             shown.field(name, &count);
@@ -168,6 +174,8 @@ pub(crate) struct HandlerCounters {
     pub(crate) left_to_others: Counter,
     pub(crate) unsent: Counter,
     pub(crate) unanswered: Counter,
+    pub(crate) lost_leases: Counter,
+    pub(crate) handed_back: Counter,
     /// How long all calls of requests took together.
     pub(crate) busy_micros: AtomicU64,
     pub(crate) load: LoadGauge,
@@ -267,6 +275,8 @@ impl HandlerCounters {
             cancelled: counter("cancelled"),
             dropped: counter("dropped"),
             left_to_others: counter("left_to_others"),
+            lost_leases: counter("lost_lease"),
+            handed_back: counter("handed_back"),
             unsent: Counter::new(names::UNSENT, &labels),
             unanswered: Counter::new(names::UNANSWERED, &labels),
             unreadable: Counter::new(names::UNREADABLE, &labels),
@@ -335,6 +345,8 @@ impl Counters {
             left_to_others: counters.left_to_others.value(),
             unsent: counters.unsent.value(),
             unanswered: counters.unanswered.value(),
+            lost_leases: counters.lost_leases.value(),
+            handed_back: counters.handed_back.value(),
             busy: Duration::from_micros(counters.busy_micros.load(Ordering::Relaxed)),
         });
         ServiceStats {

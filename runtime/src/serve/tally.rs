@@ -41,6 +41,18 @@ impl Tally {
         self.journal.tell(now());
     }
 
+    /// Counts and logs tasks whose lease the instance has lost.
+    pub(super) fn lost(&mut self, route: usize, count: u64, about: About) {
+        self.counters.handler(route).lost_leases.add(count);
+        self.note(route, Trouble::LeaseLost, count, about);
+    }
+
+    /// Counts and logs a task that has waited for longer than it may.
+    pub(super) fn expired_task(&mut self, route: usize, about: About) {
+        self.counters.handler(route).expired.add(1);
+        self.note(route, Trouble::TooOld, 1, about);
+    }
+
     /// Counts how a call ended, and tells of trouble. The delivery is there where something was left to be done.
     pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
         let counters = self.counters.handler(route);

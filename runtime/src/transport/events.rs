@@ -99,6 +99,56 @@ pub enum BusEvent {
         /// How many messages this event stands for, at least 1.
         count: u64,
     },
+    /// Tasks were given up, and are in the dead letters of their queue. The first is told at once, others of the same handler within a second
+    /// after it together.
+    #[non_exhaustive]
+    DeadLetter {
+        /// The handler's name.
+        handler: &'static str,
+        /// The queue's template.
+        queue: &'static str,
+        /// The channel of the last one, shown as that of [`Rejected`](Self::Rejected) is.
+        channel: String,
+        /// What the last failure of the last one said.
+        reason: String,
+        /// How many tasks this event stands for, at least 1.
+        count: u64,
+    },
+    /// Tasks wait aside, because no instance has known their name or version for long. One that does takes them from there. Told as
+    /// [`DeadLetter`](Self::DeadLetter) is.
+    #[non_exhaustive]
+    Parked {
+        /// The name of the handler that gave them up.
+        handler: &'static str,
+        /// The queue's template.
+        queue: &'static str,
+        /// The channel of the last one.
+        channel: String,
+        /// How many tasks this event stands for, at least 1.
+        count: u64,
+    },
+    /// Dead letters left by the bounds of their number, age and bytes.
+    #[non_exhaustive]
+    DeadLettersTrimmed {
+        /// The queue's template.
+        queue: &'static str,
+        /// How many of them, by whichever instance.
+        count: u64,
+    },
+    /// The keys of a queue were gone: flushed, deleted or evicted, and its tasks with them. They are made again.
+    #[non_exhaustive]
+    QueueGone {
+        /// The queue's template.
+        queue: &'static str,
+        /// The server's words.
+        reason: String,
+    },
+    /// An instance took nothing from a queue for half a minute, although it had a free place and something was due: it takes another connection.
+    #[non_exhaustive]
+    QueueStalled {
+        /// The queue's template.
+        queue: &'static str,
+    },
     /// A service ended without being asked to, and the bus has not given up: its tokio task panicked, or its runtime was shut down.
     #[non_exhaustive]
     ServiceEnded {

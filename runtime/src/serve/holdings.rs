@@ -1,0 +1,284 @@
+//! What an instance has of a queue, as its worker and its keeper both know it.
+//!
+//! The worker adds what has arrived and removes what is settled, a batch under one lock; the keeper renews what is there. So a handler that blocks
+//! its thread, and its worker with it, keeps its lease.
+
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    message::lease::Lease,
+    serve::policy::rounds::renewed_until,
+    transport::durable::task::{Entry, EntryAt},
+};
+
+/// What an instance has of a queue.
+pub(super) struct Holdings {
+    lease: Duration,
+    /// Of the handler.
+    timeout: Option<Duration>,
+    state: Mutex<State>,
+    /// The number of the task whose call is polled for the first time now: it may keep its thread for long. 0 if there is none.
+    polled: AtomicU64,
+    /// Told when something was lost.
+    lost: Notify,
+    /// Told when the keeper has something to look for.
+    keeper: Arc<Notify>,
+}
+
+#[derive(Default)]
+struct State {
+    held: Vec<Option<Holding>>,
+    vacant: Vec<u32>,
+    /// Of the last one that was added.
+    number: u64,
+    lost: Vec<HoldingId>,
+    calls: Calls,
+    /// Whether an answer may have been lost, and with it tasks that nobody knows of.
+    may_miss: bool,
+}
+
+/// How many calls of the reader have begun, and how many of them have ended and brought what they had.
+#[derive(Clone, Copy, Debug, Default)]
+struct Calls {
+    begun: u64,
+    ended: u64,
+}
+
+struct Holding {
+    number: u64,
+    at: EntryAt,
+    lease: Lease,
+    /// Until then it is renewed, from when its handler has begun.
+    renewed_until: Option<Instant>,
+    /// Whether the worker was told.
+    is_lost: bool,
+}
+
+/// Names what is held; no other one ever has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct HoldingId {
+    index: u32,
+    number: u64,
+}
+
+/// What is to be renewed.
+pub(super) struct Renewal {
+    id: HoldingId,
+    pub(super) at: EntryAt,
+}
+
+impl Holdings {
+    pub(super) fn new(lease: Duration, timeout: Option<Duration>, keeper: Arc<Notify>) -> Self {
+        Self {
+            lease,
+            timeout,
+            state: Mutex::default(),
+            polled: AtomicU64::new(0),
+            lost: Notify::new(),
+            keeper,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call of the reader begins.
+    pub(super) fn call_begins(&self) {
+        self.state().calls.begun += 1;
+    }
+
+    /// A call of the reader has ended, and has brought these, whose leases end then if they are not renewed.
+    pub(super) fn call_ended(&self, entries: &[Entry], ends: Instant) -> Vec<(HoldingId, Lease)> {
+        let mut state = self.state();
+        state.calls.ended += 1;
+        entries.iter().map(|entry| state.add(entry, ends)).collect()
+    }
+
+    /// The reader has another connection: what the one before was given may not have arrived.
+    pub(super) fn may_miss(&self) {
+        self.state().may_miss = true;
+        self.keeper.notify_one();
+    }
+
+    /// A handler has begun, and waits for something.
+    pub(super) fn begun(&self, id: HoldingId, now: Instant) {
+        let until = renewed_until(now, self.timeout, self.lease);
+        if let Some(holding) = self.state().get(id) {
+            holding.renewed_until = until;
+        }
+    }
+
+    /// A call begins to be polled for the first time.
+    #[inline]
+    pub(super) fn polls(&self, id: HoldingId) {
+        self.polled.store(id.number, Ordering::Relaxed);
+    }
+
+    /// That is over.
+    #[inline]
+    pub(super) fn polled(&self) {
+        self.polled.store(0, Ordering::Relaxed);
+    }
+
+    /// They are settled, or lost.
+    pub(super) fn release(&self, ids: impl IntoIterator<Item = HoldingId>) {
+        let mut state = self.state();
+        for id in ids {
+            state.remove(id);
+        }
+    }
+
+    /// Completes when something was lost.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn has_lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// What was lost since this was asked last.
+    pub(super) fn take_lost(&self) -> HashSet<HoldingId> {
+        std::mem::take(&mut self.state().lost).into_iter().collect()
+    }
+
+    /// What the keeper is to renew: all but what is lost, and handlers that have not given way for too long.
+    pub(super) fn to_renew(&self, now: Instant) -> Vec<Renewal> {
+        let polled = self.polled.load(Ordering::Relaxed);
+        let mut state = self.state();
+        let mut renewals = Vec::with_capacity(state.held.len());
+        for (index, holding) in state.held.iter_mut().enumerate() {
+            let Some(holding) = holding else { continue };
+            if holding.number == polled && holding.renewed_until.is_none() {
+                // It has begun since the last look, and keeps its thread.
+                holding.renewed_until = renewed_until(now, self.timeout, self.lease);
+            }
+            if !holding.is_lost && holding.renewed_until.is_none_or(|until| now < until) {
+                renewals.push(Renewal { id: holding.id(index), at: holding.at.clone() });
+            }
+        }
+        renewals
+    }
+
+    /// They were renewed, asked for at this time, but for those that the server says are lost.
+    pub(super) fn renewed(&self, renewals: &[Renewal], asked: Instant, lost: Vec<EntryAt>) {
+        let lost: HashSet<EntryAt> = lost.into_iter().collect();
+        let mut state = self.state();
+        for Renewal { id, at } in renewals {
+            if lost.contains(at) {
+                state.lose(*id);
+            } else if let Some(holding) = state.get(*id) {
+                holding.lease.renewed(asked + self.lease);
+            }
+        }
+        self.tell(state);
+    }
+
+    /// What could not be renewed until its lease was over is lost.
+    pub(super) fn expire(&self, now: Instant) {
+        let mut state = self.state();
+        let ended = |(index, holding): (usize, &Option<Holding>)| {
+            let holding = holding.as_ref().filter(|holding| !holding.is_lost && holding.lease.ends() <= now)?;
+            Some(holding.id(index))
+        };
+        let ended: Vec<HoldingId> = state.held.iter().enumerate().filter_map(ended).collect();
+        ended.into_iter().for_each(|id| state.lose(id));
+        self.tell(state);
+    }
+
+    /// When the next lease is over.
+    pub(super) fn next_end(&self) -> Option<Instant> {
+        let state = self.state();
+        state.held.iter().flatten().filter(|holding| !holding.is_lost).map(|holding| holding.lease.ends()).min()
+    }
+
+    fn tell(&self, state: MutexGuard<'_, State>) {
+        let is_told = !state.lost.is_empty();
+        drop(state);
+        if is_told {
+            self.lost.notify_one();
+        }
+    }
+
+    /// Whether the keeper is to ask the server what it says that the instance has; asked once for each time.
+    pub(super) fn takes_may_miss(&self) -> bool {
+        std::mem::take(&mut self.state().may_miss)
+    }
+
+    /// How many calls of the reader had begun when the server was asked what the instance has.
+    pub(super) fn calls_begun(&self) -> u64 {
+        self.state().calls.begun
+    }
+
+    /// Whether all of so many calls have ended: what they brought is known then.
+    pub(super) fn have_ended(&self, calls: u64) -> bool {
+        self.state().calls.ended >= calls
+    }
+
+    /// Those that the instance does not know of.
+    pub(super) fn unknown(&self, entries: Vec<Entry>) -> Vec<Entry> {
+        let state = self.state();
+        let held: HashSet<&EntryAt> = state.held.iter().flatten().map(|holding| &holding.at).collect();
+        entries.into_iter().filter(|entry| !held.contains(&entry.at)).collect()
+    }
+}
+
+impl State {
+    fn add(&mut self, entry: &Entry, ends: Instant) -> (HoldingId, Lease) {
+        self.number += 1;
+        let lease = Lease::new(entry.token(), ends);
+        let holding = Holding {
+            number: self.number,
+            at: entry.at.clone(),
+            lease: lease.clone(),
+            renewed_until: None,
+            is_lost: false,
+        };
+        let index = match self.vacant.pop() {
+            Some(index) => {
+                self.held[index as usize] = Some(holding);
+                index
+            }
+            None => {
+                self.held.push(Some(holding));
+                u32::try_from(self.held.len() - 1).unwrap_or(u32::MAX)
+            }
+        };
+        (HoldingId { index, number: self.number }, lease)
+    }
+
+    fn get(&mut self, id: HoldingId) -> Option<&mut Holding> {
+        self.held.get_mut(id.index as usize)?.as_mut().filter(|holding| holding.number == id.number)
+    }
+
+    fn remove(&mut self, id: HoldingId) {
+        if self.get(id).is_some() {
+            self.held[id.index as usize] = None;
+            self.vacant.push(id.index);
+        }
+    }
+
+    fn lose(&mut self, id: HoldingId) {
+        if let Some(holding) = self.get(id)
+            && !std::mem::replace(&mut holding.is_lost, true)
+        {
+            self.lost.push(id);
+        }
+    }
+}
+
+impl Holding {
+    fn id(&self, index: usize) -> HoldingId {
+        HoldingId { index: u32::try_from(index).unwrap_or(u32::MAX), number: self.number }
+    }
+}

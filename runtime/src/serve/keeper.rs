@@ -1,0 +1,347 @@
+//! What keeps the leases of a service: a thread of its own, with a connection of its own.
+//!
+//! It gives heartbeats and renews leases, looks for tasks whose owner is gone, and compares what the server says that the instance has with what its
+//! worker holds. A handler that blocks its thread, or all threads of its runtime, does not keep it from that. When what is done is decided by
+//! [`Rounds`], and what becomes of a task by [`Policy`].
+
+use std::{
+    io,
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime,
+    sync::{Notify, oneshot, watch},
+    time::{sleep_until, timeout},
+};
+
+use crate::{
+    bus::handle::Bus,
+    error::QueueError,
+    serve::{
+        holdings::{Holdings, Renewal},
+        policy::{
+            rounds::Rounds,
+            verdict::{Moment, Policy},
+        },
+        work::chance::Chance,
+    },
+    time::{LONGEST, now},
+    transport::{
+        durable::{
+            any::AnyKeeper,
+            contract::{Durable, Keeper as _, Overdue, QueueSpec},
+            task::{Entry, Settled, Settlement, Verdict},
+        },
+        events::BusEvent,
+    },
+};
+
+/// One queue, as it is kept.
+pub(super) struct Kept {
+    pub(super) queue: QueueSpec,
+    pub(super) policy: Policy,
+    pub(super) holdings: Arc<Holdings>,
+    /// The name of its handler.
+    pub(super) handler: &'static str,
+    /// The wire name and version that its handler knows.
+    pub(super) knows: (&'static str, u32),
+}
+
+/// The thread that keeps the leases of a service. It ends when this is dropped.
+pub(super) struct Keeper {
+    stop: watch::Sender<Stop>,
+    ended: oneshot::Receiver<()>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// The instance is going: its heartbeats end.
+    Leave,
+}
+
+/// So many tasks of others are looked at together.
+const LOOKED_AT: usize = 100;
+/// So often what is superfluous is removed.
+const TIDY: Duration = Duration::from_secs(60);
+/// A connection that the server has not found dead yet may be given tasks for so long after another one has taken its place: until its wait ends.
+const LATE: Duration = Duration::from_secs(6);
+/// So long an instance takes at most to say that it goes.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+impl Keeper {
+    /// Starts it. Of each [`Holdings`] it is told by `wakes`.
+    pub(super) fn start(
+        bus: Bus,
+        kept: Vec<Kept>,
+        instance: Arc<str>,
+        about: String,
+        wakes: Arc<Notify>,
+    ) -> io::Result<Self> {
+        let (stop, stopped) = watch::channel(Stop::No);
+        let (ends, ended) = oneshot::channel();
+        let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
+        let run = move || {
+            let keeper = bus.durable().keeper();
+            let queues = kept.into_iter().map(|kept| Watched::new(kept, now())).collect();
+            let round = Round { bus, keeper, queues, instance, about, wakes, chance: Chance::new() };
+            runtime.block_on(round.run(stopped));
+            // Whoever waits for it is told by this being dropped.
+            drop(ends);
+        };
+        thread::Builder::new().name("tidings-keeper".to_owned()).spawn(run)?;
+        Ok(Self { stop, ended })
+    }
+
+    /// Says that the instance goes, and ends it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends it at once.
+    pub(super) async fn leave(self) {
+        self.stop.send_replace(Stop::Leave);
+        let _ = timeout(FAREWELL, self.ended).await;
+    }
+}
+
+struct Round {
+    bus: Bus,
+    keeper: AnyKeeper,
+    queues: Vec<Watched>,
+    instance: Arc<str>,
+    /// What it says of itself, in JSON.
+    about: String,
+    wakes: Arc<Notify>,
+    chance: Chance,
+}
+
+/// A queue, and how far its rounds are.
+struct Watched {
+    kept: Kept,
+    rounds: Rounds,
+    /// Whether it could not be reached when it was tried last.
+    is_away: bool,
+    tidy: Instant,
+    /// When the server is asked what the instance has.
+    finds: Vec<Instant>,
+    /// What the server says that the instance has, and the calls of its reader that may yet bring it.
+    found: Option<(Vec<Entry>, u64)>,
+    /// How many dead letters had left by their bounds when it was asked last.
+    trimmed: Option<u64>,
+}
+
+impl Watched {
+    fn new(kept: Kept, now: Instant) -> Self {
+        let rounds = Rounds::new(kept.queue.lease, now);
+        Self { kept, rounds, is_away: false, tidy: now + TIDY, finds: Vec::new(), found: None, trimmed: None }
+    }
+
+    /// When there is something to do.
+    fn next(&self) -> Instant {
+        let ends = self.kept.holdings.next_end();
+        // What the reader has yet to bring is waited for by looking again.
+        let found = self.found.as_ref().map(|_| now() + Duration::from_millis(100));
+        let others = [ends, self.finds.first().copied(), found].into_iter().flatten();
+        others.fold(self.rounds.next().min(self.tidy), Instant::min)
+    }
+}
+
+impl Round {
+    async fn run(mut self, mut stopped: watch::Receiver<Stop>) {
+        loop {
+            let next = self.queues.iter().map(Watched::next).min();
+            let next = next.unwrap_or_else(|| now() + LONGEST);
+            tokio::select! {
+                biased;
+                leaves = told(&mut stopped) => return self.end(leaves).await,
+                () = sleep_until(next.into()) => {}
+                () = self.wakes.notified() => {}
+            }
+            // Whatever hangs must not keep the thread from ending.
+            tokio::select! {
+                biased;
+                leaves = told(&mut stopped) => return self.end(leaves).await,
+                closed = self.round() => if closed {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Does what is due for each queue; `true` when the bus is closed.
+    async fn round(&mut self) -> bool {
+        for index in 0..self.queues.len() {
+            match self.keep(index).await {
+                Err(QueueError::Closed { .. }) => return true,
+                Err(error) => {
+                    let watched = &self.queues[index];
+                    // The worker tells of it in the log.
+                    tracing::debug!(queue = watched.kept.queue.name.template, %error, "leases are not kept now");
+                }
+                Ok(()) => {}
+            }
+        }
+        false
+    }
+
+    async fn keep(&mut self, index: usize) -> Result<(), QueueError> {
+        let renewed = self.renew(index).await;
+        self.queues[index].kept.holdings.expire(now());
+        renewed?;
+        self.find(index).await?;
+        self.reclaim(index).await?;
+        self.tidy(index).await
+    }
+
+    /// A heartbeat, and the leases of what the instance has.
+    async fn renew(&mut self, index: usize) -> Result<(), QueueError> {
+        let Self { keeper, queues, instance, about, .. } = self;
+        let watched = &mut queues[index];
+        let asked = now();
+        if !watched.rounds.is_time_to_renew(asked) {
+            return Ok(());
+        }
+        let Kept { queue, holdings, .. } = &watched.kept;
+        let renewals = holdings.to_renew(asked);
+        let held: Vec<_> = renewals.iter().map(|Renewal { at, .. }| at.clone()).collect();
+        let kept = keeper.keep(&queue.name, instance, about, &held).await;
+        let answered = now();
+        match kept {
+            Ok(lost) => {
+                holdings.renewed(&renewals, asked, lost);
+                if std::mem::take(&mut watched.is_away) {
+                    watched.rounds.connected(answered);
+                }
+                watched.rounds.renewed(asked, answered);
+                Ok(())
+            }
+            Err(error) => {
+                watched.is_away = true;
+                watched.rounds.not_renewed(answered);
+                Err(error)
+            }
+        }
+    }
+
+    /// What the server says that the instance has and nobody here knows of: the answer that brought it was lost. It is given back.
+    async fn find(&mut self, index: usize) -> Result<(), QueueError> {
+        let Self { bus, keeper, queues, instance, .. } = self;
+        let Watched { kept: Kept { queue, holdings, policy, .. }, finds, found, .. } = &mut queues[index];
+        let time = now();
+        if holdings.takes_may_miss() {
+            // Once more when the connection before this one cannot be given anything any more.
+            *finds = vec![time, time + LATE];
+        }
+        if found.is_none() && finds.first().is_some_and(|&find| find <= time) {
+            let pending = keeper.pending(queue, instance).await?;
+            *found = Some((pending, holdings.calls_begun()));
+            finds.remove(0);
+        }
+        let Some((pending, _)) = found.take_if(|(_, calls)| holdings.have_ended(*calls)) else { return Ok(()) };
+        let unknown = holdings.unknown(pending);
+        if !unknown.is_empty() {
+            tracing::warn!(
+                queue = queue.name.template,
+                count = unknown.len(),
+                "tasks were on their way to an instance when its connection was lost; they are given back"
+            );
+            let settlements = unknown.iter().map(|entry| policy.found(entry)).collect();
+            bus.durable().settle(&queue.name, settlements).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks for tasks whose lease is over, and takes them from their owners.
+    async fn reclaim(&mut self, index: usize) -> Result<(), QueueError> {
+        let Self { bus, keeper, queues, chance, .. } = self;
+        let Watched { kept: Kept { queue, policy, handler, .. }, rounds, .. } = &mut queues[index];
+        if !rounds.is_time_to_look(now()) {
+            return Ok(());
+        }
+        let overdue = match keeper.overdue(queue, LOOKED_AT).await {
+            Ok(overdue) => overdue,
+            Err(error) => {
+                rounds.not_looked(now());
+                return Err(error);
+            }
+        };
+        let Overdue { entries, next, now: server_now } = overdue;
+        let is_all = entries.len() < LOOKED_AT;
+        rounds.looked(now(), if is_all { next } else { Some(Duration::ZERO) });
+        if entries.is_empty() {
+            return Ok(());
+        }
+        let decide = |overdue| policy.reclaim(overdue, Moment { now: server_now, random: chance.next() });
+        let settlements: Vec<Settlement> = entries.iter().map(decide).collect();
+        let template = queue.name.template;
+        let dead = settlements.iter().filter(|settlement| matches!(settlement.verdict, Verdict::Dead { .. }));
+        let dead: Vec<(String, String)> = dead.filter_map(given_up).collect();
+        let settled = keeper.reclaim(queue, settlements).await?;
+        let counted = settled.iter().filter(|settled| **settled == Settled::Counted).count();
+        let owners: Vec<&str> = entries.iter().map(|overdue| overdue.owner.as_str()).collect();
+        tracing::warn!(
+            queue = template,
+            count = counted,
+            dead = dead.len(),
+            owner = owners.first(),
+            "tasks were taken back from instances whose leases are over"
+        );
+        if let Some((channel, reason)) = dead.last().cloned() {
+            let count = dead.len() as u64;
+            bus.tell(BusEvent::DeadLetter { handler, queue: template, channel, reason, count });
+        }
+        Ok(())
+    }
+
+    /// Removes what is superfluous, has those tasks wait again that were parked and are known here, and tells of dead letters that have left.
+    async fn tidy(&mut self, index: usize) -> Result<(), QueueError> {
+        let Self { bus, keeper, queues, chance, .. } = self;
+        let watched = &mut queues[index];
+        if now() < watched.tidy {
+            return Ok(());
+        }
+        watched.tidy = now() + TIDY + chance.pause(TIDY / 10, TIDY / 10, 0);
+        let Kept { queue, knows: (name, version), .. } = &watched.kept;
+        keeper.tidy(queue, None).await?;
+        let unparked = bus.durable().unpark(&queue.name, name, *version).await?;
+        if unparked > 0 {
+            tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
+        }
+        let trimmed = bus.durable().counts(queue).await?.ended.dead_trimmed;
+        if let Some(count) = watched.trimmed.replace(trimmed).and_then(|before| trimmed.checked_sub(before))
+            && count > 0
+        {
+            let queue = queue.name.template;
+            tracing::warn!(queue, count, "dead letters left by the bounds of their number, age and bytes");
+            bus.tell(BusEvent::DeadLettersTrimmed { queue, count });
+        }
+        Ok(())
+    }
+
+    /// The service has ended: its heartbeats do, at once where it leaves in order.
+    async fn end(&mut self, leaves: bool) {
+        if !leaves {
+            return;
+        }
+        let Self { keeper, queues, instance, .. } = self;
+        for Watched { kept, .. } in queues {
+            if let Err(error) = keeper.tidy(&kept.queue, Some(instance)).await {
+                tracing::debug!(%error, "an instance could not say that it goes; others find out");
+            }
+        }
+    }
+}
+
+/// Completes when the service has ended: `true` where it did so in order, and `false` where it was dropped.
+async fn told(stopped: &mut watch::Receiver<Stop>) -> bool {
+    stopped.wait_for(|stop| *stop == Stop::Leave).await.is_ok()
+}
+
+/// The channel and the error of what goes to the dead letters.
+fn given_up(settlement: &Settlement) -> Option<(String, String)> {
+    let Verdict::Dead { record, .. } = &settlement.verdict else { return None };
+    Some((settlement.at.channel.to_string(), record.error.clone().unwrap_or_default()))
+}

@@ -1,0 +1,231 @@
+//! The queues of a service: what they are, before anything is taken, and what works on them.
+
+use std::{fs, sync::Arc};
+
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
+
+use crate::{
+    bus::{closing::Stage, handle::Bus},
+    error::{QueueError, ShutdownError, SubscribeError},
+    handler::{contract::Router, layer::Layers},
+    message::facts::{Facts, Kind, QueueFacts},
+    route::{entry::Route, routes::Routes},
+    serve::{
+        driver::Phase,
+        holdings::Holdings,
+        keeper::{Keeper, Kept},
+        policy::{
+            parts::{best_first, parts_of},
+            turns::Rotation,
+            verdict::{PARK_AFTER, Policy},
+        },
+        stats::Counters,
+        tally::Tally,
+        work::{Worker, chance::Chance},
+    },
+    time::unix_millis,
+    transport::durable::contract::{DeadBounds, Durable, QueueSpec},
+};
+
+/// The channels of queues that are bound, each with the template of its queue.
+pub(crate) type Bound = Vec<(&'static str, Arc<str>)>;
+
+/// A queue as it is served or looked at. `bound` are the channels that are chosen, where a parameter can have any value.
+pub(crate) fn queue_of(facts: &Facts, bound: &Bound, bus: &Bus) -> Result<QueueSpec, QueueError> {
+    let (template, promised) = (facts.template(), facts.queue().unwrap_or(QueueFacts::DEFAULT));
+    let chosen = bound.iter().filter(|(queue, _)| *queue == template.text()).map(|(_, channel)| Arc::clone(channel));
+    let chosen: Vec<Arc<str>> = chosen.collect();
+    let parts = match parts_of(&template, promised.turns) {
+        _ if !chosen.is_empty() => best_first(chosen, &template, promised.turns),
+        Some(parts) => parts,
+        None => return Err(QueueError::Unbound { queue: template.text() }),
+    };
+    Ok(QueueSpec {
+        name: bus.queue_name(template.text()),
+        parts,
+        lease: promised.lease,
+        at_most_once: promised.at_most_once,
+        dead: DeadBounds::DEFAULT,
+    })
+}
+
+/// The queues of a service, which the server has proven to serve.
+pub(super) struct Queues {
+    instance: Arc<str>,
+    /// Each with the number of its route.
+    queues: Vec<(usize, QueueSpec)>,
+}
+
+/// What works on the queues of a service. Dropping it stops everything.
+pub(super) struct Works {
+    workers: JoinSet<Result<(), ShutdownError>>,
+    keeper: Keeper,
+}
+
+impl Queues {
+    /// Makes what the queues of these routes need, and has parked tasks wait again that are known here.
+    pub(super) async fn declare(routes: &Routes, bound: &Bound, bus: &Bus) -> Result<Self, SubscribeError> {
+        let mut queues = Vec::new();
+        for (number, route) in routes.iter().enumerate() {
+            if route.facts().kind() == Kind::Queue {
+                queues.push((number, queue_of(route.facts(), bound, bus)?));
+            }
+        }
+        for (number, queue) in &queues {
+            bus.durable().declare(queue).await?;
+            let facts = routes.at(*number).facts();
+            let unparked = bus.durable().unpark(&queue.name, facts.name(), facts.version()).await?;
+            if unparked > 0 {
+                tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
+            }
+        }
+        Ok(Self { instance: instance_name(), queues })
+    }
+
+    /// Starts a worker for each queue, and what keeps their leases; `None` where there are none.
+    pub(super) fn start<R: Router>(
+        self,
+        (router, layers): (&Arc<R>, &Arc<Layers>),
+        bus: &Bus,
+        group: &str,
+        counters: &Arc<Counters>,
+        (phases, stages): (&watch::Receiver<Phase>, &watch::Receiver<Stage>),
+    ) -> Result<Option<Works>, SubscribeError> {
+        let Self { instance, queues } = self;
+        let Some((_, first)) = queues.first() else { return Ok(None) };
+        let template = first.name.template;
+        let (mut kept, mut workers, wakes) = (Vec::new(), JoinSet::new(), Arc::new(Notify::new()));
+        for (number, queue) in queues {
+            let route = R::ROUTES.at(number);
+            let policy = Policy::new(route.options(), PARK_AFTER, Arc::clone(&instance));
+            let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
+            kept.push(keeps(route, &queue, &policy, &holdings));
+            let turns = route.facts().queue().unwrap_or(QueueFacts::DEFAULT).turns;
+            let worker = Worker {
+                router: Arc::clone(router),
+                layers: Arc::clone(layers),
+                bus: bus.clone(),
+                route: number,
+                rotation: Rotation::new(&queue, &route.template(), turns),
+                queue,
+                policy,
+                instance: Arc::clone(&instance),
+                holdings,
+                tally: Tally::new(bus.clone(), R::ROUTES, Arc::clone(counters)),
+            };
+            workers.spawn(worker.run(phases.clone(), stages.clone()));
+        }
+        let about = about(&R::ROUTES, bus, group);
+        let keeper = Keeper::start(bus.clone(), kept, instance, about, wakes).map_err(|error| {
+            let reason = format!("no thread can be started to keep leases: {error}");
+            QueueError::Server { queue: template, reason }
+        })?;
+        Ok(Some(Works { workers, keeper }))
+    }
+}
+
+fn keeps(route: &Route, queue: &QueueSpec, policy: &Policy, holdings: &Arc<Holdings>) -> Kept {
+    Kept {
+        queue: queue.clone(),
+        policy: policy.clone(),
+        holdings: Arc::clone(holdings),
+        handler: route.handler(),
+        knows: (route.facts().name(), route.facts().version()),
+    }
+}
+
+impl Works {
+    /// Completes when every worker has ended, and the instance has said that it goes.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops everything at once.
+    pub(super) async fn ended(mut self) -> Result<(), ShutdownError> {
+        let mut result = Ok(());
+        while let Some(ended) = self.workers.join_next().await {
+            match ended {
+                Ok(ended) => result = both(result, ended),
+                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                Err(_) => result = both(result, Err(ShutdownError::TaskEnded)),
+            }
+        }
+        self.keeper.leave().await;
+        result
+    }
+}
+
+/// How two parts of a service have ended together.
+pub(super) fn both(one: Result<(), ShutdownError>, other: Result<(), ShutdownError>) -> Result<(), ShutdownError> {
+    match (one, other) {
+        (
+            Err(ShutdownError::DeadlineMissed { abandoned, handed_back, deadline }),
+            Err(ShutdownError::DeadlineMissed { abandoned: more, handed_back: back, deadline: other }),
+        ) => Err(ShutdownError::DeadlineMissed {
+            abandoned: abandoned + more,
+            handed_back: handed_back + back,
+            deadline: deadline.max(other),
+        }),
+        (Ok(()), other) => other,
+        // That messages are left says more than that the bus is closed.
+        (Err(_), Err(missed @ ShutdownError::DeadlineMissed { .. })) => Err(missed),
+        (Err(error), _) => Err(error),
+    }
+}
+
+/// What no other instance is called: the host and the number of the process repeat in containers, the rest does not.
+fn instance_name() -> Arc<str> {
+    let host = fs::read_to_string("/proc/sys/kernel/hostname").ok().or_else(|| std::env::var("HOSTNAME").ok());
+    let host = host.unwrap_or_default();
+    let is_plain = |character: &char| character.is_ascii_alphanumeric() || matches!(character, '-' | '.' | '_');
+    let host: String = host.trim().chars().filter(is_plain).take(64).collect();
+    let (mut random, process) = (Chance::new(), std::process::id());
+    let host = if host.is_empty() { "host" } else { &host };
+    format!("{host}-{process}-{:016x}", random.next()).into()
+}
+
+/// What an instance says of itself, in JSON.
+fn about(routes: &Routes, bus: &Bus, group: &str) -> String {
+    let (program, version) = bus.config().program.clone().unzip();
+    let queues = routes.iter().filter(|route| route.facts().kind() == Kind::Queue);
+    let knows: Vec<_> = queues
+        .map(|route| serde_json::json!({ "name": route.facts().name(), "version": route.facts().version() }))
+        .collect();
+    serde_json::json!({
+        "group": group,
+        "program": program,
+        "version": version,
+        "started_millis": unix_millis(),
+        "knows": knows,
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_two_instances_have_one_name() {
+        let (one, other) = (instance_name(), instance_name());
+        assert_ne!(one, other);
+        assert!(one.len() < 120 && one.chars().all(|character| !character.is_whitespace()), "{one}");
+    }
+
+    #[test]
+    fn what_two_parts_have_left_is_added() {
+        let missed = |abandoned, handed_back, seconds| {
+            Err(ShutdownError::DeadlineMissed { abandoned, handed_back, deadline: Duration::from_secs(seconds) })
+        };
+        let closed = || Err(ShutdownError::BusClosed { reason: "gone".to_owned() });
+        assert_eq!(both(Ok(()), Ok(())), Ok(()));
+        assert_eq!(both(Ok(()), closed()), closed());
+        assert_eq!(both(closed(), Ok(())), closed());
+        assert_eq!(both(closed(), missed(2, 1, 3)), missed(2, 1, 3));
+        assert_eq!(both(missed(2, 1, 3), missed(4, 4, 5)), missed(6, 5, 5));
+    }
+}

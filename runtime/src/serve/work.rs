@@ -1,0 +1,522 @@
+//! The worker of one queue: takes its tasks, has them handled, and settles them.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `places` | the places of its handler: what runs in them, and what becomes of it |
+//! | `pull` | the reader, and the one call of it that is under way |
+//! | `outbox` | settlements on their way to the server |
+//! | `ages` | when what runs has arrived |
+//! | `chance` | chance, for pauses |
+//!
+//! It is a tokio task of its own beside the driver's. While a place is free it reads; what has ended travels with the next take, or by itself where
+//! the reader waits. What decides is `policy`.
+
+mod ages;
+pub(super) mod chance;
+mod outbox;
+mod places;
+mod pull;
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::stream::StreamExt;
+use tokio::{sync::watch, task::coop::consume_budget};
+
+use self::{
+    chance::Chance,
+    outbox::Way,
+    places::Places,
+    pull::{Pull, Pulled},
+};
+use crate::{
+    bus::{closing::Stage, handle::Bus},
+    error::{QueueError, ShutdownError},
+    handler::{contract::Router, layer::Layers},
+    message::delivery::Delivery,
+    serve::{
+        call::{Callee, work},
+        driver::{Phase, Stopping, at_once, reached, sooner},
+        holdings::Holdings,
+        journal::{About, Trouble},
+        policy::{
+            rounds::{ServerTime, wait_for},
+            turns::Rotation,
+            verdict::Policy,
+        },
+        service::SHUTDOWN_DEADLINE,
+        settlement::Worked,
+        tally::Tally,
+    },
+    time::{deadline_after, now},
+    transport::{
+        durable::{
+            contract::{Durable, QueueSpec, Take, Taken},
+            look::QueueCounts,
+            task::{Entry, Settled},
+        },
+        events::BusEvent,
+    },
+};
+
+/// The worker of one queue.
+pub(super) struct Worker<R> {
+    pub(super) router: Arc<R>,
+    pub(super) layers: Arc<Layers>,
+    pub(super) bus: Bus,
+    /// Its handler.
+    pub(super) route: usize,
+    pub(super) queue: QueueSpec,
+    pub(super) rotation: Rotation,
+    pub(super) policy: Policy,
+    pub(super) instance: Arc<str>,
+    pub(super) holdings: Arc<Holdings>,
+    pub(super) tally: Tally,
+}
+
+/// Takes nothing for so long although something is due: then its connection is not what it seems.
+const STALLED: Duration = Duration::from_secs(30);
+/// What is due for less than this may just not have been taken yet.
+const OVERDUE: Duration = Duration::from_secs(10);
+/// After the deadline of a shutdown, what was not finished has so long to be given back.
+const FAREWELL: Duration = Duration::from_millis(500);
+/// So many waits in a row that bring nothing, and bring it at once, are too many.
+const EMPTY_WAITS: u32 = 8;
+/// What is shorter is no wait.
+const AT_ONCE: Duration = Duration::from_millis(5);
+/// Keys that are gone are made again after such pauses, which double.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// So long a queue is well before what happens to its keys is told again.
+const WELL_AGAIN: Duration = Duration::from_secs(10);
+
+impl<R: Router> Worker<R> {
+    /// # Cancel safety
+    ///
+    /// Dropping the future stops what runs; the tasks stay with the server until their leases end.
+    pub(super) async fn run(
+        self,
+        phases: watch::Receiver<Phase>,
+        stages: watch::Receiver<Stage>,
+    ) -> Result<(), ShutdownError> {
+        let Self { router, layers, bus, route, queue, rotation, policy, instance, holdings, tally } = self;
+        let is_done = queue.at_most_once;
+        let make = |delivery| work(&*router, &layers, &bus, route, delivery, is_done);
+        let callee = Callee::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
+        let pull = Pull::new(bus.clone(), queue.clone(), instance, Arc::clone(&holdings));
+        let places = Places::new(&bus, &queue, route, policy, Arc::clone(&holdings), (make, callee), tally);
+        let course = Course {
+            bus: &bus,
+            queue: &queue,
+            route,
+            rotation,
+            holdings: &holdings,
+            pull,
+            places,
+            settling: None,
+            looking: None,
+            brought: Vec::new(),
+            more: true,
+            next_due: None,
+            waits_since: now(),
+            empty_waits: 0,
+            progress: now(),
+            chance: Chance::new(),
+            failures: 0,
+            settle_again: None,
+            gone_at: None,
+            takes: true,
+            closed: None,
+        };
+        course.run(phases, stages).await
+    }
+}
+
+/// A call of the server beside the reader's.
+type Question<T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send>>;
+
+/// How far the worker is.
+struct Course<'a, R, C, F> {
+    bus: &'a Bus,
+    queue: &'a QueueSpec,
+    route: usize,
+    rotation: Rotation,
+    holdings: &'a Holdings,
+    pull: Pull,
+    places: Places<'a, R, C, F>,
+    /// Settlements that are on their way by themselves.
+    settling: Option<Question<Vec<Settled>>>,
+    /// Whether something is due, where nothing comes.
+    looking: Option<Question<QueueCounts>>,
+    /// What a wait has brought, until it is known whether something better is there.
+    brought: Vec<Entry>,
+    /// Whether more may be there to be taken at once.
+    more: bool,
+    /// When the next delayed task is due, as the last take has said.
+    next_due: Option<Instant>,
+    waits_since: Instant,
+    empty_waits: u32,
+    /// When something was taken, or there was no place for it.
+    progress: Instant,
+    chance: Chance,
+    /// In a row.
+    failures: u32,
+    /// Settlements are not sent by themselves before that.
+    settle_again: Option<Instant>,
+    /// When the keys were last found to be gone.
+    gone_at: Option<Instant>,
+    /// Whether it may take.
+    takes: bool,
+    /// Why the bus has given up, once it has.
+    closed: Option<String>,
+}
+
+impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, C, F> {
+    async fn run(
+        mut self,
+        mut phases: watch::Receiver<Phase>,
+        mut stages: watch::Receiver<Stage>,
+    ) -> Result<(), ShutdownError> {
+        let mut stopping: Option<Stopping> = None;
+        let mut closing: Option<Stopping> = None;
+        loop {
+            if self.takes && self.places.has_ready() {
+                let is_disturbed = || phases.has_changed().unwrap_or(true);
+                at_once(|context| self.places.begin(context, is_disturbed)).await;
+            }
+            self.ask();
+            self.settle();
+            if stopping.is_some() && self.is_done() {
+                break;
+            }
+            let (told, stalls) = (self.places.tally.due().map(Into::into), self.stalls_at());
+            let again = self.settle_again.map(Into::into);
+            let asked = tokio::select! {
+                // What ends makes room for what waits, and comes before anything new.
+                biased;
+                () = reached(stopping.map(|stopping| stopping.at)) => return Err(self.late(stopping).await),
+                () = reached(told) => {
+                    self.places.tally.tell();
+                    None
+                }
+                phase = phases.changed() => match (phase, *phases.borrow()) {
+                    (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
+                    (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
+                    (Ok(()), Phase::Quiet) => {
+                        self.rest();
+                        None
+                    }
+                    (Ok(()), Phase::Serving) => None,
+                },
+                Ok(()) = stages.changed() => sooner(&mut closing, *stages.borrow(), stopping),
+                () = self.holdings.has_lost() => {
+                    self.places.drop_lost();
+                    None
+                }
+                Some(finished) = self.places.running.next() => {
+                    at_once(|context| self.places.finished(finished, context)).await;
+                    None
+                }
+                Some(ended) = self.places.spawned.next() => {
+                    self.places.spawned_ended(ended);
+                    None
+                }
+                settled = answer(&mut self.settling) => {
+                    self.settled(settled);
+                    None
+                }
+                pulled = self.pull.next() => {
+                    self.pulled(pulled);
+                    (self.closed.is_some() && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
+                }
+                counts = answer(&mut self.looking) => {
+                    self.looked(counts);
+                    None
+                }
+                () = reached(stalls) => {
+                    self.look();
+                    None
+                }
+                // Only so that settlements are tried again.
+                () = reached(again) => {
+                    self.settle_again = None;
+                    None
+                }
+            };
+            if let Some(deadline) = asked {
+                stopping = Some(Stopping::within(deadline).unless_sooner(closing));
+                self.rest();
+            }
+            consume_budget().await;
+        }
+        self.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
+    }
+
+    /// Has the reader do what is to be done next.
+    fn ask(&mut self) {
+        if !self.takes || !self.pull.is_idle() || self.places.has_ready() {
+            return;
+        }
+        let free = self.places.free();
+        if free == 0 {
+            // Nothing can be taken, which is no fault of the connection.
+            self.progress = now();
+            return;
+        }
+        if self.more || self.places.outbox.has_waiting() {
+            let take = self.rotation.look(free, &[]);
+            return self.take(take, true);
+        }
+        let now = now();
+        let until_due = self.next_due.map(|due| due.saturating_duration_since(now));
+        self.waits_since = now;
+        // What is due by then is found by the look behind it.
+        self.more = true;
+        self.pull.wait(wait_for(until_due));
+    }
+
+    fn take(&mut self, mut take: Take, begins: bool) {
+        take.settlements = self.places.outbox.send(Way::WithTake);
+        self.pull.take(take, begins);
+    }
+
+    /// Sends settlements by themselves, where no take carries them.
+    fn settle(&mut self) {
+        let is_time = self.settle_again.is_none();
+        if self.settling.is_some() || self.pull.is_taking() || !is_time || !self.places.outbox.has_waiting() {
+            return;
+        }
+        let settlements = self.places.outbox.send(Way::Alone);
+        let (bus, queue) = (self.bus.clone(), self.queue.name.clone());
+        self.settling = Some(Box::pin(async move { bus.durable().settle(&queue, settlements).await }));
+    }
+
+    fn settled(&mut self, settled: Result<Vec<Settled>, QueueError>) {
+        match settled {
+            Ok(settled) => {
+                self.failures = 0;
+                self.arrived(Way::Alone, &settled);
+            }
+            Err(error) => {
+                self.places.outbox.lost(Way::Alone);
+                self.failed(&error);
+                if self.closed.is_none() {
+                    self.settle_again = Some(now() + self.pause());
+                }
+            }
+        }
+    }
+
+    /// The server has carried out settlements.
+    fn arrived(&mut self, way: Way, settled: &[Settled]) {
+        let arrived = self.places.outbox.arrived(way, settled);
+        self.holdings.release(arrived.holdings);
+        self.places.were_stale(arrived.stale);
+    }
+
+    fn pulled(&mut self, pulled: Pulled) {
+        match pulled {
+            Pulled::Taken(taken, asked) => self.taken(taken, asked),
+            Pulled::Waited(entries) => self.waited(entries),
+            Pulled::NotTaken(error) => {
+                self.places.outbox.lost(Way::WithTake);
+                // They are the instance's all the same.
+                let brought = std::mem::take(&mut self.brought);
+                self.begin_with(brought, Vec::new(), now());
+                self.not_pulled(error);
+            }
+            Pulled::NotWaited(error) => {
+                self.holdings.call_ended(&[], now());
+                self.not_pulled(error);
+            }
+            Pulled::Declared(Ok(())) => self.more = true,
+            Pulled::Declared(Err(error)) => self.not_pulled(error),
+            Pulled::Rested => {
+                self.more = true;
+                if self.gone_at.is_some() && self.failures > 0 && self.takes {
+                    self.pull.declare();
+                }
+            }
+        }
+    }
+
+    fn taken(&mut self, taken: Taken, asked: Instant) {
+        let Taken { settled, entries, next_due, now: server_now } = taken;
+        self.failures = 0;
+        self.arrived(Way::WithTake, &settled);
+        self.places.server_time = Some(ServerTime::new(server_now, asked));
+        self.next_due = next_due.map(|due| asked + due);
+        let brought = std::mem::take(&mut self.brought);
+        self.more = !entries.is_empty() && entries.len() + brought.len() >= self.places.free();
+        self.begin_with(brought, entries, asked);
+    }
+
+    fn waited(&mut self, entries: Vec<Entry>) {
+        self.failures = 0;
+        let now = now();
+        if entries.is_empty() {
+            self.holdings.call_ended(&[], now);
+            let is_hasty = now.saturating_duration_since(self.waits_since) < AT_ONCE;
+            self.empty_waits = if is_hasty { self.empty_waits + 1 } else { 0 };
+            if self.empty_waits > EMPTY_WAITS && self.takes {
+                self.pull.pause(FIRST_PAUSE);
+            }
+            return;
+        }
+        self.empty_waits = 0;
+        let look = self.rotation.look(self.places.free(), &entries);
+        if look.further.1 > 0 && self.takes {
+            // Something better may be there, and starts before it.
+            self.brought = entries;
+            return self.take(look, false);
+        }
+        self.begin_with(entries, Vec::new(), now);
+    }
+
+    /// Tasks are here: what has a place begins, and the rest goes back.
+    fn begin_with(&mut self, brought: Vec<Entry>, taken: Vec<Entry>, asked: Instant) {
+        if !brought.is_empty() || !taken.is_empty() {
+            self.progress = now();
+        }
+        let choice = self.rotation.choose(self.places.free(), brought, taken);
+        self.places.arrived(choice, asked + self.queue.lease);
+        if !self.takes {
+            self.places.hand_back_ready();
+        }
+    }
+
+    fn not_pulled(&mut self, error: QueueError) {
+        self.progress = now();
+        self.failed(&error);
+        if self.closed.is_some() || !self.takes {
+            return;
+        }
+        let is_gone = matches!(error, QueueError::Gone { .. });
+        if is_gone {
+            self.tell_gone(error);
+        }
+        // At once for the first time.
+        if is_gone && self.failures == 1 {
+            return self.pull.declare();
+        }
+        let pause = self.pause();
+        self.pull.pause(if is_gone { pause.min(Duration::from_secs(1)) } else { pause });
+    }
+
+    fn failed(&mut self, error: &QueueError) {
+        self.failures = self.failures.saturating_add(1);
+        if let QueueError::Closed { reason, .. } = error {
+            self.closed = Some(reason.clone());
+            return;
+        }
+        if !matches!(error, QueueError::Gone { .. }) {
+            let about = About::default().because(&error.to_string());
+            self.places.tally.note(self.route, Trouble::NotReached, 1, about);
+        }
+    }
+
+    /// Between two attempts.
+    fn pause(&mut self) -> Duration {
+        self.chance.pause(FIRST_PAUSE, LONGEST_PAUSE, self.failures.saturating_sub(1))
+    }
+
+    fn tell_gone(&mut self, error: QueueError) {
+        let now = now();
+        let before = self.gone_at.replace(now);
+        if before.is_none_or(|before| now.saturating_duration_since(before) > WELL_AGAIN) {
+            let queue = self.queue.name.template;
+            tracing::error!(queue, %error, "the keys of a queue were gone, and its tasks with them; they are made again");
+            self.bus.tell(BusEvent::QueueGone { queue, reason: error.to_string() });
+        }
+    }
+
+    /// When it has taken nothing for too long, unless it has no place.
+    fn stalls_at(&self) -> Option<tokio::time::Instant> {
+        let may_stall = self.takes && self.looking.is_none() && self.pull.is_asking() && self.places.free() > 0;
+        may_stall.then(|| (self.progress + STALLED).into())
+    }
+
+    /// Asks on another connection whether something is due.
+    fn look(&mut self) {
+        let (bus, queue) = (self.bus.clone(), self.queue.clone());
+        self.looking = Some(Box::pin(async move { bus.durable().counts(&queue).await }));
+    }
+
+    fn looked(&mut self, counts: Result<QueueCounts, QueueError>) {
+        let now = now();
+        let took = now.saturating_duration_since(self.progress) < STALLED;
+        self.progress = now;
+        let Ok(counts) = counts else { return };
+        let waiting: u64 = counts.parts.values().map(|part| part.waiting).sum();
+        if took || waiting == 0 || counts.oldest.is_none_or(|oldest| oldest < OVERDUE) || !self.takes {
+            return;
+        }
+        let queue = self.queue.name.template;
+        tracing::error!(queue, waiting, "an instance takes nothing from a queue although something is due; it connects anew");
+        self.bus.tell(BusEvent::QueueStalled { queue });
+        if self.pull.is_taking() {
+            self.places.outbox.lost(Way::WithTake);
+        }
+        // What a wait has brought is the instance's still, and is found as what nobody holds.
+        self.brought.clear();
+        self.pull.renew();
+        self.more = true;
+    }
+
+    /// Takes nothing more, and gives back what has not begun.
+    fn rest(&mut self) {
+        if std::mem::replace(&mut self.takes, false) {
+            let outstanding = self.places.len();
+            tracing::info!(
+                queue = self.queue.name.template,
+                outstanding,
+                "an instance takes nothing more from a queue, and finishes what it has begun"
+            );
+        }
+        self.pull.wake();
+        self.pull.end_pause();
+        self.places.hand_back_ready();
+    }
+
+    fn is_done(&self) -> bool {
+        if self.closed.is_some() {
+            // Nothing can be settled any more.
+            return self.places.len() == 0;
+        }
+        self.pull.is_idle() && self.brought.is_empty() && self.places.is_done()
+    }
+
+    /// The time for stopping is over: what runs is given back, as far as the server hears of it.
+    async fn late(mut self, stopping: Option<Stopping>) -> ShutdownError {
+        let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
+        let abandoned = self.places.give_up();
+        self.settle_again = None;
+        let until = deadline_after(FAREWELL);
+        while self.closed.is_none() && !self.is_done() {
+            self.settle();
+            tokio::select! {
+                biased;
+                () = reached(Some(until)) => break,
+                settled = answer(&mut self.settling) => match settled {
+                    Ok(settled) => self.arrived(Way::Alone, &settled),
+                    // There is no time for another attempt.
+                    Err(_) => break,
+                },
+                pulled = self.pull.next() => self.pulled(pulled),
+            }
+        }
+        let handed_back = if self.closed.is_some() { 0 } else { abandoned.saturating_sub(self.places.outbox.len()) };
+        ShutdownError::DeadlineMissed { abandoned, handed_back, deadline }
+    }
+}
+
+/// The answer to a question, once there is one; never where none is asked.
+async fn answer<T>(question: &mut Option<Question<T>>) -> Result<T, QueueError> {
+    let Some(asked) = question else { return std::future::pending().await };
+    let answer = asked.await;
+    *question = None;
+    answer
+}

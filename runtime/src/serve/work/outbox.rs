@@ -1,0 +1,92 @@
+//! Settlements on their way to the server.
+
+use crate::{
+    serve::holdings::HoldingId,
+    transport::durable::task::{Settled, Settlement},
+};
+
+/// Settlements that are to be carried out, and those that are on their way.
+#[derive(Debug, Default)]
+pub(super) struct Outbox {
+    waiting: Vec<Due>,
+    /// One batch at most is on its way by itself, and one with a take.
+    under_way: [Vec<Due>; 2],
+}
+
+/// How a batch travels.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Way {
+    WithTake = 0,
+    Alone = 1,
+}
+
+#[derive(Debug)]
+struct Due {
+    settlement: Settlement,
+    holding: Option<HoldingId>,
+    /// Whether it was sent before, without an answer: the server may have carried it out.
+    was_sent: bool,
+}
+
+/// What has become of a batch.
+#[derive(Debug, Default)]
+pub(super) struct Arrived {
+    /// To be released.
+    pub(super) holdings: Vec<HoldingId>,
+    /// So many were not the instance's any more.
+    pub(super) stale: u64,
+}
+
+/// So many settlements travel at once at most: what a script carries out in a few milliseconds.
+const LARGEST: usize = 1_000;
+
+impl Outbox {
+    pub(super) fn add(&mut self, settlement: Settlement, holding: Option<HoldingId>) {
+        self.waiting.push(Due { settlement, holding, was_sent: false });
+    }
+
+    pub(super) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Settlements that are not known to be carried out.
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len() + self.under_way.iter().map(Vec::len).sum::<usize>()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Puts what waits on its way. What is on its way in the same manner has an answer already.
+    pub(super) fn send(&mut self, way: Way) -> Vec<Settlement> {
+        let batch = &mut self.under_way[way as usize];
+        debug_assert!(batch.is_empty(), "one batch at a time");
+        let count = self.waiting.len().min(LARGEST);
+        batch.extend(self.waiting.drain(..count));
+        batch.iter().map(|due| due.settlement.clone()).collect()
+    }
+
+    /// The server has answered.
+    pub(super) fn arrived(&mut self, way: Way, settled: &[Settled]) -> Arrived {
+        let batch = std::mem::take(&mut self.under_way[way as usize]);
+        let mut arrived = Arrived::default();
+        for (due, settled) in batch.into_iter().zip(settled.iter().map(Some).chain(std::iter::repeat(None))) {
+            match settled {
+                Some(settled) => {
+                    arrived.holdings.extend(due.holding);
+                    arrived.stale += u64::from(*settled == Settled::Stale && !due.was_sent);
+                }
+                // It said nothing of this one.
+                None => self.waiting.push(Due { was_sent: true, ..due }),
+            }
+        }
+        arrived
+    }
+
+    /// No answer came: they are sent again, before those that wait. What was carried out counts once.
+    pub(super) fn lost(&mut self, way: Way) {
+        let batch = std::mem::take(&mut self.under_way[way as usize]);
+        self.waiting.splice(..0, batch.into_iter().map(|due| Due { was_sent: true, ..due }));
+    }
+}
