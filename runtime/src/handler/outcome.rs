@@ -65,6 +65,8 @@ pub enum OnceBefore {
     Done,
     /// Another owner had begun it, and is gone.
     Unfinished,
+    /// Another task with the same key is running, or may be. It is looked at again later.
+    Elsewhere,
 }
 
 /// What a handler failed with, in its own words. Boxed, as every outcome that is none would be larger for it.
@@ -184,7 +186,7 @@ impl Outcome {
                 OutcomeKind::Failed
             }
             Self::Rejected(_) => OutcomeKind::Rejected,
-            Self::Filtered => OutcomeKind::Filtered,
+            Self::Filtered | Self::Once(OnceBefore::Elsewhere) => OutcomeKind::Filtered,
             Self::Expired => OutcomeKind::Expired,
         }
     }
@@ -225,6 +227,7 @@ impl Observed for Ended {
             Self::Returned(Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Ruled(..)) => Label::error("failed"),
             Self::Returned(Outcome::Once(OnceBefore::Done)) => Label::fine("done_before"),
             Self::Returned(Outcome::Once(OnceBefore::Unfinished)) => Label::error("unfinished"),
+            Self::Returned(Outcome::Once(OnceBefore::Elsewhere)) => Label::fine("elsewhere"),
             Self::Returned(Outcome::Rejected(_)) => Label::error("rejected"),
             Self::Panicked => Label::error("panicked"),
             Self::TimedOut => Label::error("timed_out"),

@@ -55,10 +55,10 @@ impl Durable for AnyTransport {
         }
     }
 
-    async fn begin(&self, queue: &QueueName, key: &OnceKey, token: u64) -> Result<Begun, QueueError> {
+    async fn begin(&self, queue: &QueueName, key: &OnceKey, id: &str, token: u64) -> Result<Begun, QueueError> {
         match self {
-            Self::Memory(memory) => memory.begin(queue, key, token).await,
-            Self::Redis(redis) => redis.begin(queue, key, token).await,
+            Self::Memory(memory) => memory.begin(queue, key, id, token).await,
+            Self::Redis(redis) => redis.begin(queue, key, id, token).await,
         }
     }
 

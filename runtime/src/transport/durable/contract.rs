@@ -66,11 +66,14 @@ pub(crate) trait Durable: Send + Sync + 'static {
         settlements: Vec<Settlement>,
     ) -> impl Future<Output = Result<Vec<Settled>, QueueError>> + Send;
 
-    /// Notes that a handler that runs once begins, under this key. The key holds until the settlement frees it or says that it is done.
+    /// Notes that a handler that runs once begins, under this key, with the task of this id and token. Whoever asks again for the same of them,
+    /// because the answer was lost, gets the same answer: two tasks may have one key, and then their tokens may be equal too. The key holds until
+    /// the settlement frees it or says that it is done.
     fn begin(
         &self,
         queue: &QueueName,
         key: &OnceKey,
+        id: &str,
         token: u64,
     ) -> impl Future<Output = Result<Begun, QueueError>> + Send;
 

@@ -148,7 +148,9 @@ pub(crate) struct Settlement {
     pub(crate) at: EntryAt,
     pub(crate) id: Arc<str>,
     pub(crate) unique: Option<Arc<str>>,
-    /// The key of a handler that runs once, where it was begun.
+    /// The key of a handler that runs once, where it was begun or found begun. With [`Verdict::Done`] it says that it is done, and with another
+    /// verdict it is free again; but a dead letter of the reason [`DeadReason::Unfinished`] keeps it, for its window, until it is replayed or
+    /// deleted.
     pub(crate) once: Option<OnceKey>,
     pub(crate) verdict: Verdict,
 }
@@ -221,10 +223,13 @@ pub(crate) enum Settled {
 /// How it is with a key of a handler that runs once, when it is to begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Begun {
-    /// It begins now.
+    /// It begins now, or was begun by this very owner.
     Now,
     /// It was done before.
     Done,
-    /// Another owner had begun it, and has neither finished it nor given it back.
+    /// Another owner of this task had begun it, and has neither finished it nor given it back; or another task of this key is a dead letter for
+    /// that reason.
     Before,
+    /// Another task of this key has begun, and nothing is known of its end.
+    Elsewhere,
 }

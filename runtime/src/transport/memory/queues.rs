@@ -32,7 +32,7 @@ impl Durable for Memory {
         Err(missing(queue))
     }
 
-    async fn begin(&self, queue: &QueueName, _key: &OnceKey, _token: u64) -> Result<Begun, QueueError> {
+    async fn begin(&self, queue: &QueueName, _key: &OnceKey, _id: &str, _token: u64) -> Result<Begun, QueueError> {
         Err(missing(queue))
     }
 
