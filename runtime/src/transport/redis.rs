@@ -41,7 +41,7 @@ pub(crate) mod wire;
 pub(crate) mod words;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::{
     fmt,
@@ -51,9 +51,14 @@ use std::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, PublishError, SubscribeError},
+    error::{ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
     transport::{
         contract::{Attachment, Broadcast, Claim, Lined, Link, Name, Parcel, Published, Wanted},
+        durable::{
+            contract::{Durable, QueueSpec},
+            look::{Dead, Mend, QueueCounts, RunningTask, Worker},
+            task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement},
+        },
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
@@ -62,6 +67,7 @@ use crate::{
             access::rule_for_names,
             commands::Commands,
             connector::Connector,
+            queues::{RedisKeeper, RedisReader, handle::Queues},
             settings::Settings,
             subscriber::{Observer, Owner, Subscriber},
             transactions::{Transaction, Transactions},
@@ -75,6 +81,7 @@ pub(crate) struct Redis {
     commands: Commands,
     subscriber: Subscriber,
     transactions: Transactions,
+    queues: Queues,
     /// For subscriptions that get a connection of their own.
     connector: Connector,
     settings: Arc<Settings>,
@@ -111,7 +118,8 @@ impl Redis {
         )?;
         let further = Mutex::default();
         let transactions = Transactions::default();
-        Ok(Self { commands, subscriber, transactions, connector, settings, events, life, further })
+        let queues = Queues::new(connector.clone(), Arc::clone(&settings), Arc::clone(&life));
+        Ok(Self { commands, subscriber, transactions, queues, connector, settings, events, life, further })
     }
 }
 
@@ -215,6 +223,7 @@ impl Link for Redis {
         self.subscriber.close(reason);
         self.commands.close(reason);
         self.transactions.close();
+        self.queues.close();
         if !had_ended {
             self.events.closed(reason, Instant::now());
         }
@@ -222,6 +231,59 @@ impl Link for Redis {
 
     async fn health(&self) -> Result<Health, HealthError> {
         admin::health(&self.connector, &self.settings, self.status()).await
+    }
+}
+
+impl Durable for Redis {
+    type Reader = RedisReader;
+    type Keeper = RedisKeeper;
+
+    async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
+        self.queues.enqueue(tasks, atomic).await
+    }
+
+    async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
+        self.queues.declare(queue).await
+    }
+
+    async fn settle(&self, queue: &QueueName, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {
+        self.queues.settle(queue, &settlements).await
+    }
+
+    async fn begin(&self, queue: &QueueName, key: &OnceKey, token: u64) -> Result<Begun, QueueError> {
+        self.queues.begin(queue, key, token).await
+    }
+
+    fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {
+        self.queues.reader(queue, instance)
+    }
+
+    fn keeper(&self) -> RedisKeeper {
+        self.queues.keeper()
+    }
+
+    async fn counts(&self, queue: &QueueSpec) -> Result<QueueCounts, QueueError> {
+        self.queues.counts(queue).await
+    }
+
+    async fn running(&self, queue: &QueueSpec, limit: usize) -> Result<Vec<RunningTask>, QueueError> {
+        self.queues.running(queue, limit).await
+    }
+
+    async fn workers(&self, queue: &QueueName) -> Result<Vec<Worker>, QueueError> {
+        self.queues.workers(queue).await
+    }
+
+    async fn dead(&self, queue: &QueueName, before: Option<&str>, limit: usize) -> Result<Vec<Dead>, QueueError> {
+        self.queues.dead(queue, before, limit).await
+    }
+
+    async fn mend(&self, queue: &QueueName, entries: &[String], mend: Mend) -> Result<u64, QueueError> {
+        self.queues.mend(queue, entries, &mend).await
+    }
+
+    async fn unpark(&self, queue: &QueueName, name: &str, version: u32) -> Result<u64, QueueError> {
+        self.queues.unpark(queue, name, version).await
     }
 }
 

@@ -4,6 +4,7 @@
 
 use crate::transport::{
     contract::{CLAIMS, Name},
+    durable::task::QUEUES,
     redis::settings::Settings,
     status::NameKind,
 };
@@ -39,8 +40,7 @@ pub(super) fn is_refusal(words: &str) -> bool {
 
 /// Whether they are that, of what a script calls: Redis 7.0 and later ones say it differently, and neither as of a command.
 pub(super) fn is_refusal_in_script(words: &str) -> bool {
-    words.starts_with("ERR The user executing the script can't run this")
-        || words.starts_with("ERR ACL failure in script")
+    words.starts_with("ERR The user executing the script can't") || words.starts_with("ERR ACL failure in script")
 }
 
 /// The command that would allow what the server refused: all commands where one of them was refused, and else all channels. Not both at once,
@@ -73,6 +73,19 @@ pub(super) fn rule_for_names<'a>(
 pub(super) fn rule_for_claims(settings: &Settings, words: &str) -> String {
     let names_command = names_command(words) || is_refusal_in_script(words);
     let rules = if names_command { "+eval +set".to_owned() } else { format!("~{}{CLAIMS}*", settings.prefix) };
+    format!("ACL SETUSER {} {rules}", settings.user)
+}
+
+/// What queues call, from scripts and beside them.
+const QUEUE_COMMANDS: &str = "+eval +evalsha +time +xadd +xreadgroup +xgroup +xack +xdel +xlen +xrange +xrevrange +xpending +xclaim +xinfo \
+    +zadd +zrem +zcard +zscore +zrange +zrangebyscore +hset +hsetnx +hincrby +hget +hmget +hdel +hlen +hscan +sadd +smembers +get +set +del \
+    +client|id +client|unblock";
+
+/// The command that allows queues: all that they call, and all of their keys. A server does not say of a script which of both it lacks.
+pub(super) fn rule_for_queues(settings: &Settings, words: &str) -> String {
+    let keys = format!("~{}{QUEUES}*", settings.prefix);
+    let of_keys = words.contains("keys");
+    let rules = if of_keys { keys } else { format!("{keys} {QUEUE_COMMANDS}") };
     format!("ACL SETUSER {} {rules}", settings.user)
 }
 

@@ -1,5 +1,5 @@
 mod connecting;
-mod server;
+pub(crate) mod server;
 #[cfg(feature = "tls")]
 mod tls;
 

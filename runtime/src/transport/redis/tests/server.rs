@@ -11,21 +11,21 @@ use std::{
 use redis::Value;
 
 /// Long enough for a loaded machine; a test that needs it has failed.
-pub(super) const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Option<Child>,
-    pub(super) port: u16,
+    pub(crate) port: u16,
     directory: PathBuf,
     options: Vec<String>,
 }
 
 impl Server {
-    pub(super) fn start() -> Self {
+    pub(crate) fn start() -> Self {
         Self::start_with(&[])
     }
 
-    pub(super) fn start_with(options: &[&str]) -> Self {
+    pub(crate) fn start_with(options: &[&str]) -> Self {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let name = format!("tidings-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let directory = std::env::temp_dir().join(name);
@@ -42,7 +42,7 @@ impl Server {
         panic!("redis-server does not start");
     }
 
-    pub(super) fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         assert!(self.try_restart(), "redis-server does not start again");
     }
 
@@ -74,7 +74,7 @@ impl Server {
         false
     }
 
-    pub(super) fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             let _ = child.kill();
             let _ = child.wait();
@@ -82,14 +82,14 @@ impl Server {
     }
 
     /// Stops or continues the process: `STOP` or `CONT`.
-    pub(super) fn signal(&self, signal: &str) {
+    pub(crate) fn signal(&self, signal: &str) {
         let id = self.child.as_ref().unwrap().id().to_string();
         assert!(Command::new("kill").args([&format!("-{signal}"), &id]).status().unwrap().success());
     }
 
     /// Adds an encrypted port, with a certificate and key in PEM form, and returns it.
     #[cfg(feature = "tls")]
-    pub(super) fn encrypt(&self, certificate: &str, key: &str, authority: &str, clients: &str) -> u16 {
+    pub(crate) fn encrypt(&self, certificate: &str, key: &str, authority: &str, clients: &str) -> u16 {
         let files = [("tls-cert-file", certificate), ("tls-key-file", key), ("tls-ca-cert-file", authority)];
         let mut words = vec!["CONFIG SET".to_owned(), format!("tls-auth-clients {clients}")];
         for (option, content) in files {
@@ -103,11 +103,11 @@ impl Server {
         port
     }
 
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub(super) fn run(&self, words: &str) -> Value {
+    pub(crate) fn run(&self, words: &str) -> Value {
         let mut connection = self.client().get_connection().unwrap();
         let mut words = words.split(' ');
         let mut command = redis::cmd(words.next().unwrap());
@@ -117,17 +117,17 @@ impl Server {
         command.query(&mut connection).unwrap()
     }
 
-    pub(super) fn text(&self, words: &str) -> String {
+    pub(crate) fn text(&self, words: &str) -> String {
         redis::from_redis_value(self.run(words)).unwrap()
     }
 
     /// How many subscribers a channel has.
-    pub(super) fn subscribers(&self, channel: &str) -> i64 {
+    pub(crate) fn subscribers(&self, channel: &str) -> i64 {
         let (_, count): (String, i64) = redis::from_redis_value(self.run(&format!("PUBSUB NUMSUB {channel}"))).unwrap();
         count
     }
 
-    pub(super) fn patterns(&self) -> i64 {
+    pub(crate) fn patterns(&self) -> i64 {
         redis::from_redis_value(self.run("PUBSUB NUMPAT")).unwrap()
     }
 
@@ -143,12 +143,12 @@ impl Drop for Server {
     }
 }
 
-pub(super) fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Waits for a condition, and fails after the deadline.
-pub(super) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
+pub(crate) async fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
     let until = Instant::now() + DEADLINE;
     while !condition() {
         assert!(Instant::now() < until, "not in time: {what}");

@@ -1,0 +1,296 @@
+//! Connections for queues: one that all of a bus share, and those that a reader or a keeper has alone. All are the `redis` crate's, over our own
+//! connector, and none is made anew behind our back.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use futures_util::FutureExt;
+use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use tokio::{
+    sync::Mutex as AsyncMutex,
+    task::JoinSet,
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+
+use crate::{
+    error::chain,
+    transport::{
+        life::Life,
+        redis::{
+            client::{ClientDriver, patient_client},
+            connector::Connector,
+            line::lock,
+            queues::{failure::Failure, scripts::with_text},
+            settings::Settings,
+            words,
+        },
+    },
+};
+
+/// What CLIENT LIST shows of the shared connection.
+const SHARED_NAME: &str = "tidings-queue";
+
+/// What the connections of one bus have in common.
+pub(super) struct Context {
+    pub(super) connector: Connector,
+    pub(super) settings: Arc<Settings>,
+    pub(super) life: Arc<Life>,
+}
+
+impl Context {
+    async fn open(&self, name: &str) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
+        let opened = self.connector.open_master(name).await;
+        let opened = opened.map_err(|error| Failure::NotConnected(chain(&error)))?;
+        let connected = timeout(self.settings.command_timeout, patient_client(opened.stream)).await;
+        let late = |_| Failure::NotConnected("the server did not answer in time".to_owned());
+        connected.map_err(late)?.map_err(|error| Failure::NotConnected(words::of(&error)))
+    }
+
+    /// Makes a connection after the pause that the attempts before call for, or as soon as another one could be made.
+    async fn open_in_time(
+        &self,
+        name: &str,
+        retry: &mut Retry,
+    ) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
+        if let Some(not_before) = retry.not_before {
+            let mut successes = self.connector.successes();
+            tokio::select! {
+                () = sleep_until(not_before) => {}
+                _ = successes.changed(), if retry.failures > 0 => {}
+            }
+        }
+        // Set before the attempt: if the caller is dropped meanwhile, the next one must not try at once.
+        retry.not_before = Some(Instant::now() + self.settings.reconnect.pause(retry.failures));
+        retry.failures = retry.failures.saturating_add(1);
+        let opened = tokio::select! {
+            biased;
+            reason = self.life.over() => Err(Failure::Closed(reason.to_owned())),
+            opened = self.open(name) => opened,
+        };
+        match &opened {
+            Ok(_) => retry.failures = 0,
+            Err(failure) if retry.failures.is_power_of_two() => {
+                tracing::warn!(connection = name, %failure, failures = retry.failures, "could not connect for queues");
+            }
+            Err(_) => {}
+        }
+        opened
+    }
+}
+
+/// When the next attempt may be.
+#[derive(Default)]
+struct Retry {
+    failures: u32,
+    not_before: Option<Instant>,
+}
+
+/// The connection that a bus shares: made when it is first needed, and again after it has failed.
+pub(super) struct Shared {
+    pub(super) context: Arc<Context>,
+    live: Mutex<Option<Arc<Live>>>,
+    /// Held by the one who makes the connection.
+    retry: AsyncMutex<Retry>,
+}
+
+struct Live {
+    connection: MultiplexedConnection,
+    /// Drives the connection; it has ended when the connection is lost.
+    driver: Mutex<JoinSet<()>>,
+}
+
+impl Live {
+    fn is_usable(&self) -> bool {
+        let mut driver = lock(&self.driver);
+        driver.try_join_next().is_none() && !driver.is_empty()
+    }
+}
+
+impl Shared {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { context, live: Mutex::default(), retry: AsyncMutex::default() }
+    }
+
+    /// Sends commands together, within the command timeout: an answer for each, errors of the server among them. A script that the server does
+    /// not know is sent again with its text.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once it was polled, the commands may be carried out or not.
+    pub(super) async fn ask_all(&self, commands: Pipeline) -> Result<Vec<Value>, Failure> {
+        if let Some(reason) = self.context.life.ended() {
+            return Err(Failure::Closed(reason.to_owned()));
+        }
+        let deadline = Instant::now() + self.context.settings.command_timeout;
+        let connected = timeout_at(deadline, self.connected()).await;
+        let late = |_| Err(Failure::NotConnected("the connection is being made anew".to_owned()));
+        let live = connected.unwrap_or_else(late)?;
+        let answers = timeout_at(deadline, answered(&mut live.connection.clone(), &commands)).await;
+        let answers = answers.unwrap_or(Err(Failure::Late));
+        let is_lost = match &answers {
+            Ok(answers) => answers.iter().any(Failure::is_of_a_server_that_is_no_master),
+            Err(_) => true,
+        };
+        if is_lost {
+            self.forget(&live);
+        }
+        answers
+    }
+
+    pub(super) async fn ask(&self, command: Cmd) -> Result<Value, Failure> {
+        let mut answers = self.ask_all(alone(command)).await?;
+        Failure::check(answers.pop().unwrap_or_default())
+    }
+
+    /// Closes the connection once those who wait for an answer have one, or no more time.
+    pub(super) fn close(&self) {
+        *lock(&self.live) = None;
+    }
+
+    async fn connected(&self) -> Result<Arc<Live>, Failure> {
+        if let Some(live) = self.usable() {
+            return Ok(live);
+        }
+        let mut retry = self.retry.lock().await;
+        loop {
+            if let Some(live) = self.usable() {
+                return Ok(live);
+            }
+            match self.context.open_in_time(SHARED_NAME, &mut retry).await {
+                Ok((connection, driver)) => {
+                    let mut tokio_task = JoinSet::new();
+                    tokio_task.spawn(driver);
+                    let live = Arc::new(Live { connection, driver: Mutex::new(tokio_task) });
+                    *lock(&self.live) = Some(Arc::clone(&live));
+                    return Ok(live);
+                }
+                // Whoever asks says for how long it is tried.
+                Err(Failure::NotConnected(_)) if retry.failures < 3 => {}
+                Err(failure) => return Err(failure),
+            }
+        }
+    }
+
+    fn usable(&self) -> Option<Arc<Live>> {
+        lock(&self.live).as_ref().filter(|live| live.is_usable()).map(Arc::clone)
+    }
+
+    fn forget(&self, lost: &Arc<Live>) {
+        let mut live = lock(&self.live);
+        if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, lost)) {
+            *live = None;
+        }
+    }
+}
+
+/// A connection that its owner has alone. It is driven where it is used, in whichever runtime that is: no tokio task of its own.
+pub(super) struct Own {
+    connection: MultiplexedConnection,
+    driver: ClientDriver,
+}
+
+impl Own {
+    /// Sends commands together; an answer for each.
+    pub(super) async fn ask_all(&mut self, commands: &Pipeline, within: Duration) -> Result<Vec<Value>, Failure> {
+        let lost = || Failure::Lost("the server closed the connection".to_owned());
+        let answers = async {
+            tokio::select! {
+                biased;
+                answers = answered(&mut self.connection, commands) => answers,
+                () = &mut self.driver => Err(lost()),
+            }
+        };
+        timeout(within, answers).await.unwrap_or(Err(Failure::Late))
+    }
+
+    pub(super) async fn ask(&mut self, command: Cmd, within: Duration) -> Result<Value, Failure> {
+        Ok(self.ask_all(&alone(command), within).await?.pop().unwrap_or_default())
+    }
+
+    fn is_usable(&mut self) -> bool {
+        (&mut self.driver).now_or_never().is_none()
+    }
+}
+
+/// The place of a connection that its owner has alone: empty before the first use, while it is used, and after a fault.
+pub(super) struct Place {
+    pub(super) context: Arc<Context>,
+    name: &'static str,
+    own: Option<Own>,
+    retry: Retry,
+    connections: u64,
+}
+
+impl Place {
+    pub(super) fn new(context: Arc<Context>, name: &'static str) -> Self {
+        Self { context, name, own: None, retry: Retry::default(), connections: 0 }
+    }
+
+    /// How often there was a connection.
+    pub(super) fn connections(&self) -> u64 {
+        self.connections
+    }
+
+    /// Takes the connection out; makes one if there is none. The flag says that it is new.
+    pub(super) async fn take(&mut self) -> Result<(Own, bool), Failure> {
+        if let Some(reason) = self.context.life.ended() {
+            self.own = None;
+            return Err(Failure::Closed(reason.to_owned()));
+        }
+        if let Some(mut own) = self.own.take()
+            && own.is_usable()
+        {
+            return Ok((own, false));
+        }
+        let (connection, driver) = self.context.open_in_time(self.name, &mut self.retry).await?;
+        self.connections += 1;
+        Ok((Own { connection, driver }, true))
+    }
+
+    /// Puts the connection back, unless what it was asked last shows that it is lost; the answer, or the server's error.
+    pub(super) fn put_back(&mut self, own: Own, answer: Result<Value, Failure>) -> Result<Value, Failure> {
+        let answer = answer?;
+        if !Failure::is_of_a_server_that_is_no_master(&answer) {
+            self.own = Some(own);
+        }
+        Failure::check(answer)
+    }
+
+    /// Asks within the command timeout.
+    pub(super) async fn ask(&mut self, command: Cmd) -> Result<Value, Failure> {
+        let (mut own, _) = self.take().await?;
+        let answer = own.ask(command, self.context.settings.command_timeout).await;
+        self.put_back(own, answer)
+    }
+}
+
+fn alone(command: Cmd) -> Pipeline {
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.add_command(command);
+    pipeline
+}
+
+async fn answered(connection: &mut MultiplexedConnection, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+    let mut answers = sent(connection, commands).await?;
+    let (mut places, mut unknown) = (Vec::new(), Pipeline::new());
+    for (at, (command, answer)) in commands.cmd_iter().zip(&answers).enumerate() {
+        if let Some(command) = with_text(command, answer) {
+            places.push(at);
+            unknown.add_command(command);
+        }
+    }
+    if !places.is_empty() {
+        for (at, answer) in places.into_iter().zip(sent(connection, &unknown).await?) {
+            answers[at] = answer;
+        }
+    }
+    Ok(answers)
+}
+
+async fn sent(connection: &mut MultiplexedConnection, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+    let answers = connection.send_packed_commands(commands, 0, commands.len()).await;
+    let answers = answers.map_err(|error| Failure::Lost(words::of(&error)))?;
+    if answers.len() == commands.len() { Ok(answers) } else { Err(Failure::Unreadable) }
+}

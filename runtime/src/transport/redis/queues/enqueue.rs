@@ -1,0 +1,175 @@
+//! Tasks on their way to their queues.
+
+use redis::{Cmd, Pipeline, Value, cmd};
+
+use crate::{
+    error::EnqueueError,
+    transport::{
+        durable::task::{Due, Enqueued, NewTask, TaskState},
+        redis::queues::{connection::Shared, failure::Failure, packed::Packed, scripts::ENQUEUE, settling::write_task},
+    },
+};
+
+/// Tasks that are sent before their answers are awaited, and bytes of their payloads.
+const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
+/// Tasks that one script adds: it holds up everybody else for a few milliseconds.
+const SCRIPT: usize = 500;
+
+type Results = Vec<Result<Enqueued, EnqueueError>>;
+
+/// Adds tasks; a result for each, in order.
+pub(super) async fn enqueue(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
+    if atomic {
+        let whole = Part { commands: vec![(scripted("atomic", &tasks), tasks.len())] };
+        return whole.sent(shared, &tasks).await;
+    }
+    let mut results = Vec::with_capacity(tasks.len());
+    while !tasks.is_empty() {
+        let rest = tasks.split_off(part(&tasks));
+        results.extend(Part::of(&tasks).sent(shared, &tasks).await);
+        tasks = rest;
+    }
+    results
+}
+
+fn part(tasks: &[NewTask]) -> usize {
+    let mut bytes = 0;
+    let within = |task: &&NewTask| {
+        bytes += task.payload.len();
+        bytes <= PART.1
+    };
+    tasks.iter().take(PART.0).take_while(within).count().max(1)
+}
+
+/// Commands, and how many tasks each of them adds.
+struct Part {
+    commands: Vec<(Cmd, usize)>,
+}
+
+impl Part {
+    /// A task of which nothing is to be checked takes no script. Others of one queue that follow each other share one.
+    fn of(tasks: &[NewTask]) -> Self {
+        let mut commands = Vec::new();
+        let mut rest = tasks;
+        while let [first, ..] = rest {
+            let together = rest.iter().take(SCRIPT).take_while(|task| !is_plain(task) && task.queue == first.queue);
+            let (command, length) = match together.count() {
+                0 => (added(first), 1),
+                length => (scripted("each", &rest[..length]), length),
+            };
+            commands.push((command, length));
+            rest = &rest[length..];
+        }
+        Self { commands }
+    }
+
+    async fn sent(self, shared: &Shared, tasks: &[NewTask]) -> Results {
+        let (mut pipeline, mut lengths) = (Pipeline::with_capacity(self.commands.len()), Vec::new());
+        for (command, length) in self.commands {
+            pipeline.add_command(command);
+            lengths.push(length);
+        }
+        let settings = &shared.context.settings;
+        let failed = |task: &NewTask, failure: &Failure| Err(failure.for_enqueue(task.queue.template, settings));
+        let answers = match shared.ask_all(pipeline).await {
+            Ok(answers) => answers,
+            Err(failure) => return tasks.iter().map(|task| failed(task, &failure)).collect(),
+        };
+        let (mut results, mut rest) = (Vec::with_capacity(tasks.len()), tasks);
+        for (answer, length) in answers.into_iter().zip(lengths) {
+            let (these, others) = rest.split_at(length);
+            rest = others;
+            match read(answer, these) {
+                Ok(read) => results.extend(read),
+                Err(failure) => results.extend(these.iter().map(|task| failed(task, &failure))),
+            }
+        }
+        results
+    }
+}
+
+fn is_plain(task: &NewTask) -> bool {
+    let is_due = match task.due {
+        Due::Now => true,
+        Due::In(time) => time.is_zero(),
+        Due::At(_) => false,
+    };
+    is_due && task.expires_in.is_none() && task.unique.is_none() && task.max_length.is_none()
+}
+
+/// <https://redis.io/docs/latest/commands/xadd/>
+fn added(task: &NewTask) -> Cmd {
+    let mut command = cmd("XADD");
+    command.arg(format!("{}new:{}", task.queue.base(), task.channel)).arg("*");
+    command.arg("id").arg(&task.id).arg("name").arg(task.name).arg("version").arg(task.version);
+    command.arg("payload").arg(task.payload.as_slice());
+    command
+}
+
+fn scripted(mode: &str, tasks: &[NewTask]) -> Cmd {
+    let mut bases: Vec<String> = Vec::new();
+    let numbers: Vec<usize> = tasks
+        .iter()
+        .map(|task| {
+            let base = task.queue.base();
+            bases.iter().position(|known| *known == base).unwrap_or_else(|| {
+                bases.push(base);
+                bases.len() - 1
+            })
+        })
+        .collect();
+    let bases: Vec<&str> = bases.iter().map(String::as_str).collect();
+    let mut command = ENQUEUE.on_all(&bases);
+    command.arg(mode);
+    for (task, number) in tasks.iter().zip(numbers) {
+        command.arg(number + 1);
+        write_task(&mut command, task);
+    }
+    command
+}
+
+/// The results of one command, of as many tasks as it was to add.
+fn read(answer: Value, tasks: &[NewTask]) -> Result<Results, Failure> {
+    let answer = match (Failure::check(answer)?, tasks) {
+        (Value::BulkString(entry), [task]) if is_plain(task) && !entry.is_empty() && entry[0].is_ascii_digit() => {
+            return Ok(vec![Ok(new(task))]);
+        }
+        (Value::BulkString(answer), _) => answer,
+        _ => return Err(Failure::Unreadable),
+    };
+    let mut packed = Packed::new(answer);
+    if packed.array() != Some(tasks.len()) {
+        return Err(Failure::Unreadable);
+    }
+    tasks.iter().map(|task| read_one(&mut packed, task).ok_or(Failure::Unreadable)).collect()
+}
+
+fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, EnqueueError>> {
+    let queue = task.queue.template;
+    if !packed.is_number() {
+        return (packed.array()? == 2).then(|| {
+            let (id, state) = (packed.string()?, state(packed.str()?)?);
+            Some(Ok(Enqueued { id, was_there: Some(state) }))
+        })?;
+    }
+    Some(match packed.number()? {
+        0 => Ok(new(task)),
+        1 => Err(EnqueueError::QueueFull { queue, max_length: task.max_length.unwrap_or_default() }),
+        _ => Err(EnqueueError::Aborted { queue }),
+    })
+}
+
+fn new(task: &NewTask) -> Enqueued {
+    Enqueued { id: task.id.clone(), was_there: None }
+}
+
+fn state(word: &str) -> Option<TaskState> {
+    Some(match word {
+        "waiting" => TaskState::Waiting,
+        "delayed" => TaskState::Delayed,
+        "running" => TaskState::Running,
+        "parked" => TaskState::Parked,
+        "completed" => TaskState::Completed,
+        _ => return None,
+    })
+}

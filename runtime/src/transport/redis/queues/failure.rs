@@ -1,0 +1,111 @@
+//! What goes wrong on a connection for queues, and what it means for whoever asked.
+
+use std::fmt;
+
+use redis::Value;
+
+use crate::{
+    error::{EnqueueError, QueueError},
+    transport::redis::{
+        access::{is_refusal, is_refusal_in_script, rule_for_queues},
+        settings::Settings,
+        words,
+    },
+};
+
+/// What goes wrong on a connection for queues.
+#[derive(Debug)]
+pub(super) enum Failure {
+    /// Nothing was sent.
+    NotConnected(String),
+    /// The bus is closed. Nothing was sent.
+    Closed(String),
+    /// No answer in time.
+    Late,
+    /// The connection was lost before an answer came.
+    Lost(String),
+    /// The server's words, cleaned.
+    Server(String),
+    /// The answer is none of ours.
+    Unreadable,
+}
+
+impl Failure {
+    /// Of the error that an answer is.
+    pub(super) fn of(answer: &Value) -> Option<Self> {
+        let Value::ServerError(error) = answer else { return None };
+        let text = format!("{} {}", error.code(), error.details().unwrap_or_default());
+        Some(Self::Server(words::cleaned(text.as_bytes())))
+    }
+
+    pub(super) fn check(answer: Value) -> Result<Value, Self> {
+        Self::of(&answer).map_or(Ok(answer), Err)
+    }
+
+    /// Whether the answer says that the next connection may lead to another server, or to this one when it is ready.
+    pub(super) fn is_of_a_server_that_is_no_master(answer: &Value) -> bool {
+        matches!(answer, Value::ServerError(error) if is_no_master(error.code()))
+    }
+
+    pub(super) fn for_queue(self, queue: &'static str, settings: &Settings) -> QueueError {
+        match self {
+            Self::NotConnected(reason) | Self::Lost(reason) => QueueError::NotConnected { queue, reason },
+            Self::Closed(reason) => QueueError::Closed { queue, reason },
+            Self::Late => QueueError::TimedOut { queue, timeout: settings.command_timeout },
+            Self::Unreadable => QueueError::Server { queue, reason: UNREADABLE.to_owned() },
+            Self::Server(reason) => match words::code(&reason) {
+                "NOGROUP" | "UNBLOCKED" => QueueError::Gone { queue, reason },
+                code if is_no_master(code) => QueueError::NotConnected { queue, reason },
+                _ if is_refused(&reason) => {
+                    QueueError::Refused { queue, rule: rule_for_queues(settings, &reason), reason }
+                }
+                _ => QueueError::Server { queue, reason },
+            },
+        }
+    }
+
+    pub(super) fn for_enqueue(&self, queue: &'static str, settings: &Settings) -> EnqueueError {
+        match self {
+            Self::NotConnected(reason) => EnqueueError::NotConnected { queue, reason: reason.clone() },
+            Self::Closed(reason) => EnqueueError::Closed { queue, reason: reason.clone() },
+            Self::Late => {
+                EnqueueError::Undecided { queue, reason: format!("no answer within {:?}", settings.command_timeout) }
+            }
+            Self::Lost(reason) => EnqueueError::Undecided { queue, reason: reason.clone() },
+            Self::Unreadable => EnqueueError::Undecided { queue, reason: UNREADABLE.to_owned() },
+            Self::Server(reason) => {
+                let reason = reason.clone();
+                match words::code(&reason) {
+                    "OOM" => EnqueueError::ServerFull { queue, reason },
+                    code if is_no_master(code) => EnqueueError::NotConnected { queue, reason },
+                    _ if is_refused(&reason) => {
+                        EnqueueError::Refused { queue, rule: rule_for_queues(settings, &reason), reason }
+                    }
+                    _ => EnqueueError::Server { queue, reason },
+                }
+            }
+        }
+    }
+}
+
+const UNREADABLE: &str = "an answer that cannot be read";
+
+fn is_no_master(code: &str) -> bool {
+    matches!(code, "READONLY" | "LOADING" | "MASTERDOWN")
+}
+
+fn is_refused(words: &str) -> bool {
+    is_refusal(words) || is_refusal_in_script(words)
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotConnected(reason) | Self::Closed(reason) | Self::Lost(reason) | Self::Server(reason) => {
+                formatter.write_str(reason)
+            }
+            Self::Late => formatter.write_str("no answer in time"),
+            Self::Unreadable => formatter.write_str(UNREADABLE),
+        }
+    }
+}

@@ -1,0 +1,280 @@
+//! The queues of a bus: what is asked on the connection that it shares.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value, cmd};
+
+use crate::{
+    error::{EnqueueError, QueueError},
+    transport::{
+        durable::{
+            contract::QueueSpec,
+            look::{Dead, EndedCounts, Mend, PartCounts, QueueCounts, RunningTask, Worker},
+            task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement},
+        },
+        life::Life,
+        redis::{
+            connector::Connector,
+            queues::{
+                connection::{Context, Shared},
+                enqueue::enqueue,
+                entry::dead_letter,
+                failure::Failure,
+                keeper::{RedisKeeper, with_channels},
+                packed::Packed,
+                reader::RedisReader,
+                scripts::{BEGIN, COUNTS, DECLARE, MEND, RUNNING, SETTLE, UNPARK, WORKERS},
+                settling::{millis, write},
+            },
+            settings::Settings,
+            words,
+        },
+    },
+};
+
+/// What `<base>layout` says where the keys are as this version writes them.
+const LAYOUT: &str = "1";
+/// Dead letters that one script mends.
+const TOGETHER: usize = 200;
+
+/// The queues of a bus.
+pub(crate) struct Queues {
+    shared: Arc<Shared>,
+    /// Whether the bus has served a queue or enqueued a task.
+    is_used: AtomicBool,
+}
+
+impl Queues {
+    pub(in crate::transport::redis) fn new(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
+        let context = Arc::new(Context { connector, settings, life });
+        Self { shared: Arc::new(Shared::new(context)), is_used: AtomicBool::new(false) }
+    }
+
+    /// Whether the bus uses queues.
+    pub(in crate::transport::redis) fn are_used(&self) -> bool {
+        self.is_used.load(Ordering::Relaxed)
+    }
+
+    pub(in crate::transport::redis) fn close(&self) {
+        self.shared.close();
+    }
+
+    pub(in crate::transport::redis) fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {
+        self.is_used.store(true, Ordering::Relaxed);
+        RedisReader::new(Arc::clone(&self.shared), queue, instance)
+    }
+
+    pub(in crate::transport::redis) fn keeper(&self) -> RedisKeeper {
+        RedisKeeper::new(Arc::clone(&self.shared.context))
+    }
+
+    pub(in crate::transport::redis) async fn enqueue(
+        &self,
+        tasks: Vec<NewTask>,
+        atomic: bool,
+    ) -> Vec<Result<Enqueued, EnqueueError>> {
+        if tasks.is_empty() {
+            return Vec::new();
+        }
+        self.is_used.store(true, Ordering::Relaxed);
+        enqueue(&self.shared, tasks, atomic).await
+    }
+
+    /// The script runs each command that the others take: what is refused shows now.
+    pub(in crate::transport::redis) async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
+        self.is_used.store(true, Ordering::Relaxed);
+        let mut command = DECLARE.on(&queue.name.base());
+        command.arg(LAYOUT).arg(queue.dead.count).arg(millis(queue.dead.age)).arg(queue.dead.bytes);
+        with_channels(&mut command, queue);
+        let layout = |found| QueueError::Layout { queue: queue.name.template, found, known: LAYOUT };
+        match self.shared.ask(command).await {
+            Ok(Value::BulkString(found)) if found == LAYOUT.as_bytes() => Ok(()),
+            Ok(Value::BulkString(found)) => Err(layout(format!("{:.20}", String::from_utf8_lossy(&found)))),
+            Ok(_) => Err(self.failed(&queue.name, Failure::Unreadable)),
+            Err(Failure::Server(reason)) if words::code(&reason) == "WRONGTYPE" => Err(layout(reason)),
+            Err(failure) => Err(self.failed(&queue.name, failure)),
+        }
+    }
+
+    pub(in crate::transport::redis) async fn settle(
+        &self,
+        queue: &QueueName,
+        settlements: &[Settlement],
+    ) -> Result<Vec<Settled>, QueueError> {
+        let mut command = SETTLE.on(&queue.base());
+        command.arg("");
+        let order = write(&mut command, settlements);
+        let digits = self.text(queue, command).await?;
+        order.settled(&digits).ok_or_else(|| self.failed(queue, Failure::Unreadable))
+    }
+
+    pub(in crate::transport::redis) async fn begin(
+        &self,
+        queue: &QueueName,
+        key: &OnceKey,
+        token: u64,
+    ) -> Result<Begun, QueueError> {
+        let mut command = BEGIN.on(&queue.base());
+        command.arg(&key.key).arg(token);
+        match self.text(queue, command).await?.as_slice() {
+            b"now" => Ok(Begun::Now),
+            b"done" => Ok(Begun::Done),
+            b"before" => Ok(Begun::Before),
+            _ => Err(self.failed(queue, Failure::Unreadable)),
+        }
+    }
+
+    pub(in crate::transport::redis) async fn counts(&self, queue: &QueueSpec) -> Result<QueueCounts, QueueError> {
+        let mut command = COUNTS.on(&queue.name.base());
+        with_channels(&mut command, queue);
+        let answer = self.text(&queue.name, command).await?;
+        read_counts(&mut Packed::new(answer), queue).ok_or_else(|| self.failed(&queue.name, Failure::Unreadable))
+    }
+
+    pub(in crate::transport::redis) async fn running(
+        &self,
+        queue: &QueueSpec,
+        limit: usize,
+    ) -> Result<Vec<RunningTask>, QueueError> {
+        let mut command = RUNNING.on(&queue.name.base());
+        command.arg(limit);
+        with_channels(&mut command, queue);
+        let mut packed = Packed::new(self.text(&queue.name, command).await?);
+        let one = |packed: &mut Packed| {
+            let channel = queue.parts.get(usize::try_from(packed.number()?).ok()?)?;
+            let (id, instance, idle) = (packed.string()?, packed.string()?, time(packed.number()?)?);
+            Some(RunningTask { id, channel: Arc::clone(channel), instance, idle })
+        };
+        let tasks = packed.array().and_then(|length| (0..length / 4).map(|_| one(&mut packed)).collect());
+        tasks.ok_or_else(|| self.failed(&queue.name, Failure::Unreadable))
+    }
+
+    pub(in crate::transport::redis) async fn workers(&self, queue: &QueueName) -> Result<Vec<Worker>, QueueError> {
+        let mut packed = Packed::new(self.text(queue, WORKERS.on(&queue.base())).await?);
+        let one = |packed: &mut Packed| {
+            let (instance, silent, about) = (packed.string()?, time(packed.number()?)?, packed.string()?);
+            Some(Worker { instance, silent, about })
+        };
+        let workers = packed.array().and_then(|length| (0..length / 3).map(|_| one(&mut packed)).collect());
+        workers.ok_or_else(|| self.failed(queue, Failure::Unreadable))
+    }
+
+    /// <https://redis.io/docs/latest/commands/xrevrange/>
+    pub(in crate::transport::redis) async fn dead(
+        &self,
+        queue: &QueueName,
+        before: Option<&str>,
+        limit: usize,
+    ) -> Result<Vec<Dead>, QueueError> {
+        let mut command = cmd("XREVRANGE");
+        command.arg(format!("{}dead", queue.base()));
+        command.arg(before.map_or_else(|| "+".to_owned(), |before| format!("({before}")));
+        command.arg("-").arg("COUNT").arg(limit);
+        let answer = self.shared.ask(command).await.map_err(|failure| self.failed(queue, failure))?;
+        let dead = match answer {
+            Value::Array(entries) => entries.into_iter().map(dead_letter).collect(),
+            _ => None,
+        };
+        dead.ok_or_else(|| self.failed(queue, Failure::Unreadable))
+    }
+
+    pub(in crate::transport::redis) async fn mend(
+        &self,
+        queue: &QueueName,
+        entries: &[String],
+        mend: &Mend,
+    ) -> Result<u64, QueueError> {
+        let mut mended = 0;
+        for entries in entries.chunks(TOGETHER) {
+            let mut command = MEND.on(&queue.base());
+            command.arg(match mend {
+                Mend::Replay => "replay",
+                Mend::Delete => "delete",
+            });
+            command.arg(entries);
+            match self.shared.ask(command).await {
+                Ok(Value::Int(number)) => mended += u64::try_from(number).unwrap_or_default(),
+                Ok(_) => return Err(self.failed(queue, Failure::Unreadable)),
+                Err(failure) => return Err(self.failed(queue, failure)),
+            }
+        }
+        Ok(mended)
+    }
+
+    pub(in crate::transport::redis) async fn unpark(
+        &self,
+        queue: &QueueName,
+        name: &str,
+        version: u32,
+    ) -> Result<u64, QueueError> {
+        let (mut cursor, mut unparked) = (b"0".to_vec(), 0);
+        loop {
+            let mut command = UNPARK.on(&queue.base());
+            command.arg(cursor).arg(name).arg(version);
+            let answer = self.shared.ask(command).await.map_err(|failure| self.failed(queue, failure))?;
+            let Value::Array(answer) = answer else { return Err(self.failed(queue, Failure::Unreadable)) };
+            let [Value::BulkString(next), Value::Int(number)] = answer.as_slice() else {
+                return Err(self.failed(queue, Failure::Unreadable));
+            };
+            unparked += u64::try_from(*number).unwrap_or_default();
+            if next == b"0" {
+                return Ok(unparked);
+            }
+            cursor = next.clone();
+        }
+    }
+
+    async fn text(&self, queue: &QueueName, command: Cmd) -> Result<Vec<u8>, QueueError> {
+        match self.shared.ask(command).await {
+            Ok(Value::BulkString(text)) => Ok(text),
+            Ok(_) => Err(self.failed(queue, Failure::Unreadable)),
+            Err(failure) => Err(self.failed(queue, failure)),
+        }
+    }
+
+    fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
+        failure.for_queue(queue.template, &self.shared.context.settings)
+    }
+}
+
+fn read_counts(packed: &mut Packed, queue: &QueueSpec) -> Option<QueueCounts> {
+    let number = |packed: &mut Packed| u64::try_from(packed.number()?).ok();
+    if packed.array()? != 5 {
+        return None;
+    }
+    let (parked, dead, oldest) = (number(packed)?, number(packed)?, time(packed.number()?));
+    if packed.array()? != 9 {
+        return None;
+    }
+    let ended = EndedCounts {
+        completed: number(packed)?,
+        dead: number(packed)?,
+        discarded: number(packed)?,
+        expired: number(packed)?,
+        failed_attempts: number(packed)?,
+        crashed_attempts: number(packed)?,
+        handed_back: number(packed)?,
+        unknown: number(packed)?,
+        dead_trimmed: number(packed)?,
+    };
+    if packed.array()? != 3 * queue.parts.len() {
+        return None;
+    }
+    let mut counts = QueueCounts { parked, dead, ended, oldest, ..QueueCounts::default() };
+    for channel in &queue.parts {
+        let (waiting, delayed, running) = (number(packed)?, number(packed)?, number(packed)?);
+        counts.parts.insert(channel.as_ref().to_owned(), PartCounts { waiting, delayed, running });
+    }
+    Some(counts)
+}
+
+/// Of milliseconds; nothing of a negative number.
+fn time(millis: i64) -> Option<Duration> {
+    u64::try_from(millis).ok().map(Duration::from_millis)
+}

@@ -1,0 +1,205 @@
+//! Keeps the leases of one process, on a connection of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use redis::{Cmd, Value};
+
+use crate::{
+    error::QueueError,
+    transport::{
+        durable::{
+            contract::{Keeper, Overdue, OverdueEntry, QueueSpec},
+            task::{Entry, EntryAt, QueueName, Settled, Settlement},
+        },
+        redis::queues::{
+            connection::{Context, Place},
+            entry::Part,
+            failure::Failure,
+            packed::Packed,
+            scripts::{KEEP, OVERDUE, PENDING, SETTLE, TIDY},
+            settling::{millis, stream, write_each},
+        },
+    },
+};
+
+/// What CLIENT LIST shows.
+const NAME: &str = "tidings-keeper";
+/// Leases that one script renews.
+const TOGETHER: usize = 500;
+/// Dead letters that one script trims, and how often that is done in a row.
+const TRIMMED: (i64, usize) = (1_000, 20);
+
+/// Keeps the leases of one process.
+pub(crate) struct RedisKeeper {
+    place: Place,
+}
+
+impl RedisKeeper {
+    pub(super) fn new(context: Arc<Context>) -> Self {
+        Self { place: Place::new(context, NAME) }
+    }
+
+    async fn packed(&mut self, command: Cmd) -> Result<Packed, Failure> {
+        match self.place.ask(command).await? {
+            Value::BulkString(answer) => Ok(Packed::new(answer)),
+            _ => Err(Failure::Unreadable),
+        }
+    }
+
+    async fn try_keep(
+        &mut self,
+        queue: &QueueName,
+        instance: &str,
+        about: &str,
+        held: &[EntryAt],
+    ) -> Result<Vec<EntryAt>, Failure> {
+        let base = queue.base();
+        let (mut rest, mut lost) = (held, Vec::new());
+        loop {
+            let (these, others) = rest.split_at(rest.len().min(TOGETHER));
+            let mut command = KEEP.on(&base);
+            command.arg(instance).arg(about);
+            for at in these {
+                command.arg(stream(&at.channel, at.is_back)).arg(at.entry.as_ref());
+            }
+            let Value::BulkString(digits) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
+            if digits.len() != these.len() {
+                return Err(Failure::Unreadable);
+            }
+            lost.extend(these.iter().zip(digits).filter(|(_, digit)| *digit != b'1').map(|(at, _)| at.clone()));
+            rest = others;
+            if rest.is_empty() {
+                return Ok(lost);
+            }
+        }
+    }
+
+    async fn try_overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, Failure> {
+        let mut command = OVERDUE.on(&queue.name.base());
+        command.arg(millis(queue.lease)).arg(limit);
+        with_channels(&mut command, queue);
+        let mut packed = self.packed(command).await?;
+        let (overdue, tombstones) = read_overdue(&mut packed, queue).ok_or(Failure::Unreadable)?;
+        tell_of(tombstones, queue);
+        Ok(overdue)
+    }
+
+    async fn try_pending(&mut self, queue: &QueueSpec, instance: &str) -> Result<Vec<Entry>, Failure> {
+        let mut command = PENDING.on(&queue.name.base());
+        command.arg(instance);
+        with_channels(&mut command, queue);
+        let mut packed = self.packed(command).await?;
+        let (entries, tombstones) = read_pending(&mut packed, queue).ok_or(Failure::Unreadable)?;
+        tell_of(tombstones, queue);
+        Ok(entries)
+    }
+
+    async fn try_reclaim(&mut self, queue: &QueueSpec, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
+        let mut command = SETTLE.on(&queue.name.base());
+        command.arg(millis(queue.lease));
+        let order = write_each(&mut command, settlements);
+        let Value::BulkString(digits) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
+        order.settled(&digits).ok_or(Failure::Unreadable)
+    }
+
+    async fn try_tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>) -> Result<(), Failure> {
+        for _ in 0..TRIMMED.1 {
+            let mut command = TIDY.on(&queue.name.base());
+            command.arg(millis(queue.lease)).arg(leaving.unwrap_or_default());
+            with_channels(&mut command, queue);
+            match self.place.ask(command).await? {
+                Value::Int(trimmed) if trimmed < TRIMMED.0 => break,
+                Value::Int(_) => {}
+                _ => return Err(Failure::Unreadable),
+            }
+        }
+        Ok(())
+    }
+
+    fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
+        failure.for_queue(queue.template, &self.place.context.settings)
+    }
+}
+
+pub(super) fn with_channels(command: &mut Cmd, queue: &QueueSpec) {
+    for channel in &queue.parts {
+        command.arg(channel.as_ref());
+    }
+}
+
+fn part<'a>(packed: &mut Packed, queue: &'a QueueSpec) -> Option<Part<'a>> {
+    let channel = queue.parts.get(usize::try_from(packed.number()?).ok()?)?;
+    Some(Part { channel, is_back: packed.number()? == 1 })
+}
+
+fn read_overdue(packed: &mut Packed, queue: &QueueSpec) -> Option<(Overdue, i64)> {
+    if packed.array()? != 4 {
+        return None;
+    }
+    let now = u64::try_from(packed.number()?).ok()?;
+    let next = u64::try_from(packed.number()?).ok().map(Duration::from_millis);
+    let tombstones = packed.number()?;
+    let mut entries = Vec::new();
+    for _ in 0..packed.array()? / 5 {
+        let entry = part(packed, queue)?.packed(packed)?;
+        let (owner, has_died) = (packed.string()?, packed.number()? == 1);
+        entries.push(OverdueEntry { entry, owner, has_died });
+    }
+    Some((Overdue { entries, next, now }, tombstones))
+}
+
+fn read_pending(packed: &mut Packed, queue: &QueueSpec) -> Option<(Vec<Entry>, i64)> {
+    if packed.array()? != 2 {
+        return None;
+    }
+    let tombstones = packed.number()?;
+    let length = packed.array()? / 3;
+    let entries = (0..length).map(|_| part(packed, queue)?.packed(packed)).collect::<Option<_>>()?;
+    Some((entries, tombstones))
+}
+
+/// Entries that are pending, and that somebody has deleted.
+fn tell_of(tombstones: i64, queue: &QueueSpec) {
+    if tombstones > 0 {
+        let queue = queue.name.template;
+        tracing::warn!(
+            queue,
+            tombstones,
+            "tasks are gone that instances had: another program has deleted or trimmed them"
+        );
+    }
+}
+
+impl Keeper for RedisKeeper {
+    async fn keep(
+        &mut self,
+        queue: &QueueName,
+        instance: &str,
+        about: &str,
+        held: &[EntryAt],
+    ) -> Result<Vec<EntryAt>, QueueError> {
+        self.try_keep(queue, instance, about, held).await.map_err(|failure| self.failed(queue, failure))
+    }
+
+    async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {
+        self.try_overdue(queue, limit).await.map_err(|failure| self.failed(&queue.name, failure))
+    }
+
+    async fn pending(&mut self, queue: &QueueSpec, instance: &str) -> Result<Vec<Entry>, QueueError> {
+        self.try_pending(queue, instance).await.map_err(|failure| self.failed(&queue.name, failure))
+    }
+
+    async fn reclaim(&mut self, queue: &QueueSpec, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {
+        self.try_reclaim(queue, &settlements).await.map_err(|failure| self.failed(&queue.name, failure))
+    }
+
+    async fn tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>) -> Result<(), QueueError> {
+        self.try_tidy(queue, leaving).await.map_err(|failure| self.failed(&queue.name, failure))
+    }
+}
+
+impl std::fmt::Debug for RedisKeeper {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RedisKeeper").field("connections", &self.place.connections()).finish_non_exhaustive()
+    }
+}

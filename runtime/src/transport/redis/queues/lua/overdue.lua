@@ -1,0 +1,42 @@
+-- ARGV: lease, limit, channels. Answers {now, milliseconds until the next one can be or -1, tombstones, {part, 1 came back or 0, {id, fields},
+-- owner, 1 it has died or 0, …}}.
+local lease, left, next_end, lost = tonumber(ARGV[1]), tonumber(ARGV[2]), -1, 0
+local SEEN = 1000
+local found = {}
+
+local function has_died(owner)
+    local beat = call('ZSCORE', base .. 'instances', owner)
+    return (not beat or now - beat > lease) and 1 or 0
+end
+
+local function look(part, back)
+    local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[2 + part]
+    if call('XPENDING', stream, GROUP)[1] == 0 then return end
+    local over = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease), '-', '+', left) or {}
+    for _, pending in ipairs(over) do
+        local entry = entry_at(stream, pending[1])
+        if entry then
+            left = left - 1
+            for _, value in ipairs({part - 1, back, entry, pending[2], has_died(pending[2])}) do
+                found[#found + 1] = value
+            end
+        else
+            -- Somebody has deleted it.
+            lost = lost + call('XACK', stream, GROUP, pending[1])
+        end
+    end
+    local all = call('XPENDING', stream, GROUP, '-', '+', SEEN)
+    for _, pending in ipairs(all) do
+        local ends = math.max(lease - pending[3], left > 0 and 1 or 0)
+        if pending[3] < lease or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
+    end
+    -- Of those that were not looked at one may be older.
+    if #all == SEEN then next_end = math.min(next_end < 0 and lease or next_end, math.ceil(lease / 4)) end
+end
+
+for part = 1, #ARGV - 2 do
+    look(part, 1)
+    look(part, 0)
+end
+if lost > 0 then count(base, 'lost', lost) end
+return cmsgpack.pack({now, next_end, lost, found})

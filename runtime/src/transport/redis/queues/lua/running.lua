@@ -1,0 +1,21 @@
+-- ARGV: limit, channels. Answers {part, id, instance, idle, …}.
+local left, found = tonumber(ARGV[1]), {}
+
+local function look(part, kind)
+    local stream = base .. kind .. ARGV[1 + part]
+    if left <= 0 then return end
+    for _, pending in ipairs(call('XPENDING', stream, GROUP, '-', '+', left)) do
+        local entry = entry_at(stream, pending[1])
+        if entry then
+            left = left - 1
+            local id = field(entry[2], 'id') or pending[1]
+            for _, value in ipairs({part - 1, id, pending[2], pending[3]}) do found[#found + 1] = value end
+        end
+    end
+end
+
+for part = 1, #ARGV - 1 do
+    look(part, 'back:')
+    look(part, 'new:')
+end
+return cmsgpack.pack(found)

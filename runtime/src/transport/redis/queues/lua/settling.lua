@@ -1,0 +1,148 @@
+-- The fields of a task that moves, with its new record.
+local function renewed(fields, id, record)
+    local new = {'id', id, 'record', record}
+    for at = 1, #fields, 2 do
+        if fields[at] ~= 'id' and fields[at] ~= 'record' then
+            new[#new + 1] = fields[at]
+            new[#new + 1] = fields[at + 1]
+        end
+    end
+    return new
+end
+
+-- Removes the oldest dead letters that are more, older or larger than is kept, so many at most.
+local function trim_dead(most)
+    local dead, counts = base .. 'dead', base .. 'counts'
+    local keep = call('HMGET', counts, 'keep_count', 'keep_millis', 'keep_bytes', 'dead_bytes')
+    local length, bytes, trimmed, freed = call('XLEN', dead), tonumber(keep[4] or 0), 0, 0
+    while trimmed < most and length > 0 do
+        local oldest = call('XRANGE', dead, '-', '+', 'COUNT', 1)[1]
+        local age = now - tonumber(string.match(oldest[1], '^%d+'))
+        local is_kept = length <= (tonumber(keep[1]) or length) and age <= (tonumber(keep[2]) or age)
+        if is_kept and bytes - freed <= (tonumber(keep[3]) or bytes) then break end
+        call('XDEL', dead, oldest[1])
+        trimmed, freed, length = trimmed + 1, freed + #(field(oldest[2], 'payload') or ''), length - 1
+    end
+    if trimmed > 0 then
+        count(base, 'dead_trimmed', trimmed)
+        count(base, 'dead_bytes', -freed)
+    end
+    return trimmed
+end
+
+local function bury(stream, id, unique, fields, record, reason, instance)
+    local letter = {'channel', channel_of(stream), 'reason', reason, 'instance', instance}
+    for _, value in ipairs(renewed(fields, id, record)) do letter[#letter + 1] = value end
+    call('XADD', base .. 'dead', '*', unpack(letter))
+    end_key(base, unique, id, 'dead')
+    count(base, 'dead', 1)
+    count(base, 'dead_bytes', #(field(fields, 'payload') or ''))
+    trim_dead(2)
+end
+
+local function again(stream, id, unique, fields, record, why, after)
+    local channel, moved = channel_of(stream), renewed(fields, id, record)
+    if after == '' then
+        local back = 'back:' .. channel
+        move_key(base, unique, id, 'entry', back, call('XADD', base .. back, '*', unpack(moved)))
+    else
+        hold(base, channel, id, now + after, moved)
+        move_key(base, unique, id, 'delayed')
+    end
+    count(base, why, 1)
+end
+
+local function park(stream, id, unique, fields, record)
+    local member, packed = id, cmsgpack.pack({channel_of(stream), renewed(fields, id, record)})
+    while call('HSETNX', base .. 'parked', member, packed) == 0 do member = member .. "'" end
+    move_key(base, unique, id, 'parked')
+end
+
+-- A key of a handler that runs once: it was done, or is free again.
+local function settle_once(once, outcome, window)
+    if once == '' then return end
+    if outcome == 'completed' and tonumber(window) > 0 then
+        call('SET', base .. 'once:' .. once, 'done', 'PX', window)
+    else
+        call('DEL', base .. 'once:' .. once)
+    end
+end
+
+-- Entries of one stream that are done and leave nothing behind: what counted.
+local function done(stream, first, last)
+    local key, all = base .. stream, last - first + 1
+    local acked = call('XACK', key, GROUP, unpack(ARGV, first, last))
+    if acked > 0 then count(base, 'completed', acked) end
+    if acked == all then
+        call('XDEL', key, unpack(ARGV, first, last))
+        return string.rep('1', all)
+    elseif acked == 0 then
+        return string.rep('0', all)
+    end
+    -- Those that were settled before are not in the stream any more.
+    local counted = {}
+    for at = first, last do counted[#counted + 1] = tostring(call('XDEL', key, ARGV[at])) end
+    return table.concat(counted)
+end
+
+-- Whether it is settled by this, and its fields. Where `lease` is given, it has to be over.
+local function own(stream, entry, lease)
+    local key = base .. stream
+    if lease and #call('XPENDING', key, GROUP, 'IDLE', lease, entry, entry, 1) == 0 then return nil end
+    local found = entry_at(key, entry)
+    if call('XACK', key, GROUP, entry) == 0 then return nil end
+    if not found then return nil end
+    call('XDEL', key, entry)
+    return found[2]
+end
+
+-- Carries out the settlements from `at` on, each of which counts only while its entry is pending:
+--   'D' stream n entries…                                          done, and nothing else
+--   verb stream entry id unique once window …                       with the empty text for what there is not
+--     'E' outcome n (base task)…                                    ended as 'completed', 'discarded' or 'expired', with follow-ups
+--     'A' why after record                                          again, after milliseconds, or at once with ''
+--     'P' record                                                    parked
+--     'X' record reason instance                                    dead
+-- Answers a text of one digit each, in order: 1 counted.
+local function settle(at, lease)
+    local counted = {}
+    while ARGV[at] do
+        local verb, stream, result = ARGV[at], ARGV[at + 1], '0'
+        if verb == 'D' then
+            local last = at + 2 + ARGV[at + 2]
+            result = done(stream, at + 3, last)
+            at = last + 1
+        else
+            local id, unique = ARGV[at + 3], ARGV[at + 4]
+            local fields = own(stream, ARGV[at + 2], lease)
+            local outcome, rest = '', at + 7
+            if fields then result = '1' end
+            if verb == 'E' then
+                outcome = ARGV[rest]
+                local follow_ups = tonumber(ARGV[rest + 1])
+                rest = rest + 2
+                for follow_up = 1, follow_ups do
+                    if fields then add(ARGV[rest], rest + 1) end
+                    rest = rest + 1 + TASK
+                end
+                if fields then
+                    end_key(base, unique, id, outcome)
+                    count(base, outcome, 1)
+                end
+            elseif verb == 'A' then
+                if fields then again(stream, id, unique, fields, ARGV[rest + 2], ARGV[rest], ARGV[rest + 1]) end
+                rest = rest + 3
+            elseif verb == 'P' then
+                if fields then park(stream, id, unique, fields, ARGV[rest]) end
+                rest = rest + 1
+            else
+                if fields then bury(stream, id, unique, fields, ARGV[rest], ARGV[rest + 1], ARGV[rest + 2]) end
+                rest = rest + 3
+            end
+            if fields then settle_once(ARGV[at + 5], outcome, ARGV[at + 6]) end
+            at = rest
+        end
+        counted[#counted + 1] = result
+    end
+    return table.concat(counted)
+end

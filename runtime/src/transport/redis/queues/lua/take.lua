@@ -1,0 +1,74 @@
+-- ARGV: consumer, 'once' or '', an entry of `wake` to acknowledge or '', how many, then further ones: from so many parts, and how many; the
+-- number of parts, of each its channel and quota; settlements.
+-- Answers {what counted, now, milliseconds until the next task is due or -1, {part, 1 came back or 0, entries, …}}.
+local consumer, order = ARGV[1], tonumber(ARGV[7])
+local settled = settle(8 + 2 * order)
+
+if ARGV[3] ~= '' then
+    call('XACK', base .. 'wake', GROUP, ARGV[3])
+    call('XDEL', base .. 'wake', ARGV[3])
+end
+
+-- Has the tasks wait whose time has come, 100 at most.
+local function bring_due()
+    local due = base .. 'due'
+    local first = call('ZRANGE', due, 0, 0, 'WITHSCORES')
+    if not first[1] then return -1 end
+    if tonumber(first[2]) > now then return first[2] - now end
+    for _, member in ipairs(call('ZRANGEBYSCORE', due, '-inf', whole(now), 'LIMIT', 0, 100)) do
+        local packed = call('HGET', base .. 'held', member)
+        call('ZREM', due, member)
+        call('HDEL', base .. 'held', member)
+        if packed then
+            local channel, fields = unpack(cmsgpack.unpack(packed))
+            local back = 'back:' .. channel
+            local entry = call('XADD', base .. back, '*', unpack(fields))
+            count(base, 'delayed:' .. channel, -1)
+            move_key(base, field(fields, 'unique'), field(fields, 'id'), 'entry', back, entry)
+        end
+    end
+    first = call('ZRANGE', due, 0, 0, 'WITHSCORES')
+    return first[1] and math.max(first[2] - now, 0) or -1
+end
+local next_due = bring_due()
+
+local taken, empty = {}, {}
+
+-- Takes from one part, what came back first; how many.
+local function draw(part, most)
+    local before = most
+    for back = 1, 0, -1 do
+        local slot = 2 * part + back
+        if most > 0 and not empty[slot] then
+            local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[6 + 2 * part]
+            local got = call('XREADGROUP', 'GROUP', GROUP, consumer, 'COUNT', most, 'STREAMS', stream, '>')
+            local entries = got and got[1][2] or {}
+            empty[slot] = #entries < most
+            if #entries > 0 then
+                most = most - #entries
+                taken[#taken + 1] = part - 1
+                taken[#taken + 1] = back
+                taken[#taken + 1] = entries
+            end
+        end
+    end
+    return before - most
+end
+
+local want, further = tonumber(ARGV[4]), tonumber(ARGV[6])
+for part = 1, order do want = want - draw(part, math.min(want, tonumber(ARGV[7 + 2 * part]))) end
+for part = 1, order do want = want - draw(part, want) end
+for part = 1, tonumber(ARGV[5]) do further = further - draw(part, further) end
+
+if ARGV[2] == 'once' then
+    for at = 1, #taken, 3 do
+        local stream = base .. (taken[at + 1] == 1 and 'back:' or 'new:') .. ARGV[8 + 2 * taken[at]]
+        for _, entry in ipairs(taken[at + 2]) do
+            call('XACK', stream, GROUP, entry[1])
+            call('XDEL', stream, entry[1])
+            end_key(base, field(entry[2], 'unique'), field(entry[2], 'id') or entry[1], 'completed')
+            count(base, 'completed', 1)
+        end
+    end
+end
+return cmsgpack.pack({settled, now, next_due, taken})

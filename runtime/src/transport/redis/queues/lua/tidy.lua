@@ -1,0 +1,43 @@
+-- ARGV: lease, the instance that leaves or '', channels. Answers how many dead letters were trimmed.
+local silent = 10 * tonumber(ARGV[1])
+local leaving = ARGV[2]
+local instances, about = base .. 'instances', base .. 'about'
+local has_tasks = {}
+
+local function is_gone(name, idle)
+    if name == leaving then return true end
+    local beat = call('ZSCORE', instances, name)
+    return idle > silent and (not beat or now - beat > silent)
+end
+
+if leaving ~= '' then
+    call('ZREM', instances, leaving)
+    call('HDEL', about, leaving)
+end
+
+local function remove_from(stream)
+    local consumers = redis.pcall('XINFO', 'CONSUMERS', stream, GROUP)
+    for _, consumer in ipairs(consumers) do
+        -- name n pending n idle n …
+        local name, pending, idle = consumer[2], consumer[4], consumer[6]
+        -- Deleting one with tasks would lose them; what wakes readers is no task.
+        if pending > 0 and stream ~= base .. 'wake' then
+            has_tasks[name] = true
+        elseif is_gone(name, idle) then
+            call('XGROUP', 'DELCONSUMER', stream, GROUP, name)
+        end
+    end
+end
+
+for part = 3, #ARGV do
+    remove_from(base .. 'back:' .. ARGV[part])
+    remove_from(base .. 'new:' .. ARGV[part])
+end
+remove_from(base .. 'wake')
+for _, name in ipairs(call('ZRANGEBYSCORE', instances, '-inf', whole(now - silent), 'LIMIT', 0, 100)) do
+    if not has_tasks[name] then
+        call('ZREM', instances, name)
+        call('HDEL', about, name)
+    end
+end
+return trim_dead(1000)

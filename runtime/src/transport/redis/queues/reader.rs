@@ -1,0 +1,279 @@
+//! Takes tasks for one instance, on a connection of its own.
+
+use std::{
+    convert::Infallible,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use redis::{Cmd, Value, cmd};
+use tokio::{sync::Notify, time::sleep};
+
+use crate::{
+    error::QueueError,
+    transport::{
+        durable::{
+            contract::{QueueSpec, Reader, Take, Taken, WakeReader},
+            task::{Entry, Settled, Settlement, Verdict},
+        },
+        redis::queues::{
+            connection::{Own, Place, Shared},
+            entry::Part,
+            failure::Failure,
+            packed::Packed,
+            scripts::{SETTLE, TAKE},
+            settling::{GROUP, Order, stream, write},
+        },
+    },
+};
+
+/// What CLIENT LIST shows.
+const NAME: &str = "tidings-reader";
+/// The longest time for which a reader blocks that nobody may wake.
+const UNWAKEABLE: Duration = Duration::from_secs(1);
+/// The longest time for which a reader blocks.
+const LONGEST: Duration = Duration::from_secs(60);
+/// How long after an attempt to wake a reader, which had not blocked yet, the next one is made: at first, and at most.
+const WAKE_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
+
+/// Takes tasks for one instance.
+pub(crate) struct RedisReader {
+    place: Place,
+    shared: Arc<Shared>,
+    queue: QueueSpec,
+    base: String,
+    instance: Arc<str>,
+    waker: Arc<Waker>,
+    /// Of the present connection, where it may be woken.
+    client: Option<i64>,
+    /// An entry that has woken this reader, to be acknowledged.
+    woken_by: Option<String>,
+}
+
+#[derive(Default)]
+struct Waker {
+    woken: Notify,
+    /// Whether the server refuses to wake readers; said once.
+    is_refused: AtomicBool,
+}
+
+impl WakeReader for Waker {
+    fn wake(&self) {
+        // Kept until somebody waits for it.
+        self.woken.notify_one();
+    }
+}
+
+impl RedisReader {
+    pub(super) fn new(shared: Arc<Shared>, queue: QueueSpec, instance: Arc<str>) -> Self {
+        let place = Place::new(Arc::clone(&shared.context), NAME);
+        let (base, waker) = (queue.name.base(), Arc::default());
+        Self { place, shared, queue, base, instance, waker, client: None, woken_by: None }
+    }
+
+    async fn connected(&mut self) -> Result<Own, Failure> {
+        let (mut own, is_new) = self.place.take().await?;
+        if is_new {
+            let (timeout, template) = (self.place.context.settings.command_timeout, self.queue.name.template);
+            self.client = client(&mut own, timeout, template, Arc::clone(&self.waker)).await?;
+        }
+        Ok(own)
+    }
+
+    async fn ask(&mut self, command: Cmd) -> Result<Value, Failure> {
+        let mut own = self.connected().await?;
+        let answer = own.ask(command, self.place.context.settings.command_timeout).await;
+        self.place.put_back(own, answer)
+    }
+
+    async fn try_take(&mut self, take: &Take) -> Result<Taken, Failure> {
+        let mut command = TAKE.on(&self.base);
+        let once = if self.queue.at_most_once { "once" } else { "" };
+        command.arg(self.instance.as_ref()).arg(once).arg(self.woken_by.as_deref().unwrap_or_default());
+        let further = take.further.0.min(take.order.len());
+        command.arg(take.want).arg(further).arg(take.further.1).arg(take.order.len());
+        for &(part, quota) in &take.order {
+            command.arg(self.queue.parts[part].as_ref()).arg(quota.min(take.want));
+        }
+        let order = write(&mut command, &take.settlements);
+        let answer = self.ask(command).await?;
+        self.woken_by = None;
+        let Value::BulkString(answer) = answer else { return Err(Failure::Unreadable) };
+        self.read(take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)
+    }
+
+    fn read(&self, take: &Take, order: &Order, mut packed: Packed) -> Option<Taken> {
+        if packed.array()? != 4 {
+            return None;
+        }
+        let digits = packed.text()?;
+        let settled = order.settled(packed.get(digits))?;
+        let now = u64::try_from(packed.number()?).ok()?;
+        let next_due = u64::try_from(packed.number()?).ok().map(Duration::from_millis);
+        let mut entries = Vec::new();
+        for _ in 0..packed.array()? / 3 {
+            let (part, back) = (usize::try_from(packed.number()?).ok()?, packed.number()?);
+            let channel = &self.queue.parts[take.order.get(part)?.0];
+            let part = Part { channel, is_back: back == 1 };
+            for _ in 0..packed.array()? {
+                entries.push(part.packed(&mut packed)?);
+            }
+        }
+        Some(Taken { settled, entries, next_due, now })
+    }
+
+    async fn try_wait(&mut self, longest: Duration) -> Result<Vec<Entry>, Failure> {
+        let waker = Arc::clone(&self.waker);
+        let mut own = tokio::select! {
+            biased;
+            () = waker.woken.notified() => return Ok(Vec::new()),
+            own = self.connected() => own?,
+        };
+        // BLOCK takes no zero, which is for ever.
+        let block = longest.min(if self.client.is_some() { LONGEST } else { UNWAKEABLE }).max(Duration::from_millis(1));
+        let command = self.blocking(block);
+        let context = Arc::clone(&self.place.context);
+        let answer = tokio::select! {
+            biased;
+            reason = context.life.over() => return Err(Failure::Closed(reason.to_owned())),
+            answer = own.ask(command, block + context.settings.command_timeout) => answer,
+            never = unblocked(&self.shared, &waker, self.client) => match never {},
+        };
+        let answer = self.place.put_back(own, answer)?;
+        let entries = self.read_streams(answer).ok_or(Failure::Unreadable)?;
+        if self.queue.at_most_once && !entries.is_empty() { self.taken_for_good(entries).await } else { Ok(entries) }
+    }
+
+    /// <https://redis.io/docs/latest/commands/xreadgroup/>
+    fn blocking(&self, block: Duration) -> Cmd {
+        let mut command = cmd("XREADGROUP");
+        command.arg("GROUP").arg(GROUP).arg(self.instance.as_ref()).arg("COUNT").arg(1);
+        command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX)).arg("STREAMS");
+        for channel in &self.queue.parts {
+            command.arg(format!("{}{}", self.base, stream(channel, true)));
+            command.arg(format!("{}{}", self.base, stream(channel, false)));
+        }
+        command.arg(format!("{}wake", self.base));
+        for _ in 0..=2 * self.queue.parts.len() {
+            command.arg(">");
+        }
+        command
+    }
+
+    fn read_streams(&mut self, answer: Value) -> Option<Vec<Entry>> {
+        let streams = match answer {
+            Value::Nil => return Some(Vec::new()),
+            Value::Map(streams) => streams,
+            _ => return None,
+        };
+        let mut found = Vec::new();
+        for (name, entries) in streams {
+            let (Value::BulkString(name), Value::Array(entries)) = (name, entries) else { return None };
+            let name = name.strip_prefix(self.base.as_bytes())?;
+            if name == b"wake" {
+                if let Some(Value::Array(entry)) = entries.into_iter().next()
+                    && let Some(Value::BulkString(id)) = entry.into_iter().next()
+                {
+                    self.woken_by = String::from_utf8(id).ok();
+                }
+                continue;
+            }
+            let (kind, channel) = name.split_at(name.iter().position(|&byte| byte == b':')? + 1);
+            let channel = self.queue.parts.iter().find(|part| part.as_bytes() == channel)?;
+            let part = Part { channel, is_back: kind == b"back:" };
+            for entry in entries {
+                found.push(part.entry(entry)?);
+            }
+        }
+        Some(found)
+    }
+
+    /// Acknowledges what a blocked read brought. Not with the read itself: what was acknowledged by it and whose answer is lost would stay in
+    /// its stream for ever.
+    async fn taken_for_good(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        let done = |entry: &Entry| Settlement {
+            at: entry.at.clone(),
+            id: Arc::clone(&entry.id),
+            unique: entry.unique.clone(),
+            once: None,
+            verdict: Verdict::Done { follow_ups: Vec::new() },
+        };
+        let settlements: Vec<_> = entries.iter().map(done).collect();
+        let mut command = SETTLE.on(&self.base);
+        command.arg("");
+        let order = write(&mut command, &settlements);
+        let Value::BulkString(digits) = self.ask(command).await? else { return Err(Failure::Unreadable) };
+        let settled = order.settled(&digits).ok_or(Failure::Unreadable)?;
+        let ours = entries.into_iter().zip(settled).filter(|(_, settled)| *settled == Settled::Counted);
+        Ok(ours.map(|(entry, _)| entry).collect())
+    }
+}
+
+/// The connection's id, where the access rules allow to wake it by that.
+///
+/// <https://redis.io/docs/latest/commands/client-unblock/>
+async fn client(
+    own: &mut Own,
+    timeout: Duration,
+    queue: &'static str,
+    waker: Arc<Waker>,
+) -> Result<Option<i64>, Failure> {
+    let mut questions = redis::pipe();
+    questions.cmd("CLIENT").arg("ID").cmd("CLIENT").arg("UNBLOCK").arg(0).arg("TIMEOUT");
+    match own.ask_all(&questions, timeout).await?.as_slice() {
+        [Value::Int(id), Value::Int(_)] => Ok(Some(*id)),
+        [id, unblocked] => {
+            if let Some(failure) = Failure::of(id).or_else(|| Failure::of(unblocked))
+                && !waker.is_refused.swap(true, Ordering::Relaxed)
+            {
+                tracing::warn!(queue, %failure, "readers cannot be woken, so they look every second");
+            }
+            Ok(None)
+        }
+        _ => Err(Failure::Unreadable),
+    }
+}
+
+/// Ends the wait of a connection once its reader is woken. As long as that is not over, it had not begun yet, and is ended again.
+async fn unblocked(shared: &Shared, waker: &Waker, client: Option<i64>) -> Infallible {
+    waker.woken.notified().await;
+    let Some(client) = client else { return std::future::pending().await };
+    let mut pause = WAKE_AGAIN.0;
+    loop {
+        let mut command = cmd("CLIENT");
+        command.arg("UNBLOCK").arg(client).arg("TIMEOUT");
+        // Without an answer it is asked again, and the wait has an end of its own.
+        let _ = shared.ask(command).await;
+        sleep(pause).await;
+        pause = (2 * pause).min(WAKE_AGAIN.1);
+    }
+}
+
+impl Reader for RedisReader {
+    async fn take(&mut self, take: Take) -> Result<Taken, QueueError> {
+        let taken = self.try_take(&take).await;
+        taken.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
+    }
+
+    async fn wait(&mut self, longest: Duration) -> Result<Vec<Entry>, QueueError> {
+        let waited = self.try_wait(longest).await;
+        waited.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
+    }
+
+    fn waker(&self) -> Arc<dyn WakeReader> {
+        Arc::clone(&self.waker) as Arc<dyn WakeReader>
+    }
+
+    fn connections(&self) -> u64 {
+        self.place.connections()
+    }
+}
+
+impl std::fmt::Debug for RedisReader {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("RedisReader").field("queue", &self.queue.name.template).finish_non_exhaustive()
+    }
+}
