@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     handler::outcome::{OnceBefore, Rule},
-    route::entry::{HandlerOptions, Redelivery, WorkOptions},
+    route::entry::{HandlerOptions, WorkOptions},
     transport::durable::{
         contract::OverdueEntry,
         record::{LONGEST_ERROR, NAMES_OF_DEAD, Record},
@@ -17,10 +17,10 @@ use crate::{
 
 /// After so long a task that nobody knows is parked, unless it is said otherwise.
 pub(crate) const PARK_AFTER: Duration = Duration::from_secs(60 * 60);
-/// The first pause of a task that an instance does not know; it doubles.
-const FIRST_UNKNOWN: Duration = Duration::from_secs(1);
+/// The first pause of a task that an instance does not know, or that another task is in the way of; it doubles.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
 /// The longest one: so long it takes at most until an instance that is new and knows it may have it.
-const LONGEST_UNKNOWN: Duration = Duration::from_secs(60);
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
 /// What decides about the tasks of one handler.
 #[derive(Clone, Debug)]
@@ -100,7 +100,8 @@ impl Policy {
         Self { work: options.work, timeout: options.timeout, park_after, instance }
     }
 
-    /// What is to become of a task that this instance has, if it is still its to decide. `once` is the key under which the handler has begun.
+    /// What is to become of a task that this instance has, if it is still its to decide. `once` is the key of a handler that runs once: where the
+    /// handler has begun, or has not because of what was found there.
     pub(crate) fn settle(&self, entry: &Entry, once: Option<OnceKey>, how: How, moment: Moment) -> Option<Settlement> {
         let has_begun = once.is_some();
         let (verdict, settles_key) = match how {
@@ -108,9 +109,9 @@ impl Policy {
             How::Succeeded { follow_ups } => (Verdict::Done { follow_ups }, true),
             How::Failed { rule, error } => (self.failed(entry, rule, &error, moment), true),
             // Nobody knows how far it came.
-            How::Panicked if has_begun => self.unfinished(entry, "the handler panicked"),
-            How::TimedOut if has_begun => self.unfinished(entry, &self.too_long()),
-            How::HandedBack if has_begun => self.unfinished(entry, "its instance stopped before it was done"),
+            How::Panicked if has_begun => (self.unfinished(entry, "the handler panicked"), true),
+            How::TimedOut if has_begun => (self.unfinished(entry, &self.too_long()), true),
+            How::HandedBack if has_begun => (self.unfinished(entry, "its instance stopped before it was done"), true),
             How::Panicked => (self.failure(entry, "the handler panicked", moment), false),
             How::TimedOut => (self.failure(entry, &self.too_long(), moment), false),
             How::HandedBack | How::Displaced => (handed_back(entry), false),
@@ -118,8 +119,9 @@ impl Policy {
             How::Undecodable { error } => (self.dead(with_error(moved(entry), &error), DeadReason::Undecodable), false),
             How::Once(OnceBefore::Done) => (Verdict::Done { follow_ups: Vec::new() }, false),
             How::Once(OnceBefore::Unfinished) => {
-                self.unfinished(entry, "another owner had begun it, and has not finished it")
+                (self.unfinished(entry, "another owner had begun it, and has not finished it"), true)
             }
+            How::Once(OnceBefore::Elsewhere) => (elsewhere(entry), false),
             How::Expired => (Verdict::Expired, false),
         };
         Some(settlement(entry, once.filter(|_| settles_key), verdict))
@@ -192,16 +194,14 @@ impl Policy {
             // Whoever takes it from there begins to count anew.
             return Verdict::Park { record: Record { unknown: 0, unknown_since: None, ..record } };
         }
-        let after = Some(doubled(FIRST_UNKNOWN, LONGEST_UNKNOWN, record.unknown));
+        let after = Some(doubled(FIRST_PAUSE, LONGEST_PAUSE, record.unknown));
         record.unknown = record.unknown.saturating_add(1);
         Verdict::Again { why: Why::Unknown, after, record }
     }
 
-    /// The key keeps holding where it is a field's: another task of that value is not to run either. Where it is the task's own, only whoever
-    /// replays the dead letter can have it run again, and has decided so.
-    fn unfinished(&self, entry: &Entry, error: &str) -> (Verdict, bool) {
-        let by_field = matches!(self.work.redelivery, Some(Redelivery::Once { by_field: true, .. }));
-        (self.dead(with_error(known(entry), error), DeadReason::Unfinished), !by_field)
+    /// Nothing with its key runs, until whoever replays or deletes the dead letter has decided that it may.
+    fn unfinished(&self, entry: &Entry, error: &str) -> Verdict {
+        self.dead(with_error(known(entry), error), DeadReason::Unfinished)
     }
 
     fn dead(&self, record: Record, reason: DeadReason) -> Verdict {
@@ -224,6 +224,13 @@ fn handed_back(entry: &Entry) -> Verdict {
     let record = moved(entry);
     let record = Record { hand_backs: record.hand_backs.saturating_add(1), ..record };
     Verdict::Again { why: Why::HandedBack, after: None, record }
+}
+
+/// It waits for the end of another task.
+fn elsewhere(entry: &Entry) -> Verdict {
+    let record = known(entry);
+    let after = Some(doubled(FIRST_PAUSE, LONGEST_PAUSE, record.snoozes));
+    Verdict::Again { why: Why::Snoozed, after, record: Record { snoozes: record.snoozes.saturating_add(1), ..record } }
 }
 
 /// The record of a task that leaves its owner.

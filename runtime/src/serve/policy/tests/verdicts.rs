@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use crate::{
     handler::outcome::{OnceBefore, Rule},
-    route::entry::{HandlerOptions, Redelivery},
+    route::entry::HandlerOptions,
     serve::policy::{
         rounds::{LONGEST_WAIT, Rounds, ServerTime, renewed_until, wait_for},
         verdict::{Admission, How, Moment, PARK_AFTER, Policy, admit},
@@ -208,11 +208,17 @@ fn of_a_handler_that_runs_once_only_an_error_that_it_returned_gives_it_another_c
         for how in [How::Panicked, How::TimedOut, How::HandedBack] {
             let unfinished = settle(how);
             assert_eq!(dead(unfinished.verdict).0, DeadReason::Unfinished);
-            // A field's key is another task's too.
-            assert_eq!(unfinished.once.is_none(), by_field);
+            assert_eq!(unfinished.once, Some(key()));
         }
-        let before = |before| policy.settle(&entry("jobs", Record::default()), None, How::Once(before), NOW).unwrap();
-        assert_eq!(dead(before(OnceBefore::Unfinished).verdict).0, DeadReason::Unfinished);
+        let before =
+            |before| policy.settle(&entry("jobs", Record::default()), Some(key()), How::Once(before), NOW).unwrap();
+        let unfinished = before(OnceBefore::Unfinished);
+        assert_eq!((dead(unfinished.verdict).0, unfinished.once), (DeadReason::Unfinished, Some(key())));
+        // The other task has the key.
+        let elsewhere = before(OnceBefore::Elsewhere);
+        let (why, pause, record) = again(elsewhere.verdict);
+        assert_eq!((why, pause, record.snoozes), (Why::Snoozed, Some(Duration::from_secs(1)), 1));
+        assert_eq!((elsewhere.once, before(OnceBefore::Done).once), (None, None));
         assert!(matches!(before(OnceBefore::Done).verdict, Verdict::Done { follow_ups } if follow_ups.is_empty()));
         // It has not begun, so that another owner may.
         let given = policy.settle(&entry("jobs", Record::default()), None, How::HandedBack, NOW).unwrap();
