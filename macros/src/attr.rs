@@ -214,6 +214,18 @@ impl Entry {
         None
     }
 
+    /// The value and its place, where it is a whole number.
+    pub(crate) fn integer(&self) -> Option<(u64, Span)> {
+        match self.literal() {
+            Some(Lit::Int(number)) => Some((number.base10_parse().ok()?, number.span())),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn has_value(&self) -> bool {
+        self.value.is_some()
+    }
+
     /// A key without a value.
     pub(crate) fn flag(&self, diagnostics: &mut Diagnostics) -> bool {
         if self.value.is_some() {
@@ -254,18 +266,38 @@ impl Entry {
 
     /// A duration such as `"30s"`, in nanoseconds.
     pub(crate) fn duration(&self, diagnostics: &mut Diagnostics) -> Option<u64> {
-        if let Some(Lit::Str(text)) = self.literal()
-            && let Some(nanos) = nanos(&text.value())
-        {
-            return Some(nanos);
+        let duration = self.text().and_then(|text| nanos(&text));
+        if duration.is_none() {
+            diagnostics.at(
+                self.span(),
+                format!("`{0}` takes a duration above zero in {UNITS}: write `{0} = \"30s\"`", self.key),
+            );
         }
-        diagnostics.at(
-            self.span(),
-            format!("`{0}` takes a duration above zero in `ms`, `s`, `m` or `h`: write `{0} = \"30s\"`", self.key),
-        );
-        None
+        duration
+    }
+
+    /// A range of durations such as `"1s..10m"`, in nanoseconds.
+    pub(crate) fn durations(&self, diagnostics: &mut Diagnostics) -> Option<(u64, u64)> {
+        let range = |text: String| {
+            let (first, last) = text.split_once("..")?;
+            let range = (nanos(first.trim())?, nanos(last.trim())?);
+            (range.0 <= range.1).then_some(range)
+        };
+        let durations = self.text().and_then(range);
+        if durations.is_none() {
+            diagnostics.at(
+                self.span(),
+                format!(
+                    "`{0}` takes the shortest and the longest duration, in {UNITS}: write `{0} = \"1s..10m\"`",
+                    self.key
+                ),
+            );
+        }
+        durations
     }
 }
+
+const UNITS: &str = "`ms`, `s`, `m`, `h` or `d`";
 
 fn nanos(text: &str) -> Option<u64> {
     let digits = text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len();
@@ -275,6 +307,7 @@ fn nanos(text: &str) -> Option<u64> {
         "s" => 1_000_000_000,
         "m" => 60 * 1_000_000_000,
         "h" => 3_600 * 1_000_000_000,
+        "d" => 24 * 3_600 * 1_000_000_000,
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(unit_nanos).filter(|nanos| *nanos > 0)
@@ -334,6 +367,7 @@ mod tests {
         assert_eq!(nanos("30s"), Some(30_000_000_000));
         assert_eq!(nanos("250ms"), Some(250_000_000));
         assert_eq!(nanos("5 m"), Some(300_000_000_000));
+        assert_eq!(nanos("2d"), Some(172_800_000_000_000));
         for text in ["", "30", "s", "0s", "-1s", "1.5s", "99999999999999h"] {
             assert_eq!(nanos(text), None, "{text}");
         }

@@ -9,6 +9,7 @@ mod inherited;
 mod model;
 mod sets;
 mod tokens;
+mod work;
 
 use proc_macro2::TokenStream;
 use quote::quote;

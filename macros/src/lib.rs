@@ -9,6 +9,7 @@ mod attr;
 mod diag;
 mod handler;
 mod message;
+mod outcome;
 mod param;
 mod serde;
 mod template;
@@ -77,7 +78,7 @@ use syn::{DeriveInput, parse_macro_input};
 ///     Ok(())
 /// }
 /// ```
-#[proc_macro_derive(Message, attributes(channel, message, reply, tidings))]
+#[proc_macro_derive(Message, attributes(channel, queue, message, reply, tidings))]
 pub fn derive_message(input: TokenStream) -> TokenStream {
     message::derive(parse_macro_input!(input as DeriveInput)).into()
 }
@@ -115,6 +116,42 @@ pub fn derive_message(input: TokenStream) -> TokenStream {
 #[proc_macro_derive(ChannelParam, attributes(param, tidings))]
 pub fn derive_channel_param(input: TokenStream) -> TokenStream {
     param::derive(parse_macro_input!(input as DeriveInput)).into()
+}
+
+/// Says of an error what is to become of the task whose handler returned it: a rule on each variant of an enum, or on a struct.
+///
+/// | rule | the task |
+/// |--|--|
+/// | `#[outcome(retry)]` | is tried again after a pause, as often as the handler's `retries` say |
+/// | `#[outcome(retry_after = after)]` | is tried again after the `Duration` in this field, which counts as no failure; a tuple's by its place: `retry_after = 0` |
+/// | `#[outcome(dead_letter)]` | goes to the dead letters at once |
+/// | `#[outcome(discard)]` | is not to be done: nothing is kept of it |
+///
+/// A variant without a rule does not compile. An error of a type without this derive is tried again. The only other option is
+/// `#[tidings(crate = path)]`, where the runtime is.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+/// use tidings::Outcome;
+///
+/// #[derive(Debug, Outcome, thiserror::Error)]
+/// enum ResizeError {
+///     #[outcome(retry)]
+///     #[error("the disk is full")]
+///     DiskFull,
+///     #[outcome(retry_after = after)]
+///     #[error("asked to wait")]
+///     Busy { after: Duration },
+///     #[outcome(dead_letter)]
+///     #[error("no image")]
+///     NoImage,
+/// }
+/// ```
+#[proc_macro_derive(Outcome, attributes(outcome, tidings))]
+pub fn derive_outcome(input: TokenStream) -> TokenStream {
+    outcome::derive(&parse_macro_input!(input as DeriveInput)).into()
 }
 
 /// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.

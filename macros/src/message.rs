@@ -5,6 +5,7 @@ mod expand;
 mod kind;
 mod model;
 mod parameter;
+mod queue;
 mod verbs;
 
 use proc_macro2::TokenStream;

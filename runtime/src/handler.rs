@@ -6,8 +6,10 @@
 //! | `incoming` | how the message of a handler is decoded |
 //! | `extract` | what a handler takes after its message |
 //! | `returned` | what a handler may return, and what it asks for |
-//! | `publish` | messages that a handler returns |
-//! | `causes` | what has caused a handler's error |
+//! | `publish`, `enqueue` | messages and tasks that a handler returns |
+//! | `causes` | what a handler's error says beside its words: what has caused it, and what is to become of the task |
+//! | `rule` | errors that say what is to become of the task |
+//! | `once` | what is asked before a handler that runs once |
 //! | `outcome` | what came of a message, and what is to be done about it |
 //! | `layer`, `no_layer` | layers of tower, with and without the feature `tower` |
 //! | `routers` | routers behind a pointer, and several that are served as one |
@@ -17,6 +19,7 @@
 
 pub(crate) mod causes;
 pub(crate) mod contract;
+pub(crate) mod enqueue;
 pub(crate) mod extract;
 pub(crate) mod incoming;
 #[cfg(feature = "tower")]
@@ -24,15 +27,20 @@ pub mod layer;
 #[cfg(not(feature = "tower"))]
 #[path = "handler/no_layer.rs"]
 pub(crate) mod layer;
+pub(crate) mod once;
 pub(crate) mod outcome;
 pub(crate) mod publish;
 pub(crate) mod returned;
 pub(crate) mod routers;
+pub(crate) mod rule;
 pub(crate) mod stub;
 
 pub use self::{
     contract::{Handler, Router},
+    enqueue::Enqueue,
     extract::{Context, Extract, ExtractError, FromState, State},
+    outcome::Rule,
     publish::Publish,
     returned::IntoOutcome,
+    rule::Outcome,
 };

@@ -33,7 +33,7 @@
 //!
 //! | to | see |
 //! |--|--|
-//! | write messages and handlers | the macros [`Message`](macro@Message), [`ChannelParam`](macro@ChannelParam), [`handler`](macro@handler), [`router`](macro@router), [`routes`], [`routers`] |
+//! | write messages and handlers | the macros [`Message`](macro@Message), [`ChannelParam`](macro@ChannelParam), [`Outcome`](macro@Outcome), [`handler`](macro@handler), [`router`](macro@router), [`routes`], [`routers`] |
 //! | publish, subscribe, serve | [`Bus`], [`Publishing`], [`Subscribing`], [`Serving`] |
 //! | ask and be answered | [`Requesting`], [`Collecting`], [`Acknowledging`] |
 //! | send many at once | [`Batch`] |
@@ -80,7 +80,9 @@ pub use self::{
         ShutdownError, SubscribeError,
     },
     future::BusFuture,
-    handler::{Context, Extract, ExtractError, FromState, Handler, IntoOutcome, Publish, Router, State},
+    handler::{
+        Context, Enqueue, Extract, ExtractError, FromState, Handler, IntoOutcome, Outcome, Publish, Router, Rule, State,
+    },
     message::{
         Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Lease, Message, NoError,
         OwnedMessage, Queue, QueueFacts, Request, Turns,
@@ -112,7 +114,7 @@ pub use self::{
     },
 };
 #[doc(inline)]
-pub use tidings_macros::{ChannelParam, Message, handler, router, routers, routes};
+pub use tidings_macros::{ChannelParam, Message, Outcome, handler, router, routers, routes};
 
 /// What the macros name. Not part of the public interface.
 #[doc(hidden)]
@@ -133,27 +135,30 @@ pub mod __private {
         },
         error::AddressError,
         handler::{
-            causes::{OfAnything, OfError, OfReport, OfSendReport, Returning},
+            causes::{OfAnything, OfError, OfReport, OfRuledError, OfRules, OfSendReport, Returning},
             contract::{Call, Handler, Router},
             extract::{AnyState, Context, Extract, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::{HandlerLayer, handler_layer},
-            outcome::Outcome,
-            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned},
+            once::{begin, begin_by},
+            outcome::{Outcome, Rule},
+            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned, Worked},
             routers::{first, join, prove_joined, type_of},
+            rule::{Outcome as Ruled, after},
             stub::{AnyAnswer, StubRouter, stub_route},
         },
         message::{
             address::{Address, AddressOf, Stub},
             contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
             delivery::Delivery,
-            facts::Kind,
-            kind::{Broadcast, NoError, Request},
+            facts::{Kind, QueueFacts, Turns},
+            kind::{Broadcast, NoError, Queue, Request},
             reading::{Serde, SerdeBorrowed, Unread},
         },
         publish::{
             enqueue::{CompleteQueue, Enqueueing},
-            publishing::{CompleteChannel, Published, Publishing},
+            misplaced::{Published, SentAsTask, SentWithoutQueue},
+            publishing::{CompleteChannel, Publishing},
             request::{CompleteRequest, Requesting},
         },
         route::{
@@ -162,6 +167,7 @@ pub mod __private {
             proof::prove,
             routes::Routes,
             table::RouteTable,
+            work::{prove_option, prove_parts, prove_turns, prove_weights, prove_window, prove_work},
         },
     };
     pub use serde;

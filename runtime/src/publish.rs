@@ -8,7 +8,7 @@
 //! | `request` | a message that is answered with a typed reply, by one instance, or one of each group |
 //! | `errand` | the way of a request: to an instance and back, or to the next one |
 //! | `acknowledge` | a publish that waits until handlers have handled the message |
-//! | `misplaced` | the same verbs asked of the bus, with an error that says what to write |
+//! | `misplaced` | verbs where they do not belong, with an error that says what to write |
 //! | `generic` | the verbs for code that is generic over its message |
 //! | `addressed` | what every one of them begins with: message, address, headers |
 //!
@@ -22,7 +22,7 @@ pub(crate) mod enqueue;
 pub(crate) mod enqueue_all;
 pub(crate) mod errand;
 pub(crate) mod generic;
-mod misplaced;
+pub(crate) mod misplaced;
 pub(crate) mod publishing;
 pub(crate) mod request;
 

@@ -14,18 +14,23 @@ use syn::{
 
 use super::{
     inherited::{by_item, by_uses},
-    model::{Handler, Options, Order, Output, Router, Routers, Routes},
+    model::{Handler, Options, Order, Output, Router, Routers, Routes, Timeout},
     tokens::{find, with_static_lifetimes, without_mut, without_self_type, written},
+    work,
 };
 use crate::{
     attr::{self, Runtime},
     diag::Diagnostics,
 };
 
-const OPTIONS_AND_CRATE: [&str; 9] =
-    ["concurrency", "order", "timeout", "run_to_end", "filter", "fallback", "spawn", "layer", "crate"];
+/// Options that fit only some kinds of messages stand first.
+const OPTIONS_AND_CRATE: [&str; 15] = [
+    "order", "run_to_end", "filter", "fallback", "idempotent", "once", "window", "retries", "backoff", "crashes", "concurrency",
+    "timeout", "spawn", "layer", "crate",
+];
+const OF_SOME_KINDS: &[&str] = OPTIONS_AND_CRATE.split_at(10).0;
 /// Of a method: its router says where the runtime is.
-const OPTIONS: &[&str] = OPTIONS_AND_CRATE.split_at(8).0;
+const OPTIONS: &[&str] = OPTIONS_AND_CRATE.split_at(14).0;
 
 /// A handler on its own.
 pub(super) fn free_handler(
@@ -222,15 +227,23 @@ fn handler_options(
     if !names_no_channel("handler", &tokens, diagnostics) {
         return options;
     }
+    let mut redelivery = Vec::new();
     for entry in attr::entries("handler", tokens, known, &mut HashSet::new(), diagnostics) {
+        if OF_SOME_KINDS.iter().any(|option| entry.key == option) {
+            options.of_some_kinds.push(entry.key.clone());
+        }
         match entry.key.to_string().as_str() {
             "concurrency" => options.concurrency = entry.number((1, u32::MAX.into()), "concurrency = 16", diagnostics),
             "order" => options.order = order(&entry, diagnostics),
             "run_to_end" => options.run_to_end = entry.flag(diagnostics),
-            "timeout" => options.timeout_nanos = entry.duration(diagnostics),
+            "timeout" => options.timeout = timeout(&entry, diagnostics),
             "filter" => options.filter = filter(&entry, diagnostics),
             "fallback" => options.fallback = entry.flag(diagnostics),
             "spawn" => options.spawn = entry.flag(diagnostics),
+            "retries" => options.retries = entry.number((0, u32::MAX.into()), "retries = 5", diagnostics),
+            "backoff" => options.backoff_nanos = entry.durations(diagnostics),
+            "crashes" => options.crashes = entry.number((1, u32::MAX.into()), "crashes = 3", diagnostics),
+            "idempotent" | "once" | "window" => redelivery.push(entry),
             "layer" => {
                 let layer = entry.expression("layer = ConcurrencyLimitLayer::new(4)", diagnostics);
                 options.layer = layer.map(ToTokens::into_token_stream);
@@ -238,7 +251,16 @@ fn handler_options(
             _ => runtime.set(&entry, diagnostics),
         }
     }
+    options.redelivery = work::redelivery(redelivery, diagnostics);
     options
+}
+
+/// A duration, or that there is none.
+fn timeout(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<Timeout> {
+    match entry.text().as_deref() {
+        Some("none") => Some(Timeout::None),
+        _ => entry.duration(diagnostics).map(Timeout::Nanos),
+    }
 }
 
 /// What a handler takes follows from its message.
@@ -406,7 +428,7 @@ fn is_extractor(ty: &Type) -> bool {
     match ty {
         // Messages are owned, so a reference to one of these is ours.
         Type::Reference(reference) => last(ungrouped(&reference.elem))
-            .is_some_and(|segment| ["Delivery", "Headers", "Bus"].iter().any(|name| segment.ident == name)),
+            .is_some_and(|segment| ["Delivery", "Headers", "Bus", "Lease"].iter().any(|name| segment.ident == name)),
         // Messages have no parameters but lifetimes.
         _ => last(ty).is_some_and(|segment| {
             let has_type = matches!(&segment.arguments, PathArguments::AngleBracketed(arguments)

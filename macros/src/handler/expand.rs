@@ -6,8 +6,9 @@ use syn::{Attribute, ItemFn, Visibility, ext::IdentExt, spanned::Spanned};
 
 use super::{
     inherited::{by_item, by_uses},
-    model::{Handler, Order, Output},
+    model::{Handler, Order, Output, Timeout},
     tokens::{at_one_place, generated, last_name, with_lifetime},
+    work,
 };
 use crate::attr::Runtime;
 
@@ -93,6 +94,7 @@ fn argument_checks(handler: &Handler) -> TokenStream {
 //             "placed", "OrderPlaced", __MESSAGE.facts(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
 //         const LAYER: Option<fn() -> __tidings::HandlerLayer> = Some(|| __tidings::handler_layer(ConcurrencyLimitLayer::new(4)));
 //     }
+//     …                                                        // see `work::proofs`
 pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> TokenStream {
     let Handler { ident, options, .. } = handler;
     let name = ident.unraw().to_string();
@@ -104,7 +106,11 @@ pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> 
     });
     let (order, order_proof) = options.order.as_ref().map(order).unzip();
     let run_to_end = options.run_to_end.then(|| quote!(.run_to_end()));
-    let timeout = options.timeout_nanos.map(|nanos| quote!(.timeout_nanos(#nanos)));
+    let timeout = options.timeout.as_ref().map(|timeout| match timeout {
+        Timeout::None => quote!(.unlimited()),
+        Timeout::Nanos(nanos) => quote!(.timeout_nanos(#nanos)),
+    });
+    let (work, proofs) = (work::options(options), work::proofs(handler, marker));
     let fallback = options.fallback.then(|| quote!(.fallback()));
     // This and `answer` below are one and the same error if the argument is no message, so it shows once.
     let (message, arrives) = arriving(handler);
@@ -126,11 +132,12 @@ pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> 
                 #name,
                 #message_name,
                 __MESSAGE.facts(),
-                __tidings::HandlerOptions::DEFAULT #concurrency #order #timeout #run_to_end #fallback #spawn,
+                __tidings::HandlerOptions::DEFAULT #concurrency #order #timeout #run_to_end #fallback #spawn #work,
             ) #of_router;
             #layer
         }
         #order_proof
+        #proofs
     }
 }
 
@@ -167,16 +174,16 @@ fn order(order: &Order) -> (TokenStream, TokenStream) {
 //                 Ok(argument) => argument,
 //                 Err(error) => return __tidings::not_extracted(&error),
 //             };
-//             use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfSendReport as _};
+//             use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfRuledError as _, OfRules as _, OfSendReport as _};
 //             let returned = placed(message, argument0).await;
-//             let causes = (&&&&__tidings::Returning(&returned)).causes();
+//             let because = (&&&&&&__tidings::Returning(&returned)).because();
 //             <Result<(), Error> as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(returned, delivery, bus)
-//                 .because(causes)
+//                 .because(because)
 //         }
 //     }
 pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenStream) -> TokenStream {
     let site = Span::mixed_site();
-    let filter = filter(handler);
+    let (filter, begin) = (filter(handler), work::begin(handler));
     let message_type = &handler.message;
     let decode = decode(handler);
     let inferred = with_lifetime(message_type.to_token_stream(), "'_");
@@ -230,6 +237,7 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
             async move {
                 #decode
                 #filter
+                #begin
                 #context
                 #(#extracts)*
                 #outcome
@@ -240,10 +248,10 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
 
 fn with_causes(run: &TokenStream, outcome: &TokenStream) -> TokenStream {
     quote_spanned! {Span::mixed_site()=>
-        use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfSendReport as _};
+        use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfRuledError as _, OfRules as _, OfSendReport as _};
         let returned = #run;
-        let causes = (&&&&__tidings::Returning(&returned)).causes();
-        #outcome.because(causes)
+        let because = (&&&&&&__tidings::Returning(&returned)).because();
+        #outcome.because(because)
     }
 }
 

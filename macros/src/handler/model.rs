@@ -38,12 +38,39 @@ pub(crate) enum Output {
 pub(crate) struct Options {
     pub(crate) concurrency: Option<u64>,
     pub(crate) order: Option<Order>,
-    pub(crate) timeout_nanos: Option<u64>,
+    pub(crate) timeout: Option<Timeout>,
     pub(crate) run_to_end: bool,
     pub(crate) filter: Option<TokenStream>,
     pub(crate) fallback: bool,
     pub(crate) spawn: bool,
     pub(crate) layer: Option<TokenStream>,
+    pub(crate) retries: Option<u64>,
+    /// The first pause and the longest.
+    pub(crate) backoff_nanos: Option<(u64, u64)>,
+    pub(crate) crashes: Option<u64>,
+    pub(crate) redelivery: Option<Redelivery>,
+    /// Those that were given and fit only some kinds of messages: the macro does not know the message's.
+    pub(crate) of_some_kinds: Vec<Ident>,
+}
+
+pub(crate) enum Timeout {
+    /// It is said that there is none.
+    None,
+    Nanos(u64),
+}
+
+/// What becomes of the second delivery of a task.
+pub(crate) enum Redelivery {
+    Idempotent,
+    Once(Once),
+}
+
+pub(crate) struct Once {
+    /// The field that says which tasks are the same; otherwise the id does.
+    pub(crate) field: Option<Ident>,
+    pub(crate) window_nanos: u64,
+    /// Where the window is to be written.
+    pub(crate) span: Span,
 }
 
 pub(crate) enum Order {

@@ -10,6 +10,7 @@ use super::{
     kind::{Kind, Reply},
     model::{Codec, Message},
     parameter::resolve,
+    queue::{self, Queue},
 };
 use crate::{
     attr::{self, Runtime},
@@ -22,12 +23,17 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
     is_struct_or_enum(input, diagnostics);
     let borrows = borrows(input, diagnostics);
     let options = options(input, diagnostics);
-    let kind = reply(input, diagnostics).map_or(Kind::Broadcast, |reply| Kind::Request(Box::new(reply)));
-    let literal = channel(input, diagnostics)?;
+    let reply = reply(input, diagnostics);
+    let (literal, queue) = channel(input, diagnostics)?;
     let (parsed, problems) = template::parse(&literal.value());
     for problem in problems {
         diagnostics.at(literal.span(), problem);
     }
+    let kind = match (queue, reply) {
+        (None, None) => Kind::Broadcast,
+        (None, Some(reply)) => Kind::Request(Box::new(reply)),
+        (Some(options), _) => Kind::Queue(Box::new(Queue::checked(&literal, &parsed, options, diagnostics))),
+    };
     let fields = fields(input);
     let segments = parsed
         .iter()
@@ -158,20 +164,34 @@ fn codec(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<Codec> {
     entry.path("codec = tidings::codec::CloudEvents", diagnostics).map(Codec::Path)
 }
 
-/// `#[channel("…")]`, exactly once.
-fn channel(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<LitStr> {
-    let mut attributes = input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel"));
+/// `#[channel("…")]`, or `#[queue("…", …)]` with its options: exactly one of the two, once.
+fn channel(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<(LitStr, Option<TokenStream>)> {
+    let is_queue = |attribute: &Attribute| attribute.path().is_ident("queue");
+    let mut attributes =
+        input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel") || is_queue(attribute));
     let Some(first) = attributes.next() else {
         diagnostics.at(
             input.ident.span(),
-            format!("the message `{}` has no channel: write `#[channel(\"…\")]` on it, such as `#[channel(\"orders:<id>\")]`", input.ident),
+            format!(
+                "the message `{}` has no channel: write `#[channel(\"…\")]` on it, such as `#[channel(\"orders:<id>\")]`, or `#[queue(\"…\")]` \
+                 where each is a task for one instance",
+                input.ident
+            ),
         );
         return None;
     };
     for second in attributes {
-        diagnostics.over(second, format!("the message `{}` has two channels: remove one of the two", input.ident));
+        let two = match (is_queue(first), is_queue(second)) {
+            (false, false) => "two channels",
+            (true, true) => "two queues",
+            _ => "a channel and a queue",
+        };
+        diagnostics.over(second, format!("the message `{}` has {two}: remove one of the two", input.ident));
     }
-    channel_literal(first, diagnostics)
+    if is_queue(first) {
+        return queue::parts(first, diagnostics).map(|(literal, options)| (literal, Some(options)));
+    }
+    channel_literal(first, diagnostics).map(|literal| (literal, None))
 }
 
 fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Option<LitStr> {
@@ -202,6 +222,14 @@ fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Reply> {
         "`#[reply]` takes the type of the reply: write `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]`";
     let mut attributes = input.attrs.iter().filter(|attribute| attribute.path().is_ident("reply"));
     let first = attributes.next()?;
+    if input.attrs.iter().any(|attribute| attribute.path().is_ident("queue")) {
+        diagnostics.over(
+            first,
+            "a task of a queue has no reply: remove `#[reply]`, and return an `Enqueue` or a `Publish` from its handler, or write `#[channel(\"…\")]` \
+             instead of `#[queue(\"…\")]` for a request",
+        );
+        return None;
+    }
     for second in attributes {
         diagnostics.over(second, format!("the request `{}` has two replies: remove one of the two", input.ident));
     }
@@ -239,6 +267,9 @@ fn parse_reply(input: ParseStream<'_>) -> syn::Result<Reply> {
 
 /// The kind that a message with a mistake seems to have: what can be read of its reply, and else a reply of no values.
 pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
+    if input.attrs.iter().any(|attribute| attribute.path().is_ident("queue")) {
+        return Kind::Queue(Box::new(Queue::plain(input.ident.span())));
+    }
     let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("reply")) else {
         return Kind::Broadcast;
     };

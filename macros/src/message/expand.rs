@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Generics, Ident, Lit, LitStr, Meta, spanned::Spanned};
+use syn::{Data, DeriveInput, Generics, Ident, Lit, LitStr, Meta, parse::ParseStream, spanned::Spanned};
 
 use super::{
     check,
@@ -44,11 +44,12 @@ pub(super) fn message(message: &Message) -> TokenStream {
     let facts = facts(message);
     let by_fields = message.is_addressed_by_fields().then(|| addressed_by_fields(message));
     let verbs = verbs::verbs(message);
+    let proofs = message.kind.proofs(message);
     let import = message.runtime.import();
     let lints = &message.lints;
     quote! {
         #(#lints)*
-        const _: () = { #import #constants #params #pattern #facts #by_fields #verbs };
+        const _: () = { #import #constants #params #pattern #facts #by_fields #verbs #proofs };
     }
 }
 
@@ -169,6 +170,7 @@ fn facts(message: &Message) -> TokenStream {
     let writer = writer(message);
     let reading = reading(message);
     let (kind, answer, traits) = (message.kind.name(), &message.answer, message.kind.traits(message));
+    let queue = message.kind.queue_facts();
     let contract = message.implements(quote!(__tidings::Message for), message.ty());
     quote! {
         #traits
@@ -180,6 +182,7 @@ fn facts(message: &Message) -> TokenStream {
             const DESCRIPTION: &'static ::core::primitive::str = #description;
             const TEMPLATE: __tidings::Template = __tidings::Template::new(#template, &[#(#segments),*]);
             const KIND: __tidings::Kind = #kind;
+            #queue
             #codec
             type Params = #params;
             type Pattern = #pattern;
@@ -330,19 +333,24 @@ fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
 
 /// The parameters that the faulty channel seems to have.
 fn guessed_parameters(input: &DeriveInput) -> Vec<Ident> {
-    let literal = input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel")).find_map(|attribute| {
-        match &attribute.meta {
-            Meta::List(list) => list.parse_args::<LitStr>().ok(),
-            Meta::NameValue(pair) => match attr::literal(&pair.value) {
-                Some(Lit::Str(text)) => Some(text.clone()),
-                _ => None,
-            },
-            Meta::Path(_) => None,
-        }
+    let literal = input.attrs.iter().find_map(|attribute| match &attribute.meta {
+        Meta::List(list) if list.path.is_ident("channel") => list.parse_args::<LitStr>().ok(),
+        Meta::List(list) if list.path.is_ident("queue") => list.parse_args_with(first_literal).ok(),
+        Meta::NameValue(pair) if pair.path.is_ident("channel") => match attr::literal(&pair.value) {
+            Some(Lit::Str(text)) => Some(text.clone()),
+            _ => None,
+        },
+        _ => None,
     });
     let (segments, _) = template::parse(&literal.map(|literal| literal.value()).unwrap_or_default());
     let mut names: Vec<Ident> = template::parameters(&segments).map(|parameter| identifier(&parameter.name)).collect();
     names.sort();
     names.dedup();
     names
+}
+
+fn first_literal(input: ParseStream<'_>) -> syn::Result<LitStr> {
+    let literal = input.parse()?;
+    input.parse::<TokenStream>()?;
+    Ok(literal)
 }

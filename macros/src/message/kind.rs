@@ -4,11 +4,12 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Ident, Type, spanned::Spanned};
 
-use super::model::Message;
+use super::{model::Message, queue::Queue};
 
 pub(crate) enum Kind {
     Broadcast,
     Request(Box<Reply>),
+    Queue(Box<Queue>),
 }
 
 /// The answer to a request.
@@ -34,6 +35,7 @@ impl Kind {
         match self {
             Self::Broadcast => quote!(__tidings::Kind::Broadcast),
             Self::Request(_) => quote!(__tidings::Kind::Request),
+            Self::Queue(_) => quote!(__tidings::Kind::Queue),
         }
     }
 
@@ -45,12 +47,14 @@ impl Kind {
                 None => quote!(__tidings::AnswerWith<Self>),
                 Some(_) => quote!(__tidings::AnswerOr<Self>),
             },
+            Self::Queue(_) => quote!(__tidings::Worked),
         }
     }
 
-    // Output of a broadcast:
+    // Output of a broadcast, and of a task:
     //
     //     impl __tidings::Broadcast for OrderPlaced {}
+    //     impl __tidings::Queue for ResizeImage {}
     //
     // Output of a request:
     //
@@ -58,29 +62,31 @@ impl Kind {
     /// The traits that only messages of this kind implement.
     pub(crate) fn traits(&self, message: &Message) -> TokenStream {
         let this = message.ty();
-        let Self::Request(reply) = self else {
-            let broadcast = message.implements(quote!(__tidings::Broadcast for), this);
-            return quote! {
-                #[automatically_derived]
-                #broadcast {}
-            };
+        let (contract, items) = match self {
+            Self::Broadcast => (quote!(__tidings::Broadcast for), TokenStream::new()),
+            Self::Queue(_) => (quote!(__tidings::Queue for), TokenStream::new()),
+            Self::Request(reply) => (quote!(__tidings::Request for), reply.items()),
         };
-        let request = message.implements(quote!(__tidings::Request for), this);
-        let Reply { ty, error } = &**reply;
-        // Here the compiler asks for serde's traits, and that the types are as visible as the request.
-        let reply = quote_spanned!(ty.span()=> type Reply = #ty;);
-        let error = match error {
-            Some(error) => quote_spanned!(error.span()=> type Error = #error;),
-            None => quote!(
-                type Error = __tidings::NoError;
-            ),
-        };
+        let head = message.implements(contract, this);
         quote! {
             #[automatically_derived]
-            #request {
-                #reply
-                #error
-            }
+            #head { #items }
+        }
+    }
+
+    /// What the queue promises, in the `impl` of `Message`.
+    pub(crate) fn queue_facts(&self) -> Option<TokenStream> {
+        match self {
+            Self::Queue(queue) => Some(queue.facts()),
+            Self::Broadcast | Self::Request(_) => None,
+        }
+    }
+
+    /// What only the compiler can know of a queue.
+    pub(crate) fn proofs(&self, message: &Message) -> Option<TokenStream> {
+        match self {
+            Self::Queue(queue) if message.parameters().next().is_some() => Some(queue.proofs(&message.ty())),
+            _ => None,
         }
     }
 
@@ -105,6 +111,30 @@ impl Kind {
                     "Sends the request to an address and waits for the answer, once the result is awaited.",
                 ],
             },
+            Self::Queue(_) => Verb {
+                names: [ident("enqueue"), ident("enqueue_to")],
+                builder: ident("Enqueueing"),
+                complete: ident("CompleteQueue"),
+                documentation: [
+                    "Adds the task to the part of the queue that its fields name, once the result is awaited.",
+                    "Adds the task to the part of the queue that an address names, once the result is awaited.",
+                ],
+            },
         }
+    }
+}
+
+impl Reply {
+    fn items(&self) -> TokenStream {
+        let Self { ty, error } = self;
+        // Here the compiler asks for serde's traits, and that the types are as visible as the request.
+        let reply = quote_spanned!(ty.span()=> type Reply = #ty;);
+        let error = match error {
+            Some(error) => quote_spanned!(error.span()=> type Error = #error;),
+            None => quote!(
+                type Error = __tidings::NoError;
+            ),
+        };
+        quote!(#reply #error)
     }
 }

@@ -1,8 +1,9 @@
 //! The inherent functions that `#[derive(Message)]` generates: a user needs no trait in scope, and a verb exists only where the
 //! message's kind can honour it.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::quote;
+use syn::Ident;
 
 use super::{
     kind::{Kind, Verb},
@@ -69,32 +70,51 @@ pub(super) fn stub(message: &Message) -> TokenStream {
     }
 }
 
-/// A request is not published: its `publish` says what to write. A broadcast may have something of its own that is called `request`.
-fn of_the_other_kind(message: &Message) -> Option<TokenStream> {
-    let Message { visibility, kind, .. } = message;
-    matches!(kind, Kind::Request(_)).then(|| {
+/// Verbs of other kinds, which say what to write. A broadcast may have something of its own that is called `request`; a verb such as `enqueue` is
+/// nothing that a message would be asked for otherwise.
+fn of_the_other_kind(message: &Message) -> TokenStream {
+    let stand_in = |names: &[&str], contract: &str| {
+        let Message { visibility, .. } = message;
+        let contract = Ident::new(contract, Span::call_site());
+        let [name, name_to] = [0, 1].map(|index| names.get(index).map(|name| Ident::new(name, Span::call_site())));
+        let name_to = name_to.map(|name_to| {
+            quote! {
+                #[doc(hidden)]
+                #visibility fn #name_to<'__bus, __A>(
+                    &'__bus self,
+                    _: __A,
+                    _: &'__bus __tidings::Bus,
+                ) -> <Self as __tidings::#contract<'__bus>>::Sent
+                where
+                    Self: __tidings::#contract<'__bus>,
+                {
+                    <Self as __tidings::#contract<'__bus>>::sent(self)
+                }
+            }
+        });
         quote! {
             #[doc(hidden)]
-            #visibility fn publish<'__bus>(&'__bus self, _: &'__bus __tidings::Bus) -> __tidings::Publishing<'__bus, Self>
+            #visibility fn #name<'__bus>(&'__bus self, _: &'__bus __tidings::Bus) -> <Self as __tidings::#contract<'__bus>>::Sent
             where
-                (): __tidings::Published<'__bus, Self>,
+                Self: __tidings::#contract<'__bus>,
             {
-                __tidings::Published::published(())
+                <Self as __tidings::#contract<'__bus>>::sent(self)
             }
-
-            #[doc(hidden)]
-            #visibility fn publish_to<'__bus>(
-                &'__bus self,
-                _: impl __tidings::AddressOf<Self>,
-                _: &'__bus __tidings::Bus,
-            ) -> __tidings::Publishing<'__bus, Self>
-            where
-                (): __tidings::Published<'__bus, Self>,
-            {
-                __tidings::Published::published(())
-            }
+            #name_to
         }
-    })
+    };
+    match message.kind {
+        Kind::Broadcast => stand_in(&["enqueue"], "SentAsTask"),
+        Kind::Request(_) => {
+            let (publish, enqueue) = (stand_in(&["publish", "publish_to"], "Published"), stand_in(&["enqueue"], "SentAsTask"));
+            quote!(#publish #enqueue)
+        }
+        Kind::Queue(_) => {
+            let (publish, request) = (["publish", "publish_to"], ["request", "request_to"]);
+            let [publish, request] = [publish, request].map(|names| stand_in(&names, "SentWithoutQueue"));
+            quote!(#publish #request)
+        }
+    }
 }
 
 /// The verb and `address` where the fields say where to, and else a verb that says what to write.

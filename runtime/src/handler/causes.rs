@@ -1,10 +1,13 @@
-//! What has caused a handler's error, for the log.
+//! What a handler's error says beside its words: what has caused it, for the log, and what is to become of the task.
 //!
 //! A handler may fail with anything that can be displayed. Where that is an error of the standard library's trait, or hands one out as
 //! `anyhow::Error` and boxed errors do, its causes are told with it. Generated code asks for them: the type is known there, so the most special
 //! of these traits that it has is the one that is called. Everything else says its causes itself, if at all, in its alternate form `{:#}`.
+//! An error that says what is to become of a task, as `#[derive(Outcome)]` writes it, is the most special of all.
 
 use std::error::Error;
+
+use crate::handler::{outcome::Rule, rule::Outcome};
 
 /// Causes that are told at most. An error may be its own cause.
 const CAUSES: usize = 32;
@@ -14,55 +17,93 @@ const CAUSES: usize = 32;
 #[doc(hidden)]
 pub struct Returning<'a, T>(pub &'a T);
 
+/// What an error says beside its words.
+#[derive(Debug, Default)]
+#[doc(hidden)]
+pub struct Because {
+    /// The error with its causes, where it has some.
+    pub(crate) causes: Option<String>,
+    /// What is to become of the task.
+    pub(crate) rule: Option<Rule>,
+}
+
+/// The error is one, and has rules.
+#[doc(hidden)]
+pub trait OfRuledError {
+    fn because(&self) -> Because;
+}
+
+impl<T, E: Error + Outcome> OfRuledError for &&&&&Returning<'_, Result<T, E>> {
+    fn because(&self) -> Because {
+        let error = self.0.as_ref().err();
+        Because { causes: error.and_then(causes), rule: error.map(Outcome::rule) }
+    }
+}
+
+/// The error has rules.
+#[doc(hidden)]
+pub trait OfRules {
+    fn because(&self) -> Because;
+}
+
+impl<T, E: Outcome> OfRules for &&&&Returning<'_, Result<T, E>> {
+    fn because(&self) -> Because {
+        Because { causes: None, rule: self.0.as_ref().err().map(Outcome::rule) }
+    }
+}
+
 /// The error is one.
 #[doc(hidden)]
 pub trait OfError {
-    /// The error with its causes, where there is one that has some.
-    fn causes(&self) -> Option<String>;
+    fn because(&self) -> Because;
 }
 
 impl<T, E: Error> OfError for &&&Returning<'_, Result<T, E>> {
-    fn causes(&self) -> Option<String> {
-        self.0.as_ref().err().and_then(|error| causes(error))
+    fn because(&self) -> Because {
+        Because::of(self.0.as_ref().err().and_then(causes))
     }
 }
 
 /// The error hands one out.
 #[doc(hidden)]
 pub trait OfReport {
-    /// The error with its causes, where there is one that has some.
-    fn causes(&self) -> Option<String>;
+    fn because(&self) -> Because;
 }
 
 impl<'e, T, E: AsRef<dyn Error + 'e>> OfReport for &&Returning<'_, Result<T, E>> {
-    fn causes(&self) -> Option<String> {
-        self.0.as_ref().err().and_then(|error| causes(error.as_ref()))
+    fn because(&self) -> Because {
+        Because::of(self.0.as_ref().err().and_then(|error| causes(error.as_ref())))
     }
 }
 
 /// The error hands one out that may be sent.
 #[doc(hidden)]
 pub trait OfSendReport {
-    /// The error with its causes, where there is one that has some.
-    fn causes(&self) -> Option<String>;
+    fn because(&self) -> Because;
 }
 
 impl<'e, T, E: AsRef<dyn Error + Send + Sync + 'e>> OfSendReport for &Returning<'_, Result<T, E>> {
-    fn causes(&self) -> Option<String> {
-        self.0.as_ref().err().and_then(|error| causes(error.as_ref()))
+    fn because(&self) -> Because {
+        Because::of(self.0.as_ref().err().and_then(|error| causes(error.as_ref())))
     }
 }
 
 /// Nothing is known of it.
 #[doc(hidden)]
 pub trait OfAnything {
-    /// The error with its causes, where there is one that has some.
-    fn causes(&self) -> Option<String>;
+    fn because(&self) -> Because;
 }
 
 impl<T> OfAnything for Returning<'_, T> {
-    fn causes(&self) -> Option<String> {
-        None
+    fn because(&self) -> Because {
+        Because::default()
+    }
+}
+
+impl Because {
+    /// Of an error without rules.
+    pub(crate) fn of(causes: Option<String>) -> Self {
+        Self { causes, rule: None }
     }
 }
 
@@ -107,7 +148,7 @@ mod tests {
 
     macro_rules! causes_of {
         ($error:expr) => {
-            (&&&&Returning(&Err::<(), _>($error))).causes()
+            (&&&&&&Returning(&Err::<(), _>($error))).because().causes
         };
     }
 
@@ -126,8 +167,39 @@ mod tests {
         assert_eq!(causes_of!("text"), None);
         assert_eq!(causes_of!(String::from("text")), None);
         assert_eq!(causes_of!(fmt::Error), None);
-        assert_eq!(Returning(&7).causes(), None);
-        assert_eq!((&&&&Returning(&Ok::<(), NoRow>(()))).causes(), None);
+        assert_eq!(Returning(&7).because().causes, None);
+        assert_eq!((&&&&&&Returning(&Ok::<(), NoRow>(()))).because().causes, None);
+    }
+
+    #[test]
+    fn rules_are_found_beside_causes_and_without() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no order")]
+        struct Ruled(#[from] NoRow);
+
+        impl Outcome for Ruled {
+            fn rule(&self) -> Rule {
+                Rule::DeadLetter
+            }
+        }
+
+        #[derive(Debug)]
+        struct NoError;
+
+        impl Outcome for NoError {
+            fn rule(&self) -> Rule {
+                Rule::Discard
+            }
+        }
+
+        let because = (&&&&&&Returning(&Err::<(), _>(Ruled(no_row())))).because();
+        assert_eq!(because.rule, Some(Rule::DeadLetter));
+        assert_eq!(because.causes.as_deref(), Some("no order: no row: the disk is gone"));
+        let because = (&&&&&&Returning(&Err::<(), _>(NoError))).because();
+        assert_eq!((because.rule, because.causes), (Some(Rule::Discard), None));
+        assert_eq!((&&&&&&Returning(&Err::<(), _>(Box::new(NoError)))).because().rule, Some(Rule::Discard));
+        assert_eq!((&&&&&&Returning(&Err::<(), _>(no_row()))).because().rule, None);
+        assert_eq!((&&&&&&Returning(&Ok::<(), Ruled>(()))).because().rule, None);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::{convert::Infallible, fmt};
 use crate::{
     bus::handle::Bus,
     handler::outcome::Outcome,
-    message::{address::Address, contract::Message, delivery::Delivery},
+    message::{address::Address, contract::Message, delivery::Delivery, kind::Queue, lease::Lease},
 };
 
 /// What an extractor may look at.
@@ -71,7 +71,7 @@ impl<S> fmt::Debug for Context<'_, S> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an extractor for handlers of `{M}`",
     label = "cannot be extracted",
-    note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`"
+    note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task `&Lease`"
 )]
 pub trait Extract<'a, M, S>: Sized {
     /// Takes the argument out of the delivery.
@@ -119,6 +119,24 @@ impl<'a, M: Message, S> Extract<'a, M, S> for Address<M> {
         Address::parse(context.delivery.channel()).map_err(ExtractError::new)
     }
 }
+
+impl<'a, M: Leased, S> Extract<'a, M, S> for &'a Lease {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        context.delivery.lease().ok_or_else(|| ExtractError::new("the delivery is no task, and has no lease"))
+    }
+}
+
+/// A message whose deliveries have a lease: in words of our own.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task of a queue, so its handler has no lease",
+    label = "only a handler of a queue has a lease",
+    note = "remove this argument, or write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Leased {}
+
+#[diagnostic::do_not_recommend]
+impl<M: Queue> Leased for M {}
 
 impl<'a, M, S> Extract<'a, M, S> for &'a Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {

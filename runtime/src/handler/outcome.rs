@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use crate::{
     error::Rejection,
+    handler::causes::Because,
     observe::{
         label::{Label, Observed},
         observation::Observation,
@@ -165,16 +166,18 @@ impl Outcome {
         Self::Filtered
     }
 
-    /// Called by generated code, with the error's causes where they are known: see [`causes`](crate::handler::causes).
+    /// Called by generated code, with what the handler's error says beside its words: see [`causes`](crate::handler::causes).
     #[doc(hidden)]
     #[must_use]
-    pub fn because(mut self, causes: Option<String>) -> Self {
-        if let (Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(_, failure), Some(causes)) =
-            (&mut self, causes)
-        {
+    pub fn because(mut self, because: Because) -> Self {
+        let Because { causes, rule } = because;
+        if let (Self::Failed(failure) | Self::Refused(failure), Some(causes)) = (&mut self, causes) {
             failure.0.with_causes = Some(causes);
         }
-        self
+        match (self, rule) {
+            (Self::Failed(failure), Some(rule)) => Self::Ruled(rule, failure),
+            (outcome, _) => outcome,
+        }
     }
 
     /// What came of the message.

@@ -13,6 +13,7 @@ use crate::{
     },
     error::PublishError,
     handler::{
+        enqueue::{Enqueue, Planned},
         outcome::{Enclosed, Failure, Outcome, Outgoing},
         publish::{Addressed, Publish},
     },
@@ -26,14 +27,14 @@ use crate::{
     transport::contract::Parcel,
 };
 
-/// What a handler may return: nothing, [`Publish`], or a `Result` of either with any error that can be displayed. It is not meant to be
-/// implemented.
+/// What a handler may return: nothing, [`Publish`], [`Enqueue`], or a `Result` of any of these with any error that can be displayed. It is not
+/// meant to be implemented.
 ///
-/// A tuple of up to four [`Publish`], a `Vec` of them and an `Option` of any of these are outcomes too.
+/// A tuple of up to four [`Publish`] and [`Enqueue`], a `Vec` of one of them and an `Option` of any of these are outcomes too.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
-    note = "a handler returns nothing, `Publish<M>`, or `Result<_, E>` with an error that implements `Display`"
+    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`"
 )]
 pub trait IntoOutcome {
     #[doc(hidden)]
@@ -61,18 +62,56 @@ impl<T: IntoOutcome> IntoOutcome for Option<T> {
     }
 }
 
+/// What a handler wants sent after it has returned: [`Publish`] and [`Enqueue`], in any mixture.
+#[doc(hidden)]
+pub trait FollowUp {
+    /// Encodes it, and adds it to what is sent.
+    fn add_to(self, outgoing: &mut Outgoing, delivery: &Delivery, bus: &Bus) -> Result<(), Failure>;
+}
+
 // Only a broadcast can be put into one: a bound here, or on the type, would say so again at each mention of it.
+impl<M: Message> FollowUp for Publish<M> {
+    fn add_to(self, outgoing: &mut Outgoing, delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
+        outgoing.hops = delivery.hops().saturating_add(1);
+        for message in &self.messages {
+            outgoing.messages.push(enclose(message, outgoing.hops, bus).map_err(|error| error.to_string())?);
+        }
+        Ok(())
+    }
+}
+
+// And only a task into one of these.
+impl<M: Message> FollowUp for Enqueue<M> {
+    fn add_to(self, outgoing: &mut Outgoing, _delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
+        for Planned { channel, headers, options, message } in self.tasks {
+            let full = bus.channel(|name| name.literal(&channel));
+            bus.check_address(&full, &message).map_err(|error| error.to_string())?;
+            let task = bus.task(channel, &message, &headers, options).map_err(|error| error.to_string())?;
+            outgoing.tasks.push(task);
+        }
+        Ok(())
+    }
+}
+
 impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        if self.messages.is_empty() {
-            return Outcome::Done;
-        }
-        let hops = delivery.hops().saturating_add(1);
-        let enclosed: Result<Vec<_>, _> = self.messages.iter().map(|message| enclose(message, hops, bus)).collect();
-        match enclosed {
-            Ok(messages) => Outcome::Send(Box::new(Outgoing { messages, hops, ..Outgoing::default() })),
-            Err(error) => Outcome::Failed(error.to_string().into()),
-        }
+        sent(|outgoing| self.add_to(outgoing, delivery, bus))
+    }
+}
+
+impl<M: Message> IntoOutcome for Enqueue<M> {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        sent(|outgoing| self.add_to(outgoing, delivery, bus))
+    }
+}
+
+/// All of it or nothing: what cannot be encoded fails the delivery.
+fn sent(add: impl FnOnce(&mut Outgoing) -> Result<(), Failure>) -> Outcome {
+    let mut outgoing = Box::<Outgoing>::default();
+    match add(&mut outgoing) {
+        Ok(()) if outgoing.messages.is_empty() && outgoing.tasks.is_empty() => Outcome::Done,
+        Ok(()) => Outcome::Send(outgoing),
+        Err(failure) => Outcome::Failed(failure),
     }
 }
 
@@ -100,30 +139,23 @@ fn enclose<M: Message>(returned: &Addressed<M>, hops: u32, bus: &Bus) -> Result<
 }
 
 #[diagnostic::do_not_recommend]
-impl<M: Message> IntoOutcome for Vec<Publish<M>> {
+impl<F: FollowUp> IntoOutcome for Vec<F> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        let messages = self.into_iter().flat_map(|publish| publish.messages).collect();
-        IntoOutcome::into_outcome(Publish { messages }, delivery, bus)
+        sent(|outgoing| self.into_iter().try_for_each(|follow_up| follow_up.add_to(outgoing, delivery, bus)))
     }
 }
 
 macro_rules! tuple_outcomes {
     ($($name:ident),*) => {
         #[diagnostic::do_not_recommend]
-        impl<$($name: Message),*> IntoOutcome for ($(Publish<$name>,)*) {
+        impl<$($name: FollowUp),*> IntoOutcome for ($($name,)*) {
             #[allow(non_snake_case)]
             fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
                 let ($($name,)*) = self;
-                let mut all = Box::<Outgoing>::default();
-                $(match IntoOutcome::into_outcome($name, delivery, bus) {
-                    Outcome::Done => {}
-                    Outcome::Send(mut outgoing) => {
-                        all.hops = outgoing.hops;
-                        all.messages.append(&mut outgoing.messages);
-                    }
-                    failed => return failed,
-                })*
-                Outcome::Send(all)
+                sent(|outgoing| {
+                    $($name.add_to(outgoing, delivery, bus)?;)*
+                    Ok(())
+                })
             }
         }
     };
@@ -138,7 +170,7 @@ tuple_outcomes!(A, B, C, D);
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
-    note = "a handler returns nothing, `Publish<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names"
+    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names"
 )]
 pub trait Returned<K> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;
@@ -173,6 +205,17 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
             Outcome::Send(outgoing)
         }
         Err(error) => Outcome::Failed(error.to_string().into()),
+    }
+}
+
+/// Tasks of a queue: nobody waits for an answer.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Worked {}
+
+impl<T: IntoOutcome> Returned<Worked> for T {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        IntoOutcome::into_outcome(self, delivery, bus)
     }
 }
 

@@ -21,11 +21,15 @@ use crate::{
     message::{
         address::Address,
         contract::{BorrowedMessage, Message, OwnedMessage},
+        lease::{Lease, Task},
         reading::{from_borrowed, from_read},
     },
     observe::observation::About,
     time::now,
-    transport::frame::{Frame, Origin},
+    transport::{
+        durable::record::Record,
+        frame::{Frame, Origin},
+    },
 };
 
 /// One received message, with its metadata.
@@ -68,6 +72,8 @@ pub struct Delivery {
     attempt: u32,
     /// Where the call learns when its requester stops waiting.
     ends: Option<Arc<OnceLock<Instant>>>,
+    /// What is known of it as a task of a queue. Only tasks pay for it.
+    task: Option<Box<Task>>,
 }
 
 /// The header that counts hops; no format has a rule that it breaks.
@@ -119,9 +125,22 @@ impl Delivery {
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
         // A broadcast is delivered at most once, and so is a request.
         let attempt = match frame.origin() {
-            Origin::Broadcast { .. } | Origin::Inbox => 1,
+            Origin::Broadcast { .. } | Origin::Inbox | Origin::Task => 1,
         };
-        Self { frame, format, metadata: Metadata::default(), is_read: false, attempt, ends: None }
+        Self { frame, format, metadata: Metadata::default(), is_read: false, attempt, ends: None, task: None }
+    }
+
+    /// A task, which has arrived now. Its payload is the delivery's from here on, so that it does not hold the read buffer.
+    pub(crate) fn of_task(mut task: Task, format: Format) -> Self {
+        let frame = Frame::of_task(&task.entry.at.channel, &task.entry.payload, now());
+        task.entry.payload = frame.share_payload();
+        let attempt = task.entry.record.attempt();
+        Self { attempt, task: Some(Box::new(task)), ..Self::new(frame, format) }
+    }
+
+    /// What is known of it as a task of a queue.
+    pub(crate) fn task(&self) -> Option<&Task> {
+        self.task.as_deref()
     }
 
     /// One that nobody has sent.
@@ -137,19 +156,24 @@ impl Delivery {
         str::from_utf8(self.frame.channel()).unwrap_or_default()
     }
 
-    /// The id that the publisher gave the message.
+    /// The id that the publisher gave the message. A task always has one: that by which its queue knows it.
     #[must_use]
     pub fn id(&self) -> Option<&str> {
+        if let Some(task) = &self.task {
+            return Some(&task.entry.id);
+        }
         match self.metadata.id.as_ref()? {
             Id::InPayload(range) => str::from_utf8(&self.frame.payload()[range.clone()]).ok(),
             Id::Owned(id) => Some(id),
         }
     }
 
-    /// When the message was published, by the publisher's clock, to the millisecond.
+    /// When the message was published, by the publisher's clock, to the millisecond. Of a task that does not say it: when it was enqueued, by the
+    /// server's clock.
     #[must_use]
     pub fn timestamp(&self) -> Option<SystemTime> {
-        self.metadata.timestamp.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        let enqueued_at = || self.task().and_then(|task| task.entry.enqueued_at());
+        self.metadata.timestamp.or_else(enqueued_at).and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
     }
 
     /// The headers.
@@ -165,10 +189,46 @@ impl Delivery {
         self.metadata.unreadable
     }
 
-    /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, and so is a request, so there it is always 1.
+    /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, and so is a request, so there it is always 1. Of
+    /// a task it is one more than its [`failures`](Self::failures) and [`crashes`](Self::crashes) so far.
     #[must_use]
     pub fn attempt(&self) -> u32 {
         self.attempt
+    }
+
+    /// How many attempts at this task have failed: its handler returned an error, panicked, or took longer than its timeout. 0 for what is no task.
+    #[must_use]
+    pub fn failures(&self) -> u32 {
+        self.record().map_or(0, |record| record.failures)
+    }
+
+    /// How many instances have died while they had this task. 0 for what is no task.
+    #[must_use]
+    pub fn crashes(&self) -> u32 {
+        self.record().map_or(0, |record| record.crashes)
+    }
+
+    /// How often a handler has asked for a later time for this task, which costs no attempt. 0 for what is no task.
+    #[must_use]
+    pub fn snoozes(&self) -> u32 {
+        self.record().map_or(0, |record| record.snoozes)
+    }
+
+    /// How often an instance has given this task back without having worked it off, because it was stopping: that costs no attempt. 0 for what is no
+    /// task.
+    #[must_use]
+    pub fn hand_backs(&self) -> u32 {
+        self.record().map_or(0, |record| record.hand_backs)
+    }
+
+    /// The hold of this instance on the task. None for what is no task.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.task().map(|task| &task.lease)
+    }
+
+    fn record(&self) -> Option<&Record> {
+        self.task().map(|task| &task.entry.record)
     }
 
     /// How far the message is from the first of its chain: 0, unless a handler returned it while it handled another.
@@ -197,6 +257,7 @@ impl Delivery {
     /// The reason for which the message is not handled.
     #[doc(hidden)]
     pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Rejection> {
+        self.check_entry::<M>()?;
         let payload = self.frame.payload();
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
         let message = from_read(read);
@@ -210,6 +271,7 @@ impl Delivery {
         &mut self,
         payload: &'de Bytes,
     ) -> Result<M::At<'de>, Rejection> {
+        self.check_entry::<M>()?;
         let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
         let message = from_borrowed::<M>(read);
         verify(&message, self.frame.channel())?;
@@ -220,6 +282,18 @@ impl Delivery {
     /// The payload, for [`decode_borrowed`](Self::decode_borrowed).
     pub(crate) fn share_payload(&self) -> Bytes {
         self.frame.share_payload()
+    }
+
+    /// What the entry of a task says of its message, where it does: known before the payload is read, in whatever format that is.
+    fn check_entry<M: Message>(&self) -> Result<(), Rejection> {
+        let Some(Task { entry, .. }) = self.task() else { return Ok(()) };
+        if let Some(name) = entry.name.as_ref().filter(|name| *name != M::NAME) {
+            return Err(reject::<M>(DecodeError::WrongType(name.clone())));
+        }
+        match entry.version {
+            Some(version) if version > u64::from(M::VERSION) => Err(reject::<M>(DecodeError::NewerVersion(version))),
+            _ => Ok(()),
+        }
     }
 
     fn expected<M: Message>(&self) -> Expected {
@@ -273,6 +347,7 @@ impl Delivery {
             is_read: self.is_read,
             attempt: self.attempt,
             ends: self.ends.clone(),
+            task: self.task.clone(),
         }
     }
 

@@ -229,13 +229,13 @@ impl Facts {
         self.template
     }
 
-    /// How the metadata of a payload is read apart from the message.
     /// What the queue promises, where the message is a task of one.
     #[must_use]
     pub const fn queue(&self) -> Option<QueueFacts> {
         self.queue
     }
 
+    /// How the metadata of a payload is read apart from the message.
     pub(crate) const fn read_metadata(&self) -> ReadMetadata {
         self.metadata
     }

@@ -1,4 +1,5 @@
-//! The verbs of a message, asked of the bus: they never compile, and say what to write instead. Without them rustc proposes what sounds alike.
+//! Verbs where they do not belong: those of a message asked of the bus, and those of one kind of message asked of another. They never compile, and
+//! say what to write instead. Without them rustc proposes what sounds alike.
 
 use crate::bus::handle::Bus;
 
@@ -38,6 +39,46 @@ pub trait EnqueuedByItself {
     type Sent;
 
     fn sent(self) -> Self::Sent;
+}
+
+/// What `publish` asks of a request. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is a request, and a request is not published",
+    label = "a request",
+    note = "write `message.request(&bus)`, or `message.request_to(address, &bus)`: its reply would be lost otherwise"
+)]
+pub trait Published<'a> {
+    type Sent;
+
+    fn sent(&'a self) -> Self::Sent;
+}
+
+/// What `enqueue` asks of a broadcast and of a request. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task of a queue, so it is not enqueued",
+    label = "not a task",
+    note = "write `message.publish(&bus)`, or `message.request(&bus)` where it has a `#[reply]`; for tasks, each of which one instance works on, write \
+            `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait SentAsTask<'a> {
+    type Sent;
+
+    fn sent(&'a self) -> Self::Sent;
+}
+
+/// What `publish` and `request` ask of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is a task of a queue, which is neither published nor requested",
+    label = "a task",
+    note = "write `message.enqueue(&bus)`, or `message.enqueue_to(address, &bus)`: it would be lost otherwise where nobody listens"
+)]
+pub trait SentWithoutQueue<'a> {
+    type Sent;
+
+    fn sent(&'a self) -> Self::Sent;
 }
 
 impl Bus {

@@ -138,14 +138,3 @@ impl fmt::Debug for PublishFuture<'_> {
 pub trait CompleteChannel<'a, M> {
     fn incomplete(self) -> Publishing<'a, M>;
 }
-
-/// What `publish` asks of a request. Nothing implements it.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{M}` is a request, and a request is not published",
-    label = "a request",
-    note = "write `message.request(&bus)`, or `message.request_to(address, &bus)`: its reply would be lost otherwise"
-)]
-pub trait Published<'a, M> {
-    fn published(self) -> Publishing<'a, M>;
-}

@@ -122,6 +122,8 @@ pub struct HandlerOptions {
     pub order: Option<Order>,
     /// How long one message may take, once its handler waits. Default: as long as it wants.
     pub timeout: Option<Duration>,
+    /// Whether it is said that one message may take as long as it wants, with `timeout = "none"`: a handler of a queue must say one of the two.
+    pub unlimited: bool,
     /// Whether a call that has begun goes on when its requester has stopped waiting. Default: it is cancelled at its next await.
     pub run_to_end: bool,
     /// Whether the handler takes what no other handler of the router takes.
@@ -173,6 +175,7 @@ impl HandlerOptions {
         concurrency: 64,
         order: None,
         timeout: None,
+        unlimited: false,
         run_to_end: false,
         fallback: false,
         spawn: false,
@@ -197,6 +200,13 @@ impl HandlerOptions {
     #[must_use]
     pub const fn timeout_nanos(mut self, nanos: u64) -> Self {
         self.timeout = Some(Duration::from_nanos(nanos));
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn unlimited(mut self) -> Self {
+        self.unlimited = true;
         self
     }
 

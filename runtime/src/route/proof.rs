@@ -28,7 +28,8 @@ pub const fn prove(routes: &[Route], index: usize) {
         prove_pair(&routes[earlier], route, Scope::Router);
         earlier += 1;
     }
-    if route.options().fallback {
+    // Of a fallback on a queue `prove_option` tells.
+    if route.options().fallback && !matches!(route.facts().kind(), Kind::Queue) {
         prove_fallback(routes, index);
     }
 }
@@ -65,6 +66,9 @@ const fn prove_all(first: Routes, second: Routes) {
 
 #[track_caller]
 const fn prove_pair(first: &Route, second: &Route, scope: Scope) {
+    if let (Kind::Queue, Kind::Queue) = (first.facts().kind(), second.facts().kind()) {
+        return prove_queues(first, second, scope);
+    }
     if !overlap(first, second) {
         return;
     }
@@ -74,6 +78,14 @@ const fn prove_pair(first: &Route, second: &Route, scope: Scope) {
         _ if matches!(scope, Scope::Router) => {}
         (true, false) => prove_of_use(second, first),
         (false, true) => prove_of_use(first, second),
+    }
+}
+
+/// The template is the name of a queue, whatever the types of its parameters are.
+#[track_caller]
+const fn prove_queues(first: &Route, second: &Route, scope: Scope) {
+    if bytes_equal(first.template().text().as_bytes(), second.template().text().as_bytes()) || overlap(first, second) {
+        panic!("{}", queue_conflict(first, second, scope).as_str());
     }
 }
 
@@ -246,6 +258,29 @@ const fn conflict(first: &Route, second: &Route, scope: Scope) -> ErrorText {
         })
 }
 
+const fn queue_conflict(first: &Route, second: &Route, scope: Scope) -> ErrorText {
+    let text = ErrorText::new().push("handlers `").handler(first, scope).push("` and `").handler(second, scope);
+    if bytes_equal(first.message().as_bytes(), second.message().as_bytes())
+        && bytes_equal(first.template().text().as_bytes(), second.template().text().as_bytes())
+    {
+        return text
+            .push("` work on the same queue `")
+            .push(second.template().text())
+            .push("` of `")
+            .push(second.message())
+            .push("`, but each task goes to exactly one handler: remove one of them");
+    }
+    text.push("` work on queues that are not told apart: `")
+        .push(first.template().text())
+        .push("` of `")
+        .push(first.message())
+        .push("` and `")
+        .push(second.template().text())
+        .push("` of `")
+        .push(second.message())
+        .push("`; change a literal segment of one of the two")
+}
+
 const fn never_runs(other: &Route, fallback: &Route, scope: Scope) -> ErrorText {
     ErrorText::new()
         .push("the fallback `")
@@ -295,6 +330,27 @@ impl ErrorText {
             index += 1;
         }
         self
+    }
+
+    pub(super) const fn number(self, number: u64) -> Self {
+        let this = if number >= 10 { self.number(number / 10) } else { self };
+        const DIGITS: &str = "0123456789";
+        let (_, from) = DIGITS.split_at((number % 10) as usize);
+        this.push(from.split_at(1).0)
+    }
+
+    /// As an option writes it, in the largest unit in which it is whole.
+    pub(super) const fn duration(self, millis: u64) -> Self {
+        const UNITS: [(u64, &str); 4] = [(24 * 3_600_000, "d"), (3_600_000, "h"), (60_000, "m"), (1000, "s")];
+        let mut index = 0;
+        while index < UNITS.len() {
+            let (length, unit) = UNITS[index];
+            if millis >= length && millis.is_multiple_of(length) {
+                return self.number(millis / length).push(unit);
+            }
+            index += 1;
+        }
+        self.number(millis).push("ms")
     }
 
     const fn handler(self, route: &Route, scope: Scope) -> Self {

@@ -71,7 +71,7 @@ impl Intake {
                 self.tally.counters.unmatched.add(1);
                 return None;
             }
-            Origin::Broadcast { .. } | Origin::Inbox => {}
+            Origin::Broadcast { .. } | Origin::Inbox | Origin::Task => {}
         }
         let order_key = self.order_keys[route];
         if self.lanes[route].has_room(order_key.of(frame.channel())) {
@@ -151,6 +151,7 @@ impl Intake {
         let is_for = |&route: &usize| match origin {
             Origin::Broadcast { token } => self.tokens[route] == token,
             Origin::Inbox => self.routes.at(route).facts().kind() == Kind::Request,
+            Origin::Task => true,
         };
         let route = self.table.find(channel).filter(is_for)?;
         let rejection = Rejection::TooLarge { size, limit: self.payload_limit };

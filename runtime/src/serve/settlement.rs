@@ -205,7 +205,7 @@ const FAILED: &str = "the handler failed";
 pub(crate) fn dropped(frame: Frame, format: Format, facts: &Facts, shared: usize, bus: &Bus) -> Option<Parcel> {
     let may_be_answered = match (facts.kind(), frame.origin()) {
         // Every instance got it, and another one may take it.
-        (Kind::Request, Origin::Broadcast { .. }) => false,
+        (Kind::Request, Origin::Broadcast { .. } | Origin::Task) => false,
         (Kind::Request, Origin::Inbox) => true,
         (Kind::Queue, _) => false,
         (Kind::Broadcast, _) => memmem::find(frame.payload(), b"reply").is_some(),

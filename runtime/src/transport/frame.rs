@@ -23,6 +23,8 @@ pub(crate) enum Origin {
     Broadcast { token: u32 },
     /// To the inbox of this instance, and to nobody else.
     Inbox,
+    /// From a queue, to this instance alone.
+    Task,
 }
 
 impl Frame {
@@ -35,6 +37,15 @@ impl Frame {
         arrived: Instant,
     ) -> Self {
         Self { bytes, channel, payload, origin, arrived }
+    }
+
+    /// Of a task. The channel is without its namespace.
+    pub(crate) fn of_task(channel: &str, payload: &[u8], arrived: Instant) -> Self {
+        let mut bytes = Vec::with_capacity(channel.len() + payload.len());
+        bytes.extend_from_slice(channel.as_bytes());
+        bytes.extend_from_slice(payload);
+        let (channel, end) = (channel.len() as u32, bytes.len() as u32);
+        Self::new(Bytes::from(bytes), 0..channel, channel..end, Origin::Task, arrived)
     }
 
     pub(crate) fn channel(&self) -> &[u8] {

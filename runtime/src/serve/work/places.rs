@@ -200,7 +200,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             expires_at: entry.expires_at,
         };
         let task = Task { queue: self.queue.name.clone(), entry, lease, once: Arc::clone(&once) };
-        let delivery = of_task(task, self.bus.config().format);
+        let delivery = Delivery::of_task(task, self.bus.config().format);
         let mut place = Place { entry: kept, holding, once, age: 0 };
         if self.route.options().spawn {
             self.waits(&mut place, arrived);
@@ -408,11 +408,4 @@ fn how(ended: &Ended, follow_ups: Vec<NewTask>) -> How {
         Ended::TimedOut => How::TimedOut,
         Ended::Cancelled | Ended::LeftToOthers => retry("it was cancelled"),
     }
-}
-
-fn of_task(task: Task, format: crate::codec::contract::Format) -> Delivery {
-    let bytes = [task.entry.at.channel.as_bytes(), &task.entry.payload[..]].concat();
-    let (end, length) = (task.entry.at.channel.len() as u32, bytes.len() as u32);
-    let origin = crate::transport::frame::Origin::Broadcast { token: 0 };
-    Delivery::new(crate::transport::frame::Frame::new(bytes.into(), 0..end, end..length, origin, now()), format)
 }

@@ -1,0 +1,257 @@
+//! `#[queue("…", …)]`: the channel of tasks, and what their queue promises.
+
+use std::collections::HashSet;
+
+use proc_macro2::{Span, TokenStream};
+use quote::{quote, quote_spanned};
+use syn::{Attribute, Expr, Lit, LitStr, Meta, Token, parse::ParseStream, spanned::Spanned};
+
+use crate::{
+    attr::{self, Entry},
+    diag::{self, Diagnostics},
+    template,
+};
+
+/// What a queue promises beside keeping its tasks.
+pub(crate) struct Queue {
+    /// Of the template, whose parameters the compiler looks at.
+    template: Span,
+    turns: Option<Turns>,
+    lease_nanos: Option<u64>,
+    bound: bool,
+    at_most_once: bool,
+    max_length: Option<u64>,
+    payload_limit: Option<u64>,
+}
+
+/// Which part is served first, by a parameter.
+enum Turns {
+    Strict(LitStr),
+    Weighted(LitStr, Weights),
+}
+
+struct Weights {
+    span: Span,
+    numbers: Vec<u32>,
+}
+
+const KNOWN: [&str; 8] =
+    ["strict", "weighted", "weights", "lease", "bound", "at_most_once", "max_length", "payload_limit"];
+
+/// The shortest lease: it is renewed three times within its time.
+const SHORTEST_LEASE: u64 = 1_000_000_000;
+
+/// The template, and the options behind it.
+pub(super) fn parts(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Option<(LitStr, TokenStream)> {
+    const ADVICE: &str = "a queue is written as a string, with its options behind it: write `#[queue(\"tasks:images:<priority>\", strict = priority)]`";
+    let split = |input: ParseStream<'_>| {
+        let template = input.parse::<LitStr>()?;
+        if !input.is_empty() {
+            input.parse::<Token![,]>()?;
+        }
+        Ok((template, input.parse::<TokenStream>()?))
+    };
+    match &attribute.meta {
+        Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(split) {
+            Ok(parts) => return Some(parts),
+            Err(error) => diagnostics.at(error.span(), ADVICE),
+        },
+        Meta::NameValue(pair) => diagnostics.over(attr::ungrouped(&pair.value), ADVICE),
+        Meta::List(_) | Meta::Path(_) => diagnostics.over(attribute, ADVICE),
+    }
+    None
+}
+
+impl Queue {
+    /// A queue without options, as a stub has it.
+    pub(super) fn plain(template: Span) -> Self {
+        Self {
+            template,
+            turns: None,
+            lease_nanos: None,
+            bound: false,
+            at_most_once: false,
+            max_length: None,
+            payload_limit: None,
+        }
+    }
+
+    pub(super) fn checked(
+        template: &LitStr,
+        segments: &[template::Segment],
+        options: TokenStream,
+        diagnostics: &mut Diagnostics,
+    ) -> Self {
+        let mut queue = Self::plain(template.span());
+        let names: Vec<&str> = template::parameters(segments).map(|parameter| parameter.name.as_str()).collect();
+        let (mut chosen, mut weights) = (None, None);
+        for entry in attr::entries("queue", options, &KNOWN, &mut HashSet::new(), diagnostics) {
+            match entry.key.to_string().as_str() {
+                "strict" | "weighted" if chosen.is_some() => diagnostics.at(
+                    entry.key.span(),
+                    "`strict` and `weighted` both say which part is served first: remove one of the two",
+                ),
+                "strict" | "weighted" => chosen = Some((parameter(&entry, &names, diagnostics), entry)),
+                "weights" => weights = Some((numbers(&entry, diagnostics), entry)),
+                "lease" => queue.lease_nanos = lease(&entry, diagnostics),
+                "bound" => queue.bound = entry.flag(diagnostics) && has_parameters(&entry, &names, diagnostics),
+                "at_most_once" => queue.at_most_once = entry.flag(diagnostics),
+                "max_length" => {
+                    queue.max_length = entry.number((1, u64::MAX), "max_length = 100000", diagnostics);
+                }
+                _ => {
+                    queue.payload_limit = entry.number((1, 512 * 1024 * 1024), "payload_limit = 65536", diagnostics);
+                }
+            }
+        }
+        queue.turns = turns(chosen, weights, diagnostics);
+        queue
+    }
+
+    // Output:
+    //
+    //     const QUEUE: Option<__tidings::QueueFacts> = Some(__tidings::QueueFacts::DEFAULT.lease_nanos(30000000000u64));
+    pub(super) fn facts(&self) -> TokenStream {
+        let Self { template: _, turns, lease_nanos, bound, at_most_once, max_length, payload_limit } = self;
+        let turns = turns.as_ref().map(|turns| match turns {
+            Turns::Strict(name) => quote!(.turns(__tidings::Turns::Strict(#name))),
+            Turns::Weighted(name, Weights { numbers, .. }) => {
+                quote!(.turns(__tidings::Turns::Weighted(#name, &[#(#numbers),*])))
+            }
+        });
+        let lease = lease_nanos.map(|nanos| quote!(.lease_nanos(#nanos)));
+        let bound = bound.then(|| quote!(.bound()));
+        let at_most_once = at_most_once.then(|| quote!(.at_most_once()));
+        let max_length = max_length.map(|length| quote!(.max_length(#length)));
+        let payload_limit = payload_limit.map(|limit| {
+            let limit = proc_macro2::Literal::u64_unsuffixed(limit);
+            quote!(.payload_limit(#limit))
+        });
+        quote! {
+            const QUEUE: ::core::option::Option<__tidings::QueueFacts> = ::core::option::Option::Some(
+                __tidings::QueueFacts::DEFAULT #turns #lease #bound #at_most_once #max_length #payload_limit
+            );
+        }
+    }
+
+    // Output, each at the place that it is about:
+    //
+    //     const _: () = __tidings::prove_parts(<ResizeImage as __tidings::Message>::TEMPLATE);
+    //     const _: () = __tidings::prove_turns(<ResizeImage as __tidings::Message>::TEMPLATE, "priority");
+    //     const _: () = __tidings::prove_weights(<ResizeImage as __tidings::Message>::TEMPLATE, "priority", 3);
+    /// What only the compiler can know of the parameters: which of them have a word for each of their values.
+    pub(super) fn proofs(&self, this: &TokenStream) -> TokenStream {
+        let of = |span: Span| quote_spanned!(span=> <#this as __tidings::Message>::TEMPLATE);
+        let parts = (!self.bound).then(|| {
+            let template = of(self.template);
+            quote_spanned!(self.template=> const _: () = __tidings::prove_parts(#template);)
+        });
+        let turns = self.turns.as_ref().map(|turns| {
+            let (Turns::Strict(name) | Turns::Weighted(name, _)) = turns;
+            let template = of(name.span());
+            let by_name = quote_spanned!(name.span()=> const _: () = __tidings::prove_turns(#template, #name););
+            let by_number = match turns {
+                Turns::Strict(_) => None,
+                Turns::Weighted(name, Weights { span, numbers }) => {
+                    let (template, count) = (of(*span), numbers.len());
+                    Some(quote_spanned!(*span=> const _: () = __tidings::prove_weights(#template, #name, #count);))
+                }
+            };
+            quote!(#by_name #by_number)
+        });
+        quote!(#parts #turns)
+    }
+}
+
+/// The parameter that `strict = …` or `weighted = …` names.
+fn parameter(entry: &Entry, names: &[&str], diagnostics: &mut Diagnostics) -> Option<LitStr> {
+    let (name, _) = entry.name(&format!("{} = priority", entry.key), diagnostics)?;
+    let text = name.value();
+    if names.contains(&text.as_str()) {
+        return Some(name);
+    }
+    let advice = match (diag::closest(&text, names.iter().copied()), names) {
+        (Some(meant), _) => format!("did you mean `{meant}`?"),
+        (None, []) => format!("write it into the template, such as `\"…:<{text}>\"`, or remove `{}`", entry.key),
+        (None, names) => format!("write one of {}", diag::list(names.iter().copied())),
+    };
+    diagnostics.at(name.span(), format!("`{text}` is no parameter of this queue: {advice}"));
+    None
+}
+
+fn numbers(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Weights> {
+    const EXAMPLE: &str = "weights = [6, 3, 1]";
+    let expression = entry.expression(EXAMPLE, diagnostics)?;
+    let number = |element: &Expr| match attr::literal(element)? {
+        Lit::Int(number) => number.base10_parse::<u32>().ok().filter(|number| (1..=1_000_000).contains(number)),
+        _ => None,
+    };
+    let numbers = match &expression {
+        Expr::Array(array) => array.elems.iter().map(number).collect::<Option<Vec<u32>>>(),
+        _ => None,
+    };
+    let span = expression.span();
+    if let Some(numbers) = numbers {
+        return Some(Weights { span, numbers });
+    }
+    diagnostics.at(
+        span,
+        format!("`weights` takes a number from 1 to 1000000 for each value of the parameter: write `{EXAMPLE}`"),
+    );
+    None
+}
+
+fn lease(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<u64> {
+    let nanos = entry.duration(diagnostics)?;
+    if nanos < SHORTEST_LEASE {
+        diagnostics.at(
+            entry.span(),
+            "a lease shorter than a second is lost by any pause of the machine: write `lease = \"1s\"` or longer",
+        );
+        return None;
+    }
+    Some(nanos)
+}
+
+fn has_parameters(entry: &Entry, names: &[&str], diagnostics: &mut Diagnostics) -> bool {
+    if names.is_empty() {
+        diagnostics.at(entry.key.span(), "this queue has no parameters whose values could be bound: remove `bound`");
+    }
+    !names.is_empty()
+}
+
+type Chosen = (Option<LitStr>, Entry);
+
+/// `strict = p`, or `weighted = p, weights = […]`.
+fn turns(
+    chosen: Option<Chosen>,
+    weights: Option<(Option<Weights>, Entry)>,
+    diagnostics: &mut Diagnostics,
+) -> Option<Turns> {
+    match (chosen, weights) {
+        (Some((name, entry)), None) if entry.key == "strict" => name.map(Turns::Strict),
+        (Some((_, entry)), None) => {
+            diagnostics.at(
+                entry.key.span(),
+                "`weighted` needs a weight for each value of the parameter: write `weights = [6, 3, 1]` behind it",
+            );
+            None
+        }
+        (Some((name, entry)), Some((weights, _))) if entry.key == "weighted" => {
+            Some(Turns::Weighted(name?, weights?))
+        }
+        (Some(_), Some((_, weights))) => {
+            diagnostics
+                .at(weights.key.span(), "`strict` takes no weights: write `weighted = …` instead, or remove `weights`");
+            None
+        }
+        (None, Some((_, weights))) => {
+            diagnostics.at(
+                weights.key.span(),
+                "`weights` belongs to `weighted`: write `weighted = priority` before it, with the parameter that is weighted",
+            );
+            None
+        }
+        (None, None) => None,
+    }
+}
