@@ -115,12 +115,15 @@ fn runtime() -> House {
     let (mut folders, mut house) = (vec![String::new()], House::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(root().join(&folder)).expect("the runtime's sources are there") {
-            let name = format!("{folder}{}", entry.expect("a file").file_name().display());
+            let entry = entry.expect("a file");
+            let name = format!("{folder}{}", entry.file_name().display());
             match name.strip_suffix(".rs") {
                 Some("lib") => {}
                 Some(file) if file.split('/').any(|part| part == "tests") => {}
                 Some(file) => house.push((file.to_owned(), code(&read(&root().join(&name))))),
-                None => folders.push(name + "/"),
+                None if entry.path().is_dir() => folders.push(name + "/"),
+                // The scripts of queues.
+                None => assert!(name.ends_with(".lua"), "what is runtime/src/{name}?"),
             }
         }
     }

@@ -8,7 +8,7 @@
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
 //! | `commands`, `pipeline`, `line` | the connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
-//! | `queues` | queues: streams, and scripts that make each step one |
+//! | `queues/` | queues: streams, and scripts that make each step one |
 //! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
 //!
 //! It uses its neighbours in `transport` except `memory`, and the floors below. No type of the `redis` crate is in the public interface.
@@ -250,8 +250,8 @@ impl Durable for Redis {
         self.queues.settle(queue, &settlements).await
     }
 
-    async fn begin(&self, queue: &QueueName, key: &OnceKey, token: u64) -> Result<Begun, QueueError> {
-        self.queues.begin(queue, key, token).await
+    async fn begin(&self, queue: &QueueName, key: &OnceKey, id: &str, token: u64) -> Result<Begun, QueueError> {
+        self.queues.begin(queue, key, id, token).await
     }
 
     fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {

@@ -29,7 +29,7 @@ use crate::{
 
 /// Makes connections: it knows where the servers are and how to sign in, and looks at the address anew each time.
 #[derive(Clone, Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     topology: Topology,
     login: Login,
     tls: Option<Tls>,

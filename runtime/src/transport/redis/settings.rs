@@ -11,7 +11,7 @@ use crate::{
 };
 
 #[derive(Clone, Debug)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     /// The namespace and the colon after it; empty without a namespace.
     pub(super) prefix: String,
     pub(super) user: String,

@@ -170,6 +170,7 @@ fn state(word: &str) -> Option<TaskState> {
         "running" => TaskState::Running,
         "parked" => TaskState::Parked,
         "completed" => TaskState::Completed,
+        "discarded" => TaskState::Discarded,
         _ => return None,
     })
 }

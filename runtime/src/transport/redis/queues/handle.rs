@@ -51,34 +51,30 @@ pub(crate) struct Queues {
 }
 
 impl Queues {
-    pub(in crate::transport::redis) fn new(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
+    pub(crate) fn new(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
         let context = Arc::new(Context { connector, settings, life });
         Self { shared: Arc::new(Shared::new(context)), is_used: AtomicBool::new(false) }
     }
 
     /// Whether the bus uses queues.
-    pub(in crate::transport::redis) fn are_used(&self) -> bool {
+    pub(crate) fn are_used(&self) -> bool {
         self.is_used.load(Ordering::Relaxed)
     }
 
-    pub(in crate::transport::redis) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.shared.close();
     }
 
-    pub(in crate::transport::redis) fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {
+    pub(crate) fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {
         self.is_used.store(true, Ordering::Relaxed);
         RedisReader::new(Arc::clone(&self.shared), queue, instance)
     }
 
-    pub(in crate::transport::redis) fn keeper(&self) -> RedisKeeper {
+    pub(crate) fn keeper(&self) -> RedisKeeper {
         RedisKeeper::new(Arc::clone(&self.shared.context))
     }
 
-    pub(in crate::transport::redis) async fn enqueue(
-        &self,
-        tasks: Vec<NewTask>,
-        atomic: bool,
-    ) -> Vec<Result<Enqueued, EnqueueError>> {
+    pub(crate) async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
         if tasks.is_empty() {
             return Vec::new();
         }
@@ -87,7 +83,7 @@ impl Queues {
     }
 
     /// The script runs each command that the others take: what is refused shows now.
-    pub(in crate::transport::redis) async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
+    pub(crate) async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
         self.is_used.store(true, Ordering::Relaxed);
         let mut command = DECLARE.on(&queue.name.base());
         command.arg(LAYOUT).arg(queue.dead.count).arg(millis(queue.dead.age)).arg(queue.dead.bytes);
@@ -102,7 +98,7 @@ impl Queues {
         }
     }
 
-    pub(in crate::transport::redis) async fn settle(
+    pub(crate) async fn settle(
         &self,
         queue: &QueueName,
         settlements: &[Settlement],
@@ -114,34 +110,32 @@ impl Queues {
         order.settled(&digits).ok_or_else(|| self.failed(queue, Failure::Unreadable))
     }
 
-    pub(in crate::transport::redis) async fn begin(
+    pub(crate) async fn begin(
         &self,
         queue: &QueueName,
         key: &OnceKey,
+        id: &str,
         token: u64,
     ) -> Result<Begun, QueueError> {
         let mut command = BEGIN.on(&queue.base());
-        command.arg(&key.key).arg(token);
+        command.arg(&key.key).arg(id).arg(token);
         match self.text(queue, command).await?.as_slice() {
             b"now" => Ok(Begun::Now),
             b"done" => Ok(Begun::Done),
             b"before" => Ok(Begun::Before),
+            b"elsewhere" => Ok(Begun::Elsewhere),
             _ => Err(self.failed(queue, Failure::Unreadable)),
         }
     }
 
-    pub(in crate::transport::redis) async fn counts(&self, queue: &QueueSpec) -> Result<QueueCounts, QueueError> {
+    pub(crate) async fn counts(&self, queue: &QueueSpec) -> Result<QueueCounts, QueueError> {
         let mut command = COUNTS.on(&queue.name.base());
         with_channels(&mut command, queue);
         let answer = self.text(&queue.name, command).await?;
         read_counts(&mut Packed::new(answer), queue).ok_or_else(|| self.failed(&queue.name, Failure::Unreadable))
     }
 
-    pub(in crate::transport::redis) async fn running(
-        &self,
-        queue: &QueueSpec,
-        limit: usize,
-    ) -> Result<Vec<RunningTask>, QueueError> {
+    pub(crate) async fn running(&self, queue: &QueueSpec, limit: usize) -> Result<Vec<RunningTask>, QueueError> {
         let mut command = RUNNING.on(&queue.name.base());
         command.arg(limit);
         with_channels(&mut command, queue);
@@ -155,7 +149,7 @@ impl Queues {
         tasks.ok_or_else(|| self.failed(&queue.name, Failure::Unreadable))
     }
 
-    pub(in crate::transport::redis) async fn workers(&self, queue: &QueueName) -> Result<Vec<Worker>, QueueError> {
+    pub(crate) async fn workers(&self, queue: &QueueName) -> Result<Vec<Worker>, QueueError> {
         let mut packed = Packed::new(self.text(queue, WORKERS.on(&queue.base())).await?);
         let one = |packed: &mut Packed| {
             let (instance, silent, about) = (packed.string()?, time(packed.number()?)?, packed.string()?);
@@ -166,7 +160,7 @@ impl Queues {
     }
 
     /// <https://redis.io/docs/latest/commands/xrevrange/>
-    pub(in crate::transport::redis) async fn dead(
+    pub(crate) async fn dead(
         &self,
         queue: &QueueName,
         before: Option<&str>,
@@ -184,12 +178,7 @@ impl Queues {
         dead.ok_or_else(|| self.failed(queue, Failure::Unreadable))
     }
 
-    pub(in crate::transport::redis) async fn mend(
-        &self,
-        queue: &QueueName,
-        entries: &[String],
-        mend: &Mend,
-    ) -> Result<u64, QueueError> {
+    pub(crate) async fn mend(&self, queue: &QueueName, entries: &[String], mend: &Mend) -> Result<u64, QueueError> {
         let mut mended = 0;
         for entries in entries.chunks(TOGETHER) {
             let mut command = MEND.on(&queue.base());
@@ -207,12 +196,7 @@ impl Queues {
         Ok(mended)
     }
 
-    pub(in crate::transport::redis) async fn unpark(
-        &self,
-        queue: &QueueName,
-        name: &str,
-        version: u32,
-    ) -> Result<u64, QueueError> {
+    pub(crate) async fn unpark(&self, queue: &QueueName, name: &str, version: u32) -> Result<u64, QueueError> {
         let (mut cursor, mut unparked) = (b"0".to_vec(), 0);
         loop {
             let mut command = UNPARK.on(&queue.base());

@@ -96,7 +96,7 @@ impl RedisKeeper {
 
     async fn try_reclaim(&mut self, queue: &QueueSpec, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
         let mut command = SETTLE.on(&queue.name.base());
-        command.arg(millis(queue.lease));
+        command.arg(millis(queue.lease) + 1);
         let order = write_each(&mut command, settlements);
         let Value::BulkString(digits) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
         order.settled(&digits).ok_or(Failure::Unreadable)

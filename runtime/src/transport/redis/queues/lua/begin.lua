@@ -1,8 +1,12 @@
--- ARGV: key, token. Answers 'now', 'done' or 'before'.
+-- ARGV: key, id, token. Answers 'now', 'done', 'before' or 'elsewhere'.
 local key = base .. 'once:' .. ARGV[1]
-local state = call('GET', key)
-if not state then
-    call('SET', key, ARGV[2])
+local kept = call('GET', key)
+if not kept then
+    call('SET', key, cmsgpack.pack({'begun', ARGV[2], ARGV[3]}))
     return 'now'
 end
-return state == 'done' and 'done' or state == ARGV[2] and 'now' or 'before'
+local state, id, token = unpack(cmsgpack.unpack(kept))
+if state == 'done' then return 'done' end
+if state == 'unfinished' then return 'before' end
+if id ~= ARGV[2] then return 'elsewhere' end
+return token == ARGV[3] and 'now' or 'before'

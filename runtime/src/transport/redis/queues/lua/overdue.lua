@@ -12,7 +12,7 @@ end
 local function look(part, back)
     local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[2 + part]
     if call('XPENDING', stream, GROUP)[1] == 0 then return end
-    local over = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease), '-', '+', left) or {}
+    local over = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease + 1), '-', '+', left) or {}
     for _, pending in ipairs(over) do
         local entry = entry_at(stream, pending[1])
         if entry then
@@ -27,8 +27,10 @@ local function look(part, back)
     end
     local all = call('XPENDING', stream, GROUP, '-', '+', SEEN)
     for _, pending in ipairs(all) do
-        local ends = math.max(lease - pending[3], left > 0 and 1 or 0)
-        if pending[3] < lease or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
+        local is_over = pending[3] > lease
+        local ends = is_over and 0 or lease + 1 - pending[3]
+        -- Those that are over were found, unless there were more.
+        if not is_over or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
     end
     -- Of those that were not looked at one may be older.
     if #all == SEEN then next_end = math.min(next_end < 0 and lease or next_end, math.ceil(lease / 4)) end

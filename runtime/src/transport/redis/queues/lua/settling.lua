@@ -30,8 +30,12 @@ local function trim_dead(most)
     return trimmed
 end
 
-local function bury(stream, id, unique, fields, record, reason, instance)
+local function bury(stream, id, unique, once, fields, record, reason, instance)
     local letter = {'channel', channel_of(stream), 'reason', reason, 'instance', instance}
+    if reason == 'unfinished' and once ~= '' then
+        letter[#letter + 1] = 'once'
+        letter[#letter + 1] = once
+    end
     for _, value in ipairs(renewed(fields, id, record)) do letter[#letter + 1] = value end
     call('XADD', base .. 'dead', '*', unpack(letter))
     end_key(base, unique, id, 'dead')
@@ -58,11 +62,12 @@ local function park(stream, id, unique, fields, record)
     move_key(base, unique, id, 'parked')
 end
 
--- A key of a handler that runs once: it was done, or is free again.
-local function settle_once(once, outcome, window)
+-- A key of a handler that runs once: it was done, or will never be finished, or is free again.
+local function settle_once(once, state, window)
     if once == '' then return end
-    if outcome == 'completed' and tonumber(window) > 0 then
-        call('SET', base .. 'once:' .. once, 'done', 'PX', window)
+    if (state == 'completed' or state == 'unfinished') and tonumber(window) > 0 then
+        local value = cmsgpack.pack({state == 'completed' and 'done' or state, '', ''})
+        call('SET', base .. 'once:' .. once, value, 'PX', window)
     else
         call('DEL', base .. 'once:' .. once)
     end
@@ -85,10 +90,10 @@ local function done(stream, first, last)
     return table.concat(counted)
 end
 
--- Whether it is settled by this, and its fields. Where `lease` is given, it has to be over.
-local function own(stream, entry, lease)
+-- Whether it is settled by this, and its fields. Where it is given, it has been idle for so many milliseconds at least.
+local function own(stream, entry, idle)
     local key = base .. stream
-    if lease and #call('XPENDING', key, GROUP, 'IDLE', lease, entry, entry, 1) == 0 then return nil end
+    if idle and #call('XPENDING', key, GROUP, 'IDLE', idle, entry, entry, 1) == 0 then return nil end
     local found = entry_at(key, entry)
     if call('XACK', key, GROUP, entry) == 0 then return nil end
     if not found then return nil end
@@ -104,7 +109,7 @@ end
 --     'P' record                                                    parked
 --     'X' record reason instance                                    dead
 -- Answers a text of one digit each, in order: 1 counted.
-local function settle(at, lease)
+local function settle(at, idle)
     local counted = {}
     while ARGV[at] do
         local verb, stream, result = ARGV[at], ARGV[at + 1], '0'
@@ -114,7 +119,7 @@ local function settle(at, lease)
             at = last + 1
         else
             local id, unique = ARGV[at + 3], ARGV[at + 4]
-            local fields = own(stream, ARGV[at + 2], lease)
+            local fields = own(stream, ARGV[at + 2], idle)
             local outcome, rest = '', at + 7
             if fields then result = '1' end
             if verb == 'E' then
@@ -136,7 +141,8 @@ local function settle(at, lease)
                 if fields then park(stream, id, unique, fields, ARGV[rest]) end
                 rest = rest + 1
             else
-                if fields then bury(stream, id, unique, fields, ARGV[rest], ARGV[rest + 1], ARGV[rest + 2]) end
+                outcome = ARGV[rest + 1]
+                if fields then bury(stream, id, unique, ARGV[at + 5], fields, ARGV[rest], outcome, ARGV[rest + 2]) end
                 rest = rest + 3
             end
             if fields then settle_once(ARGV[at + 5], outcome, ARGV[at + 6]) end

@@ -16,14 +16,14 @@ local function move_key(of, unique, id, state, stream, entry)
     if held then take_key(of, unique, id, held[2], state, stream, entry) end
 end
 
--- The task with this key has ended: one that is done holds its key until the end of the window.
+-- The task with this key has ended: one that is done, or not to be done, holds its key until the end of the window.
 local function end_key(of, unique, id, outcome)
     if not unique or unique == '' then return end
     local held = key_of(of, unique, id)
     if not held then return end
     local key = of .. 'unique:' .. unique
-    if outcome == 'completed' and held[2] > now then
-        call('SET', key, cmsgpack.pack({id, held[2], 'completed', '', ''}), 'PXAT', whole(held[2]))
+    if (outcome == 'completed' or outcome == 'discarded') and held[2] > now then
+        call('SET', key, cmsgpack.pack({id, held[2], outcome, '', ''}), 'PXAT', whole(held[2]))
     else
         call('DEL', key)
     end
@@ -68,7 +68,7 @@ local function add(of, at)
     local time = now
     if due ~= '' then
         time = tonumber(string.sub(due, 2))
-        if string.sub(due, 1, 1) == '+' then time = now + time end
+        time = string.sub(due, 1, 1) == '+' and now + time or math.max(now, time)
     end
     if ARGV[at + 6] ~= '' then
         fields[#fields + 1] = 'expires_at'

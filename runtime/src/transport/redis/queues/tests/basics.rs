@@ -204,8 +204,9 @@ async fn what_runs_once_begins_once() {
     enqueue(&redis, task("a")).await.unwrap();
     let entry = taken(&mut reader, 1).await.entries.remove(0);
     let key = OnceKey { key: "a".into(), window: Duration::from_secs(60) };
-    let begin = async |token| redis.begin(&name(), &key, token).await.unwrap();
+    let begin = async |token| redis.begin(&name(), &key, "a", token).await.unwrap();
     assert_eq!((begin(1).await, begin(1).await, begin(2).await), (Begun::Now, Begun::Now, Begun::Before));
+    assert_eq!(redis.begin(&name(), &key, "b", 1).await.unwrap(), Begun::Elsewhere);
     let freed = Settlement { once: Some(key.clone()), ..again(&entry, Why::Failed, None) };
     redis.settle(&name(), vec![freed]).await.unwrap();
     assert_eq!(begin(2).await, Begun::Now);
