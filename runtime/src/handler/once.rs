@@ -72,7 +72,7 @@ async fn begin_with(key: String, task: &Task, bus: &Bus, window_nanos: u64) -> O
     let key = OnceKey { key, window: Duration::from_nanos(window_nanos) };
     // Noted before it is known: where no answer comes the key may hold, and is to be freed with the attempt.
     note(Some(key.clone()));
-    match bus.durable().begin(&task.queue, &key, task.entry.token()).await {
+    match bus.durable().begin(&task.queue, &key, &task.entry.id, task.entry.token()).await {
         Ok(Begun::Now) => None,
         Ok(Begun::Done) => {
             note(None);
@@ -81,6 +81,10 @@ async fn begin_with(key: String, task: &Task, bus: &Bus, window_nanos: u64) -> O
         Ok(Begun::Before) => {
             note(None);
             Some(Outcome::Once(OnceBefore::Unfinished))
+        }
+        Ok(Begun::Elsewhere) => {
+            note(None);
+            Some(Outcome::Once(OnceBefore::Elsewhere))
         }
         Err(error) => Some(Outcome::Failed(error.to_string().into())),
     }

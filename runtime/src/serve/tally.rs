@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     bus::handle::Bus,
     error::{PublishError, Rejection},
-    handler::outcome::{Ended, Outcome},
+    handler::outcome::{Ended, OnceBefore, Outcome},
     message::delivery::Delivery,
     route::routes::Routes,
     serve::{
@@ -57,7 +57,14 @@ impl Tally {
     pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
         let counters = self.counters.handler(route);
         let (trouble, about) = match ended {
-            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(_)) => return counters.handled.add(1),
+            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(OnceBefore::Done)) => {
+                return counters.handled.add(1);
+            }
+            Ended::Returned(Outcome::Once(OnceBefore::Elsewhere)) => return counters.left_to_others.add(1),
+            Ended::Returned(Outcome::Once(OnceBefore::Unfinished)) => {
+                counters.failed.add(1);
+                (Trouble::Failed, About::message(delivery).because("another owner had begun it, and has not finished it"))
+            }
             Ended::Returned(Outcome::Filtered) => return counters.filtered.add(1),
             Ended::Returned(Outcome::Rejected(rejection)) => {
                 return self.rejected(route, &rejection, About::message(delivery));
