@@ -42,6 +42,7 @@
 //! | choose a wire format | [`codec`] |
 //! | see what goes on | [`Bus::events`], [`Bus::stats`], [`Bus::health`], [`observe`] |
 //! | see which services there are | [`Bus::services`] |
+//! | look at queues and mend them | [`Bus::queue`] |
 //! | test a service without a server, and handlers as functions | [`testing`], [`Delivery::testing`] |
 //! | stop | [`Service::run_until_stopped`], [`Bus::close`] |
 //!
@@ -61,6 +62,7 @@ mod error;
 mod future;
 mod handler;
 mod message;
+mod operate;
 mod publish;
 mod route;
 mod serve;
@@ -87,6 +89,7 @@ pub use self::{
         Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Lease, Message, NoError,
         OwnedMessage, Queue, QueueFacts, Request, Turns,
     },
+    operate::{DeadLetter, DeadLetters, QueueHandle, QueueWorker, RunningTask},
     publish::{
         Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, EnqueueAll, EnqueueAtomically, Enqueueable,
         Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting,

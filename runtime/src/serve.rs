@@ -24,7 +24,7 @@
 //! | `keeper` | the thread that keeps leases, and takes back what instances that are gone had |
 //! | `tally`, `stats` | what is counted and told of how calls end; the counters |
 //!
-//! Only `driver`, `sources`, `services`, `call`, `spawned`, `queues`, `work` and `keeper` spawn or wait for a time; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
+//! Only `driver`, `sources`, `services`, `call`, `spawned`, `queues`, `work/pull` and `keeper` spawn or wait for a time; `intake` reads the clock for the journal, and the other rooms decide without one. This floor uses `handler`, `bus`,
 //! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;
