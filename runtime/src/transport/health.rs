@@ -111,6 +111,23 @@ pub enum HealthWarning {
     },
     /// The bus gave up reconnecting.
     Closed,
+    /// The bus uses queues, and the server writes no append-only file: what was accepted since its last snapshot is lost when it dies.
+    NoAppendOnlyFile,
+    /// The bus uses queues, and the server makes no snapshots.
+    NoSnapshots,
+    /// The bus uses queues, and the server removes keys where it needs memory: tasks are lost with them.
+    #[non_exhaustive]
+    Evicts {
+        /// The server's policy.
+        policy: String,
+    },
+    /// The bus uses queues, and the access rules do not let it wake its readers: a pause, a shutdown and a task that is due earlier than those
+    /// before take up to a second.
+    #[non_exhaustive]
+    Unwakeable {
+        /// The server's words.
+        reason: String,
+    },
     /// Several groups of services take the same request: each is executed by an instance of one of them.
     #[non_exhaustive]
     SeveralGroups {
@@ -143,6 +160,21 @@ impl fmt::Display for HealthWarning {
                 "subscriptions receive nothing until the connection is made anew ({cause}): look at the server and the network"
             ),
             Self::Closed => formatter.write_str("the bus gave up reconnecting: connect a new one"),
+            Self::NoAppendOnlyFile => formatter.write_str(
+                "the server writes no append-only file, so a crash loses tasks that it had accepted: run `CONFIG SET appendonly yes`",
+            ),
+            Self::NoSnapshots => formatter.write_str(
+                "the server makes no snapshots, so without an append-only file a restart loses every task, and with one there is no other \
+                 copy: run `CONFIG SET save \"3600 1 300 100\"`",
+            ),
+            Self::Evicts { policy } => write!(
+                formatter,
+                "the server's policy for a full memory is {policy}, which removes tasks: run `CONFIG SET maxmemory-policy noeviction`"
+            ),
+            Self::Unwakeable { reason } => write!(
+                formatter,
+                "readers of queues cannot be woken and look every second: allow `+client|id +client|unblock`: {reason}"
+            ),
             Self::SeveralGroups { message, groups } => write!(
                 formatter,
                 "each `{message}` is executed by one of the groups {}: give them one name with `group`, or another message to each",

@@ -65,6 +65,7 @@ use crate::{
         life::Life,
         redis::{
             access::rule_for_names,
+            admin::{Uses, health},
             commands::Commands,
             connector::Connector,
             queues::{RedisKeeper, RedisReader, handle::Queues},
@@ -230,7 +231,8 @@ impl Link for Redis {
     }
 
     async fn health(&self) -> Result<Health, HealthError> {
-        admin::health(&self.connector, &self.settings, self.status()).await
+        let uses = if self.queues.are_used() { Uses::Queues } else { Uses::Messages };
+        health(&self.connector, &self.settings, self.status(), uses).await
     }
 }
 

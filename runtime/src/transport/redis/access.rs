@@ -77,15 +77,14 @@ pub(super) fn rule_for_claims(settings: &Settings, words: &str) -> String {
 }
 
 /// What queues call, from scripts and beside them.
-const QUEUE_COMMANDS: &str = "+eval +evalsha +time +xadd +xreadgroup +xgroup +xack +xdel +xlen +xrange +xrevrange +xpending +xclaim +xinfo \
+pub(super) const QUEUE_COMMANDS: &str = "+eval +evalsha +time +xadd +xreadgroup +xgroup +xack +xdel +xlen +xrange +xrevrange +xpending +xclaim +xinfo \
     +zadd +zrem +zcard +zscore +zrange +zrangebyscore +hset +hsetnx +hincrby +hget +hmget +hdel +hlen +hscan +sadd +smembers +get +set +del \
     +client|id +client|unblock";
 
-/// The command that allows queues: all that they call, and all of their keys. A server does not say of a script which of both it lacks.
+/// The command that allows queues: all that they call, or all of their keys.
 pub(super) fn rule_for_queues(settings: &Settings, words: &str) -> String {
-    let keys = format!("~{}{QUEUES}*", settings.prefix);
-    let of_keys = words.contains("keys");
-    let rules = if of_keys { keys } else { format!("{keys} {QUEUE_COMMANDS}") };
+    let of_keys = words.contains("keys") || words.contains("can't access");
+    let rules = if of_keys { format!("~{}{QUEUES}*", settings.prefix) } else { QUEUE_COMMANDS.to_owned() };
     format!("ACL SETUSER {} {rules}", settings.user)
 }
 

@@ -22,17 +22,30 @@ use crate::transport::{
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings-admin";
 
+/// What the bus is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Uses {
+    Messages,
+    /// Messages, and tasks that must not be lost.
+    Queues,
+}
+
 /// Asks the server how it is, within the command timeout after connecting.
 ///
 /// # Cancel safety
 ///
 /// Dropping it closes the connection.
-pub(super) async fn health(connector: &Connector, settings: &Settings, status: Status) -> Result<Health, HealthError> {
+pub(super) async fn health(
+    connector: &Connector,
+    settings: &Settings,
+    status: Status,
+    uses: Uses,
+) -> Result<Health, HealthError> {
     let Opened { stream, capabilities } = connector.open(CLIENT_NAME).await?;
     let asked = async {
         let (connection, driver) = client(stream, settings).await.map_err(failed)?;
         tokio::select! {
-            health = ask(connection, settings, status, &capabilities) => health,
+            health = ask(connection, settings, status, uses, &capabilities) => health,
             () = driver => Err(HealthError::Server { reason: "the connection was lost".to_owned() }),
         }
     };
@@ -44,6 +57,7 @@ async fn ask(
     mut connection: MultiplexedConnection,
     settings: &Settings,
     status: Status,
+    uses: Uses,
     capabilities: &Capabilities,
 ) -> Result<Health, HealthError> {
     let start = Instant::now();
@@ -70,7 +84,47 @@ async fn ask(
         }
         Err(error) => health.warnings.push(unchecked("CONFIG GET client-output-buffer-limit", &error)?),
     }
+    if uses == Uses::Queues {
+        ask_for_queues(&mut connection, &mut health.warnings).await?;
+    }
     Ok(health)
+}
+
+/// Whether the server keeps what it accepts, and whether readers may be woken.
+///
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>
+async fn ask_for_queues(
+    connection: &mut MultiplexedConnection,
+    warnings: &mut Vec<HealthWarning>,
+) -> Result<(), HealthError> {
+    for (setting, command) in [
+        ("appendonly", "CONFIG GET appendonly"),
+        ("save", "CONFIG GET save"),
+        ("maxmemory-policy", "CONFIG GET maxmemory-policy"),
+    ] {
+        let asked = cmd("CONFIG").arg("GET").arg(setting).query_async::<HashMap<String, String>>(connection).await;
+        let value = match asked {
+            Ok(mut config) => config.remove(setting),
+            Err(error) => {
+                warnings.push(unchecked(command, &error)?);
+                continue;
+            }
+        };
+        match (setting, value) {
+            ("appendonly", Some(value)) if value != "yes" => warnings.push(HealthWarning::NoAppendOnlyFile),
+            ("save", Some(value)) if value.is_empty() => warnings.push(HealthWarning::NoSnapshots),
+            ("maxmemory-policy", Some(policy)) if policy != "noeviction" => {
+                warnings.push(HealthWarning::Evicts { policy });
+            }
+            _ => {}
+        }
+    }
+    // No connection has this id.
+    if let Err(error) = cmd("CLIENT").arg("UNBLOCK").arg(0).query_async::<i64>(connection).await {
+        let HealthWarning::Unchecked { reason, .. } = unchecked("CLIENT UNBLOCK", &error)? else { return Ok(()) };
+        warnings.push(HealthWarning::Unwakeable { reason });
+    }
+    Ok(())
 }
 
 fn version(info: &str) -> Option<&str> {

@@ -47,17 +47,17 @@ struct Part {
 }
 
 impl Part {
-    /// A task of which nothing is to be checked takes no script. Others of one queue that follow each other share one.
+    /// Tasks of which nothing is to be checked take no script. Otherwise all of them do, so that they keep their order where the server does not
+    /// know the script: those of one queue that follow each other share one.
     fn of(tasks: &[NewTask]) -> Self {
+        if tasks.iter().all(is_plain) {
+            return Self { commands: tasks.iter().map(|task| (added(task), 1)).collect() };
+        }
         let mut commands = Vec::new();
         let mut rest = tasks;
         while let [first, ..] = rest {
-            let together = rest.iter().take(SCRIPT).take_while(|task| !is_plain(task) && task.queue == first.queue);
-            let (command, length) = match together.count() {
-                0 => (added(first), 1),
-                length => (scripted("each", &rest[..length]), length),
-            };
-            commands.push((command, length));
+            let length = rest.iter().take(SCRIPT).take_while(|task| task.queue == first.queue).count();
+            commands.push((scripted("each", &rest[..length]), length));
             rest = &rest[length..];
         }
         Self { commands }
@@ -130,13 +130,13 @@ fn scripted(mode: &str, tasks: &[NewTask]) -> Cmd {
 
 /// The results of one command, of as many tasks as it was to add.
 fn read(answer: Value, tasks: &[NewTask]) -> Result<Results, Failure> {
-    let answer = match (Failure::check(answer)?, tasks) {
-        (Value::BulkString(entry), [task]) if is_plain(task) && !entry.is_empty() && entry[0].is_ascii_digit() => {
-            return Ok(vec![Ok(new(task))]);
-        }
-        (Value::BulkString(answer), _) => answer,
-        _ => return Err(Failure::Unreadable),
-    };
+    let Value::BulkString(answer) = Failure::check(answer)? else { return Err(Failure::Unreadable) };
+    // XADD answers with the entry's id, and a script with what is no text.
+    if let [task] = tasks
+        && answer.first().is_some_and(u8::is_ascii_digit)
+    {
+        return Ok(vec![Ok(new(task))]);
+    }
     let mut packed = Packed::new(answer);
     if packed.array() != Some(tasks.len()) {
         return Err(Failure::Unreadable);

@@ -1,6 +1,9 @@
 //! What is Redis's own of queues; `durable/tests` has what both transports promise.
 
 mod basics;
+mod bounds;
+mod faults;
+mod waiting;
 
 use std::{sync::Arc, time::Duration};
 

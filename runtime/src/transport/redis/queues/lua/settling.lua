@@ -41,7 +41,7 @@ local function bury(stream, id, unique, once, fields, record, reason, instance)
     end_key(base, unique, id, 'dead')
     count(base, 'dead', 1)
     count(base, 'dead_bytes', #(field(fields, 'payload') or ''))
-    trim_dead(2)
+    trim_dead(100)
 end
 
 local function again(stream, id, unique, fields, record, why, after)
