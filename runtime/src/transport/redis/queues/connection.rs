@@ -218,7 +218,7 @@ impl Own {
 pub(super) struct Place {
     pub(super) context: Arc<Context>,
     name: &'static str,
-    own: Option<Own>,
+    own: Option<Box<Own>>,
     retry: Retry,
     connections: u64,
 }
@@ -234,7 +234,7 @@ impl Place {
     }
 
     /// Takes the connection out; makes one if there is none. The flag says that it is new.
-    pub(super) async fn take(&mut self) -> Result<(Own, bool), Failure> {
+    pub(super) async fn take(&mut self) -> Result<(Box<Own>, bool), Failure> {
         if let Some(reason) = self.context.life.ended() {
             self.own = None;
             return Err(Failure::Closed(reason.to_owned()));
@@ -246,11 +246,11 @@ impl Place {
         }
         let (connection, driver) = self.context.open_in_time(self.name, &mut self.retry).await?;
         self.connections += 1;
-        Ok((Own { connection, driver }, true))
+        Ok((Box::new(Own { connection, driver }), true))
     }
 
     /// Puts the connection back, unless what it was asked last shows that it is lost; the answer, or the server's error.
-    pub(super) fn put_back(&mut self, own: Own, answer: Result<Value, Failure>) -> Result<Value, Failure> {
+    pub(super) fn put_back(&mut self, own: Box<Own>, answer: Result<Value, Failure>) -> Result<Value, Failure> {
         let answer = answer?;
         if !Failure::is_of_a_server_that_is_no_master(&answer) {
             self.own = Some(own);

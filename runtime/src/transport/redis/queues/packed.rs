@@ -123,7 +123,7 @@ mod tests {
         assert_eq!(packed.str(), Some("ab"));
         assert!(packed.is_number());
         assert_eq!((packed.number(), packed.number()), (Some(256), Some(-1)));
-        assert_eq!(packed.number(), Some(0x0001_8fff_ffff_ff));
+        assert_eq!(packed.number(), Some(0x0000_018f_ffff_ffff));
         assert_eq!((packed.array(), packed.array()), (Some(0), None));
         assert_eq!(Packed::new(vec![0xdb, 0xff, 0xff, 0xff, 0xff]).text(), None);
         assert_eq!(Packed::new(vec![0xd9]).text(), None);

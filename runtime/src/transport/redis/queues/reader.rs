@@ -74,7 +74,7 @@ impl RedisReader {
         Self { place, shared, queue, base, instance, waker, client: None, woken_by: None }
     }
 
-    async fn connected(&mut self) -> Result<Own, Failure> {
+    async fn connected(&mut self) -> Result<Box<Own>, Failure> {
         let (mut own, is_new) = self.place.take().await?;
         if is_new {
             let (timeout, template) = (self.place.context.settings.command_timeout, self.queue.name.template);

@@ -104,7 +104,7 @@ async fn nothing_is_left_of_tasks_that_are_done() {
     let unique = |number: u32| Unique { key: number.to_string(), window: Duration::from_millis(1) };
     for round in 0..20_u32 {
         let one = |number: u32| {
-            let due = if number % 2 == 0 { Due::Now } else { Due::In(Duration::from_millis(1)) };
+            let due = if number.is_multiple_of(2) { Due::Now } else { Due::In(Duration::from_millis(1)) };
             NewTask { due, unique: Some(unique(number)), ..task(&format!("{round}-{number}")) }
         };
         assert!(redis.enqueue((0..50).map(one).collect(), false).await.iter().all(Result::is_ok));
@@ -137,7 +137,7 @@ async fn an_entry_that_somebody_deleted_is_no_task_any_more() {
     let entry = taken(&mut reader, 1).await.entries.remove(0);
     server.run(&format!("XDEL {BASE}new:tasks:high {}", entry.at.entry));
     assert!(keeper.pending(&spec(), "instance-1").await.unwrap().is_empty());
-    assert_eq!(keeper.keep(&name(), "instance-1", "{}", &[entry.at.clone()]).await.unwrap(), [entry.at]);
+    assert_eq!(keeper.keep(&name(), "instance-1", "{}", std::slice::from_ref(&entry.at)).await.unwrap(), [entry.at]);
     let counts = redis.counts(&spec()).await.unwrap();
     assert_eq!((counts.parts["tasks:high"].running, counts.parts["tasks:high"].waiting), (0, 0));
     assert_eq!(server.text(&format!("HGET {BASE}counts lost")), "1");
