@@ -13,3 +13,5 @@ pub(crate) mod contract;
 pub(crate) mod look;
 pub(crate) mod record;
 pub(crate) mod task;
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `broker` | the server's part: who is connected, and whether it is up, stopped or frozen |
-//! | `queues` | tasks that wait, leases, dead letters |
+//! | `queues` | tasks that wait, leases, dead letters: with rooms of its own |
 //! | `connection` | one bus's connection, as the broker sees it |
 //!
 //! It uses its neighbours in `transport` except `redis`, and the floors below. A publish runs in the publisher's own tokio task; there is no
@@ -29,16 +29,27 @@ use tokio::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, PublishError, SubscribeError},
+    error::{ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
     time::{deadline_after, now},
     transport::{
         contract::{Attachment, Broadcast, Claim, Detach, Lined, Link, Parcel, Published, Wanted},
+        durable::{
+            contract::{Durable, QueueSpec},
+            look::{Dead, Mend, QueueCounts, RunningTask, Worker},
+            task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement},
+        },
         events::Events,
         health::{Health, HealthError},
         inbox::Inbox,
         memory::{
             broker::{Condition, MemoryBroker, Taken, give_up_after, stopped},
             connection::{Connection, confirm_all},
+            queues::{
+                access::{Access, crashed},
+                keeper::MemoryKeeper,
+                reader::MemoryReader,
+                store::{Crashed, Store},
+            },
         },
         status::{GapCause, Status, SubscriptionSnapshot},
     },
@@ -164,7 +175,97 @@ impl Link for Memory {
     }
 }
 
+impl Durable for Memory {
+    type Reader = MemoryReader;
+    type Keeper = MemoryKeeper;
+
+    async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
+        let templates: Vec<&'static str> = tasks.iter().map(|task| task.queue.template).collect();
+        match self.access().ask(move |store, now| store.enqueue(tasks, atomic, now)).await {
+            Ok(results) => results,
+            Err(unanswered) => templates.iter().map(|template| Err(unanswered.of_enqueue(template))).collect(),
+        }
+    }
+
+    async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
+        let spec = queue.clone();
+        self.ask_queue(&queue.name, move |store, _| Ok(store.declare(&spec))).await
+    }
+
+    async fn settle(&self, queue: &QueueName, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {
+        let name = queue.clone();
+        self.ask_queue(queue, move |store, now| store.settle(&name, settlements, None, now)).await
+    }
+
+    async fn begin(&self, queue: &QueueName, key: &OnceKey, id: &str, token: u64) -> Result<Begun, QueueError> {
+        let (name, key, id) = (queue.clone(), key.clone(), id.to_owned());
+        self.ask_queue(queue, move |store, now| store.begin(&name, &key, (&id, token), now)).await
+    }
+
+    fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> MemoryReader {
+        MemoryReader::new(self.access(), queue, instance)
+    }
+
+    fn keeper(&self) -> MemoryKeeper {
+        MemoryKeeper::new(self.access())
+    }
+
+    async fn counts(&self, queue: &QueueSpec) -> Result<QueueCounts, QueueError> {
+        let (name, parts) = (queue.name.clone(), queue.parts.clone());
+        self.ask_queue(&queue.name, move |store, now| Ok(store.queue(&name).counts(&parts, now))).await
+    }
+
+    async fn running(&self, queue: &QueueSpec, limit: usize) -> Result<Vec<RunningTask>, QueueError> {
+        let name = queue.name.clone();
+        self.ask_queue(&queue.name, move |store, now| Ok(store.queue(&name).running(limit, now))).await
+    }
+
+    async fn workers(&self, queue: &QueueName) -> Result<Vec<Worker>, QueueError> {
+        let name = queue.clone();
+        self.ask_queue(queue, move |store, now| Ok(store.queue(&name).workers(now))).await
+    }
+
+    async fn dead(&self, queue: &QueueName, before: Option<&str>, limit: usize) -> Result<Vec<Dead>, QueueError> {
+        let (name, before) = (queue.clone(), before.map(str::to_owned));
+        self.ask_queue(queue, move |store, _| Ok(store.queue(&name).dead_letters(before.as_deref(), limit))).await
+    }
+
+    async fn mend(&self, queue: &QueueName, entries: &[String], mend: Mend) -> Result<u64, QueueError> {
+        let (name, entries) = (queue.clone(), entries.to_vec());
+        let question = move |store: &mut Store, now| {
+            let mended = store.queue(&name).mend(&entries, &mend, now);
+            store.serve_blocked([&name].into_iter(), now);
+            Ok(mended)
+        };
+        self.ask_queue(queue, question).await
+    }
+
+    async fn unpark(&self, queue: &QueueName, name: &str, version: u32) -> Result<u64, QueueError> {
+        let (of, name) = (queue.clone(), name.to_owned());
+        let question = move |store: &mut Store, now| {
+            let known = store.queue(&of).unpark(&name, version, now);
+            store.serve_blocked([&of].into_iter(), now);
+            Ok(known)
+        };
+        self.ask_queue(queue, question).await
+    }
+}
+
 impl Memory {
+    fn access(&self) -> Access {
+        Access::new(&self.broker, &self.connection)
+    }
+
+    /// Asks the queues.
+    async fn ask_queue<T: Send + 'static>(
+        &self,
+        queue: &QueueName,
+        question: impl FnOnce(&mut Store, u64) -> Result<T, Crashed> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let answer = self.access().ask(question).await;
+        answer.map_err(|unanswered| unanswered.of_queue(queue.template))?.map_err(|Crashed| crashed(queue.template))
+    }
+
     fn deadline(&self) -> tokio::time::Instant {
         deadline_after(self.connection.command_timeout)
     }

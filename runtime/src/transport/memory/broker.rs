@@ -7,13 +7,20 @@ use std::{
 };
 
 use bytes::Bytes;
-use tokio::{sync::Notify, time::timeout};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use crate::transport::{
     contract::{Parcel, Reach},
+    durable::task::QueueName,
     glob,
     inbox::{Inbox, Item, Wishes},
-    memory::connection::Connection,
+    memory::{
+        connection::Connection,
+        queues::store::{Clock, Store},
+    },
     status::{GapCause, NameKind},
 };
 
@@ -31,6 +38,21 @@ pub(super) struct BrokerState {
     pub(super) backlog: Vec<(Reach, String, Vec<u8>)>,
     /// What is claimed, and until when.
     claims: HashMap<String, Instant>,
+    queues: Store,
+    clock: Clock,
+    /// What the queues were asked while the server was frozen.
+    asked: Vec<Question>,
+}
+
+type Question = Box<dyn FnOnce(&mut Store, u64) + Send>;
+
+/// What the queues say.
+pub(super) enum Asked<T> {
+    Now(T),
+    /// The server is frozen: once it goes on. Nothing comes where it is stopped before.
+    Later(oneshot::Receiver<T>),
+    /// The server is stopped.
+    Never,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +84,9 @@ impl MemoryBroker {
             connections: Vec::new(),
             backlog: Vec::new(),
             claims: HashMap::new(),
+            queues: Store::default(),
+            clock: Clock::new(),
+            asked: Vec::new(),
         };
         Arc::new(Self { state: Mutex::new(state), changed: Notify::new() })
     }
@@ -117,7 +142,8 @@ impl MemoryBroker {
 
     /// Cuts every connection; all of them come back at once.
     pub(crate) fn disconnect(&self) {
-        let state = self.lock();
+        let mut state = self.lock();
+        state.queues.cut_all();
         for connection in &state.connections {
             let cause = GapCause::Disconnected("the memory broker cut the connection".to_owned());
             connection.lost(cause, Instant::now());
@@ -125,10 +151,61 @@ impl MemoryBroker {
         }
     }
 
+    /// Asks the queues, at a time by the server's clock.
+    pub(super) fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Store, u64) -> T + Send + 'static,
+    ) -> Asked<T> {
+        let mut state = self.lock();
+        match state.condition {
+            Condition::Up => {
+                let now = state.clock.now();
+                Asked::Now(question(&mut state.queues, now))
+            }
+            Condition::Stopped => Asked::Never,
+            Condition::Frozen { .. } => {
+                let (answer, answered) = oneshot::channel();
+                // Nobody may wait for it any more.
+                state.asked.push(Box::new(move |store, now| drop(answer.send(question(store, now)))));
+                Asked::Later(answered)
+            }
+        }
+    }
+
+    /// Looks at the queues whatever the server's condition is, as a test does.
+    pub(crate) fn with_queues<T>(&self, look: impl FnOnce(&mut Store, u64) -> T) -> T {
+        let mut state = self.lock();
+        let now = state.clock.now();
+        look(&mut state.queues, now)
+    }
+
+    /// Moves the clock of the queues on. Everybody who waits for a task looks again.
+    pub(crate) fn advance(&self, by: Duration) {
+        let mut state = self.lock();
+        state.clock.advance(by);
+        state.queues.wake_all();
+    }
+
+    /// How often every connection was cut.
+    pub(super) fn cuts(&self) -> u64 {
+        self.lock().queues.cuts
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.lock().condition == Condition::Stopped
+    }
+
+    /// Whoever waited for a task is gone.
+    pub(super) fn leave(&self, queue: &QueueName, ticket: u64) {
+        self.lock().queues.queue(queue).waiting.leave(ticket);
+    }
+
     pub(crate) fn stop(&self) {
         let mut state = self.lock();
         state.condition = Condition::Stopped;
         state.backlog.clear();
+        state.asked.clear();
+        state.queues.cut_all();
         for connection in &state.connections {
             connection.lost(stopped(), Instant::now());
         }
@@ -160,6 +237,10 @@ impl MemoryBroker {
             });
         }
         state.condition = Condition::Up;
+        let now = state.clock.now();
+        for question in std::mem::take(&mut state.asked) {
+            question(&mut state.queues, now);
+        }
         let mut wishes = Wishes::default();
         for (reach, channel, payload) in std::mem::take(&mut state.backlog) {
             wishes.append(deliver(&present, reach, &channel, &payload).1);

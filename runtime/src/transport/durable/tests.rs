@@ -1,0 +1,233 @@
+//! The contract of queues: one body for each promise, on memory and on a real server.
+
+mod enqueueing;
+mod keys;
+mod looking;
+mod owners;
+#[allow(dead_code, reason = "the tests of queues need less of a server than others do")]
+#[path = "../redis/tests/server.rs"]
+mod server;
+mod taking;
+mod waiting;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::timeout;
+
+use self::server::{DEADLINE, Server};
+
+use crate::{
+    config::Config,
+    error::EnqueueError,
+    transport::{
+        any::AnyTransport,
+        durable::{
+            any::{AnyKeeper, AnyReader},
+            contract::{DeadBounds, Durable, Keeper, QueueSpec, Reader, Take, Taken},
+            look::{Mend, QueueCounts},
+            record::Record,
+            task::{
+                DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState,
+                Unique, Verdict, Why,
+            },
+        },
+        memory::broker::MemoryBroker,
+    },
+};
+
+/// One test body on both transports.
+macro_rules! on_both {
+    ($($(#[doc = $doc:literal])* async fn $name:ident($world:ident: World) $body:block)*) => {
+        $(
+            $(#[doc = $doc])*
+            mod $name {
+                use super::*;
+
+                async fn holds($world: World) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_memory() {
+                    holds(World::memory().await).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_redis() {
+                    holds(World::redis().await).await;
+                }
+            }
+        )*
+    };
+}
+pub(super) use on_both;
+
+const SECOND: Duration = Duration::from_secs(1);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+/// A lease that a test can wait for.
+const LEASE: Duration = Duration::from_millis(400);
+const HIGH: &str = "tasks:images:high";
+const NORMAL: &str = "tasks:images:normal";
+const LOW: &str = "tasks:images:low";
+
+/// A transport with a queue.
+struct World {
+    transport: Arc<AnyTransport>,
+    spec: QueueSpec,
+    clock: Clock,
+}
+
+enum Clock {
+    Memory(Arc<MemoryBroker>),
+    Redis { _server: Box<Server> },
+}
+
+impl World {
+    async fn memory() -> Self {
+        use std::sync::atomic::{AtomicU64, Ordering};
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let name = format!("durable-{}", NEXT.fetch_add(1, Ordering::Relaxed));
+        let broker = MemoryBroker::named(&name);
+        Self::on(&format!("memory:{name}"), Clock::Memory(broker)).await
+    }
+
+    async fn redis() -> Self {
+        let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
+        Self::on(&server.url(), Clock::Redis { _server: Box::new(server) }).await
+    }
+
+    async fn on(url: &str, clock: Clock) -> Self {
+        let transport = AnyTransport::connect(url, &Config::default()).await.unwrap();
+        let spec = QueueSpec {
+            name: QueueName { template: "tasks:images:<priority>", namespace: "shop:".into() },
+            parts: [HIGH, NORMAL, LOW].map(Arc::from).to_vec(),
+            lease: LEASE,
+            at_most_once: false,
+            dead: DeadBounds::DEFAULT,
+        };
+        transport.declare(&spec).await.unwrap();
+        Self { transport: Arc::new(transport), spec, clock }
+    }
+
+    /// Lets the server's time pass.
+    async fn pass(&self, time: Duration) {
+        match &self.clock {
+            Clock::Memory(broker) => broker.advance(time),
+            Clock::Redis { .. } => tokio::time::sleep(time).await,
+        }
+    }
+
+    fn task(&self, channel: &str, id: &str) -> NewTask {
+        NewTask {
+            queue: self.spec.name.clone(),
+            channel: channel.to_owned(),
+            name: "Resize",
+            version: 2,
+            id: id.to_owned(),
+            payload: format!("payload of {id}").into_bytes(),
+            due: Due::Now,
+            expires_in: None,
+            unique: None,
+            max_length: None,
+        }
+    }
+
+    async fn enqueue_one(&self, task: NewTask) -> Result<Enqueued, EnqueueError> {
+        within(self.transport.enqueue(vec![task], false)).await.pop().unwrap()
+    }
+
+    async fn enqueue(&self, channel: &str, ids: &[&str]) {
+        let tasks = ids.iter().map(|id| self.task(channel, id)).collect();
+        for (result, id) in within(self.transport.enqueue(tasks, false)).await.into_iter().zip(ids) {
+            assert_eq!(result.unwrap(), Enqueued { id: (*id).to_owned(), was_there: None });
+        }
+    }
+
+    fn hand(&self, instance: &str) -> Hand {
+        let reader = self.transport.reader(self.spec.clone(), instance.into());
+        Hand { reader, parts: self.spec.parts.len() }
+    }
+
+    async fn settle(&self, settlement: Settlement) -> Settled {
+        within(self.transport.settle(&self.spec.name, vec![settlement])).await.unwrap()[0]
+    }
+
+    async fn done(&self, entry: &Entry) {
+        assert_eq!(self.settle(settlement(entry, done())).await, Settled::Counted);
+    }
+
+    async fn counts(&self) -> QueueCounts {
+        within(self.transport.counts(&self.spec)).await.unwrap()
+    }
+
+    /// Waiting, delayed and running, of all parts.
+    async fn state(&self) -> (u64, u64, u64) {
+        let counts = self.counts().await;
+        counts.parts.values().fold((0, 0, 0), |(waiting, delayed, running), part| {
+            (waiting + part.waiting, delayed + part.delayed, running + part.running)
+        })
+    }
+}
+
+/// An instance that takes tasks.
+struct Hand {
+    reader: AnyReader,
+    parts: usize,
+}
+
+impl Hand {
+    async fn take_as(&mut self, take: Take) -> Taken {
+        within(self.reader.take(take)).await.unwrap()
+    }
+
+    /// Takes so many, the best part first.
+    async fn take(&mut self, want: usize) -> Vec<Entry> {
+        self.take_as(Take { order: (0..self.parts).map(|part| (part, want)).collect(), want, ..Take::default() })
+            .await
+            .entries
+    }
+
+    /// Takes the only one that is there.
+    async fn take_one(&mut self) -> Entry {
+        let mut entries = self.take(10).await;
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        entries.remove(0)
+    }
+}
+
+async fn within<T>(future: impl Future<Output = T>) -> T {
+    timeout(DEADLINE, future).await.expect("an answer in time")
+}
+
+fn ids(entries: &[Entry]) -> Vec<&str> {
+    entries.iter().map(|entry| &*entry.id).collect()
+}
+
+fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
+    Settlement { at: entry.at.clone(), id: Arc::clone(&entry.id), unique: entry.unique.clone(), once: None, verdict }
+}
+
+fn done() -> Verdict {
+    Verdict::Done { follow_ups: Vec::new() }
+}
+
+/// The record with which a task leaves its owner.
+fn moved(entry: &Entry) -> Record {
+    Record { owners: entry.token(), enqueued_at: entry.enqueued_at(), ..entry.record.clone() }
+}
+
+fn again(entry: &Entry, why: Why, after: Option<Duration>) -> Settlement {
+    settlement(entry, Verdict::Again { why, after, record: moved(entry) })
+}
+
+fn dead(entry: &Entry, reason: DeadReason) -> Settlement {
+    let record = Record { failures: 4, error: Some("no disk".to_owned()), ..moved(entry) };
+    settlement(entry, Verdict::Dead { record, reason, instance: "me".into() })
+}
+
+fn park(entry: &Entry) -> Settlement {
+    settlement(entry, Verdict::Park { record: moved(entry) })
+}
+
+fn at(entry: &Entry) -> EntryAt {
+    entry.at.clone()
+}

@@ -1,0 +1,93 @@
+//! Keeps leases.
+
+use std::{fmt, sync::Arc};
+
+use crate::{
+    error::QueueError,
+    transport::{
+        durable::{
+            contract::{Keeper, Overdue, QueueSpec},
+            task::{Entry, EntryAt, QueueName, Settled, Settlement},
+        },
+        memory::queues::{
+            access::{Access, crashed},
+            store::{Crashed, Store},
+        },
+    },
+};
+
+/// Keeps the leases of one process.
+pub(crate) struct MemoryKeeper {
+    access: Access,
+    /// Of this process: where one of them has crashed, nothing of it reaches the broker.
+    instances: Vec<Arc<str>>,
+}
+
+impl MemoryKeeper {
+    pub(crate) fn new(access: Access) -> Self {
+        Self { access, instances: Vec::new() }
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        queue: &QueueName,
+        question: impl FnOnce(&mut Store, u64) -> Result<T, Crashed> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let instances = self.instances.clone();
+        let lives = move |store: &mut Store, now| {
+            instances.iter().try_for_each(|instance| store.lives(Some(instance)))?;
+            question(store, now)
+        };
+        let answer = self.access.ask(lives).await;
+        answer.map_err(|unanswered| unanswered.of_queue(queue.template))?.map_err(|Crashed| crashed(queue.template))
+    }
+}
+
+impl Keeper for MemoryKeeper {
+    async fn keep(
+        &mut self,
+        queue: &QueueName,
+        instance: &str,
+        about: &str,
+        held: &[EntryAt],
+    ) -> Result<Vec<EntryAt>, QueueError> {
+        if !self.instances.iter().any(|own| **own == *instance) {
+            self.instances.push(instance.into());
+        }
+        let (name, instance, about, held) = (queue.clone(), instance.to_owned(), about.to_owned(), held.to_vec());
+        self.ask(queue, move |store, now| store.keep(&name, &instance, &about, &held, now)).await
+    }
+
+    async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {
+        let (name, lease) = (queue.name.clone(), queue.lease);
+        self.ask(&queue.name, move |store, now| Ok(store.queue(&name).overdue(lease, limit, now))).await
+    }
+
+    async fn pending(&mut self, queue: &QueueSpec, instance: &str) -> Result<Vec<Entry>, QueueError> {
+        let (name, instance) = (queue.name.clone(), instance.to_owned());
+        self.ask(&queue.name, move |store, _| Ok(store.queue(&name).pending(&instance))).await
+    }
+
+    async fn reclaim(&mut self, queue: &QueueSpec, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {
+        let (name, lease) = (queue.name.clone(), queue.lease);
+        self.ask(&queue.name, move |store, now| store.settle(&name, settlements, Some(lease), now)).await
+    }
+
+    async fn tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>) -> Result<(), QueueError> {
+        let (name, lease, bounds) = (queue.name.clone(), queue.lease, queue.dead);
+        let leaving = leaving.map(str::to_owned);
+        let tidy = move |store: &mut Store, now| {
+            let queue = store.queue(&name);
+            queue.dead_bounds = bounds;
+            queue.tidy(lease, leaving.as_deref(), now);
+            Ok(())
+        };
+        self.ask(&queue.name, tidy).await
+    }
+}
+
+impl fmt::Debug for MemoryKeeper {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("MemoryKeeper").field("instances", &self.instances).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,148 @@
+//! What can be seen of a queue, and mended.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use crate::transport::{
+    durable::{
+        look::{Dead, Mend, PartCounts, QueueCounts, RunningTask, Worker},
+        record::Record,
+        task::{Entry, EntryAt},
+    },
+    memory::queues::{
+        queue::{DeadLetter, Held, Queue, position},
+        store::millis,
+    },
+};
+
+impl Queue {
+    pub(crate) fn counts(&self, parts: &[Arc<str>], now: u64) -> QueueCounts {
+        let mut counts: BTreeMap<String, PartCounts> =
+            parts.iter().map(|channel| (channel.to_string(), PartCounts::default())).collect();
+        let mut oldest = None::<u64>;
+        let mut wait = |since: u64| oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
+        for (channel, part) in &self.parts {
+            let waiting = part.back.len() + part.new.len();
+            counts.entry(channel.to_string()).or_default().waiting += waiting as u64;
+            for entry in [part.back.front(), part.new.front()].into_iter().flatten() {
+                position(&entry.at.entry).into_iter().for_each(|(since, _)| wait(since));
+            }
+        }
+        for ((due, _), entry) in &self.delayed {
+            let part = counts.entry(entry.at.channel.to_string()).or_default();
+            if *due <= now {
+                part.waiting += 1;
+                wait(*due);
+            } else {
+                part.delayed += 1;
+            }
+        }
+        for held in self.taken.values() {
+            counts.entry(held.entry.at.channel.to_string()).or_default().running += 1;
+        }
+        QueueCounts {
+            parts: counts,
+            parked: self.parked.len() as u64,
+            dead: self.dead.len() as u64,
+            ended: self.ended,
+            oldest: oldest.map(|since| Duration::from_millis(now.saturating_sub(since))),
+        }
+    }
+
+    pub(crate) fn running(&self, limit: usize, now: u64) -> Vec<RunningTask> {
+        let mut held: Vec<&Held> = self.taken.values().collect();
+        held.sort_by_key(|held| (held.entry.at.channel.clone(), position(&held.entry.at.entry)));
+        let task = |held: &Held| RunningTask {
+            id: held.entry.id.to_string(),
+            channel: Arc::clone(&held.entry.at.channel),
+            instance: held.owner.to_string(),
+            idle: Duration::from_millis(now.saturating_sub(held.since)),
+        };
+        held.into_iter().take(limit).map(task).collect()
+    }
+
+    pub(crate) fn workers(&self, now: u64) -> Vec<Worker> {
+        let worker = |(instance, (last, about)): (&String, &(u64, String))| Worker {
+            instance: instance.clone(),
+            silent: Duration::from_millis(now.saturating_sub(*last)),
+            about: about.clone(),
+        };
+        self.heartbeats.iter().map(worker).collect()
+    }
+
+    pub(crate) fn dead_letters(&self, before: Option<&str>, limit: usize) -> Vec<Dead> {
+        let before = before.and_then(position);
+        let letters = self.dead.iter().rev().filter(|letter| before.is_none_or(|before| letter.position < before));
+        letters.take(limit).map(|letter| letter.dead.clone()).collect()
+    }
+
+    pub(crate) fn mend(&mut self, entries: &[String], mend: &Mend, now: u64) -> u64 {
+        let mut mended = 0;
+        for entry in entries {
+            let Some(at) = self.dead.iter().position(|letter| letter.dead.entry == *entry) else { continue };
+            let Some(DeadLetter { dead, once, .. }) = self.dead.remove(at) else { continue };
+            self.dead_bytes -= dead.payload.len() as u64;
+            mended += 1;
+            self.once.free(once.as_deref());
+            if matches!(mend, Mend::Replay) {
+                self.come_back(replayed(dead), now);
+            }
+        }
+        mended
+    }
+
+    pub(crate) fn unpark(&mut self, name: &str, version: u32, now: u64) -> u64 {
+        let is_known = |entry: &mut Entry| {
+            entry.name.as_deref().is_none_or(|own| own == name)
+                && entry.version.is_none_or(|own| own <= u64::from(version))
+        };
+        let known: Vec<Entry> = self.parked.extract_if(.., is_known).collect();
+        let count = known.len() as u64;
+        known.into_iter().for_each(|entry| self.come_back(entry, now));
+        count
+    }
+
+    /// The instance that leaves has no heartbeat any more, nor have others that were silent for ten leases. What has tasks stays, as one that has
+    /// died.
+    pub(crate) fn tidy(&mut self, lease: Duration, leaving: Option<&str>, now: u64) {
+        let longest = millis(lease).saturating_mul(10);
+        let taken = &self.taken;
+        self.heartbeats.retain(|instance, (last, _)| {
+            if leaving == Some(instance) {
+                *last = 0;
+            }
+            now.saturating_sub(*last) <= longest || taken.values().any(|held| *held.owner == **instance)
+        });
+        self.unique.tidy(now);
+        self.once.tidy(now);
+        self.trim_dead(now);
+    }
+
+    /// The oldest dead letters leave where there are too many, where they are too old, and where they are too large altogether.
+    pub(crate) fn trim_dead(&mut self, now: u64) {
+        let bounds = self.dead_bounds;
+        while let Some(oldest) = self.dead.front() {
+            let is_old = now.saturating_sub(oldest.dead.at) > millis(bounds.age);
+            if !is_old && self.dead_bytes <= bounds.bytes && self.dead.len() as u64 <= bounds.count {
+                break;
+            }
+            self.dead_bytes -= oldest.dead.payload.len() as u64;
+            self.dead.pop_front();
+            self.ended.dead_trimmed += 1;
+        }
+    }
+}
+
+/// It begins afresh, but for its token. It does not expire: whoever replays it wants it run.
+fn replayed(dead: Dead) -> Entry {
+    let Dead { id, channel, name, version, payload, record, .. } = dead;
+    Entry {
+        at: EntryAt { channel: channel.into(), is_back: true, entry: "".into() },
+        id: id.into(),
+        name,
+        version,
+        payload,
+        record: Record { owners: record.owners, ..Record::default() },
+        unique: None,
+        expires_at: None,
+    }
+}

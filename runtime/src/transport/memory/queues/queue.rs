@@ -1,0 +1,400 @@
+//! One queue: its parts, what is delayed and taken, and what becomes of it.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+
+use crate::{
+    error::EnqueueError,
+    transport::{
+        durable::{
+            contract::{DeadBounds, Overdue, OverdueEntry, Take},
+            look::{Dead, EndedCounts},
+            record::Record,
+            task::{DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, Settled, Settlement, TaskState, Verdict, Why},
+        },
+        memory::queues::{
+            blocked::Waiting,
+            keys::{OnceKeys, UniqueKeys},
+            store::millis,
+        },
+    },
+};
+
+/// Where an entry is in its stream: a time and a number within it.
+pub(crate) type Position = (u64, u64);
+
+/// One queue.
+#[derive(Debug)]
+pub(crate) struct Queue {
+    pub(crate) parts: BTreeMap<Arc<str>, Part>,
+    /// By when they are due, and in the order in which they came.
+    pub(crate) delayed: BTreeMap<Position, Entry>,
+    pub(crate) taken: HashMap<EntryAt, Held>,
+    pub(crate) parked: Vec<Entry>,
+    /// The oldest first.
+    pub(crate) dead: VecDeque<DeadLetter>,
+    /// Of their payloads.
+    pub(crate) dead_bytes: u64,
+    pub(crate) dead_bounds: DeadBounds,
+    pub(crate) unique: UniqueKeys,
+    pub(crate) once: OnceKeys,
+    /// The last heartbeat of each instance, and what it said of itself.
+    pub(crate) heartbeats: BTreeMap<String, (u64, String)>,
+    pub(crate) ended: EndedCounts,
+    pub(crate) waiting: Waiting,
+    last: Position,
+}
+
+/// What is due in a part.
+#[derive(Debug, Default)]
+pub(crate) struct Part {
+    /// What came back, which is taken first.
+    pub(crate) back: VecDeque<Entry>,
+    pub(crate) new: VecDeque<Entry>,
+}
+
+/// What an instance has.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) entry: Entry,
+    pub(crate) owner: Arc<str>,
+    /// Since it was taken, or its lease renewed.
+    pub(crate) since: u64,
+}
+
+#[derive(Debug)]
+pub(crate) struct DeadLetter {
+    pub(crate) position: Position,
+    pub(crate) dead: Dead,
+    /// The key that it keeps, of a handler that runs once.
+    pub(crate) once: Option<String>,
+}
+
+/// How a task that was just added can be removed again.
+#[derive(Debug)]
+pub(crate) enum Added {
+    Waiting(Arc<str>, Option<Arc<str>>),
+    Delayed(Position, Option<Arc<str>>),
+    /// Another one was there.
+    Nothing,
+}
+
+impl Queue {
+    pub(crate) fn new() -> Self {
+        Self {
+            parts: BTreeMap::new(),
+            delayed: BTreeMap::new(),
+            taken: HashMap::new(),
+            parked: Vec::new(),
+            dead: VecDeque::new(),
+            dead_bytes: 0,
+            dead_bounds: DeadBounds::DEFAULT,
+            unique: UniqueKeys::default(),
+            once: OnceKeys::default(),
+            heartbeats: BTreeMap::new(),
+            ended: EndedCounts::default(),
+            waiting: Waiting::default(),
+            last: (0, 0),
+        }
+    }
+
+    /// Adds a task, unless one with its key is there or as many wait as may. `is_bounded` is false for follow-ups, which have to go somewhere.
+    pub(crate) fn add(&mut self, task: NewTask, is_bounded: bool, now: u64) -> (Result<Enqueued, EnqueueError>, Added) {
+        if let Some(unique) = &task.unique
+            && let Some(holder) = self.unique.holder(&unique.key, now)
+        {
+            return (Ok(holder), Added::Nothing);
+        }
+        if let Some(max_length) = task.max_length
+            && is_bounded
+            && self.waiting_count() >= max_length
+        {
+            return (Err(EnqueueError::QueueFull { queue: task.queue.template, max_length }), Added::Nothing);
+        }
+        let due = match task.due {
+            Due::Now => now,
+            Due::In(delay) => now.saturating_add(millis(delay)),
+            Due::At(at) => at.max(now),
+        };
+        let is_due = due <= now;
+        let id: Arc<str> = task.id.as_str().into();
+        let state = if is_due { TaskState::Waiting } else { TaskState::Delayed };
+        let unique = task.unique.as_ref().map(|unique| self.unique.hold(unique, &id, state, now));
+        let record = Record { enqueued_at: (!is_due).then_some(now), ..Record::default() };
+        let channel: Arc<str> = task.channel.into();
+        let mut entry = Entry {
+            at: EntryAt { channel: Arc::clone(&channel), is_back: false, entry: "".into() },
+            id,
+            name: Some(task.name.to_owned()),
+            version: Some(task.version.into()),
+            payload: Bytes::from(task.payload),
+            record,
+            unique: unique.clone(),
+            expires_at: task.expires_in.map(|expires_in| due.saturating_add(millis(expires_in))),
+        };
+        let enqueued = Ok(Enqueued { id: task.id, was_there: None });
+        if is_due {
+            entry.at.entry = text(self.next_position(now)).into();
+            self.part(&channel).new.push_back(entry);
+            (enqueued, Added::Waiting(channel, unique))
+        } else {
+            (enqueued, Added::Delayed(self.delay(entry, due, now), unique))
+        }
+    }
+
+    /// What was added last is not there any more.
+    pub(crate) fn undo(&mut self, added: Added) {
+        let unique = match added {
+            Added::Waiting(channel, unique) => {
+                self.part(&channel).new.pop_back();
+                unique
+            }
+            Added::Delayed(position, unique) => {
+                self.delayed.remove(&position);
+                unique
+            }
+            Added::Nothing => return,
+        };
+        if let Some(unique) = unique {
+            self.unique.forget(&unique);
+        }
+    }
+
+    /// Has those wait whose time has come.
+    pub(crate) fn ripen(&mut self, now: u64) {
+        while let Some(first) = self.delayed.first_entry()
+            && first.key().0 <= now
+        {
+            let entry = first.remove();
+            self.come_back(entry, now);
+        }
+    }
+
+    pub(crate) fn next_due(&self, now: u64) -> Option<Duration> {
+        let ((due, _), _) = self.delayed.first_key_value()?;
+        Some(Duration::from_millis(due.saturating_sub(now)))
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        parts: &[Arc<str>],
+        take: &Take,
+        instance: &Arc<str>,
+        done_when_taken: bool,
+        now: u64,
+    ) -> Vec<Entry> {
+        let Take { order, want, further: (better, more), .. } = take;
+        let mut taken = Vec::new();
+        let limited = order.iter().copied();
+        let unlimited = order.iter().map(|(part, _)| (*part, usize::MAX));
+        let rounds = limited.chain(unlimited.clone()).map(|(part, limit)| (part, limit, *want));
+        let further = unlimited.take(*better).map(|(part, limit)| (part, limit, want + more));
+        for (part, limit, want) in rounds.chain(further) {
+            let Some(channel) = parts.get(part) else { continue };
+            for _ in 0..limit.min(want.saturating_sub(taken.len())) {
+                let Some(entry) = self.take_one(channel, instance, done_when_taken, now) else { break };
+                taken.push(entry);
+            }
+        }
+        taken
+    }
+
+    pub(crate) fn has_something(&self, channel: &str) -> bool {
+        self.parts.get(channel).is_some_and(|part| !part.back.is_empty() || !part.new.is_empty())
+    }
+
+    pub(crate) fn take_one(
+        &mut self,
+        channel: &Arc<str>,
+        instance: &Arc<str>,
+        done_when_taken: bool,
+        now: u64,
+    ) -> Option<Entry> {
+        let part = self.parts.get_mut(channel)?;
+        let entry = part.back.pop_front().or_else(|| part.new.pop_front())?;
+        if done_when_taken {
+            self.ended.completed += 1;
+            self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Completed, now);
+        } else {
+            self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Running, now);
+            let held = Held { entry: entry.clone(), owner: Arc::clone(instance), since: now };
+            self.taken.insert(entry.at.clone(), held);
+        }
+        Some(entry)
+    }
+
+    /// Carries out a settlement; what follows is returned. Where it reclaims, it counts only while the lease is over.
+    pub(crate) fn settle(
+        &mut self,
+        settlement: Settlement,
+        reclaims: Option<Duration>,
+        now: u64,
+    ) -> (Settled, Vec<NewTask>) {
+        let Settlement { at, once, verdict, .. } = settlement;
+        let is_over = |held: &Held| reclaims.is_none_or(|lease| now.saturating_sub(held.since) > millis(lease));
+        let Some(Held { mut entry, .. }) =
+            self.taken.get(&at).is_some_and(is_over).then(|| self.taken.remove(&at)).flatten()
+        else {
+            return (Settled::Stale, Vec::new());
+        };
+        match &verdict {
+            Verdict::Done { .. } => self.once.done(once.as_ref(), now),
+            Verdict::Dead { reason: DeadReason::Unfinished, .. } => self.once.unfinished(once.as_ref(), now),
+            _ => self.once.free(once.as_ref().map(|once| once.key.as_str())),
+        }
+        let mut follow_ups = Vec::new();
+        match verdict {
+            Verdict::Done { follow_ups: further } => {
+                follow_ups = further;
+                self.end(&entry, TaskState::Completed, now);
+            }
+            Verdict::Discarded => self.end(&entry, TaskState::Discarded, now),
+            Verdict::Expired => self.end(&entry, TaskState::Expired, now),
+            Verdict::Again { why, after, record } => {
+                self.count(why);
+                entry.record = record;
+                match after.map(millis).filter(|after| *after > 0) {
+                    Some(after) => drop(self.delay(entry, now.saturating_add(after), now)),
+                    None => self.come_back(entry, now),
+                }
+            }
+            Verdict::Park { record } => {
+                entry.record = record;
+                self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Parked, now);
+                self.parked.push(entry);
+            }
+            Verdict::Dead { record, reason, instance } => {
+                self.end(&entry, TaskState::Dead, now);
+                let once = once.filter(|_| reason == DeadReason::Unfinished).map(|once| once.key);
+                self.bury(Entry { record, ..entry }, reason, &instance, once, now);
+            }
+        }
+        (Settled::Counted, follow_ups)
+    }
+
+    /// A heartbeat; what the instance does not have any more, of what it thinks that it has.
+    pub(crate) fn keep(&mut self, instance: &str, about: &str, held: &[EntryAt], now: u64) -> Vec<EntryAt> {
+        self.heartbeats.insert(instance.to_owned(), (now, about.to_owned()));
+        let mut lost = Vec::new();
+        for at in held {
+            match self.taken.get_mut(at) {
+                Some(held) if *held.owner == *instance => held.since = now,
+                _ => lost.push(at.clone()),
+            }
+        }
+        lost
+    }
+
+    pub(crate) fn overdue(&self, lease: Duration, limit: usize, now: u64) -> Overdue {
+        let lease = millis(lease);
+        let idle = |held: &Held| now.saturating_sub(held.since);
+        let mut over: Vec<&Held> = self.taken.values().filter(|held| idle(held) > lease).collect();
+        over.sort_by(|left, right| (left.since, &left.entry.at.entry).cmp(&(right.since, &right.entry.at.entry)));
+        let running = self.taken.values().map(idle).filter(|idle| *idle <= lease);
+        let next = running.map(|idle| Duration::from_millis(lease - idle + 1)).min();
+        let entry = |held: &Held| OverdueEntry {
+            entry: held.entry.clone(),
+            owner: held.owner.to_string(),
+            has_died: self.heartbeats.get(&*held.owner).is_none_or(|(last, _)| now.saturating_sub(*last) > lease),
+        };
+        Overdue { entries: over.into_iter().take(limit).map(entry).collect(), next, now }
+    }
+
+    pub(crate) fn pending(&self, instance: &str) -> Vec<Entry> {
+        let mut entries: Vec<Entry> =
+            self.taken.values().filter(|held| *held.owner == *instance).map(|held| held.entry.clone()).collect();
+        entries.sort_by_key(|entry| (entry.at.channel.clone(), position(&entry.at.entry)));
+        entries
+    }
+
+    /// It waits again, before what has not been taken yet.
+    pub(crate) fn come_back(&mut self, mut entry: Entry, now: u64) {
+        self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Waiting, now);
+        let channel = Arc::clone(&entry.at.channel);
+        entry.at =
+            EntryAt { channel: Arc::clone(&channel), is_back: true, entry: text(self.next_position(now)).into() };
+        self.part(&channel).back.push_back(entry);
+    }
+
+    pub(crate) fn part(&mut self, channel: &Arc<str>) -> &mut Part {
+        self.parts.entry(Arc::clone(channel)).or_default()
+    }
+
+    /// Whoever waits for the next task that is due is told where this one is due before it.
+    fn delay(&mut self, entry: Entry, due: u64, now: u64) -> Position {
+        self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Delayed, now);
+        if self.delayed.first_key_value().is_none_or(|((first, _), _)| due < *first) {
+            self.waiting.tell_one();
+        }
+        let (_, number) = self.next_position(now);
+        let position = (due, now.saturating_mul(1 << 20).saturating_add(number));
+        self.delayed.insert(position, entry);
+        position
+    }
+
+    fn end(&mut self, entry: &Entry, state: TaskState, now: u64) {
+        match state {
+            TaskState::Completed => self.ended.completed += 1,
+            TaskState::Dead => self.ended.dead += 1,
+            TaskState::Discarded => self.ended.discarded += 1,
+            TaskState::Expired => self.ended.expired += 1,
+            TaskState::Waiting | TaskState::Delayed | TaskState::Running | TaskState::Parked => {}
+        }
+        self.unique.moved(entry.unique.as_ref(), &entry.id, state, now);
+    }
+
+    fn count(&mut self, why: Why) {
+        match why {
+            Why::Failed => self.ended.failed_attempts += 1,
+            Why::Crashed => self.ended.crashed_attempts += 1,
+            Why::HandedBack => self.ended.handed_back += 1,
+            Why::Unknown => self.ended.unknown += 1,
+            Why::Snoozed => {}
+        }
+    }
+
+    fn bury(&mut self, entry: Entry, reason: DeadReason, instance: &str, once: Option<String>, now: u64) {
+        let position = self.next_position(now);
+        self.dead_bytes += entry.payload.len() as u64;
+        let dead = Dead {
+            entry: text(position),
+            id: entry.id.to_string(),
+            channel: entry.at.channel.to_string(),
+            name: entry.name,
+            version: entry.version,
+            payload: entry.payload,
+            record: entry.record,
+            reason,
+            instance: instance.to_owned(),
+            at: now,
+        };
+        self.dead.push_back(DeadLetter { position, dead, once });
+        self.trim_dead(now);
+    }
+
+    fn waiting_count(&self) -> u64 {
+        let waiting: usize = self.parts.values().map(|part| part.back.len() + part.new.len()).sum();
+        (waiting + self.delayed.len()) as u64
+    }
+
+    pub(crate) fn next_position(&mut self, now: u64) -> Position {
+        self.last = if now > self.last.0 { (now, 0) } else { (self.last.0, self.last.1 + 1) };
+        self.last
+    }
+}
+
+/// As entries say it.
+pub(crate) fn text((time, number): Position) -> String {
+    format!("{time}-{number}")
+}
+
+/// Of the text of an entry.
+pub(crate) fn position(text: &str) -> Option<Position> {
+    let (time, number) = text.split_once('-')?;
+    Some((time.parse().ok()?, number.parse().ok()?))
+}

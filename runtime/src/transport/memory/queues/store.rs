@@ -1,0 +1,302 @@
+//! All queues of a broker, their clock, and the crashes that a test asks for.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use tokio::sync::oneshot;
+
+use crate::{
+    error::EnqueueError,
+    time::{now, unix_millis},
+    transport::{
+        durable::{
+            contract::{QueueSpec, Take, Taken},
+            task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, Verdict},
+        },
+        memory::queues::{
+            blocked::{Blocked, Cut},
+            queue::{Added, Queue},
+        },
+    },
+};
+
+/// All queues of a broker.
+#[derive(Debug, Default)]
+pub(crate) struct Store {
+    queues: BTreeMap<String, (QueueName, Queue)>,
+    crash: Option<CrashPoint>,
+    /// Instances that have crashed, as the test wanted. Nothing of them reaches the broker any more.
+    crashed: HashSet<Arc<str>>,
+    /// How often every connection was cut.
+    pub(crate) cuts: u64,
+    next_ticket: u64,
+}
+
+/// Where the next instance that gets there dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum CrashPoint {
+    /// It was given a task, and its handler has not begun.
+    BeforeHandler,
+    /// Its handler has succeeded, and the broker does not know of it.
+    BeforeAcknowledgement,
+    /// The broker knows that the task is done, and has what follows from it; the instance does not know that.
+    AfterFollowUps,
+}
+
+/// What an instance that has crashed asks for.
+#[derive(Debug)]
+pub(crate) struct Crashed;
+
+impl Store {
+    pub(crate) fn queue(&mut self, name: &QueueName) -> &mut Queue {
+        &mut self.queues.entry(name.base()).or_insert_with(|| (name.clone(), Queue::new())).1
+    }
+
+    pub(crate) fn queues(&self) -> impl Iterator<Item = (&QueueName, &Queue)> {
+        self.queues.values().map(|(name, queue)| (name, queue))
+    }
+
+    pub(crate) fn declare(&mut self, spec: &QueueSpec) {
+        let queue = self.queue(&spec.name);
+        queue.dead_bounds = spec.dead;
+        spec.parts.iter().for_each(|channel| drop(queue.part(channel)));
+    }
+
+    pub(crate) fn enqueue(
+        &mut self,
+        tasks: Vec<NewTask>,
+        atomic: bool,
+        now: u64,
+    ) -> Vec<Result<Enqueued, EnqueueError>> {
+        let names: Vec<QueueName> = tasks.iter().map(|task| task.queue.clone()).collect();
+        let (mut results, mut added) = (Vec::with_capacity(tasks.len()), Vec::new());
+        for task in tasks {
+            let name = task.queue.clone();
+            let queue = self.queue(&name);
+            queue.ripen(now);
+            let (result, how) = queue.add(task, true, now);
+            if atomic && result.is_err() {
+                self.undo(added);
+                return aborted(&names, results.len(), result);
+            }
+            results.push(result);
+            added.push((name, how));
+        }
+        self.serve_blocked(names.iter(), now);
+        results
+    }
+
+    pub(crate) fn settle(
+        &mut self,
+        name: &QueueName,
+        settlements: Vec<Settlement>,
+        reclaims: Option<Duration>,
+        now: u64,
+    ) -> Result<Vec<Settled>, Crashed> {
+        let mut settled = Vec::with_capacity(settlements.len());
+        for settlement in settlements {
+            let owner = self.queue(name).taken.get(&settlement.at).map(|held| Arc::clone(&held.owner));
+            let succeeded = matches!(settlement.verdict, Verdict::Done { .. });
+            // Whoever reclaims is another one than the owner.
+            let owner = owner.filter(|_| reclaims.is_none());
+            self.lives(owner.as_deref())?;
+            if succeeded {
+                self.reach(CrashPoint::BeforeAcknowledgement, owner.as_ref())?;
+            }
+            let (result, follow_ups) = self.queue(name).settle(settlement, reclaims, now);
+            for task in follow_ups {
+                let name = task.queue.clone();
+                let _ = self.queue(&name).add(task, false, now);
+                self.serve_blocked([&name].into_iter(), now);
+            }
+            if succeeded && let Err(crashed) = self.reach(CrashPoint::AfterFollowUps, owner.as_ref()) {
+                self.serve_blocked([name].into_iter(), now);
+                return Err(crashed);
+            }
+            settled.push(result);
+        }
+        self.serve_blocked([name].into_iter(), now);
+        Ok(settled)
+    }
+
+    pub(crate) fn begin(
+        &mut self,
+        name: &QueueName,
+        key: &OnceKey,
+        (id, token): (&str, u64),
+        now: u64,
+    ) -> Result<Begun, Crashed> {
+        let owner = self.queue(name).taken.values().find(|held| *held.entry.id == *id);
+        let owner = owner.map(|held| Arc::clone(&held.owner));
+        self.lives(owner.as_deref())?;
+        Ok(self.queue(name).once.begin(key, id, token, now))
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        spec: &QueueSpec,
+        instance: &Arc<str>,
+        mut take: Take,
+        now: u64,
+    ) -> Result<Taken, Crashed> {
+        self.lives(Some(instance))?;
+        let settled = self.settle(&spec.name, std::mem::take(&mut take.settlements), None, now)?;
+        let queue = self.queue(&spec.name);
+        queue.dead_bounds = spec.dead;
+        queue.ripen(now);
+        let entries = queue.take(&spec.parts, &take, instance, spec.at_most_once, now);
+        let next_due = queue.next_due(now);
+        // Others may wait for what has become due and was not taken.
+        self.serve_blocked([&spec.name].into_iter(), now);
+        self.given(instance, &entries)?;
+        Ok(Taken { settled, entries, next_due, now })
+    }
+
+    /// What is there at once; a ticket for whoever has to wait.
+    pub(crate) fn wait(
+        &mut self,
+        spec: &QueueSpec,
+        instance: &Arc<str>,
+        answer: oneshot::Sender<Result<Vec<Entry>, Cut>>,
+        now: u64,
+    ) -> Result<u64, Crashed> {
+        self.lives(Some(instance))?;
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let queue = self.queue(&spec.name);
+        let take = |channel| queue.take_one(channel, instance, spec.at_most_once, now);
+        let entries: Vec<Entry> = spec.parts.iter().filter_map(take).collect();
+        if !entries.is_empty() || queue.waiting.take_news() {
+            self.given(instance, &entries)?;
+            let _ = answer.send(Ok(entries));
+            return Ok(ticket);
+        }
+        let (instance, parts, at_most_once) = (Arc::clone(instance), spec.parts.clone(), spec.at_most_once);
+        queue.waiting.push(Blocked { ticket, instance, parts, at_most_once, answer });
+        Ok(ticket)
+    }
+
+    pub(crate) fn keep(
+        &mut self,
+        name: &QueueName,
+        instance: &str,
+        about: &str,
+        held: &[EntryAt],
+        now: u64,
+    ) -> Result<Vec<EntryAt>, Crashed> {
+        self.lives(Some(instance))?;
+        Ok(self.queue(name).keep(instance, about, held, now))
+    }
+
+    /// Gives what is there to those who wait for it, one task to each.
+    pub(crate) fn serve_blocked<'a>(&mut self, names: impl Iterator<Item = &'a QueueName>, now: u64) {
+        for name in names {
+            loop {
+                let queue = self.queue(name);
+                let parts = &queue.parts;
+                let has_something = |channel: &Arc<str>| {
+                    parts.get(channel).is_some_and(|part| !part.back.is_empty() || !part.new.is_empty())
+                };
+                let first = queue.waiting.first(|blocked| blocked.parts.iter().any(has_something));
+                let Some(Blocked { instance, parts, at_most_once, answer, .. }) = first else { break };
+                let entry = parts.iter().find_map(|channel| queue.take_one(channel, &instance, at_most_once, now));
+                let entries: Vec<Entry> = entry.into_iter().collect();
+                let given = self.given(&instance, &entries).map(|()| entries).map_err(|Crashed| Cut::Crashed);
+                // Whoever is gone has it all the same, as on a server.
+                let _ = answer.send(given);
+            }
+            self.queue(name).waiting.pass_on_news();
+        }
+    }
+
+    /// Has everybody who waits look, since the clock was moved.
+    pub(crate) fn wake_all(&mut self) {
+        self.queues.values_mut().for_each(|(_, queue)| queue.waiting.wake_all());
+    }
+
+    pub(crate) fn cut_all(&mut self) {
+        self.cuts += 1;
+        self.queues.values_mut().for_each(|(_, queue)| queue.waiting.cut_all());
+    }
+
+    pub(crate) fn next_due(&self, now: u64) -> Option<Duration> {
+        self.queues().filter_map(|(_, queue)| queue.next_due(now)).min()
+    }
+
+    pub(crate) fn crash_at(&mut self, point: CrashPoint) {
+        self.crash = Some(point);
+    }
+
+    pub(crate) fn lives(&self, instance: Option<&str>) -> Result<(), Crashed> {
+        if instance.is_some_and(|instance| self.crashed.contains(instance)) { Err(Crashed) } else { Ok(()) }
+    }
+
+    fn given(&mut self, instance: &Arc<str>, entries: &[Entry]) -> Result<(), Crashed> {
+        if entries.is_empty() { Ok(()) } else { self.reach(CrashPoint::BeforeHandler, Some(instance)) }
+    }
+
+    /// An instance is at this point: it dies there if the test wants it.
+    fn reach(&mut self, point: CrashPoint, instance: Option<&Arc<str>>) -> Result<(), Crashed> {
+        let Some(instance) = instance.filter(|_| self.crash == Some(point)) else { return Ok(()) };
+        self.crash = None;
+        self.crashed.insert(Arc::clone(instance));
+        self.queues.values_mut().for_each(|(_, queue)| queue.waiting.crashed(instance));
+        Err(Crashed)
+    }
+
+    /// In the reverse order.
+    fn undo(&mut self, added: Vec<(QueueName, Added)>) {
+        for (name, how) in added.into_iter().rev() {
+            self.queue(&name).undo(how);
+        }
+    }
+}
+
+/// The results of a batch of which this one was refused.
+fn aborted(
+    names: &[QueueName],
+    at: usize,
+    refused: Result<Enqueued, EnqueueError>,
+) -> Vec<Result<Enqueued, EnqueueError>> {
+    let abort = |name: &QueueName| Err(EnqueueError::Aborted { queue: name.template });
+    let mut results: Vec<_> = names.iter().map(abort).collect();
+    results[at] = refused;
+    results
+}
+
+/// The clock of a broker. It goes with the time of this process, and a test can move it on.
+#[derive(Debug)]
+pub(crate) struct Clock {
+    started: Instant,
+    /// The time of day then, in milliseconds.
+    at: u64,
+    moved: Duration,
+    /// It never goes back, though a test that pauses time has several of them.
+    latest: u64,
+}
+
+impl Clock {
+    pub(crate) fn new() -> Self {
+        Self { started: now(), at: unix_millis(), moved: Duration::ZERO, latest: 0 }
+    }
+
+    pub(crate) fn now(&mut self) -> u64 {
+        let since = now().saturating_duration_since(self.started).saturating_add(self.moved);
+        let whole = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        self.latest = self.latest.max(self.at.saturating_add(whole));
+        self.latest
+    }
+
+    pub(crate) fn advance(&mut self, by: Duration) {
+        self.moved = self.moved.saturating_add(by);
+    }
+}
+
+/// Whole milliseconds, rounded up: nothing is early.
+pub(crate) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
