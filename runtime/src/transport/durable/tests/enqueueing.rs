@@ -3,6 +3,7 @@ use super::*;
 /// The ids of what waits in a queue of that name.
 async fn waiting(world: &World, name: &QueueName, channel: &str) -> Vec<String> {
     let spec = QueueSpec { name: name.clone(), parts: vec![channel.into()], ..world.spec.clone() };
+    within(world.transport.declare(&spec)).await.unwrap();
     let mut hand = Hand { reader: world.transport.reader(spec, "look".into()), parts: 1 };
     hand.take(100).await.iter().map(|entry| entry.id.to_string()).collect()
 }
