@@ -9,7 +9,8 @@ use crate::{
     diag::{self, Diagnostics},
 };
 
-const RULES: &str = "`#[outcome(retry)]`, `#[outcome(retry_after = …)]`, `#[outcome(dead_letter)]` or `#[outcome(discard)]`";
+const RULES: &str =
+    "`#[outcome(retry)]`, `#[outcome(retry_after = …)]`, `#[outcome(dead_letter)]` or `#[outcome(discard)]`";
 const KNOWN: [&str; 4] = ["retry", "retry_after", "dead_letter", "discard"];
 
 /// What is to become of the task.

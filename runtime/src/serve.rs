@@ -114,13 +114,8 @@ impl Drop for Start {
 impl Serving {
     pub(crate) fn new<R: Router>(bus: Bus, router: R) -> Self {
         let bounds = bus.config().handler_buffer;
-        let options = ServeOptions {
-            overflow: Overflow::default(),
-            bounds,
-            layers: Vec::new(),
-            group: None,
-            bound: Vec::new(),
-        };
+        let options =
+            ServeOptions { overflow: Overflow::default(), bounds, layers: Vec::new(), group: None, bound: Vec::new() };
         let start = Start(Some(Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options)))));
         Self { bus, options, start }
     }

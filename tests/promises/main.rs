@@ -40,6 +40,7 @@ mod overflow;
 mod overlap;
 mod parameters;
 mod publish_outcome;
+mod queue_failures;
 mod queues;
 mod reconnect;
 mod rejected;

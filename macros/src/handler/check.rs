@@ -25,8 +25,21 @@ use crate::{
 
 /// Options that fit only some kinds of messages stand first.
 const OPTIONS_AND_CRATE: [&str; 15] = [
-    "order", "run_to_end", "filter", "fallback", "idempotent", "once", "window", "retries", "backoff", "crashes", "concurrency",
-    "timeout", "spawn", "layer", "crate",
+    "order",
+    "run_to_end",
+    "filter",
+    "fallback",
+    "idempotent",
+    "once",
+    "window",
+    "retries",
+    "backoff",
+    "crashes",
+    "concurrency",
+    "timeout",
+    "spawn",
+    "layer",
+    "crate",
 ];
 const OF_SOME_KINDS: &[&str] = OPTIONS_AND_CRATE.split_at(10).0;
 /// Of a method: its router says where the runtime is.

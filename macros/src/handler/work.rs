@@ -53,7 +53,10 @@ fn field(once: &Entry, diagnostics: &mut Diagnostics) -> Option<Ident> {
     let (name, _) = once.name("once = path", diagnostics)?;
     let text = name.value();
     let Ok(mut field) = syn::parse_str::<Ident>(&text).or_else(|_| syn::parse_str(&format!("r#{text}"))) else {
-        diagnostics.at(name.span(), "`once` takes the name of a field: write `once = path`, or `once` alone for the task's id");
+        diagnostics.at(
+            name.span(),
+            "`once` takes the name of a field: write `once = path`, or `once` alone for the task's id",
+        );
         return None;
     };
     field.set_span(name.span());

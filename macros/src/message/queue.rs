@@ -237,9 +237,7 @@ fn turns(
             );
             None
         }
-        (Some((name, entry)), Some((weights, _))) if entry.key == "weighted" => {
-            Some(Turns::Weighted(name?, weights?))
-        }
+        (Some((name, entry)), Some((weights, _))) if entry.key == "weighted" => Some(Turns::Weighted(name?, weights?)),
         (Some(_), Some((_, weights))) => {
             diagnostics
                 .at(weights.key.span(), "`strict` takes no weights: write `weighted = …` instead, or remove `weights`");

@@ -106,7 +106,8 @@ fn of_the_other_kind(message: &Message) -> TokenStream {
     match message.kind {
         Kind::Broadcast => stand_in(&["enqueue"], "SentAsTask"),
         Kind::Request(_) => {
-            let (publish, enqueue) = (stand_in(&["publish", "publish_to"], "Published"), stand_in(&["enqueue"], "SentAsTask"));
+            let (publish, enqueue) =
+                (stand_in(&["publish", "publish_to"], "Published"), stand_in(&["enqueue"], "SentAsTask"));
             quote!(#publish #enqueue)
         }
         Kind::Queue(_) => {

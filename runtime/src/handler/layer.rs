@@ -63,7 +63,11 @@ use tower::{Layer, Service, timeout::error::Elapsed};
 
 use crate::{
     bus::handle::Bus,
-    handler::{causes::{Because, causes}, contract::Router, outcome::Ended},
+    handler::{
+        causes::{Because, causes},
+        contract::Router,
+        outcome::Ended,
+    },
     message::delivery::Delivery,
     route::entry::Route,
 };
@@ -256,7 +260,9 @@ impl Handlers {
             match response.await {
                 Ok(outcome) => Ended::Returned(outcome),
                 Err(error) if is_elapsed(&*error) => Ended::TimedOut,
-                Err(error) => Ended::Returned(Outcome::Failed(error.to_string().into()).because(Because::of(causes(&*error)))),
+                Err(error) => {
+                    Ended::Returned(Outcome::Failed(error.to_string().into()).because(Because::of(causes(&*error))))
+                }
             }
         })
     }

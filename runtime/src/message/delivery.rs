@@ -173,7 +173,10 @@ impl Delivery {
     #[must_use]
     pub fn timestamp(&self) -> Option<SystemTime> {
         let enqueued_at = || self.task().and_then(|task| task.entry.enqueued_at());
-        self.metadata.timestamp.or_else(enqueued_at).and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        self.metadata
+            .timestamp
+            .or_else(enqueued_at)
+            .and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
     }
 
     /// The headers.

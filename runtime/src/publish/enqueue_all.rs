@@ -122,10 +122,7 @@ impl<'a> IntoFuture for EnqueueAtomically<'a> {
 }
 
 /// Enqueues what could be encoded, and puts the results where the errors leave room.
-async fn enqueue_each(
-    bus: &Bus,
-    tasks: Vec<Result<NewTask, EnqueueError>>,
-) -> Vec<Result<Enqueued, EnqueueError>> {
+async fn enqueue_each(bus: &Bus, tasks: Vec<Result<NewTask, EnqueueError>>) -> Vec<Result<Enqueued, EnqueueError>> {
     let mut sendable = Vec::with_capacity(tasks.len());
     let mut results: Vec<Result<&'static str, EnqueueError>> = Vec::with_capacity(tasks.len());
     for task in tasks {

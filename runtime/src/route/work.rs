@@ -119,9 +119,7 @@ pub const fn prove_work(route: Route) {
         (true, true) => return,
         (false, true) => stance(text, &route, ""),
         (true, false) => text.push("how long an attempt may take: write ").push(TIMEOUT),
-        (false, false) => {
-            stance(text.push("how long an attempt may take, nor "), &route, "; and ").push(TIMEOUT)
-        }
+        (false, false) => stance(text.push("how long an attempt may take, nor "), &route, "; and ").push(TIMEOUT),
     };
     panic!("{}", text.as_str());
 }

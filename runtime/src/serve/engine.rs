@@ -239,7 +239,12 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
         if called.busy_micros > 0 {
-            self.intake.tally.counters.handler(route).busy_micros.fetch_add(called.busy_micros.into(), Ordering::Relaxed);
+            self.intake
+                .tally
+                .counters
+                .handler(route)
+                .busy_micros
+                .fetch_add(called.busy_micros.into(), Ordering::Relaxed);
         }
         if called.unreadable > 0 {
             self.intake.tally.counters.handler(route).unreadable.add(called.unreadable.into());

@@ -78,14 +78,7 @@ pub(super) struct Renewal {
 
 impl Holdings {
     pub(super) fn new(lease: Duration, timeout: Option<Duration>, keeper: Arc<Notify>) -> Self {
-        Self {
-            lease,
-            timeout,
-            state: Mutex::default(),
-            polled: AtomicU64::new(0),
-            lost: Notify::new(),
-            keeper,
-        }
+        Self { lease, timeout, state: Mutex::default(), polled: AtomicU64::new(0), lost: Notify::new(), keeper }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

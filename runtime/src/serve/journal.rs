@@ -62,7 +62,9 @@ impl Trouble {
             Self::Unanswered => "an answer could not be sent; whoever waits for it runs into the timeout",
             Self::TooOld => "a task has waited for longer than it may, and was not run",
             Self::LeaseLost => "a handler was stopped or ended too late: its task was not the instance's any more",
-            Self::Unknown => "a task is of a name or version that this instance does not know, and was given back for others",
+            Self::Unknown => {
+                "a task is of a name or version that this instance does not know, and was given back for others"
+            }
             Self::Parked => "no instance has known a task for long; it waits aside until one comes that does",
             Self::Dead => "a task is given up, and is in the dead letters",
             Self::NotReached => "the tasks of a queue cannot be taken or settled; it is tried again",
@@ -199,7 +201,9 @@ impl Journal {
                 let (queue, reason) = (template, reason.unwrap_or_default().to_owned());
                 self.bus.tell(BusEvent::DeadLetter { handler, queue, channel: channel.clone(), reason, count });
             }
-            Trouble::Parked => self.bus.tell(BusEvent::Parked { handler, queue: template, channel: channel.clone(), count }),
+            Trouble::Parked => {
+                self.bus.tell(BusEvent::Parked { handler, queue: template, channel: channel.clone(), count })
+            }
             _ => {}
         }
         if kind.is_some() {

@@ -63,7 +63,10 @@ impl Tally {
             Ended::Returned(Outcome::Once(OnceBefore::Elsewhere)) => return counters.left_to_others.add(1),
             Ended::Returned(Outcome::Once(OnceBefore::Unfinished)) => {
                 counters.failed.add(1);
-                (Trouble::Failed, About::message(delivery).because("another owner had begun it, and has not finished it"))
+                (
+                    Trouble::Failed,
+                    About::message(delivery).because("another owner had begun it, and has not finished it"),
+                )
             }
             Ended::Returned(Outcome::Filtered) => return counters.filtered.add(1),
             Ended::Returned(Outcome::Rejected(rejection)) => {

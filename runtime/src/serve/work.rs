@@ -455,7 +455,11 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             return;
         }
         let queue = self.queue.name.template;
-        tracing::error!(queue, waiting, "an instance takes nothing from a queue although something is due; it connects anew");
+        tracing::error!(
+            queue,
+            waiting,
+            "an instance takes nothing from a queue although something is due; it connects anew"
+        );
         self.bus.tell(BusEvent::QueueStalled { queue });
         if self.pull.is_taking() {
             self.places.outbox.lost(Way::WithTake);

@@ -12,11 +12,11 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::{
     bus::handle::Bus,
+    error::Rejection,
     handler::{
         contract::Router,
         outcome::{Ended, Outcome, Rule},
     },
-    error::Rejection,
     message::{
         delivery::Delivery,
         lease::{Lease, Task},
