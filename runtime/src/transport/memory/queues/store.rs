@@ -1,7 +1,7 @@
 //! All queues of a broker, their clock, and the crashes that a test asks for.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{HashMap, HashSet},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +26,7 @@ use crate::{
 /// All queues of a broker.
 #[derive(Debug, Default)]
 pub(crate) struct Store {
-    queues: BTreeMap<String, (QueueName, Queue)>,
+    queues: HashMap<QueueName, Queue>,
     crash: Option<CrashPoint>,
     /// Instances that have crashed, as the test wanted. Nothing of them reaches the broker any more.
     crashed: HashSet<Arc<str>>,
@@ -53,11 +53,11 @@ pub(crate) struct Crashed;
 
 impl Store {
     pub(crate) fn queue(&mut self, name: &QueueName) -> &mut Queue {
-        &mut self.queues.entry(name.base()).or_insert_with(|| (name.clone(), Queue::new())).1
+        self.queues.entry(name.clone()).or_insert_with(Queue::new)
     }
 
     pub(crate) fn queues(&self) -> impl Iterator<Item = (&QueueName, &Queue)> {
-        self.queues.values().map(|(name, queue)| (name, queue))
+        self.queues.iter()
     }
 
     pub(crate) fn declare(&mut self, spec: &QueueSpec) {
@@ -215,12 +215,12 @@ impl Store {
 
     /// Has everybody who waits look, since the clock was moved.
     pub(crate) fn wake_all(&mut self) {
-        self.queues.values_mut().for_each(|(_, queue)| queue.waiting.wake_all());
+        self.queues.values_mut().for_each(|queue| queue.waiting.wake_all());
     }
 
     pub(crate) fn cut_all(&mut self) {
         self.cuts += 1;
-        self.queues.values_mut().for_each(|(_, queue)| queue.waiting.cut_all());
+        self.queues.values_mut().for_each(|queue| queue.waiting.cut_all());
     }
 
     pub(crate) fn next_due(&self, now: u64) -> Option<Duration> {
@@ -244,7 +244,7 @@ impl Store {
         let Some(instance) = instance.filter(|_| self.crash == Some(point)) else { return Ok(()) };
         self.crash = None;
         self.crashed.insert(Arc::clone(instance));
-        self.queues.values_mut().for_each(|(_, queue)| queue.waiting.crashed(instance));
+        self.queues.values_mut().for_each(|queue| queue.waiting.crashed(instance));
         Err(Crashed)
     }
 
