@@ -1,10 +1,11 @@
-//! What tests of a program need: a broker that can be stopped and frozen, and deliveries for handlers that are called as functions.
+//! What tests of a program need: a broker that can be stopped and frozen, whose clock can be moved, and deliveries for handlers that are called as functions.
 //!
 //! | to test | see |
 //! |--|--|
 //! | what a handler decides, as a function | [`Delivery::testing`](crate::Delivery::testing), and what [`Publish`](crate::Publish) can be asked |
 //! | a service and its messages, without a server | [`Bus::connect`](crate::Bus::connect) with `memory:` |
 //! | outages | [`Broker`] |
+//! | what was enqueued, delays, retries and crashes of instances | [`Broker::enqueued`], [`Broker::advance`], [`Broker::crash_at`] |
 
 pub(crate) mod broker;
 pub(crate) mod delivery;
@@ -12,3 +13,4 @@ pub(crate) mod delivery;
 #[doc(hidden)]
 pub use self::broker::glob_matches;
 pub use self::{broker::Broker, delivery::DeliveryBuilder};
+pub use crate::transport::memory::queues::store::CrashPoint;

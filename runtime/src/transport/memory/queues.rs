@@ -21,5 +21,7 @@ pub(crate) mod look;
 pub(crate) mod queue;
 pub(crate) mod reader;
 pub(crate) mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::{keeper::MemoryKeeper, reader::MemoryReader};

@@ -48,6 +48,14 @@ impl Queue {
         }
     }
 
+    /// What waits, as it will be taken from each part, and then what is delayed.
+    pub(crate) fn entries_in_wait(&self, now: u64) -> Vec<Entry> {
+        let (due, later) = self.delayed.iter().partition::<Vec<_>, _>(|((due, _), _)| *due <= now);
+        let due = due.into_iter().map(|(_, entry)| entry);
+        let waiting = self.parts.values().flat_map(|part| part.back.iter().chain(&part.new));
+        due.chain(waiting).chain(later.into_iter().map(|(_, entry)| entry)).cloned().collect()
+    }
+
     pub(crate) fn running(&self, limit: usize, now: u64) -> Vec<RunningTask> {
         let mut held: Vec<&Held> = self.taken.values().collect();
         held.sort_by_key(|held| (held.entry.at.channel.clone(), position(&held.entry.at.entry)));
