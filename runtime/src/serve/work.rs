@@ -174,14 +174,30 @@ struct Course<'a, R, C, F> {
     closed: Option<String>,
 }
 
+/// How the worker is to end, where it is.
+#[derive(Default)]
+struct End {
+    stopping: Option<Stopping>,
+    /// How long its bus leaves it.
+    closing: Option<Stopping>,
+}
+
+/// What comes after a step.
+enum Next {
+    GoesOn,
+    /// It is to end within this time.
+    Stops(Duration),
+    IsLate,
+    IsDropped,
+}
+
 impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, C, F> {
     async fn run(
         mut self,
         mut phases: watch::Receiver<Phase>,
         mut stages: watch::Receiver<Stage>,
     ) -> Result<(), ShutdownError> {
-        let mut stopping: Option<Stopping> = None;
-        let mut closing: Option<Stopping> = None;
+        let mut end = End::default();
         loop {
             if self.takes && self.places.has_ready() {
                 let is_disturbed = || phases.has_changed().unwrap_or(true);
@@ -189,70 +205,65 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             }
             self.ask();
             self.settle();
-            if stopping.is_some() && self.is_done() {
+            if end.stopping.is_some() && self.is_done() {
                 break;
             }
-            let (told, stalls) = (self.places.tally.due().map(Into::into), self.stalls_at());
-            let again = self.settle_again.map(Into::into);
-            let asked = tokio::select! {
-                // What ends makes room for what waits, and comes before anything new.
-                biased;
-                () = reached(stopping.map(|stopping| stopping.at)) => return Err(self.late(stopping).await),
-                () = reached(told) => {
-                    self.places.tally.tell();
-                    None
+            match self.step(&mut phases, &mut stages, &mut end).await {
+                Next::GoesOn => {}
+                Next::Stops(deadline) => {
+                    end.stopping = Some(Stopping::within(deadline).unless_sooner(end.closing));
+                    self.rest();
                 }
-                phase = phases.changed() => match (phase, *phases.borrow()) {
-                    (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
-                    (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
-                    (Ok(()), Phase::Quiet) => {
-                        self.rest();
-                        None
-                    }
-                    (Ok(()), Phase::Serving) => None,
-                },
-                Ok(()) = stages.changed() => sooner(&mut closing, *stages.borrow(), stopping),
-                () = self.holdings.has_lost() => {
-                    self.places.drop_lost();
-                    None
-                }
-                Some(finished) = self.places.running.next() => {
-                    at_once(|context| self.places.finished(finished, context)).await;
-                    None
-                }
-                Some(ended) = self.places.spawned.next() => {
-                    self.places.spawned_ended(ended);
-                    None
-                }
-                settled = answer(&mut self.settling) => {
-                    self.settled(settled);
-                    None
-                }
-                pulled = self.pull.next() => {
-                    self.pulled(pulled);
-                    (self.closed.is_some() && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
-                }
-                counts = answer(&mut self.looking) => {
-                    self.looked(counts);
-                    None
-                }
-                () = reached(stalls) => {
-                    self.look();
-                    None
-                }
-                // Only so that settlements are tried again.
-                () = reached(again) => {
-                    self.settle_again = None;
-                    None
-                }
-            };
-            if let Some(deadline) = asked {
-                stopping = Some(Stopping::within(deadline).unless_sooner(closing));
-                self.rest();
+                Next::IsLate => return Err(self.late(end.stopping).await),
+                Next::IsDropped => return Ok(()),
             }
             consume_budget().await;
         }
         self.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
+    }
+
+    /// Waits for what is next, and does it.
+    async fn step(
+        &mut self,
+        phases: &mut watch::Receiver<Phase>,
+        stages: &mut watch::Receiver<Stage>,
+        end: &mut End,
+    ) -> Next {
+        let (told, stalls) = (self.places.tally.due().map(Into::into), self.stalls_at());
+        let again = self.settle_again.map(Into::into);
+        tokio::select! {
+            // What ends makes room for what waits, and comes before anything new.
+            biased;
+            () = reached(end.stopping.map(|stopping| stopping.at)) => return Next::IsLate,
+            () = reached(told) => self.places.tally.tell(),
+            phase = phases.changed() => match (phase, *phases.borrow()) {
+                (Err(_), _) | (Ok(()), Phase::Dropped) => return Next::IsDropped,
+                (Ok(()), Phase::Stopping(deadline)) => return Next::Stops(deadline),
+                (Ok(()), Phase::Quiet) => self.rest(),
+                (Ok(()), Phase::Serving) => {}
+            },
+            Ok(()) = stages.changed() => {
+                let asked = sooner(&mut end.closing, *stages.borrow(), end.stopping);
+                return asked.map_or(Next::GoesOn, Next::Stops);
+            }
+            () = self.holdings.has_lost() => self.places.drop_lost(),
+            Some(finished) = self.places.running.next() => {
+                at_once(|context| self.places.finished(finished, context)).await;
+            }
+            Some(ended) = self.places.spawned.next() => self.places.spawned_ended(ended),
+            settled = answer(&mut self.settling) => self.settled(settled),
+            pulled = self.pull.next() => {
+                self.pulled(pulled);
+                if self.closed.is_some() && end.stopping.is_none() {
+                    return Next::Stops(SHUTDOWN_DEADLINE);
+                }
+            }
+            counts = answer(&mut self.looking) => self.looked(counts),
+            () = reached(stalls) => self.look(),
+            // Only so that settlements are tried again.
+            () = reached(again) => self.settle_again = None,
+        }
+        Next::GoesOn
     }
 
     /// Has the reader do what is to be done next.
