@@ -9,20 +9,20 @@ use redis::RedisError;
 const LONGEST: usize = 200;
 
 /// Words of the errors of Redis and its relatives, and names of commands that are sent here.
-const KNOWN: &str = "a able access ability accepted acl active after again against all allow allowed already an and are argument arguments \
+const KNOWN: &str = "a able access ability allow-oom accepted acl active after again against all allow allowed already an and are argument arguments \
     as at auth authenticate authenticated authentication avoid be because been before being below bind bulk busy but by call called can \
     can't cannot change channel channels check client clients closed cluster command commands config configuration configured connect \
-    connected connection connections connecting context could count currently data dataset db default denied detected directive disable \
+    connected connection connections connecting consumer context could count currently data dataset db default denied detected directive disable \
     disabled disk discard discarded do does doesn't down due during enabled enough error errors evicted exceeded exec execute executed \
-    executing execution exists expected external failed failing failover failure feature file for from full get given good greater has have hello \
-    hint if in incorrect info instance internal interface into invalid is isn't it it's its key keys kill killed large length license limit \
-    limited link loading logs long longer lot made manual many master max maxclients maximum maxmemory memory message mode more multi \
+    executing execution exists expected external failed failing failover failure feature file flag for from full get given good greater group has have hello \
+    hint if in incorrect info instance internal interface into invalid is isn't it it's its key keys kill killed large least length license limit \
+    limited link loading logs long longer lot made manual many master max maxclients maximum maxmemory memory mentioned message mode more multi \
     multibulk must name nested no node nosave nosub not number of off offset on once one only operation option or out over own \
     oversized parameter parameters partial password password-protected paused pair perform permission permissions persist ping pipeline \
     possible previous primary proto protected protocol psubscribe public publish pubsub punsubscribe quit quorum range rdb read \
     read-only reached ready redis refused replica replica-serve-stale-data replicas required reset resp restart role run running save script scripts \
     select selected send sent server set setname setting shutdown shutting size slave slot slots small snapshot snapshots some started state \
-    still stop stopped subcommand subscribe supported syntax terminated than that the their them then there this time timed timeout to too \
+    still stop stopped stream subcommand subscribe such supported syntax terminated than that the their them then there this time timed timeout to too \
     transaction transactions try type unable unavailable unbalanced unblocked unknown unsubscribe unsupported until up use used user username \
     username-password using valid valkey value version wait was watch when which while will with without wrong write writes you your";
 

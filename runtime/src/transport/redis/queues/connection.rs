@@ -2,7 +2,10 @@
 //! connector, and none is made anew behind our back.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -69,18 +72,16 @@ impl Context {
             reason = self.life.over() => Err(Failure::Closed(reason.to_owned())),
             opened = self.open(name) => opened,
         };
-        match &opened {
-            Ok(_) => retry.failures = 0,
-            Err(failure) if retry.failures.is_power_of_two() => {
-                tracing::warn!(connection = name, %failure, failures = retry.failures, "could not connect for queues");
-            }
-            Err(_) => {}
+        if let Err(failure) = &opened
+            && retry.failures.is_power_of_two()
+        {
+            tracing::warn!(connection = name, %failure, failures = retry.failures, "could not connect for queues");
         }
         opened
     }
 }
 
-/// When the next attempt may be.
+/// When the next attempt may be. A connection that was made is no success yet: a server may take it and do nothing else.
 #[derive(Default)]
 struct Retry {
     failures: u32,
@@ -97,6 +98,8 @@ pub(super) struct Shared {
 
 struct Live {
     connection: MultiplexedConnection,
+    /// Whether there was an answer on it.
+    has_answered: AtomicBool,
     /// Drives the connection; it has ended when the connection is lost.
     driver: Mutex<JoinSet<()>>,
 }
@@ -135,6 +138,10 @@ impl Shared {
         };
         if is_lost {
             self.forget(&live);
+        } else if !live.has_answered.swap(true, Ordering::Relaxed)
+            && let Ok(mut retry) = self.retry.try_lock()
+        {
+            retry.failures = 0;
         }
         answers
     }
@@ -162,7 +169,11 @@ impl Shared {
                 Ok((connection, driver)) => {
                     let mut tokio_task = JoinSet::new();
                     tokio_task.spawn(driver);
-                    let live = Arc::new(Live { connection, driver: Mutex::new(tokio_task) });
+                    let live = Arc::new(Live {
+                        connection,
+                        has_answered: AtomicBool::new(false),
+                        driver: Mutex::new(tokio_task),
+                    });
                     *lock(&self.live) = Some(Arc::clone(&live));
                     return Ok(live);
                 }
@@ -254,6 +265,7 @@ impl Place {
         let answer = answer?;
         if !Failure::is_of_a_server_that_is_no_master(&answer) {
             self.own = Some(own);
+            self.retry.failures = 0;
         }
         Failure::check(answer)
     }

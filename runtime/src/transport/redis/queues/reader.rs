@@ -49,8 +49,8 @@ pub(crate) struct RedisReader {
     waker: Arc<Waker>,
     /// Of the present connection, where it may be woken.
     client: Option<i64>,
-    /// An entry that has woken this reader, to be acknowledged.
-    woken_by: Option<String>,
+    /// Entries that have woken this reader, to be acknowledged, with spaces between them.
+    woken_by: String,
 }
 
 #[derive(Default)]
@@ -71,7 +71,7 @@ impl RedisReader {
     pub(super) fn new(shared: Arc<Shared>, queue: QueueSpec, instance: Arc<str>) -> Self {
         let place = Place::new(Arc::clone(&shared.context), NAME);
         let (base, waker) = (queue.name.base(), Arc::default());
-        Self { place, shared, queue, base, instance, waker, client: None, woken_by: None }
+        Self { place, shared, queue, base, instance, waker, client: None, woken_by: String::new() }
     }
 
     async fn connected(&mut self) -> Result<Box<Own>, Failure> {
@@ -92,7 +92,7 @@ impl RedisReader {
     async fn try_take(&mut self, take: &Take) -> Result<Taken, Failure> {
         let mut command = TAKE.on(&self.base);
         let once = if self.queue.at_most_once { "once" } else { "" };
-        command.arg(self.instance.as_ref()).arg(once).arg(self.woken_by.as_deref().unwrap_or_default());
+        command.arg(self.instance.as_ref()).arg(once).arg(&self.woken_by);
         let further = take.further.0.min(take.order.len());
         command.arg(take.want).arg(further).arg(take.further.1).arg(take.order.len());
         for &(part, quota) in &take.order {
@@ -100,7 +100,7 @@ impl RedisReader {
         }
         let order = write(&mut command, &take.settlements);
         let answer = self.ask(command).await?;
-        self.woken_by = None;
+        self.woken_by.clear();
         let Value::BulkString(answer) = answer else { return Err(Failure::Unreadable) };
         self.read(take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)
     }
@@ -177,7 +177,8 @@ impl RedisReader {
                 if let Some(Value::Array(entry)) = entries.into_iter().next()
                     && let Some(Value::BulkString(id)) = entry.into_iter().next()
                 {
-                    self.woken_by = String::from_utf8(id).ok();
+                    self.woken_by.push_str(&String::from_utf8_lossy(&id));
+                    self.woken_by.push(' ');
                 }
                 continue;
             }

@@ -96,7 +96,11 @@ local function own(stream, entry, idle)
     if idle and #call('XPENDING', key, GROUP, 'IDLE', idle, entry, entry, 1) == 0 then return nil end
     local found = entry_at(key, entry)
     if call('XACK', key, GROUP, entry) == 0 then return nil end
-    if not found then return nil end
+    if not found then
+        -- Somebody has deleted it.
+        count(base, 'lost', 1)
+        return nil
+    end
     call('XDEL', key, entry)
     return found[2]
 end

@@ -1,12 +1,12 @@
--- ARGV: consumer, 'once' or '', an entry of `wake` to acknowledge or '', how many, then further ones: from so many parts, and how many; the
+-- ARGV: consumer, 'once' or '', entries of `wake` to acknowledge with spaces between them, how many, then further ones: from so many parts, and how many; the
 -- number of parts, of each its channel and quota; settlements.
 -- Answers {what counted, now, milliseconds until the next task is due or -1, {part, 1 came back or 0, entries, …}}.
 local consumer, order = ARGV[1], tonumber(ARGV[7])
 local settled = settle(8 + 2 * order)
 
-if ARGV[3] ~= '' then
-    call('XACK', base .. 'wake', GROUP, ARGV[3])
-    call('XDEL', base .. 'wake', ARGV[3])
+for entry in string.gmatch(ARGV[3], '%S+') do
+    call('XACK', base .. 'wake', GROUP, entry)
+    call('XDEL', base .. 'wake', entry)
 end
 
 -- Has the tasks wait whose time has come, 100 at most.
