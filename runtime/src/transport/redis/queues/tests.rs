@@ -3,6 +3,7 @@
 mod basics;
 mod bounds;
 mod faults;
+mod ledger;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
