@@ -174,7 +174,8 @@ pub(crate) struct Taken {
 /// Keeps the leases of one process, on a connection of its own, from a thread of its own: a handler that blocks its thread keeps its lease.
 pub(crate) trait Keeper: Send + 'static {
     /// A heartbeat of the instance, with what it says of itself; renews the leases of what it holds. Those that it does not have any more are
-    /// returned.
+    /// returned. Fails once for each queue after the connection was lost, even where another one was made meanwhile: whoever has connected again
+    /// knows it.
     fn keep(
         &mut self,
         queue: &QueueName,
