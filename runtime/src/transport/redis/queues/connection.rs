@@ -260,6 +260,11 @@ impl Place {
         Ok((Box::new(Own { connection, driver }), true))
     }
 
+    /// Puts the connection back without having asked anything.
+    pub(super) fn put_back_unused(&mut self, own: Box<Own>) {
+        self.own = Some(own);
+    }
+
     /// Puts the connection back, unless what it was asked last shows that it is lost; the answer, or the server's error.
     pub(super) fn put_back(&mut self, own: Box<Own>, answer: Result<Value, Failure>) -> Result<Value, Failure> {
         let answer = answer?;

@@ -1,6 +1,6 @@
 //! Keeps the leases of one process, on a connection of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use redis::{Cmd, Value};
 
@@ -24,26 +24,42 @@ use crate::{
 
 /// What CLIENT LIST shows.
 const NAME: &str = "tidings-keeper";
+const ANEW: &str = "the connection was lost, and is made anew";
 /// Leases that one script renews.
 const TOGETHER: usize = 500;
 /// Dead letters that one script trims, and how often that is done in a row.
 const TRIMMED: (i64, usize) = (1_000, 20);
 
 /// Keeps the leases of one process.
+///
+/// Whoever has connected again must not take tasks from others at once, whose leases are over only because nobody could renew them. So after each
+/// connection but the first the next [`keep`](Keeper::keep) of each queue fails, though it is carried out, and until then nothing is reclaimed.
 pub(crate) struct RedisKeeper {
     place: Place,
+    /// Of which connection each queue knows.
+    told: HashMap<QueueName, u64>,
 }
 
 impl RedisKeeper {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { place: Place::new(context, NAME) }
+        Self { place: Place::new(context, NAME), told: HashMap::new() }
     }
 
-    async fn packed(&mut self, command: Cmd) -> Result<Packed, Failure> {
-        match self.place.ask(command).await? {
-            Value::BulkString(answer) => Ok(Packed::new(answer)),
-            _ => Err(Failure::Unreadable),
+    /// Whether the queue does not know yet that the connection is another one.
+    fn is_anew(&mut self, queue: &QueueName) -> bool {
+        let connections = self.place.connections();
+        *self.told.entry(queue.clone()).or_insert(connections) != connections
+    }
+
+    /// Asks for what must not be done on a connection that is made anew.
+    async fn ask_known(&mut self, queue: &QueueName, command: Cmd) -> Result<Value, Failure> {
+        let (mut own, _) = self.place.take().await?;
+        if self.is_anew(queue) {
+            self.place.put_back_unused(own);
+            return Err(Failure::NotConnected(ANEW.to_owned()));
         }
+        let answer = own.ask(command, self.place.context.settings.command_timeout).await;
+        self.place.put_back(own, answer)
     }
 
     async fn try_keep(
@@ -69,16 +85,24 @@ impl RedisKeeper {
             lost.extend(these.iter().zip(digits).filter(|(_, digit)| *digit != b'1').map(|(at, _)| at.clone()));
             rest = others;
             if rest.is_empty() {
-                return Ok(lost);
+                break;
             }
         }
+        if self.is_anew(queue) {
+            self.told.insert(queue.clone(), self.place.connections());
+            return Err(Failure::NotConnected(ANEW.to_owned()));
+        }
+        Ok(lost)
     }
 
     async fn try_overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, Failure> {
         let mut command = OVERDUE.on(&queue.name.base());
         command.arg(millis(queue.lease)).arg(limit);
         with_channels(&mut command, queue);
-        let mut packed = self.packed(command).await?;
+        let Value::BulkString(answer) = self.ask_known(&queue.name, command).await? else {
+            return Err(Failure::Unreadable);
+        };
+        let mut packed = Packed::new(answer);
         let (overdue, tombstones) = read_overdue(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
         Ok(overdue)
@@ -88,7 +112,8 @@ impl RedisKeeper {
         let mut command = PENDING.on(&queue.name.base());
         command.arg(instance);
         with_channels(&mut command, queue);
-        let mut packed = self.packed(command).await?;
+        let Value::BulkString(answer) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
+        let mut packed = Packed::new(answer);
         let (entries, tombstones) = read_pending(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
         Ok(entries)
@@ -98,7 +123,9 @@ impl RedisKeeper {
         let mut command = SETTLE.on(&queue.name.base());
         command.arg(millis(queue.lease) + 1);
         let order = write_each(&mut command, settlements);
-        let Value::BulkString(digits) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
+        let Value::BulkString(digits) = self.ask_known(&queue.name, command).await? else {
+            return Err(Failure::Unreadable);
+        };
         order.settled(&digits).ok_or(Failure::Unreadable)
     }
 

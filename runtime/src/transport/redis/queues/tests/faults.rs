@@ -176,7 +176,7 @@ async fn a_server_that_hangs_is_noticed_while_it_is_asked_and_while_a_reader_wai
             assert!(Instant::now() < until);
         }
         assert_eq!(reader.connections(), round + 1, "the answer may have been lost with a task");
-        while enqueue(&redis, task("b")).await.is_err() || keeper.overdue(&spec(), 1).await.is_err() {
+        while enqueue(&redis, task("b")).await.is_err() || keeper.keep(&name(), "i", "{}", &[]).await.is_err() {
             assert!(Instant::now() < until);
         }
     }
@@ -201,8 +201,14 @@ async fn a_connection_that_is_killed_is_made_anew() {
     }
     let entries = reader.wait(LONG).await.unwrap();
     assert_eq!((ids(&entries), reader.connections()), (vec!["a"], 2));
-    let _ = keeper.keep(&name(), "instance-1", "{}", &[]).await;
+    let overdue = keeper.overdue(&spec(), 1).await;
+    assert!(matches!(overdue, Err(QueueError::NotConnected { .. })), "{overdue:?}");
+    // A heartbeat tells of it, though it is carried out.
+    let kept = keeper.keep(&name(), "instance-2", "{}", &[]).await;
+    assert!(matches!(kept, Err(QueueError::NotConnected { .. })), "{kept:?}");
+    assert_eq!(redis.workers(&name()).await.unwrap().len(), 2);
     keeper.keep(&name(), "instance-1", "{}", &[]).await.unwrap();
+    keeper.overdue(&spec(), 1).await.unwrap();
     let clients = server.text("CLIENT LIST");
     for connection in ["tidings-queue", "tidings-reader", "tidings-keeper"] {
         assert_eq!(clients.matches(&format!("name={connection} ")).count(), 1, "{clients}");
