@@ -11,7 +11,7 @@ const LONGEST: usize = 200;
 /// Words of the errors of Redis and its relatives, and names of commands that are sent here.
 const KNOWN: &str = "a able access ability allow-oom accepted acl active after again against all allow allowed already an and are argument arguments \
     as at auth authenticate authenticated authentication avoid be because been before being below bind bulk busy but by call called can \
-    can't cannot change channel channels check client clients closed cluster command commands config configuration configured connect \
+    can't cannot change channel channels check client clients closed cluster command commands compiling config configuration configured connect \
     connected connection connections connecting consumer context could count currently data dataset db default denied detected directive disable \
     disabled disk discard discarded do does doesn't down due during enabled enough error errors evicted exceeded exec execute executed \
     executing execution exists expected external failed failing failover failure feature file flag for from full get given good greater group has have hello \

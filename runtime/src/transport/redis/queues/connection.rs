@@ -18,7 +18,7 @@ use tokio::{
 };
 
 use crate::{
-    error::chain,
+    error::{ConnectError, chain},
     transport::{
         life::Life,
         redis::{
@@ -45,7 +45,10 @@ pub(super) struct Context {
 impl Context {
     async fn open(&self, name: &str) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
         let opened = self.connector.open_master(name).await;
-        let opened = opened.map_err(|error| Failure::NotConnected(chain(&error)))?;
+        let opened = opened.map_err(|error| match error {
+            ConnectError::Unauthorized { .. } | ConnectError::Tls { .. } => Failure::KeptOut(chain(&error)),
+            _ => Failure::NotConnected(chain(&error)),
+        })?;
         let connected = timeout(self.settings.command_timeout, patient_client(opened.stream)).await;
         let late = |_| Failure::NotConnected("the server did not answer in time".to_owned());
         connected.map_err(late)?.map_err(|error| Failure::NotConnected(words::of(&error)))
@@ -60,6 +63,8 @@ impl Context {
         if let Some(not_before) = retry.not_before {
             let mut successes = self.connector.successes();
             tokio::select! {
+                biased;
+                reason = self.life.over() => return Err(Failure::Closed(reason.to_owned())),
                 () = sleep_until(not_before) => {}
                 _ = successes.changed(), if retry.failures > 0 => {}
             }
@@ -92,6 +97,8 @@ struct Retry {
 pub(super) struct Shared {
     pub(super) context: Arc<Context>,
     live: Mutex<Option<Arc<Live>>>,
+    /// Why the last attempt to connect failed.
+    failed: Mutex<Option<String>>,
     /// Held by the one who makes the connection.
     retry: AsyncMutex<Retry>,
 }
@@ -113,7 +120,7 @@ impl Live {
 
 impl Shared {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, live: Mutex::default(), retry: AsyncMutex::default() }
+        Self { context, live: Mutex::default(), failed: Mutex::default(), retry: AsyncMutex::default() }
     }
 
     /// Sends commands together, within the command timeout: an answer for each, errors of the server among them. A script that the server does
@@ -128,7 +135,10 @@ impl Shared {
         }
         let deadline = Instant::now() + self.context.settings.command_timeout;
         let connected = timeout_at(deadline, self.connected()).await;
-        let late = |_| Err(Failure::NotConnected("the connection is being made anew".to_owned()));
+        let late = |_| {
+            let reason = lock(&self.failed).clone();
+            Err(Failure::NotConnected(reason.unwrap_or_else(|| "the connection is being made anew".to_owned())))
+        };
         let live = connected.unwrap_or_else(late)?;
         let answers = timeout_at(deadline, answered(&mut live.connection.clone(), &commands)).await;
         let answers = answers.unwrap_or(Err(Failure::Late));
@@ -156,6 +166,7 @@ impl Shared {
         *lock(&self.live) = None;
     }
 
+    /// The connection. Tries until there is one, unless the failure will last: whoever asks says for how long.
     async fn connected(&self) -> Result<Arc<Live>, Failure> {
         if let Some(live) = self.usable() {
             return Ok(live);
@@ -175,10 +186,10 @@ impl Shared {
                         driver: Mutex::new(tokio_task),
                     });
                     *lock(&self.live) = Some(Arc::clone(&live));
+                    *lock(&self.failed) = None;
                     return Ok(live);
                 }
-                // Whoever asks says for how long it is tried.
-                Err(Failure::NotConnected(_)) if retry.failures < 3 => {}
+                Err(Failure::NotConnected(reason)) => *lock(&self.failed) = Some(reason),
                 Err(failure) => return Err(failure),
             }
         }

@@ -18,6 +18,8 @@ use crate::{
 pub(super) enum Failure {
     /// Nothing was sent.
     NotConnected(String),
+    /// The server takes no connection of this user, and will not before somebody changes that. Nothing was sent.
+    KeptOut(String),
     /// The bus is closed. Nothing was sent.
     Closed(String),
     /// No answer in time.
@@ -49,7 +51,9 @@ impl Failure {
 
     pub(super) fn for_queue(self, queue: &'static str, settings: &Settings) -> QueueError {
         match self {
-            Self::NotConnected(reason) | Self::Lost(reason) => QueueError::NotConnected { queue, reason },
+            Self::NotConnected(reason) | Self::KeptOut(reason) | Self::Lost(reason) => {
+                QueueError::NotConnected { queue, reason }
+            }
             Self::Closed(reason) => QueueError::Closed { queue, reason },
             Self::Late => QueueError::TimedOut { queue, timeout: settings.command_timeout },
             Self::Unreadable => QueueError::Server { queue, reason: UNREADABLE.to_owned() },
@@ -66,7 +70,9 @@ impl Failure {
 
     pub(super) fn for_enqueue(&self, queue: &'static str, settings: &Settings) -> EnqueueError {
         match self {
-            Self::NotConnected(reason) => EnqueueError::NotConnected { queue, reason: reason.clone() },
+            Self::NotConnected(reason) | Self::KeptOut(reason) => {
+                EnqueueError::NotConnected { queue, reason: reason.clone() }
+            }
             Self::Closed(reason) => EnqueueError::Closed { queue, reason: reason.clone() },
             Self::Late => {
                 EnqueueError::Undecided { queue, reason: format!("no answer within {:?}", settings.command_timeout) }
@@ -101,9 +107,11 @@ fn is_refused(words: &str) -> bool {
 impl fmt::Display for Failure {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotConnected(reason) | Self::Closed(reason) | Self::Lost(reason) | Self::Server(reason) => {
-                formatter.write_str(reason)
-            }
+            Self::NotConnected(reason)
+            | Self::KeptOut(reason)
+            | Self::Closed(reason)
+            | Self::Lost(reason)
+            | Self::Server(reason) => formatter.write_str(reason),
             Self::Late => formatter.write_str("no answer in time"),
             Self::Unreadable => formatter.write_str(UNREADABLE),
         }

@@ -94,6 +94,11 @@ impl Queues {
             Ok(Value::BulkString(found)) => Err(layout(format!("{:.20}", String::from_utf8_lossy(&found)))),
             Ok(_) => Err(self.failed(&queue.name, Failure::Unreadable)),
             Err(Failure::Server(reason)) if words::code(&reason) == "WRONGTYPE" => Err(layout(reason)),
+            // Older servers cannot read the first line of a script.
+            Err(Failure::Server(reason)) if reason.starts_with("ERR Error compiling script") => {
+                let reason = "queues need Redis 7 or newer".to_owned();
+                Err(QueueError::Server { queue: queue.name.template, reason })
+            }
             Err(failure) => Err(self.failed(&queue.name, failure)),
         }
     }
