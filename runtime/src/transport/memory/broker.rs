@@ -179,11 +179,12 @@ impl MemoryBroker {
         look(&mut state.queues, now)
     }
 
-    /// Moves the clock of the queues on. Everybody who waits for a task looks again.
+    /// Moves the clock of the queues on. Everybody who waits for a task looks again, or has been given one.
     pub(crate) fn advance(&self, by: Duration) {
         let mut state = self.lock();
         state.clock.advance(by);
-        state.queues.wake_all();
+        let now = state.clock.now();
+        state.queues.clock_moved(now);
     }
 
     /// How often every connection was cut.

@@ -213,8 +213,11 @@ impl Store {
         }
     }
 
-    /// Has everybody who waits look, since the clock was moved.
-    pub(crate) fn wake_all(&mut self) {
+    /// The clock was moved: what has become due is given to those who wait, and the others look when the next task is due.
+    pub(crate) fn clock_moved(&mut self, now: u64) {
+        self.queues.values_mut().for_each(|queue| queue.ripen(now));
+        let names: Vec<QueueName> = self.queues.keys().cloned().collect();
+        self.serve_blocked(names.iter(), now);
         self.queues.values_mut().for_each(|queue| queue.waiting.wake_all());
     }
 

@@ -196,8 +196,14 @@ async fn the_clock_moves_what_is_due_and_what_is_over_and_whoever_waits_looks_ag
         world.broker.advance(HOUR);
     };
     let (woken, ()) = tokio::join!(timeout(LEASE, reader.wait(HOUR * 9)), advance);
+    let entry = woken.unwrap().unwrap().remove(0);
+    assert!(entry.at.is_back && &*entry.id == "later");
+    let advance = async {
+        tokio::task::yield_now().await;
+        world.broker.advance(Duration::from_millis(1));
+    };
+    let (woken, ()) = tokio::join!(timeout(LEASE, reader.wait(HOUR * 9)), advance);
     assert!(woken.unwrap().unwrap().is_empty());
-    let entry = taken(&mut reader).await.unwrap().remove(0);
     let mut keeper = world.transport.keeper();
     keeper.keep(&world.spec.name, "one", "", std::slice::from_ref(&entry.at)).await.unwrap();
     world.broker.advance(LEASE - Duration::from_secs(5));
