@@ -7,8 +7,11 @@ use bytes::Bytes;
 use crate::{
     channel::text::Shown,
     codec::{contract::Inbound, slot::whole_millis},
-    message::delivery::{Delivery, HOPS},
-    time::now,
+    message::{
+        delivery::{Delivery, HOPS},
+        lease::Lease,
+    },
+    time::{deadline_after, now},
     transport::frame::{Frame, Origin},
 };
 
@@ -123,8 +126,29 @@ impl Delivery {
     }
 }
 
+impl Lease {
+    /// A hold on a task for a test that calls a handler as a function: with this fencing token, and over after so long.
+    #[must_use]
+    pub fn testing(token: u64, remaining: Duration) -> Self {
+        Self::new(token, deadline_after(remaining).into_std())
+    }
+}
+
 impl fmt::Debug for DeliveryBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("DeliveryBuilder").field("channel", &Shown(&self.channel)).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_for_a_test_has_its_token_and_ends() {
+        let lease = Lease::testing(7, Duration::from_secs(60));
+        assert_eq!(lease.token(), 7);
+        assert!(lease.remaining() > Duration::from_secs(30));
+        assert_eq!(Lease::testing(8, Duration::ZERO).remaining(), Duration::ZERO);
     }
 }

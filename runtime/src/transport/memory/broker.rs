@@ -184,7 +184,9 @@ impl MemoryBroker {
         let mut state = self.lock();
         state.clock.advance(by);
         let now = state.clock.now();
-        state.queues.clock_moved(now);
+        if state.condition == Condition::Up {
+            state.queues.clock_moved(now);
+        }
     }
 
     /// How often every connection was cut.
@@ -242,6 +244,7 @@ impl MemoryBroker {
         for question in std::mem::take(&mut state.asked) {
             question(&mut state.queues, now);
         }
+        state.queues.clock_moved(now);
         let mut wishes = Wishes::default();
         for (reach, channel, payload) in std::mem::take(&mut state.backlog) {
             wishes.append(deliver(&present, reach, &channel, &payload).1);
