@@ -4,8 +4,11 @@
 fn compile_errors() {
     let cases = trybuild::TestCases::new();
     cases.pass("ui/pass/*.rs");
-    for theme in ["message", "param", "handler", "layer", "router", "routers", "routes", "verbs", "request", "borrowed"]
-    {
+    let themes = [
+        "message", "param", "handler", "layer", "router", "routers", "routes", "verbs", "request", "borrowed", "queue",
+        "outcome",
+    ];
+    for theme in themes {
         cases.compile_fail(format!("ui/{theme}/*.rs"));
     }
 }

@@ -56,6 +56,12 @@ pub(crate) fn list<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// What to choose from: `a`, or one of `a` and `b`.
+pub(crate) fn one_of<'a>(names: impl IntoIterator<Item = &'a str> + Clone) -> String {
+    let of = if names.clone().into_iter().count() > 1 { "one of " } else { "" };
+    format!("{of}{}", list(names))
+}
+
 /// The number of insertions, deletions and replacements that lead from one text to the other.
 fn distance(left: &str, right: &str) -> usize {
     let right: Vec<char> = right.chars().collect();
@@ -88,5 +94,6 @@ mod tests {
     fn lists_read_like_a_sentence() {
         assert_eq!(list(["a"]), "`a`");
         assert_eq!(list(["a", "b", "c"]), "`a`, `b` and `c`");
+        assert_eq!((one_of(["a"]).as_str(), one_of(["a", "b"]).as_str()), ("`a`", "one of `a` and `b`"));
     }
 }

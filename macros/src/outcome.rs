@@ -1,6 +1,6 @@
 //! `#[derive(Outcome)]`: what an error says of the task whose handler returned it.
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::TokenStream;
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Data, DeriveInput, Fields, Ident, Member, ext::IdentExt, spanned::Spanned};
 
@@ -132,7 +132,7 @@ fn field(entry: &Entry, fields: &Fields, name: &Ident, diagnostics: &mut Diagnos
         Some(meant) if fields.members().any(|member| matches!(member, Member::Named(_))) => {
             format!("did you mean `{meant}`?")
         }
-        _ => format!("write one of {}, whose type is `std::time::Duration`", diag::list(names)),
+        _ => format!("write {}, whose type is `std::time::Duration`", diag::one_of(names)),
     };
     diagnostics.at(span, format!("`{name}` has no field `{text}`: {advice}"));
     None
@@ -195,7 +195,7 @@ fn body(cases: &[Case]) -> TokenStream {
             Rule::Discard => quote!(#constructor { .. } => __tidings::Rule::Discard,),
             Rule::RetryAfter(member) => {
                 let span = member.span();
-                let after = Ident::new("__after", Span::mixed_site().located_at(span));
+                let after = Ident::new("__after", span);
                 let time = quote_spanned!(span=> __tidings::after(#after));
                 quote!(#constructor { #member: #after, .. } => __tidings::Rule::RetryAfter(#time),)
             }

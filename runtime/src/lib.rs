@@ -143,7 +143,7 @@ pub mod __private {
             extract::{AnyState, Context, Extract, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::{HandlerLayer, handler_layer},
-            once::{begin, begin_by},
+            once::{begin, once_for, once_for_id},
             outcome::{Outcome, Rule},
             returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned, Worked},
             routers::{first, join, prove_joined, type_of},
@@ -160,7 +160,7 @@ pub mod __private {
         },
         publish::{
             enqueue::{CompleteQueue, Enqueueing},
-            misplaced::{Published, SentAsTask, SentWithoutQueue},
+            misplaced::{Published, SentAsTask, TaskPublished, TaskRequested},
             publishing::{CompleteChannel, Publishing},
             request::{CompleteRequest, Requesting},
         },

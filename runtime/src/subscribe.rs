@@ -57,8 +57,8 @@ use crate::{
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be subscribed to: a subscription yields broadcasts that own their fields",
-    label = "a request, or borrows from its payload",
-    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise",
+    label = "a request, a task, or borrows from its payload",
+    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise; a task with `message.enqueue(&bus)`",
     note = "a message that borrows is taken by a `#[handler]`; subscribe to one of the same channel and name with owned fields"
 )]
 pub trait Subscribable: OwnedMessage + Broadcast {}

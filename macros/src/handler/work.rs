@@ -111,24 +111,26 @@ pub(super) fn proofs(handler: &Handler, marker: &Ident) -> TokenStream {
 
 // Output of `once = path`:
 //
-//     if let Some(outcome) = __tidings::begin_by(__MESSAGE.facts(), delivery, bus, 86400000000000u64, &message.path).await {
+//     let key = __tidings::once_for(__MESSAGE.facts(), &message.path);
+//     if let Some(outcome) = __tidings::begin(key, delivery, bus, 86400000000000u64).await {
 //         return outcome;
 //     }
 /// What is asked before a handler that runs once.
 pub(super) fn begin(handler: &Handler) -> Option<TokenStream> {
     let Some(Redelivery::Once(Once { field, window_nanos, .. })) = &handler.options.redelivery else { return None };
     let site = Span::mixed_site();
-    let begun = match field {
-        None => quote_spanned!(site=> __tidings::begin(__MESSAGE.facts(), delivery, bus, #window_nanos)),
+    let key = match field {
+        None => quote_spanned!(site=> __tidings::once_for_id(__MESSAGE.facts(), delivery)),
         Some(field) => {
             // What is asked of the field's type is asked at its name.
-            let by_field = quote_spanned!(site.located_at(field.span())=> &message.#field);
-            let begin_by = quote_spanned!(site.located_at(field.span())=> __tidings::begin_by);
-            quote_spanned!(site=> #begin_by(__MESSAGE.facts(), delivery, bus, #window_nanos, #by_field))
+            let message = Ident::new("message", site.located_at(field.span()));
+            let value = quote_spanned!(field.span()=> &#message.#field);
+            quote_spanned!(site=> __tidings::once_for(__MESSAGE.facts(), #value))
         }
     };
     Some(quote_spanned! {site=>
-        if let ::core::option::Option::Some(outcome) = #begun.await {
+        let key = #key;
+        if let ::core::option::Option::Some(outcome) = __tidings::begin(key, delivery, bus, #window_nanos).await {
             return outcome;
         }
     })

@@ -173,7 +173,7 @@ fn parameter(entry: &Entry, names: &[&str], diagnostics: &mut Diagnostics) -> Op
     let advice = match (diag::closest(&text, names.iter().copied()), names) {
         (Some(meant), _) => format!("did you mean `{meant}`?"),
         (None, []) => format!("write it into the template, such as `\"…:<{text}>\"`, or remove `{}`", entry.key),
-        (None, names) => format!("write one of {}", diag::list(names.iter().copied())),
+        (None, names) => format!("write {}", diag::one_of(names.iter().copied())),
     };
     diagnostics.at(name.span(), format!("`{text}` is no parameter of this queue: {advice}"));
     None

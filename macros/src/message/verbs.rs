@@ -73,46 +73,38 @@ pub(super) fn stub(message: &Message) -> TokenStream {
 /// Verbs of other kinds, which say what to write. A broadcast may have something of its own that is called `request`; a verb such as `enqueue` is
 /// nothing that a message would be asked for otherwise.
 fn of_the_other_kind(message: &Message) -> TokenStream {
-    let stand_in = |names: &[&str], contract: &str| {
+    let stand_in = |names: &[&str], builder: &str, contract: &str| {
         let Message { visibility, .. } = message;
-        let contract = Ident::new(contract, Span::call_site());
-        let [name, name_to] = [0, 1].map(|index| names.get(index).map(|name| Ident::new(name, Span::call_site())));
-        let name_to = name_to.map(|name_to| {
+        let [builder, contract] = [builder, contract].map(|name| Ident::new(name, Span::call_site()));
+        let functions = names.iter().map(|name| {
+            let ident = Ident::new(name, Span::call_site());
+            let address = name.ends_with("_to").then(|| quote!(_: impl __tidings::AddressOf<Self>,));
             quote! {
                 #[doc(hidden)]
-                #visibility fn #name_to<'__bus, __A>(
+                #visibility fn #ident<'__bus>(
                     &'__bus self,
-                    _: __A,
+                    #address
                     _: &'__bus __tidings::Bus,
-                ) -> <Self as __tidings::#contract<'__bus>>::Sent
+                ) -> __tidings::#builder<'__bus, Self>
                 where
-                    Self: __tidings::#contract<'__bus>,
+                    (): __tidings::#contract<'__bus, Self>,
                 {
-                    <Self as __tidings::#contract<'__bus>>::sent(self)
+                    __tidings::#contract::sent(())
                 }
             }
         });
-        quote! {
-            #[doc(hidden)]
-            #visibility fn #name<'__bus>(&'__bus self, _: &'__bus __tidings::Bus) -> <Self as __tidings::#contract<'__bus>>::Sent
-            where
-                Self: __tidings::#contract<'__bus>,
-            {
-                <Self as __tidings::#contract<'__bus>>::sent(self)
-            }
-            #name_to
-        }
+        functions.collect::<TokenStream>()
     };
+    let enqueue = || stand_in(&["enqueue"], "Enqueueing", "SentAsTask");
     match message.kind {
-        Kind::Broadcast => stand_in(&["enqueue"], "SentAsTask"),
+        Kind::Broadcast => enqueue(),
         Kind::Request(_) => {
-            let (publish, enqueue) =
-                (stand_in(&["publish", "publish_to"], "Published"), stand_in(&["enqueue"], "SentAsTask"));
+            let (publish, enqueue) = (stand_in(&["publish", "publish_to"], "Publishing", "Published"), enqueue());
             quote!(#publish #enqueue)
         }
         Kind::Queue(_) => {
-            let (publish, request) = (["publish", "publish_to"], ["request", "request_to"]);
-            let [publish, request] = [publish, request].map(|names| stand_in(&names, "SentWithoutQueue"));
+            let publish = stand_in(&["publish", "publish_to"], "Publishing", "TaskPublished");
+            let request = stand_in(&["request", "request_to"], "Enqueueing", "TaskRequested");
             quote!(#publish #request)
         }
     }

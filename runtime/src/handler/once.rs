@@ -32,62 +32,42 @@ impl<P: ChannelParam> TellsApart for P {
     }
 }
 
-/// Begins a task whose handler runs once for its id. `Some` says that it is not to run, and what came of it.
+/// The key of a handler that runs once for a task's id.
 #[doc(hidden)]
-pub async fn begin(facts: Facts, delivery: &Delivery, bus: &Bus, window_nanos: u64) -> Option<Outcome> {
-    let task = delivery.task()?;
-    let key = key(facts, &String::from(&*task.entry.id));
-    begin_with(key, task, bus, window_nanos).await
+#[must_use]
+pub fn once_for_id(facts: Facts, delivery: &Delivery) -> String {
+    once_for(facts, &delivery.id().unwrap_or_default().to_owned())
 }
 
-/// Begins a task whose handler runs once for a field.
+/// The key of a handler that runs once for a field: the wire name and the field's text, each encoded as in a channel. So no two values have one
+/// key, and none leaves its part.
 #[doc(hidden)]
-pub fn begin_by<'a, T: TellsApart>(
-    facts: Facts,
-    delivery: &'a Delivery,
-    bus: &'a Bus,
-    window_nanos: u64,
-    field: &T,
-) -> impl Future<Output = Option<Outcome>> + Send + use<'a, T> {
-    let begun = delivery.task().map(|task| (key(facts, field), task));
-    async move {
-        let (key, task) = begun?;
-        begin_with(key, task, bus, window_nanos).await
-    }
-}
-
-/// `once:<wire name>:<text>`, both parts in the encoding of channels: no two values have one key, and no value leaves its part.
-fn key(facts: Facts, tells_apart: &impl TellsApart) -> String {
+#[must_use]
+pub fn once_for<T: TellsApart>(facts: Facts, field: &T) -> String {
     let mut key = String::new();
     let mut writer = ChannelWriter::new(&mut key);
-    writer.literal("once:");
     writer.param(&facts.name().to_owned());
     writer.literal(":");
-    tells_apart.write_to(&mut writer);
+    field.write_to(&mut writer);
     key
 }
 
-async fn begin_with(key: String, task: &Task, bus: &Bus, window_nanos: u64) -> Option<Outcome> {
-    let note = |key| *task.once.lock().unwrap_or_else(PoisonError::into_inner) = key;
+/// Notes that a handler that runs once begins. `Some` says that it is not to run, and what came of the task.
+#[doc(hidden)]
+pub async fn begin(key: String, delivery: &Delivery, bus: &Bus, window_nanos: u64) -> Option<Outcome> {
+    let Task { queue, entry, once, .. } = delivery.task()?;
     let key = OnceKey { key, window: Duration::from_nanos(window_nanos) };
-    // Noted before it is known: where no answer comes the key may hold, and is to be freed with the attempt.
-    note(Some(key.clone()));
-    match bus.durable().begin(&task.queue, &key, &task.entry.id, task.entry.token()).await {
-        Ok(Begun::Now) => None,
-        Ok(Begun::Done) => {
-            note(None);
-            Some(Outcome::Once(OnceBefore::Done))
-        }
-        Ok(Begun::Before) => {
-            note(None);
-            Some(Outcome::Once(OnceBefore::Unfinished))
-        }
-        Ok(Begun::Elsewhere) => {
-            note(None);
-            Some(Outcome::Once(OnceBefore::Elsewhere))
-        }
-        Err(error) => Some(Outcome::Failed(error.to_string().into())),
-    }
+    let begun = bus.durable().begin(queue, &key, &entry.id, entry.token()).await;
+    let (outcome, holds) = match begun {
+        Ok(Begun::Now) => (None, true),
+        Ok(Begun::Done) => (Some(Outcome::Once(OnceBefore::Done)), false),
+        Ok(Begun::Before) => (Some(Outcome::Once(OnceBefore::Unfinished)), true),
+        Ok(Begun::Elsewhere) => (Some(Outcome::Once(OnceBefore::Elsewhere)), false),
+        // It may hold, and is freed with the attempt.
+        Err(error) => (Some(Outcome::Failed(error.to_string().into())), true),
+    };
+    *once.lock().unwrap_or_else(PoisonError::into_inner) = holds.then_some(key);
+    outcome
 }
 
 #[cfg(test)]
@@ -98,10 +78,10 @@ mod tests {
 
     #[test]
     fn no_two_values_have_one_key() {
-        let key = |text: &str| key(Facts::stub(Template::new("tasks", &[])), &text.to_owned());
-        assert_eq!(key("a"), "once:%_:a");
-        assert_eq!(key("a:b\n"), "once:%_:a%3Ab%0A");
-        assert_eq!(key(""), "once:%_:%_");
-        assert_eq!(key("%_"), "once:%_:%25_");
+        let key = |text: &str| once_for(Facts::stub(Template::new("tasks", &[])), &text.to_owned());
+        assert_eq!(key("a"), "%_:a");
+        assert_eq!(key("a:b\n"), "%_:a%3Ab%0A");
+        assert_eq!(key(""), "%_:%_");
+        assert_eq!(key("%_"), "%_:%25_");
     }
 }

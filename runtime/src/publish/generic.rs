@@ -50,7 +50,7 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a broadcast",
     label = "cannot be published",
-    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise"
+    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise; a task with `message.enqueue(&bus)`"
 )]
 pub trait Publishable: Broadcast {
     /// Publishes the message to the channel that its fields name, once the result is awaited.

@@ -1,7 +1,10 @@
 //! Verbs where they do not belong: those of a message asked of the bus, and those of one kind of message asked of another. They never compile, and
 //! say what to write instead. Without them rustc proposes what sounds alike.
 
-use crate::bus::handle::Bus;
+use crate::{
+    bus::handle::Bus,
+    publish::{enqueue::Enqueueing, publishing::Publishing},
+};
 
 /// What `bus.publish(message)` asks. Nothing implements it.
 #[doc(hidden)]
@@ -44,41 +47,46 @@ pub trait EnqueuedByItself {
 /// What `publish` asks of a request. Nothing implements it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is a request, and a request is not published",
+    message = "`{M}` is a request, and a request is not published",
     label = "a request",
     note = "write `message.request(&bus)`, or `message.request_to(address, &bus)`: its reply would be lost otherwise"
 )]
-pub trait Published<'a> {
-    type Sent;
-
-    fn sent(&'a self) -> Self::Sent;
+pub trait Published<'a, M> {
+    fn sent(self) -> Publishing<'a, M>;
 }
 
 /// What `enqueue` asks of a broadcast and of a request. Nothing implements it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a task of a queue, so it is not enqueued",
+    message = "`{M}` is not a task of a queue, so it is not enqueued",
     label = "not a task",
     note = "write `message.publish(&bus)`, or `message.request(&bus)` where it has a `#[reply]`; for tasks, each of which one instance works on, write \
-            `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
+            `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{M}`"
 )]
-pub trait SentAsTask<'a> {
-    type Sent;
-
-    fn sent(&'a self) -> Self::Sent;
+pub trait SentAsTask<'a, M> {
+    fn sent(self) -> Enqueueing<'a, M>;
 }
 
-/// What `publish` and `request` ask of a task. Nothing implements it.
+/// What `publish` asks of a task. Nothing implements it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is a task of a queue, which is neither published nor requested",
+    message = "`{M}` is a task of a queue, and a task is not published",
     label = "a task",
-    note = "write `message.enqueue(&bus)`, or `message.enqueue_to(address, &bus)`: it would be lost otherwise where nobody listens"
+    note = "write `message.enqueue(&bus)`, or `message.enqueue_to(address, &bus)`: it would be lost where nobody listens"
 )]
-pub trait SentWithoutQueue<'a> {
-    type Sent;
+pub trait TaskPublished<'a, M> {
+    fn sent(self) -> Publishing<'a, M>;
+}
 
-    fn sent(&'a self) -> Self::Sent;
+/// What `request` asks of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` is a task of a queue, and a task is not answered",
+    label = "a task",
+    note = "write `message.enqueue(&bus)`, or `message.enqueue_to(address, &bus)`: it is worked on later, and nobody waits"
+)]
+pub trait TaskRequested<'a, M> {
+    fn sent(self) -> Enqueueing<'a, M>;
 }
 
 impl Bus {

@@ -1,0 +1,13 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Message, handler};
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:images")]
+struct ResizeImage {
+    paths: Vec<String>,
+}
+
+#[handler(once = paths, timeout = "2m")]
+async fn resize(_: ResizeImage) {}
+
+fn main() {}
