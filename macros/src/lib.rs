@@ -55,6 +55,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// |--|--|--|
 /// | `#[message(name = "order.placed")]` | the name on the wire | the type's name |
 /// | `#[message(version = 2)]` | the version on the wire | 1 |
+/// | `#[message(version = 2, from = OrderPlacedV1)]` | what older code wrote is read as this message, and made into the newer one with `impl From<OrderPlacedV1> for OrderPlaced` | what is older is read as what it is now |
 /// | `#[message(codec = tidings::codec::CloudEvents)]` | the codec: a type that implements `tidings::Codec` | what the bus says |
 /// | `#[message(format = "plain")]` | short for the codecs `Json` (`"envelope"`) and `Plain` (`"plain"`) | what the bus says |
 /// | `#[reply(Quote)]`, `#[reply(Quote, error = QuoteError)]` | a request, answered with a `Quote` | no answer |

@@ -156,6 +156,7 @@ pub mod __private {
             delivery::Delivery,
             facts::{Kind, QueueFacts, Turns},
             kind::{Broadcast, NoError, Queue, Request},
+            older::{IsOlder, Older, ReadOlder, ReadOlderBorrowed},
             reading::{Serde, SerdeBorrowed, Unread},
         },
         publish::{
@@ -166,6 +167,7 @@ pub mod __private {
         },
         route::{
             entry::{HandlerOptions, Route},
+            older::prove_older,
             order::{Order, prove_order},
             proof::prove,
             routes::Routes,

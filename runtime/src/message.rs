@@ -5,6 +5,7 @@
 //! | `contract` | `Message` and its relatives, as the derive implements them |
 //! | `reading` | how messages are written and read with serde; the page on traits that exist for their error texts |
 //! | `kind` | `Request`: a message that is answered |
+//! | `older` | how what older code wrote is read |
 //! | `facts` | what is known of a message without its type |
 //! | `address` | a concrete channel of one message type |
 //! | `lease` | what a handler of a queue knows of its hold on a task |
@@ -18,6 +19,7 @@ pub(crate) mod delivery;
 pub(crate) mod facts;
 pub(crate) mod kind;
 pub(crate) mod lease;
+pub(crate) mod older;
 pub(crate) mod reading;
 
 pub use self::{

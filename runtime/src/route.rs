@@ -7,12 +7,14 @@
 //! | `routes` | the routes of a router, which may consist of others |
 //! | `table` | the trie that finds the route of a channel, built when a service starts |
 //! | `proof` | the proof that no two handlers take the same channel, run in constant evaluation |
+//! | `older` | the proof that `from` names the version before |
 //! | `work` | proofs about queues and the handlers that work on them, likewise |
 //!
 //! It stands above `message`, because a route has the facts of its handler's message, and uses only that and `channel`. It knows no bus and
 //! calls no handler.
 
 pub(crate) mod entry;
+pub(crate) mod older;
 pub(crate) mod order;
 pub(crate) mod proof;
 pub(crate) mod routes;

@@ -2,7 +2,7 @@
 
 use proc_macro2::TokenStream;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Token, Type, ext::IdentExt,
+    Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type, ext::IdentExt,
     parse::ParseStream,
 };
 
@@ -50,6 +50,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         generics: Generics::default(),
         name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
         version: options.version.unwrap_or(1),
+        older: options.older,
         description: attr::documentation(&input.attrs),
         codec: options.codec,
         template: template::text(&parsed),
@@ -87,12 +88,14 @@ fn borrows(input: &DeriveInput, diagnostics: &mut Diagnostics) -> bool {
 struct Options {
     name: Option<String>,
     version: Option<u32>,
+    older: Option<Path>,
     codec: Option<Codec>,
 }
 
 fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
     let mut options = Options::default();
-    for entry in attr::all_entries(&input.attrs, "message", &["name", "version", "format", "codec"], diagnostics) {
+    let mut from = None;
+    for entry in attr::all_entries(&input.attrs, "message", &["name", "version", "from", "format", "codec"], diagnostics) {
         match entry.key.to_string().as_str() {
             "name" => {
                 options.name =
@@ -102,6 +105,7 @@ fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
                 let version = entry.number((1, u32::MAX.into()), "version = 2", diagnostics);
                 options.version = version.and_then(|version| u32::try_from(version).ok());
             }
+            "from" => from = Some(entry),
             _ if options.codec.is_some() => {
                 diagnostics.at(entry.key.span(), "`format` and `codec` both choose the codec: remove one of the two");
             }
@@ -112,7 +116,21 @@ fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
             _ => options.codec = codec(&entry, diagnostics),
         }
     }
+    options.older = from.and_then(|from| older(&from, options.version, diagnostics));
     options
+}
+
+/// `from = OrderPlacedV1`: what it is, the compiler proves.
+fn older(from: &attr::Entry, version: Option<u32>, diagnostics: &mut Diagnostics) -> Option<Path> {
+    let older = from.path("from = OrderPlacedV1", diagnostics)?;
+    if version.is_none_or(|version| version < 2) {
+        diagnostics.at(
+            from.key.span(),
+            "`from` names the message of the version before, and there is none before version 1: write `version = 2` too",
+        );
+        return None;
+    }
+    Some(older)
 }
 
 fn wire_name(name: &LitStr, diagnostics: &mut Diagnostics) -> Option<String> {

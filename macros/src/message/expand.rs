@@ -1,8 +1,8 @@
 //! What `#[derive(Message)]` generates. The logic is in the runtime; here are only the names and types.
 
-use proc_macro2::TokenStream;
+use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Generics, Ident, Lit, LitStr, Meta, parse::ParseStream, spanned::Spanned};
+use syn::{Data, DeriveInput, Generics, Ident, Lit, LitStr, Meta, ext::IdentExt, parse::ParseStream, spanned::Spanned};
 
 use super::{
     check,
@@ -44,12 +44,12 @@ pub(super) fn message(message: &Message) -> TokenStream {
     let facts = facts(message);
     let by_fields = message.is_addressed_by_fields().then(|| addressed_by_fields(message));
     let verbs = verbs::verbs(message);
-    let proofs = message.kind.proofs(message);
+    let (proofs, older) = (message.kind.proofs(message), older(message));
     let import = message.runtime.import();
     let lints = &message.lints;
     quote! {
         #(#lints)*
-        const _: () = { #import #constants #params #pattern #facts #by_fields #verbs #proofs };
+        const _: () = { #import #constants #older #params #pattern #facts #by_fields #verbs #proofs };
     }
 }
 
@@ -60,6 +60,36 @@ fn constants(message: &Message) -> TokenStream {
         quote!(const #constant: __tidings::Parameter<#ty> = __tidings::#function::<#ty>(#name);)
     });
     constants.collect()
+}
+
+// Output of `#[message(version = 2, from = OrderPlacedV1)]`:
+//
+//     const __OLDER: __tidings::Older<OrderPlacedV1> = <OrderPlacedV1 as __tidings::IsOlder>::OLDER;
+//     const _: () = __tidings::prove_older(__OLDER.facts(), <OrderPlaced as __tidings::Message>::FACTS, "OrderPlacedV1");
+/// The message of the version before. Nothing else asks it to be one, so a type that is none gives one error.
+fn older(message: &Message) -> Option<TokenStream> {
+    let older = message.older.as_ref()?;
+    let (span, this) = (older.span(), message.ty());
+    let name = older.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default();
+    let read = quote_spanned!(span=> <#older as __tidings::IsOlder>::OLDER);
+    let facts = quote_spanned!(span=> __OLDER.facts(), <#this as __tidings::Message>::FACTS);
+    Some(quote_spanned! {span=>
+        const __OLDER: __tidings::Older<#older> = #read;
+        const _: () = __tidings::prove_older(#facts, #name);
+    })
+}
+
+/// How it is read, in the `impl` that says how messages are read.
+fn reads_older(message: &Message) -> Option<TokenStream> {
+    let span = message.older.as_ref()?.span();
+    let contract = if message.borrows { quote!(ReadOlderBorrowed) } else { quote!(ReadOlder) };
+    let names = ["version", "format", "payload"];
+    let [version, format, payload] = names.map(|name| Ident::new(name, Span::mixed_site().located_at(span)));
+    let read = quote_spanned!(span=> __OLDER.read(#version, #format, #payload));
+    Some(quote! {
+        const OLDER: ::core::option::Option<__tidings::#contract<Self>> =
+            ::core::option::Option::Some(|#version, #format, #payload| #read);
+    })
 }
 
 fn params(message: &Message) -> TokenStream {
@@ -220,13 +250,14 @@ fn serde(message: &Message) -> Ident {
 /// Here the compiler asks for `Deserialize`.
 fn reading(message: &Message) -> TokenStream {
     let (ident, this) = (&message.ident, message.ty());
+    let older = reads_older(message);
     if !message.borrows {
         let serde = serde(message);
         let reader = quote_spanned!(ident.span()=> type Reader = __tidings::#serde;);
         let owned = message.implements(quote!(__tidings::OwnedMessage for), this);
         return quote! {
             #[automatically_derived]
-            #owned { #reader }
+            #owned { #reader #older }
         };
     }
     let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
@@ -237,6 +268,7 @@ fn reading(message: &Message) -> TokenStream {
         impl __tidings::BorrowedMessage for #this {
             type At<'__de> = #silent<'__de>;
             #reader
+            #older
         }
         #[automatically_derived]
         impl __tidings::Arrives for #this {
@@ -321,6 +353,7 @@ fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
         borrows,
         generics: if borrows { Generics::default() } else { input.generics.clone() },
         version: 1,
+        older: None,
         description: String::new(),
         codec: None,
         template: name.clone(),

@@ -20,6 +20,8 @@ pub(crate) struct Message {
     /// The name on the wire.
     pub(crate) name: String,
     pub(crate) version: u32,
+    /// The message of the version before.
+    pub(crate) older: Option<Path>,
     pub(crate) description: String,
     /// The codec that the type chooses; otherwise the bus does.
     pub(crate) codec: Option<Codec>,

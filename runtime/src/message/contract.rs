@@ -12,6 +12,7 @@ use crate::{
     message::{
         address::Address,
         facts::{Facts, Kind, QueueFacts},
+        older::{ReadOlder, ReadOlderBorrowed},
         reading::{Readable, ReadableFrom, Writable},
     },
 };
@@ -83,6 +84,9 @@ pub trait OwnedMessage: Message + 'static {
     /// How values are read: [`Serde`].
     #[doc(hidden)]
     type Reader: Readable<Self>;
+    /// How what older code wrote is read, where `#[message(from = …)]` says so.
+    #[doc(hidden)]
+    const OLDER: Option<ReadOlder<Self>> = None;
 }
 
 /// A message that borrows from the payload it is read from. `#[derive(Message)]` implements it for each type with one lifetime; never
@@ -105,6 +109,10 @@ pub trait BorrowedMessage: Message {
     /// How values are read: [`SerdeBorrowed`].
     #[doc(hidden)]
     type Reader<'de>: ReadableFrom<'de, Self::At<'de>>;
+
+    /// How what older code wrote is read, where `#[message(from = …)]` says so.
+    #[doc(hidden)]
+    const OLDER: Option<ReadOlderBorrowed<Self>> = None;
 }
 
 /// A message whose parameters are all fields, so that its value alone says where it goes. `#[derive(Message)]` implements it; never

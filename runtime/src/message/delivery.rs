@@ -262,8 +262,14 @@ impl Delivery {
     pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Rejection> {
         self.check_entry::<M>()?;
         let payload = self.frame.payload();
-        let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
-        let message = from_read(read);
+        let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
+        let (message, inbound) = match older {
+            Some((older, version)) => older(version, self.format, payload).map_err(reject::<M>)?,
+            None => {
+                let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
+                (from_read(read), inbound)
+            }
+        };
         verify(&message, self.frame.channel())?;
         self.know(Metadata::new(inbound, payload));
         Ok(message)
@@ -275,8 +281,14 @@ impl Delivery {
         payload: &'de Bytes,
     ) -> Result<M::At<'de>, Rejection> {
         self.check_entry::<M>()?;
-        let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
-        let message = from_borrowed::<M>(read);
+        let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
+        let (message, inbound) = match older {
+            Some((older, version)) => older(version, self.format, payload).map_err(reject::<M>)?,
+            None => {
+                let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
+                (from_borrowed::<M>(read), inbound)
+            }
+        };
         verify(&message, self.frame.channel())?;
         self.know(Metadata::new(inbound, payload));
         Ok(message)
@@ -297,6 +309,14 @@ impl Delivery {
             Some(version) if version > u64::from(M::VERSION) => Err(reject::<M>(DecodeError::NewerVersion(version))),
             _ => Ok(()),
         }
+    }
+
+    /// The version of the payload, where it is older than the handler's. Asked of messages that can read one: it looks at the payload twice. What
+    /// says no version has the handler's.
+    fn older_version<M: Message>(&self, payload: &[u8]) -> Option<u64> {
+        let of_entry = self.task().and_then(|task| task.entry.version);
+        let of_payload = || M::Codec::metadata(&Expected::anything(self.format), payload)?.version;
+        of_entry.or_else(of_payload).filter(|version| *version < u64::from(M::VERSION))
     }
 
     fn expected<M: Message>(&self) -> Expected {

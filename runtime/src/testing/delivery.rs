@@ -1,4 +1,4 @@
-//! Deliveries that nobody has sent, for handlers that a test calls as functions.
+//! Deliveries that nobody has sent, and leases that nobody holds, for handlers that a test calls as functions.
 
 use std::{fmt, time::Duration};
 
@@ -127,7 +127,32 @@ impl Delivery {
 }
 
 impl Lease {
-    /// A hold on a task for a test that calls a handler as a function: with this fencing token, and over after so long.
+    /// The lease of a test that calls a handler of a queue as a function: with this fencing token, and renewed by nobody.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use serde::{Deserialize, Serialize};
+    /// # use tidings::{Lease, Message, handler};
+    /// # #[derive(Message, Serialize, Deserialize)]
+    /// # #[queue("tasks:resize")]
+    /// # struct ResizeImage { path: String }
+    /// #[handler(idempotent, timeout = "2m")]
+    /// async fn resize(task: ResizeImage, lease: &Lease) -> Result<(), String> {
+    ///     if lease.remaining() < Duration::from_secs(1) {
+    ///         return Err("there is no time left".to_owned());
+    ///     }
+    ///     println!("{} for the owner {}", task.path, lease.token());
+    ///     Ok(())
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// let task = || ResizeImage { path: "cat.png".into() };
+    /// assert!(resize(task(), &Lease::testing(7, Duration::from_secs(30))).await.is_ok());
+    /// assert!(resize(task(), &Lease::testing(8, Duration::ZERO)).await.is_err());
+    /// # }
+    /// ```
     #[must_use]
     pub fn testing(token: u64, remaining: Duration) -> Self {
         Self::new(token, deadline_after(remaining).into_std())
