@@ -34,6 +34,7 @@ mod instances_under_trouble;
 mod layers;
 mod limits;
 mod names;
+mod older;
 mod order;
 mod ordering;
 mod overflow;

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tidings::{AcknowledgeError, Bus, Message, Publish, Reconnect, router};
+use tidings::{AcknowledgeError, Bus, Enqueue, Message, Publish, Reconnect, router};
 use tidings_tests::{Recorder, RedisServer, eventually, on_both};
 use tokio::sync::Semaphore;
 
@@ -39,7 +39,52 @@ impl Walker {
     }
 }
 
+/// A step that somebody has to take.
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:taken")]
+struct Taken {
+    n: u64,
+    name: String,
+}
+
+/// Asks for so many steps to be taken.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("marches")]
+struct March {
+    steps: u64,
+    longest_name: usize,
+}
+
+/// Returns messages and tasks.
+struct Marcher;
+
+#[router]
+impl Marcher {
+    #[handler]
+    async fn march(&self, march: March) -> (Enqueue<Taken>, Publish<Step>) {
+        let taken = |n| Taken { n, name: "x".repeat(march.longest_name) };
+        (Enqueue::all((1..=march.steps).map(taken)), Publish::new(Step { line: 0, n: march.steps }))
+    }
+}
+
 on_both! {
+    async fn tasks_are_in_their_queue_before_the_acknowledgement(world: World) {
+        let service = world.bus().await.serve(Marcher).await.unwrap();
+        let client = world.bus().await;
+        let mut steps = client.subscribe(Step::any()).await.unwrap();
+        March { steps: 3, longest_name: 1 }.publish(&client).acknowledged_within(SOON).await.unwrap();
+        let counts = client.queue::<Taken>().counts().await.unwrap();
+        assert_eq!(counts.parts["tasks:taken"].waiting, 3);
+        assert_eq!(messages(&mut steps, 1).await[0].n, 3);
+        assert_eq!(handler(&service, "march").handled, 1);
+
+        // One that cannot be encoded keeps all of it back.
+        let refused = March { steps: 1, longest_name: 1_000_000 }.publish(&client).acknowledged_within(SOON).await;
+        assert!(matches!(refused, Err(AcknowledgeError::Refused { refusals, .. }) if refusals[0].contains("payload_limit")));
+        assert_eq!(client.queue::<Taken>().counts().await.unwrap().parts["tasks:taken"].waiting, 3);
+        assert_eq!(handler(&service, "march").failed, 1);
+    }
+
     async fn all_of_it_comes_in_order_and_before_the_acknowledgement(world: World) {
         let _service = world.bus().await.serve(Walker::free()).await.unwrap();
         let client = world.bus().await;

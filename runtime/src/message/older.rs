@@ -5,7 +5,11 @@
 
 use crate::{
     codec::contract::{Codec, DecodeError, Expected, Format, Inbound},
-    message::{contract::{BorrowedMessage, OwnedMessage}, facts::Facts, reading::from_read},
+    message::{
+        contract::{BorrowedMessage, OwnedMessage},
+        facts::Facts,
+        reading::from_read,
+    },
 };
 
 /// Reads a payload of an older version, which is the first argument.
@@ -206,7 +210,11 @@ mod tests {
             assert_eq!(text::<Newest>(broadcast(&payload)).unwrap(), "number 7", "version {version}");
             assert_eq!(text::<Newest>(task(None, None, &payload)).unwrap(), "number 7", "version {version}");
             // A plain payload: the entry says it.
-            assert_eq!(text::<Newest>(task(Some("Task"), Some(version), data)).unwrap(), "number 7", "version {version}");
+            assert_eq!(
+                text::<Newest>(task(Some("Task"), Some(version), data)).unwrap(),
+                "number 7",
+                "version {version}"
+            );
         }
         // The oldest that is known, as before.
         assert_eq!(text::<Newest>(broadcast(&envelope(1, r#"{"id":7}"#))).unwrap(), "number 7");
@@ -245,7 +253,10 @@ mod tests {
     fn a_delivery_tells_what_its_task_has_been_through() {
         let mut delivery = task(None, None, r#"{"text":"a"}"#);
         delivery.decode::<Newest>().unwrap();
-        assert_eq!((delivery.channel(), delivery.payload(), delivery.id()), ("tasks", &br#"{"text":"a"}"#[..], Some("t-1")));
+        assert_eq!(
+            (delivery.channel(), delivery.payload(), delivery.id()),
+            ("tasks", &br#"{"text":"a"}"#[..], Some("t-1"))
+        );
         assert_eq!((delivery.attempt(), delivery.failures(), delivery.crashes()), (4, 2, 1));
         assert_eq!((delivery.snoozes(), delivery.hand_backs()), (5, 6));
         assert_eq!(delivery.lease().map(Lease::token), Some(5));

@@ -22,7 +22,7 @@ use crate::{
         contract::Format,
         headers::Headers,
     },
-    error::{PublishError, Rejection},
+    error::{EnqueueError, PublishError, Rejection},
     handler::{
         outcome::{Enclosed, Ended, Outcome, Outgoing},
         returned::answer_of,
@@ -114,11 +114,8 @@ impl Called {
             Ended::Returned(Outcome::Send(outgoing)) => std::mem::take(&mut outgoing.tasks),
             _ => Vec::new(),
         };
-        if is_done && !follow_ups.is_empty() {
-            let enqueued = bus.durable().enqueue(std::mem::take(&mut follow_ups), false).await;
-            if let Some(error) = enqueued.into_iter().find_map(Result::err) {
-                self.ended = Ended::Returned(Outcome::Failed(error.to_string().into()));
-            }
+        if is_done && let Some(error) = enqueue(bus, std::mem::take(&mut follow_ups)).await {
+            self.ended = Ended::Returned(Outcome::Failed(error.to_string().into()));
         }
         match self.step(Kind::Queue, bus, || 1) {
             Step::Answer(ended, _, open) => Worked { follow_ups, open, unreadable, ..Worked::of(ended) },
@@ -148,7 +145,7 @@ impl Called {
     pub(crate) fn step(self, kind: Kind, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
         let Self { ended, open: Some(open), .. } = self else { return Step::Answer(self.ended, None, None) };
         match ended {
-            Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() => {
+            Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() && outgoing.tasks.is_empty() => {
                 let ended = open.done(Ended::Returned(Outcome::Done));
                 Step::Answer(ended, outgoing.answer, Some(open))
             }
@@ -287,7 +284,9 @@ impl Publishing {
     }
 
     async fn run(self, bus: &Bus, lined: Lined) -> Sent {
-        let Self { outgoing: Outgoing { messages, answer, .. }, mut open, shared } = self;
+        let Self { outgoing: Outgoing { messages, answer, tasks, .. }, mut open, shared } = self;
+        // Before the messages are in line, so that the order of tasks is that of the handling too.
+        let not_enqueued = enqueue(bus, tasks).await;
         let unsent = match open.observation.take() {
             None => send(bus, messages, lined).await,
             Some(observation) => {
@@ -296,15 +295,23 @@ impl Publishing {
                 unsent
             }
         };
-        let (ended, answer) = match unsent.first() {
+        let failure = unsent.first().map(ToString::to_string).or_else(|| Some(not_enqueued?.to_string()));
+        let (ended, answer) = match failure {
             None => (Outcome::Done, answer),
-            Some(error) => (
-                Outcome::Failed(error.to_string().into()),
-                open.excuse(Answer::Failure(FAILED.to_owned()), shared, bus),
-            ),
+            Some(failure) => {
+                (Outcome::Failed(failure.into()), open.excuse(Answer::Failure(FAILED.to_owned()), shared, bus))
+            }
         };
         Sent { ended: open.done(Ended::Returned(ended)), answer, unsent, open }
     }
+}
+
+/// Enqueues follow-ups in one round trip; why one of them is not in its queue, or not known to be.
+async fn enqueue(bus: &Bus, tasks: Vec<NewTask>) -> Option<EnqueueError> {
+    if tasks.is_empty() {
+        return None;
+    }
+    bus.durable().enqueue(tasks, false).await.into_iter().find_map(Result::err)
 }
 
 async fn send(bus: &Bus, messages: Vec<Enclosed>, lined: Lined) -> Vec<PublishError> {
