@@ -11,7 +11,8 @@
 //! | span | `otel.name` | is |
 //! |--|--|--|
 //! | `publish` | `publish orders:<id>` | one message from encoding to the server's answer, or to its acknowledgement |
-//! | `publish_batch` | `publish batch` | a batch as a whole, from its beginning on |
+//! | `publish_batch` | `publish batch` | a batch as a whole, from its beginning on; of tasks too |
+//! | `enqueue` | `enqueue tasks:mails` | one task from encoding to the server's answer |
 //! | `request` | `request quotes` | a request until it is answered |
 //! | `process` | `process orders:<id>` | a handler's work on one message, with publishing what it returned; its answer leaves after it |
 //!
@@ -47,9 +48,12 @@
 //! | `tidings_gaps_total` | counter | gaps | `consumer`, and `template` of a subscription |
 //! | `tidings_reconnects_total` | counter | connections made anew | |
 //! | `tidings_connections` | gauge | connections for subscriptions that are up | |
+//! | `tidings_queue_tasks` | gauge | tasks of a queue that this process serves, asked each 15 s | `template`, `state` |
+//! | `tidings_queue_oldest_seconds` | gauge | seconds since the oldest task was due that nobody has taken | `template` |
 //!
 //! The outcomes of handling are `handled`, `failed`, `panicked`, `timed_out`, `rejected`, `filtered`, `expired`,
-//! `cancelled` and `dropped`; those of
+//! `cancelled` and `dropped`, and of tasks `lost_lease` and `handed_back` too; tasks that are enqueued are among the published messages. The states of tasks
+//! are `waiting`, `delayed`, `running`, `parked` and `dead`. The outcomes of
 //! publishing and of requests are `ok` or the kind of the error; those of receiving are `ok`, `invalid` and `unmatched`. `consumer` is
 //! `service` or `subscription`. Requests and answers are not among the published messages, the messages of a batch have no duration, and what
 //! is dropped before it ended is not counted.

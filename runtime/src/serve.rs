@@ -50,7 +50,7 @@ pub(crate) mod stats;
 pub(crate) mod tally;
 pub(crate) mod work;
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 #[cfg(feature = "tower")]
 use crate::handler::{
@@ -67,7 +67,7 @@ use crate::{
     future::BusFuture,
     handler::contract::Router,
     message::{address::AddressOf, kind::Queue},
-    serve::{driver::ServeOptions, service::Service},
+    serve::{driver::ServeOptions, policy::verdict::PARK_AFTER, service::Service},
 };
 
 /// A service that starts when this is awaited. [`Bus::serve`] makes it.
@@ -114,8 +114,14 @@ impl Drop for Start {
 impl Serving {
     pub(crate) fn new<R: Router>(bus: Bus, router: R) -> Self {
         let bounds = bus.config().handler_buffer;
-        let options =
-            ServeOptions { overflow: Overflow::default(), bounds, layers: Vec::new(), group: None, bound: Vec::new() };
+        let options = ServeOptions {
+            overflow: Overflow::default(),
+            bounds,
+            layers: Vec::new(),
+            group: None,
+            bound: Vec::new(),
+            park_after: PARK_AFTER,
+        };
         let start = Start(Some(Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options)))));
         Self { bus, options, start }
     }
@@ -198,6 +204,16 @@ impl Serving {
     /// ```
     pub fn on<M: Queue>(mut self, part: impl AddressOf<M>) -> Self {
         self.options.bound.push((M::TEMPLATE.text(), part.as_address().to_string().into()));
+        self
+    }
+
+    /// For how long a task of a queue goes from instance to instance, with growing pauses, of which none knows its name or its version, before it
+    /// waits aside. Default: an hour.
+    ///
+    /// In a deployment, programs that enqueue may be newer than some of those that work. What waits aside is told as
+    /// [`BusEvent::Parked`](crate::BusEvent::Parked), and an instance that knows it takes it from there.
+    pub fn park_after(mut self, time: Duration) -> Self {
+        self.options.park_after = time;
         self
     }
 

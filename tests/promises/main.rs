@@ -42,6 +42,7 @@ mod overlap;
 mod parameters;
 mod publish_outcome;
 mod queue_failures;
+mod queue_trouble;
 mod queues;
 mod reconnect;
 mod rejected;

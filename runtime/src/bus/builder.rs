@@ -3,7 +3,7 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, atomic::AtomicU64},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -222,6 +222,7 @@ impl BusBuilder {
             disobeyed: AtomicU64::new(0),
             served: Arc::default(),
             closing: Arc::default(),
+            stalled: Mutex::default(),
         };
         Ok(Bus { shared: Arc::new(shared) })
     }

@@ -1,9 +1,10 @@
 //! The handle to one transport.
 
 use std::{
+    collections::BTreeSet,
     fmt,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -58,6 +59,8 @@ pub(super) struct BusParts {
     pub(super) disobeyed: AtomicU64,
     pub(super) served: Arc<ServedNames>,
     pub(super) closing: Arc<Closing>,
+    /// Queues from which nothing comes although something is due.
+    pub(super) stalled: Mutex<BTreeSet<&'static str>>,
 }
 
 impl Bus {
@@ -147,12 +150,18 @@ impl Bus {
             let shared = directory.shared().into_iter();
             health.warnings.extend(shared.map(|(message, groups)| HealthWarning::SeveralGroups { message, groups }));
         }
+        health.warnings.extend(self.stalled().iter().map(|&queue| HealthWarning::QueueStalled { queue }));
         Ok(health)
     }
 
     /// Tells those who watch the bus.
     pub(crate) fn tell(&self, event: BusEvent) {
         self.shared.transport.events().tell(event);
+    }
+
+    /// Queues from which nothing comes although something is due.
+    pub(crate) fn stalled(&self) -> MutexGuard<'_, BTreeSet<&'static str>> {
+        self.shared.stalled.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Who observes what the bus does.

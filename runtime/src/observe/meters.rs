@@ -9,7 +9,7 @@ use std::{
         Arc, PoisonError, RwLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use metrics::{Counter, Gauge, Histogram, IntoF64, Unit, counter, gauge, histogram};
@@ -76,6 +76,20 @@ impl Meters {
     pub(crate) fn published(&self, template: &'static str, label: Label) {
         if let Some(operation) = self.operation((Measured::Publish, "", template)) {
             operation.count(label);
+        }
+    }
+
+    /// How many tasks a queue has in a state.
+    pub(crate) fn tasks(&self, template: &'static str, state: &'static str, count: u64) {
+        if self.are_on() {
+            gauge!(names::QUEUE_TASKS, "template" => template, "state" => state).set(count as f64);
+        }
+    }
+
+    /// How long the oldest task of a queue has waited.
+    pub(crate) fn oldest(&self, template: &'static str, oldest: Duration) {
+        if self.are_on() {
+            gauge!(names::QUEUE_OLDEST, "template" => template).set(oldest.as_secs_f64());
         }
     }
 
@@ -208,6 +222,8 @@ fn describe() {
         metrics::describe_histogram!(name, Unit::Seconds, text);
     }
     metrics::describe_gauge!(names::CONNECTIONS, Unit::Count, "Connections for subscriptions that are up");
+    metrics::describe_gauge!(names::QUEUE_TASKS, Unit::Count, "Tasks of a queue, by their state");
+    metrics::describe_gauge!(names::QUEUE_OLDEST, Unit::Seconds, "How long the oldest task of a queue has waited");
 }
 
 #[cfg(test)]

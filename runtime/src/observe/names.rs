@@ -16,6 +16,8 @@ pub(crate) const LAGGED: &str = "tidings_lagged_messages_total";
 pub(crate) const GAPS: &str = "tidings_gaps_total";
 pub(crate) const RECONNECTS: &str = "tidings_reconnects_total";
 pub(crate) const CONNECTIONS: &str = "tidings_connections";
+pub(crate) const QUEUE_TASKS: &str = "tidings_queue_tasks";
+pub(crate) const QUEUE_OLDEST: &str = "tidings_queue_oldest_seconds";
 
 /// Who received: a label of what a service and a subscription have in common.
 pub(crate) const BY_SERVICE: (&str, &str) = ("consumer", "service");

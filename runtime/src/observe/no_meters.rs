@@ -1,5 +1,7 @@
 //! What stands in for metrics without the feature `metrics`: nothing, at no cost.
 
+use std::time::Duration;
+
 use crate::observe::label::Label;
 
 #[derive(Debug)]
@@ -27,6 +29,10 @@ impl Meters {
     }
 
     pub(crate) fn published(&self, _template: &'static str, _label: Label) {}
+
+    pub(crate) fn tasks(&self, _template: &'static str, _state: &'static str, _count: u64) {}
+
+    pub(crate) fn oldest(&self, _template: &'static str, _oldest: Duration) {}
 }
 
 #[derive(Debug)]

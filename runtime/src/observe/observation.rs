@@ -3,6 +3,7 @@
 use std::{
     pin::Pin,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use pin_project_lite::pin_project;
@@ -131,6 +132,17 @@ impl Observer {
             "messaging.batch.message_count" = field::Empty
         );
         Observation::of(None, span)
+    }
+
+    /// Whether anybody records metrics.
+    pub(crate) fn is_measured(&self) -> bool {
+        self.meters.are_on()
+    }
+
+    /// How many tasks a queue has in each state, and how long the oldest of those that are due has waited.
+    pub(crate) fn queue(&self, template: &'static str, states: &[(&'static str, u64)], oldest: Option<Duration>) {
+        states.iter().for_each(|&(state, count)| self.meters.tasks(template, state, count));
+        self.meters.oldest(template, oldest.unwrap_or_default());
     }
 
     /// Counts a message that was published with others.

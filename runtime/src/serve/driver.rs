@@ -277,4 +277,6 @@ pub(crate) struct ServeOptions {
     pub(crate) group: Option<String>,
     /// Which parts of queues are served, where it was said.
     pub(crate) bound: Bound,
+    /// After so long a task that nobody knows waits aside.
+    pub(crate) park_after: Duration,
 }

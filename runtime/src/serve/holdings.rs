@@ -185,6 +185,8 @@ impl Holdings {
             Some(holding.id(index))
         };
         let ended: Vec<HoldingId> = state.held.iter().enumerate().filter_map(ended).collect();
+        // The server may still take them for the instance's, which does not work on them any more.
+        state.may_miss |= !ended.is_empty();
         ended.into_iter().for_each(|id| state.lose(id));
         self.tell(state);
     }

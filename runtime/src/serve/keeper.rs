@@ -33,6 +33,7 @@ use crate::{
         durable::{
             any::AnyKeeper,
             contract::{Durable, Keeper as _, Overdue, QueueSpec},
+            look::PartCounts,
             task::{Entry, Settled, Settlement, Verdict},
         },
         events::BusEvent,
@@ -67,6 +68,8 @@ enum Stop {
 const LOOKED_AT: usize = 100;
 /// So often what is superfluous is removed.
 const TIDY: Duration = Duration::from_secs(60);
+/// So often a queue is measured, where somebody records metrics.
+const MEASURE: Duration = Duration::from_secs(15);
 /// A connection that the server has not found dead yet may be given tasks for so long after another one has taken its place: until its wait ends.
 const LATE: Duration = Duration::from_secs(6);
 /// So long an instance takes at most to say that it goes.
@@ -86,7 +89,8 @@ impl Keeper {
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
         let run = move || {
             let keeper = bus.durable().keeper();
-            let queues = kept.into_iter().map(|kept| Watched::new(kept, now())).collect();
+            let is_measured = bus.observer().is_measured();
+            let queues = kept.into_iter().map(|kept| Watched::new(kept, is_measured, now())).collect();
             let round = Round { bus, keeper, queues, instance, about, wakes, chance: Chance::new() };
             runtime.block_on(round.run(stopped));
             // Whoever waits for it is told by this being dropped.
@@ -125,6 +129,8 @@ struct Watched {
     /// Whether it could not be reached when it was tried last.
     is_away: bool,
     tidy: Instant,
+    /// Where somebody records metrics.
+    measure: Option<Instant>,
     /// When the server is asked what the instance has.
     finds: Vec<Instant>,
     /// What the server says that the instance has, and the calls of its reader that may yet bring it.
@@ -134,9 +140,18 @@ struct Watched {
 }
 
 impl Watched {
-    fn new(kept: Kept, now: Instant) -> Self {
+    fn new(kept: Kept, is_measured: bool, now: Instant) -> Self {
         let rounds = Rounds::new(kept.queue.lease, now);
-        Self { kept, rounds, is_away: false, tidy: now + TIDY, finds: Vec::new(), found: None, trimmed: None }
+        Self {
+            kept,
+            rounds,
+            is_away: false,
+            tidy: now + TIDY,
+            measure: is_measured.then_some(now),
+            finds: Vec::new(),
+            found: None,
+            trimmed: None,
+        }
     }
 
     /// When there is something to do.
@@ -144,7 +159,7 @@ impl Watched {
         let ends = self.kept.holdings.next_end();
         // What the reader has yet to bring is waited for by looking again.
         let found = self.found.as_ref().map(|_| now() + Duration::from_millis(100));
-        let others = [ends, self.finds.first().copied(), found].into_iter().flatten();
+        let others = [ends, self.finds.first().copied(), found, self.measure].into_iter().flatten();
         others.fold(self.rounds.next().min(self.tidy), Instant::min)
     }
 }
@@ -193,7 +208,29 @@ impl Round {
         renewed?;
         self.find(index).await?;
         self.reclaim(index).await?;
+        self.measure(index).await?;
         self.tidy(index).await
+    }
+
+    /// Tells whoever records metrics how the queue is.
+    async fn measure(&mut self, index: usize) -> Result<(), QueueError> {
+        let watched = &mut self.queues[index];
+        if watched.measure.is_none_or(|measure| now() < measure) {
+            return Ok(());
+        }
+        watched.measure = Some(now() + MEASURE);
+        let queue = &watched.kept.queue;
+        let counts = self.bus.durable().counts(queue).await?;
+        let sum = |of: fn(&PartCounts) -> u64| counts.parts.values().map(of).sum();
+        let states = [
+            ("waiting", sum(|part| part.waiting)),
+            ("delayed", sum(|part| part.delayed)),
+            ("running", sum(|part| part.running)),
+            ("parked", counts.parked),
+            ("dead", counts.dead),
+        ];
+        self.bus.observer().queue(queue.name.template, &states, counts.oldest);
+        Ok(())
     }
 
     /// A heartbeat, and the leases of what the instance has.

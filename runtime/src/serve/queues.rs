@@ -1,6 +1,6 @@
 //! The queues of a service: what they are, before anything is taken, and what works on them.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use tokio::{
     sync::{Notify, watch},
@@ -20,7 +20,7 @@ use crate::{
         policy::{
             parts::{best_first, parts_of},
             turns::Rotation,
-            verdict::{PARK_AFTER, Policy},
+            verdict::Policy,
         },
         stats::Counters,
         tally::Tally,
@@ -55,6 +55,7 @@ pub(crate) fn queue_of(facts: &Facts, bound: &Bound, bus: &Bus) -> Result<QueueS
 /// The queues of a service, which the server has proven to serve.
 pub(super) struct Queues {
     instance: Arc<str>,
+    park_after: Duration,
     /// Each with the number of its route.
     queues: Vec<(usize, QueueSpec)>,
 }
@@ -67,7 +68,12 @@ pub(super) struct Works {
 
 impl Queues {
     /// Makes what the queues of these routes need, and has parked tasks wait again that are known here.
-    pub(super) async fn declare(routes: &Routes, bound: &Bound, bus: &Bus) -> Result<Self, SubscribeError> {
+    pub(super) async fn declare(
+        routes: &Routes,
+        bound: &Bound,
+        park_after: Duration,
+        bus: &Bus,
+    ) -> Result<Self, SubscribeError> {
         let mut queues = Vec::new();
         for (number, route) in routes.iter().enumerate() {
             if route.facts().kind() == Kind::Queue {
@@ -82,7 +88,7 @@ impl Queues {
                 tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
             }
         }
-        Ok(Self { instance: instance_name(), queues })
+        Ok(Self { instance: instance_name(), park_after, queues })
     }
 
     /// Starts a worker for each queue, and what keeps their leases; `None` where there are none.
@@ -94,13 +100,13 @@ impl Queues {
         counters: &Arc<Counters>,
         (phases, stages): (&watch::Receiver<Phase>, &watch::Receiver<Stage>),
     ) -> Result<Option<Works>, SubscribeError> {
-        let Self { instance, queues } = self;
+        let Self { instance, park_after, queues } = self;
         let Some((_, first)) = queues.first() else { return Ok(None) };
         let template = first.name.template;
         let (mut kept, mut workers, wakes) = (Vec::new(), JoinSet::new(), Arc::new(Notify::new()));
         for (number, queue) in queues {
             let route = R::ROUTES.at(number);
-            let policy = Policy::new(route.options(), PARK_AFTER, Arc::clone(&instance));
+            let policy = Policy::new(route.options(), park_after, Arc::clone(&instance));
             let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
             kept.push(keeps(route, &queue, &policy, &holdings));
             let turns = route.facts().queue().unwrap_or(QueueFacts::DEFAULT).turns;
@@ -205,8 +211,6 @@ fn about(routes: &Routes, bus: &Bus, group: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

@@ -116,7 +116,7 @@ impl Service {
         let (attachment, presence, queues) = tokio::try_join!(
             bus.attach(Arc::clone(&inbox), names),
             Presence::start(&bus, &R::ROUTES, group.clone()),
-            Queues::declare(&R::ROUTES, &options.bound, &bus),
+            Queues::declare(&R::ROUTES, &options.bound, options.park_after, &bus),
         )?;
         // One with back-pressure has a connection of its own, and is a receiver of its own.
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));

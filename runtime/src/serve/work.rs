@@ -125,6 +125,7 @@ impl<R: Router> Worker<R> {
             next_due: None,
             waits_since: now(),
             empty_waits: 0,
+            is_stalled: false,
             progress: now(),
             chance: Chance::new(),
             failures: 0,
@@ -165,6 +166,8 @@ struct Course<'a, R, C, F> {
     next_due: Option<Instant>,
     waits_since: Instant,
     empty_waits: u32,
+    /// Whether `health` says that nothing comes.
+    is_stalled: bool,
     /// When something was taken, or there was no place for it.
     progress: Instant,
     chance: Chance,
@@ -411,6 +414,9 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     fn begin_with(&mut self, brought: Vec<Entry>, taken: Vec<Entry>, asked: Instant) {
         if !brought.is_empty() || !taken.is_empty() {
             self.progress = now();
+            if std::mem::take(&mut self.is_stalled) {
+                self.bus.stalled().remove(self.queue.name.template);
+            }
         }
         let choice = self.rotation.choose(self.places.free(), brought, taken);
         self.places.arrived(choice, asked + self.queue.lease);
@@ -492,6 +498,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             "an instance takes nothing from a queue although something is due; it connects anew"
         );
         self.bus.tell(BusEvent::QueueStalled { queue });
+        self.is_stalled = true;
+        self.bus.stalled().insert(queue);
         if self.pull.is_taking() {
             self.places.outbox.lost(Way::WithTake);
         }

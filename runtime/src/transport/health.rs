@@ -128,6 +128,12 @@ pub enum HealthWarning {
         /// The server's words.
         reason: String,
     },
+    /// A service of this bus takes nothing from a queue although something is due, and connects anew until it does.
+    #[non_exhaustive]
+    QueueStalled {
+        /// The queue's template.
+        queue: &'static str,
+    },
     /// Several groups of services take the same request: each is executed by an instance of one of them.
     #[non_exhaustive]
     SeveralGroups {
@@ -174,6 +180,10 @@ impl fmt::Display for HealthWarning {
             Self::Unwakeable { reason } => write!(
                 formatter,
                 "readers of queues cannot be woken and look every second: allow `+client|id +client|unblock`: {reason}"
+            ),
+            Self::QueueStalled { queue } => write!(
+                formatter,
+                "nothing is taken from the queue {queue} although something is due: look at the server's log, and at what stands between"
             ),
             Self::SeveralGroups { message, groups } => write!(
                 formatter,
