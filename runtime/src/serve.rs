@@ -270,7 +270,7 @@ impl fmt::Debug for Serving {
 }
 
 impl Bus {
-    /// Serves a router: subscribes to the channels of all its handlers, and gives each message to exactly one of them. An `Arc` of a router is
+    /// Serves a router: subscribes to the channels of all its handlers, takes from their queues, and gives each message to exactly one of them. An `Arc` of a router is
     /// one too, which keeps a handle to it; several routers are one with [`routers!`](crate::routers). Await it, after
     /// setting what is to differ from the defaults: [`overflow`](Serving::overflow), [`buffer`](Serving::buffer), and with the feature
     /// `tower` `layer`.
@@ -280,8 +280,8 @@ impl Bus {
     ///
     /// # Errors
     ///
-    /// [`SubscribeError`] when the server refuses one of the channels or does not confirm it within the command timeout; nothing is
-    /// subscribed then.
+    /// [`SubscribeError`] when the server refuses one of the channels or does not confirm it within the command timeout, or, as
+    /// [`SubscribeError::Queue`], refuses something that a queue needs; nothing is subscribed or taken then.
     ///
     /// # Cancel safety
     ///

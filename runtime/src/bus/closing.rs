@@ -55,6 +55,8 @@ struct Services {
     outstanding: HashMap<usize, Outstanding>,
     /// Messages that services had not finished when their time was over.
     abandoned: usize,
+    /// Those of them that are tasks, and were given back to their queues.
+    handed_back: usize,
 }
 
 impl Services {
@@ -91,10 +93,10 @@ impl Closing {
         self.services().outstanding()
     }
 
-    /// What services have said that they abandon, and what those have left that say nothing.
-    fn abandoned(&self) -> usize {
+    /// What services have said that they abandon, and what those have left that say nothing; and how much of it was given back.
+    fn abandoned(&self) -> (usize, usize) {
         let services = self.services();
-        services.abandoned + services.outstanding()
+        (services.abandoned + services.outstanding(), services.handed_back)
     }
 
     /// Asks the services to finish. Of several deadlines the first to come counts.
@@ -133,10 +135,12 @@ impl Member {
         self.stages.clone()
     }
 
-    /// The service had so many messages left when its time was over.
-    pub(crate) fn abandoned(&self, messages: usize) {
+    /// The service had so many messages left when its time was over, of which it has given so many back to their queues.
+    pub(crate) fn abandoned(&self, messages: usize, handed_back: usize) {
         if *self.stages.borrow() != Stage::Open {
-            self.closing.services().abandoned += messages;
+            let mut services = self.closing.services();
+            services.abandoned += messages;
+            services.handed_back += handed_back;
         }
     }
 }
@@ -242,11 +246,11 @@ impl Bus {
         );
         closing.begin(deadline);
         let _ = timeout_at(deadline_after(deadline) + GRACE, closing.drained()).await;
-        let abandoned = closing.abandoned();
+        let (abandoned, handed_back) = closing.abandoned();
         let _ = timeout_at(deadline_after(deadline.min(DELIVERY)), self.delivered()).await;
         closer.drained = true;
         drop(closer);
-        if abandoned > 0 { Err(ShutdownError::DeadlineMissed { abandoned, handed_back: 0, deadline }) } else { Ok(()) }
+        if abandoned > 0 { Err(ShutdownError::DeadlineMissed { abandoned, handed_back, deadline }) } else { Ok(()) }
     }
 
     /// Completes when what was published before has arrived on the connection that subscriptions share, as far as it was for it: the server

@@ -140,8 +140,8 @@ impl<R: Router> Driver<R> {
                 }
             };
             let result = ending.observed(run).await;
-            if let Err(ShutdownError::DeadlineMissed { abandoned, .. }) = result {
-                member.abandoned(abandoned);
+            if let Err(ShutdownError::DeadlineMissed { abandoned, handed_back, .. }) = result {
+                member.abandoned(abandoned, handed_back);
             }
             result
         });

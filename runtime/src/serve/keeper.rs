@@ -158,8 +158,11 @@ impl Watched {
     fn next(&self) -> Instant {
         let ends = self.kept.holdings.next_end();
         // What the reader has yet to bring is waited for by looking again.
-        let found = self.found.as_ref().map(|_| now() + Duration::from_millis(100));
-        let others = [ends, self.finds.first().copied(), found, self.measure].into_iter().flatten();
+        let find = match self.found {
+            Some(_) => Some(now() + Duration::from_millis(100)),
+            None => self.finds.first().copied(),
+        };
+        let others = [ends, find, self.measure].into_iter().flatten();
         others.fold(self.rounds.next().min(self.tidy), Instant::min)
     }
 }
@@ -273,6 +276,8 @@ impl Round {
             *finds = vec![time, time + LATE];
         }
         if found.is_none() && finds.first().is_some_and(|&find| find <= time) {
+            // Where it cannot be asked, before long again.
+            finds[0] = time + Duration::from_secs(1);
             let pending = keeper.pending(queue, instance).await?;
             *found = Some((pending, holdings.calls_begun()));
             finds.remove(0);

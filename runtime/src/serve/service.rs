@@ -33,9 +33,11 @@ use crate::{
 /// each handler's limit; a handler may choose another [`Order`](crate::Order). Every instance of a service gets every broadcast; a request is executed
 /// by one instance. A request's handler is cancelled when its requester has stopped waiting. A handler's error, panic or timeout is logged and counted,
 /// and ends nothing.
-/// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap.
+/// Delivery is at most once: what is published while the connection is down is gone, and counted as a gap. Only tasks of queues are delivered until
+/// they are done: each to one instance at a time, which keeps it for as long as it lives and its handler runs.
 ///
-/// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped. So does
+/// Dropping the handle stops the service at once: it unsubscribes, and handlers that are waiting are dropped; their tasks run elsewhere when
+/// their leases are over. So does
 /// `let _ = bus.serve(…).await?`, which keeps nothing.
 ///
 /// With a subscriber of `tracing` the program sees at INFO what is served, and how it ends; what goes wrong in handlers is a warning, and what
@@ -140,7 +142,8 @@ impl Service {
         Ok(Self { driver: driver.start(phases, member, works), phase, counters, ended: false })
     }
 
-    /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most.
+    /// Stops taking messages, finishes those that have arrived, and ends. Waits for 30 seconds at most. Tasks of queues that are not begun, or not
+    /// finished by then, are given back, and run elsewhere at once.
     ///
     /// # Errors
     ///

@@ -535,7 +535,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     /// The time for stopping is over: what runs is given back, as far as the server hears of it.
     async fn late(mut self, stopping: Option<Stopping>) -> ShutdownError {
         let deadline = stopping.map_or(Duration::ZERO, |stopping| stopping.deadline);
-        let abandoned = self.places.give_up();
+        let unsettled = self.places.outbox.len();
+        let given_up = self.places.give_up();
         self.settle_again = None;
         let until = deadline_after(FAREWELL);
         while self.closed.is_none() && !self.is_done() {
@@ -551,8 +552,9 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
                 pulled = self.pull.next() => self.pulled(pulled),
             }
         }
-        let handed_back = if self.closed.is_some() { 0 } else { abandoned.saturating_sub(self.places.outbox.len()) };
-        ShutdownError::DeadlineMissed { abandoned, handed_back, deadline }
+        let left = if self.closed.is_some() { usize::MAX } else { self.places.outbox.len() };
+        let handed_back = given_up.saturating_sub(left);
+        ShutdownError::DeadlineMissed { abandoned: given_up + unsettled, handed_back, deadline }
     }
 }
 
