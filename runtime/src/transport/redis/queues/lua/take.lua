@@ -23,7 +23,9 @@ local function bring_due()
             local channel, fields = unpack(cmsgpack.unpack(packed))
             local back = 'back:' .. channel
             local entry = call('XADD', base .. back, '*', unpack(fields))
-            count(base, 'delayed:' .. channel, -1)
+            -- Channels may come and go.
+            local delayed = 'delayed:' .. channel
+            if call('HINCRBY', base .. 'counts', delayed, -1) <= 0 then call('HDEL', base .. 'counts', delayed) end
             move_key(base, field(fields, 'unique'), field(fields, 'id'), 'entry', back, entry)
         end
     end
