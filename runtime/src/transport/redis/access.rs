@@ -163,6 +163,19 @@ mod tests {
             assert!(is_refusal(words) || is_refusal_in_script(words), "{words}");
             assert_eq!(rule_for_claims(&settings, words), expected);
         }
+        for (words, expected) in [
+            (COMMAND, "+eval +evalsha"),
+            ("ERR The user executing the script can't run this command or subcommand script: …", "+eval +evalsha"),
+            ("ERR The user executing the script can't access at least one of …", "~shop:tidings:queues:*"),
+            (
+                "NOPERM this user has no permissions to access one of the keys used as arguments",
+                "~shop:tidings:queues:*",
+            ),
+        ] {
+            assert!(is_refusal(words) || is_refusal_in_script(words), "{words}");
+            let rule = rule_for_queues(&settings, words);
+            assert!(rule.starts_with(&format!("ACL SETUSER anna {expected}")), "{rule}");
+        }
         let names = [
             Name { text: "shop:line:*".into(), kind: NameKind::Pattern },
             Name { text: "shop:news".into(), kind: NameKind::Channel },
