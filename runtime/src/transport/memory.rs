@@ -189,7 +189,7 @@ impl Durable for Memory {
 
     async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
         let spec = queue.clone();
-        self.ask_queue(&queue.name, move |store, _| Ok(store.declare(&spec))).await
+        self.ask_queue(&queue.name, move |store, _| store.declare(&spec)).await
     }
 
     async fn settle(&self, queue: &QueueName, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {

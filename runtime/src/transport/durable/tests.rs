@@ -4,17 +4,12 @@ mod enqueueing;
 mod keys;
 mod looking;
 mod owners;
-#[allow(dead_code, reason = "the tests of queues need less of a server than others do")]
-#[path = "../redis/tests/server.rs"]
-mod server;
 mod taking;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::time::timeout;
-
-use self::server::{DEADLINE, Server};
 
 use crate::{
     config::Config,
@@ -32,6 +27,7 @@ use crate::{
             },
         },
         memory::broker::MemoryBroker,
+        redis::tests::server::{DEADLINE, Server},
     },
 };
 
@@ -73,12 +69,13 @@ const LOW: &str = "tasks:images:low";
 struct World {
     transport: Arc<AnyTransport>,
     spec: QueueSpec,
-    clock: Clock,
+    server: Behind,
 }
 
-enum Clock {
+/// What carries the queue.
+enum Behind {
     Memory(Arc<MemoryBroker>),
-    Redis { _server: Box<Server> },
+    Redis(Box<Server>),
 }
 
 impl World {
@@ -87,15 +84,15 @@ impl World {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let name = format!("durable-{}", NEXT.fetch_add(1, Ordering::Relaxed));
         let broker = MemoryBroker::named(&name);
-        Self::on(&format!("memory:{name}"), Clock::Memory(broker)).await
+        Self::on(&format!("memory:{name}"), Behind::Memory(broker)).await
     }
 
     async fn redis() -> Self {
         let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
-        Self::on(&server.url(), Clock::Redis { _server: Box::new(server) }).await
+        Self::on(&server.url(), Behind::Redis(Box::new(server))).await
     }
 
-    async fn on(url: &str, clock: Clock) -> Self {
+    async fn on(url: &str, server: Behind) -> Self {
         let transport = AnyTransport::connect(url, &Config::default()).await.unwrap();
         let spec = QueueSpec {
             name: QueueName { template: "tasks:images:<priority>", namespace: "shop:".into() },
@@ -105,14 +102,22 @@ impl World {
             dead: DeadBounds::DEFAULT,
         };
         transport.declare(&spec).await.unwrap();
-        Self { transport: Arc::new(transport), spec, clock }
+        Self { transport: Arc::new(transport), spec, server }
     }
 
     /// Lets the server's time pass.
     async fn pass(&self, time: Duration) {
-        match &self.clock {
-            Clock::Memory(broker) => broker.advance(time),
-            Clock::Redis { .. } => tokio::time::sleep(time).await,
+        match &self.server {
+            Behind::Memory(broker) => broker.advance(time),
+            Behind::Redis(_) => tokio::time::sleep(time).await,
+        }
+    }
+
+    /// Cuts every connection to the server.
+    fn cut(&self) {
+        match &self.server {
+            Behind::Memory(broker) => broker.disconnect(),
+            Behind::Redis(server) => drop(server.run("CLIENT KILL TYPE normal SKIPME yes")),
         }
     }
 

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-pub(super) struct Connection {
+pub(crate) struct Connection {
     pub(super) broker: Weak<MemoryBroker>,
     pub(super) registry: Mutex<Registry>,
     /// Bytes of the namespace and its separator at the start of each channel.

@@ -145,6 +145,30 @@ on_both! {
         assert!(within(keeper.pending(&world.spec, "nobody")).await.unwrap().is_empty());
     }
 
+    async fn whoever_has_connected_again_is_told_so_before_it_takes_tasks_from_others(world: World) {
+        world.enqueue(HIGH, &["a"]).await;
+        let mut hand = world.hand("one");
+        let entry = hand.take_one().await;
+        let mut keeper = world.transport.keeper();
+        keep(&mut keeper, &world, "two", &[]).await;
+        world.pass(LEASE + Duration::from_millis(20)).await;
+        assert_eq!(within(keeper.overdue(&world.spec, 9)).await.unwrap().entries.len(), 1);
+        world.cut();
+        assert!(within(keeper.overdue(&world.spec, 9)).await.is_err());
+        assert!(within(keeper.reclaim(&world.spec, vec![again(&entry, Why::Crashed, None)])).await.is_err());
+        let mut failed = 0;
+        while within(keeper.keep(&world.spec.name, "two", "{}", &[])).await.is_err() {
+            failed += 1;
+            assert!(failed < 100, "it fails once it is connected");
+        }
+        assert!(failed > 0);
+        assert_eq!(within(keeper.overdue(&world.spec, 9)).await.unwrap().entries.len(), 1);
+        // What its owner had stays its own, and its reader says that an answer may have been lost.
+        while within(hand.reader.take(Take::default())).await.is_err() {}
+        assert_eq!(hand.reader.connections(), 2);
+        world.done(&entry).await;
+    }
+
     async fn an_instance_that_leaves_is_gone_unless_it_has_tasks(world: World) {
         world.enqueue(HIGH, &["a"]).await;
         let mut keeper = world.transport.keeper();

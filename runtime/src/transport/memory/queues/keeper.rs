@@ -1,6 +1,6 @@
 //! Keeps leases.
 
-use std::{fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc};
 
 use crate::{
     error::QueueError,
@@ -10,22 +10,33 @@ use crate::{
             task::{Entry, EntryAt, QueueName, Settled, Settlement},
         },
         memory::queues::{
-            access::{Access, crashed},
+            access::{Access, crashed, lost},
             store::{Crashed, Store},
         },
     },
 };
 
 /// Keeps the leases of one process.
+///
+/// Whoever has connected again must not take tasks from others at once, whose leases are over only because nobody could renew them. So after its
+/// connection was cut the next [`keep`](Keeper::keep) of each queue fails, though it is carried out, and until then nothing is reclaimed.
 pub(crate) struct MemoryKeeper {
     access: Access,
+    /// Of how many cuts each queue knows.
+    told: HashMap<QueueName, u64>,
     /// Of this process: where one of them has crashed, nothing of it reaches the broker.
     instances: Vec<Arc<str>>,
 }
 
 impl MemoryKeeper {
     pub(crate) fn new(access: Access) -> Self {
-        Self { access, instances: Vec::new() }
+        Self { access, told: HashMap::new(), instances: Vec::new() }
+    }
+
+    /// Whether the queue knows that the connection was cut, if it was.
+    fn check(&mut self, queue: &QueueName) -> Result<(), QueueError> {
+        let cuts = self.access.broker.cuts();
+        if *self.told.entry(queue.clone()).or_insert(cuts) == cuts { Ok(()) } else { Err(lost(queue.template)) }
     }
 
     async fn ask<T: Send + 'static>(
@@ -55,10 +66,16 @@ impl Keeper for MemoryKeeper {
             self.instances.push(instance.into());
         }
         let (name, instance, about, held) = (queue.clone(), instance.to_owned(), about.to_owned(), held.to_vec());
-        self.ask(queue, move |store, now| store.keep(&name, &instance, &about, &held, now)).await
+        let gone = self.ask(queue, move |store, now| store.keep(&name, &instance, &about, &held, now)).await?;
+        let checked = self.check(queue);
+        if checked.is_err() {
+            self.told.insert(queue.clone(), self.access.broker.cuts());
+        }
+        checked.map(|()| gone)
     }
 
     async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {
+        self.check(&queue.name)?;
         let (name, lease) = (queue.name.clone(), queue.lease);
         self.ask(&queue.name, move |store, now| Ok(store.queue(&name).overdue(lease, limit, now))).await
     }
@@ -69,6 +86,7 @@ impl Keeper for MemoryKeeper {
     }
 
     async fn reclaim(&mut self, queue: &QueueSpec, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {
+        self.check(&queue.name)?;
         let (name, lease) = (queue.name.clone(), queue.lease);
         self.ask(&queue.name, move |store, now| store.settle(&name, settlements, Some(lease), now)).await
     }

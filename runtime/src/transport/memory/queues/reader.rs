@@ -107,7 +107,7 @@ impl MemoryReader {
         }
         let giving_up = GivesUp { access: &self.access, queue: &self.queue, ticket: None, told: Some(&self.given_up) };
         let answer = self.access.ask(question).await;
-        giving_up.is_over();
+        giving_up.ended();
         answer.map_err(|unanswered| {
             self.connected = None;
             unanswered.of_queue(template)
@@ -154,7 +154,7 @@ impl Reader for MemoryReader {
                 }
             }
         };
-        giving_up.is_over();
+        giving_up.ended();
         match outcome {
             Ok(Ok(entries)) => Ok(entries),
             Ok(Err(Cut::Crashed)) => Err(crashed(template)),
@@ -196,7 +196,7 @@ struct GivesUp<'a> {
 }
 
 impl GivesUp<'_> {
-    fn is_over(mut self) {
+    fn ended(mut self) {
         self.told = None;
     }
 }

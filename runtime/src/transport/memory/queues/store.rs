@@ -60,10 +60,14 @@ impl Store {
         self.queues.iter()
     }
 
-    pub(crate) fn declare(&mut self, spec: &QueueSpec) {
+    pub(crate) fn declare(&mut self, spec: &QueueSpec) -> Result<(), Crashed> {
         let queue = self.queue(&spec.name);
         queue.dead_bounds = spec.dead;
-        spec.parts.iter().for_each(|channel| drop(queue.part(channel)));
+        for channel in &spec.parts {
+            let _ = queue.part(channel);
+        }
+        // Whoever declares is no instance yet.
+        Ok(())
     }
 
     pub(crate) fn enqueue(
