@@ -1,7 +1,7 @@
 //! The derives and attributes of [tidings](https://docs.rs/tidings), typed messaging on Redis.
 //!
 //! Depend on `tidings`, which re-exports them. Each macro parses, checks and expands: `template` and `attr` hold the grammars,
-//! `message`, `param` and `handler` a model, its checks and its expansion, `serde` what must not happen to a parameter in the payload, `diag` the words of
+//! `message`, `param`, `outcome` and `handler` a model, its checks and its expansion, `serde` what must not happen to a parameter in the payload, `diag` the words of
 //! the errors. All mistakes of an item
 //! are reported at once, and after a mistake the item still implements its trait, so that no second error follows from the first.
 
@@ -48,6 +48,76 @@ use syn::{DeriveInput, parse_macro_input};
 ///
 /// `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]` makes the message a request: instead of `publish` and `publish_to` it
 /// has `request` and `request_to`, and its handler returns the reply.
+///
+/// # Queues
+///
+/// `#[queue("…")]` instead of `#[channel("…")]` makes each message a task: one instance works on it, at least once, and it is not lost. It has
+/// `enqueue` and `enqueue_to`. Each combination of its parameters' values is a part of the queue, and a reader waits for all parts at once: so a
+/// parameter is an enum with `#[derive(ChannelParam)]`, or the queue says `bound`. Behind the template stand
+///
+/// | option | meaning | default |
+/// |--|--|--|
+/// | `strict = priority` | by this parameter, in the order of its variants: nothing of a later one is begun while there is something of an earlier one | the parts take turns |
+/// | `weighted = priority, weights = [6, 3, 1]` | by this parameter, so many of each variant in turn, in their order | the parts take turns |
+/// | `lease = "30s"` | so long a task belongs to an instance that has gone silent, at least `"1s"`; it is renewed as long as the handler runs | 30 s |
+/// | `bound` | the values of its parameters are named where it is served | all values of all parameters |
+/// | `at_most_once` | a task is done when it is taken: a crash loses it, and nothing runs it twice | it is done when its handler has succeeded |
+/// | `max_length = 100000` | so many tasks may wait; one more is refused | as many as come |
+/// | `payload_limit = 65536` | bytes of an encoded task | 256 KiB |
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{ChannelParam, Message};
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[queue("tasks:images:<priority>", strict = priority, lease = "1m")]
+/// struct ResizeImage {
+///     priority: Priority,
+///     path: String,
+/// }
+///
+/// #[derive(ChannelParam, Serialize, Deserialize, Clone, Copy)]
+/// enum Priority {
+///     High,
+///     Normal,
+///     Low,
+/// }
+/// ```
+///
+/// # Versions
+///
+/// A receiver takes messages of its own version and of older ones, and refuses newer ones. What an older version cannot be read as is a message of
+/// its own, which `from` names:
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::Message;
+///
+/// /// As it was.
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("orders:<id>")]
+/// #[message(name = "OrderPlaced")]
+/// struct OrderPlacedV1 {
+///     id: u64,
+///     euros: u64,
+/// }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("orders:<id>")]
+/// #[message(version = 2, from = OrderPlacedV1)]
+/// struct OrderPlaced {
+///     id: u64,
+///     cents: u64,
+/// }
+///
+/// impl From<OrderPlacedV1> for OrderPlaced {
+///     fn from(older: OrderPlacedV1) -> Self {
+///         Self { id: older.id, cents: older.euros * 100 }
+///     }
+/// }
+/// ```
+///
+/// It has the same wire name, and exactly the version before, and may say `from` itself.
 ///
 /// # Options
 ///
@@ -157,13 +227,17 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 
 /// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.
 ///
-/// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`.
-/// A handler returns nothing, `Publish<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error that can be
-/// displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it. Its future is `Send`.
+/// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task
+/// `&Lease`. A handler returns nothing, `Publish<M>`, `Enqueue<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error
+/// that can be displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
 ///
 /// **A handler of a request is cancelled at its next await when its requester has stopped waiting**: its future is dropped there, and its place is
 /// free. What must not stop half-way says `run_to_end`, or runs in a tokio task of its own. Handlers of broadcasts are never cancelled for that.
+///
+/// **A handler of a queue says what becomes of a second delivery**, which follows a crash or a lost lease: `idempotent` or `once`, unless its
+/// queue says `at_most_once`; and how long an attempt may take: `timeout`. Its error says by `#[derive(Outcome)]` whether it is tried again; one of
+/// another type is. Where it loses its lease it is cancelled at its next await, as after its timeout.
 ///
 /// Requests are handled concurrently up to `concurrency`, so a handler may send a request to its own channel; with `concurrency = 1`, or with
 /// `order = channel`, it would wait for itself.
@@ -178,11 +252,17 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 /// | option | meaning | default |
 /// |--|--|--|
 /// | `concurrency = 16` | how many messages it works on at once, at least 1; those with one order key always one by one | 64 |
-/// | `order = channel` | what messages must have in common to be handled one after the other: `channel`, `none`, or a parameter of the template by its name, such as `order = account` | `channel` for broadcasts, `none` for requests |
-/// | `timeout = "30s"` | how long one message may take, in `ms`, `s`, `m` or `h` | no limit |
+/// | `order = channel` | what messages must have in common to be handled one after the other: `channel`, `none`, or a parameter of the template by its name, such as `order = account` | `channel` for broadcasts, `none` for requests; not on queues |
+/// | `timeout = "30s"` | how long one message may take, in `ms`, `s`, `m`, `h` or `d`; `"none"`: as long as it wants | no limit; on a queue it must be said |
 /// | `run_to_end` | a call that has begun goes on when its requester has stopped waiting | it is cancelled at its next await |
 /// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references, and in a router no `self`, but `Self::…` | every message |
 /// | `fallback` | it takes what no other handler of the router takes | |
+/// | `idempotent` | on a queue: it runs again after a crash, as running twice does what running once does | it must be said, or `once` |
+/// | `once`, `once = order` | on a queue: it does not run again for the same task, or for the same value of a field that can be a parameter: one that was done is done, one that had begun is a dead letter | it must be said, or `idempotent` |
+/// | `window = "1d"` | with `once`: for so long it is known that it was done, at least as long as its attempts can take | 1 day |
+/// | `retries = 5` | on a queue: so many attempts may fail after the first one | 3 |
+/// | `backoff = "1s..10m"` | on a queue: the first pause between two attempts, and the longest: they double, and each is drawn anew from zero to that | `"1s..10m"` |
+/// | `crashes = 3` | on a queue: so many instances may die while they have a task; then it is a dead letter | 3 |
 /// | `spawn` | each call is a tokio task of its own: for handlers that compute for long or block the thread | |
 /// | `layer = ConcurrencyLimitLayer::new(4)` | a layer of `tower` around the handler, with the feature `tower`; the expression is evaluated once, when a service starts | none |
 /// | `crate = path` | where the runtime is, for free functions | `::tidings` |

@@ -92,7 +92,9 @@ pub(super) fn options(options: &Options) -> TokenStream {
 /// Whether the handler says what its message's kind asks for, and nothing else.
 pub(super) fn proofs(handler: &Handler, marker: &Ident) -> TokenStream {
     let Handler { ident, options, .. } = handler;
-    let route = |span: Span| quote_spanned!(span=> <#marker as __tidings::Handler>::ROUTE);
+    // Such a path is nothing that lints look at only where a macro has written it.
+    let route =
+        |span: Span| quote_spanned!(Span::mixed_site().located_at(span)=> <#marker as __tidings::Handler>::ROUTE);
     let said = route(ident.span());
     let said = quote_spanned!(ident.span()=> const _: () = __tidings::prove_work(#said););
     let fitting = options.of_some_kinds.iter().map(|option| {

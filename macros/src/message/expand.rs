@@ -72,7 +72,9 @@ fn older(message: &Message) -> Option<TokenStream> {
     let (span, this) = (older.span(), message.ty());
     let name = older.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default();
     let read = quote_spanned!(span=> <#older as __tidings::IsOlder>::OLDER);
-    let facts = quote_spanned!(span=> __OLDER.facts(), <#this as __tidings::Message>::FACTS);
+    // Such a path is nothing that lints look at only where a macro has written it.
+    let facts =
+        quote_spanned!(Span::mixed_site().located_at(span)=> __OLDER.facts(), <#this as __tidings::Message>::FACTS);
     Some(quote_spanned! {span=>
         const __OLDER: __tidings::Older<#older> = #read;
         const _: () = __tidings::prove_older(#facts, #name);

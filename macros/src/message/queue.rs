@@ -141,7 +141,9 @@ impl Queue {
     //     const _: () = __tidings::prove_weights(<ResizeImage as __tidings::Message>::TEMPLATE, "priority", 3);
     /// What only the compiler can know of the parameters: which of them have a word for each of their values.
     pub(super) fn proofs(&self, this: &TokenStream) -> TokenStream {
-        let of = |span: Span| quote_spanned!(span=> <#this as __tidings::Message>::TEMPLATE);
+        // Such a path is nothing that lints look at only where a macro has written it.
+        let of =
+            |span: Span| quote_spanned!(Span::mixed_site().located_at(span)=> <#this as __tidings::Message>::TEMPLATE);
         let parts = (!self.bound).then(|| {
             let template = of(self.template);
             quote_spanned!(self.template=> const _: () = __tidings::prove_parts(#template);)

@@ -168,7 +168,7 @@ mod tests {
         assert_eq!(causes_of!(String::from("text")), None);
         assert_eq!(causes_of!(fmt::Error), None);
         assert_eq!(Returning(&7).because().causes, None);
-        assert_eq!((&&&&&&Returning(&Ok::<(), NoRow>(()))).because().causes, None);
+        assert_eq!((&&&&Returning(&Ok::<(), NoRow>(()))).because().causes, None);
     }
 
     #[test]
@@ -195,9 +195,9 @@ mod tests {
         let because = (&&&&&&Returning(&Err::<(), _>(Ruled(no_row())))).because();
         assert_eq!(because.rule, Some(Rule::DeadLetter));
         assert_eq!(because.causes.as_deref(), Some("no order: no row: the disk is gone"));
-        let because = (&&&&&&Returning(&Err::<(), _>(NoError))).because();
+        let because = (&&&&&Returning(&Err::<(), _>(NoError))).because();
         assert_eq!((because.rule, because.causes), (Some(Rule::Discard), None));
-        assert_eq!((&&&&&&Returning(&Err::<(), _>(Box::new(NoError)))).because().rule, Some(Rule::Discard));
+        assert_eq!((&&&&&Returning(&Err::<(), _>(Box::new(NoError)))).because().rule, Some(Rule::Discard));
         assert_eq!((&&&&&&Returning(&Err::<(), _>(no_row()))).because().rule, None);
         assert_eq!((&&&&&&Returning(&Ok::<(), Ruled>(()))).because().rule, None);
     }

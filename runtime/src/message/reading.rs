@@ -18,6 +18,14 @@
 //! | `publish` needs every parameter as a field | `CompleteChannel` | `publish` of a message where some are none | `verbs/publish_without_all_fields` |
 //! | so does `request` | `CompleteRequest` | `request` of such a message | `request/request_without_all_fields` |
 //! | a request is not published | `Published` | `publish` and `publish_to` of a request | `request/published` |
+//! | `enqueue` needs every parameter as a field | `CompleteQueue` | `enqueue` of a task where some are none | `queue/enqueue_without_all_fields` |
+//! | what is no task is not enqueued | `SentAsTask` | `enqueue` of a broadcast or a request | `queue/enqueue_of_a_broadcast` |
+//! | a task is neither published nor requested | `TaskPublished`, `TaskRequested` | `publish`, `request` and the like of a task | `queue/published`, `queue/requested` |
+//! | only a task has a lease | `Leased` | `Extract` of `&Lease` | `queue/lease_of_a_broadcast` |
+//! | a field tells tasks apart | `TellsApart` | the call of a handler with `once = field` | `queue/once_by_no_key` |
+//! | a task is tried again after a time | `After` | `#[derive(Outcome)]`, for `retry_after` | `outcome/retry_after_no_duration` |
+//! | `from` names a message | `IsOlder` | the derive's constant for it | `message/older_that_is_none` |
+//! | of which the newer one is made | `Becomes` | the derive's function that reads it | `message/older_without_from` |
 //! | a message is sent by itself | `PublishedByItself`, `RequestedByItself` | `publish` and `request` of a bus | `verbs/asked_of_the_bus` |
 //! | a subscription is to broadcasts that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed`, `request/subscribed` |
 //! | generic code publishes broadcasts, and requests requests | `Publishable`, `Requestable` | the user's bounds | `verbs/given_to_generic_code` |
@@ -34,6 +42,8 @@
 //! |--|--|--|--|
 //! | a message is derived | `Message`, `OwnedMessage`, `BorrowedMessage` | bounds of the runtime; handlers ask `Arrives` first | none, the words are those of `Arrives` |
 //! | the fields say where a message goes | `AddressedByFields` | `Publish::new`, `Batch::push` | `verbs/returned_without_all_fields` |
+//! | an error says what becomes of a task | `Outcome` | the user's bounds: handlers fail with any error | none |
+//! | a task is one of a queue | `Queue` | `Enqueue::new` | `queue/broadcast_returned_as_task` |
 //! | a request has a reply | `Request` | `Requesting` | none: `request` is not there, `request/request_of_a_broadcast` |
 //! | a codec is one | `Codec` | `Message::Codec`, which the derive sets | `message/codec_that_is_none` |
 //! | a type can stand in a channel | `ChannelParam` | bounds of the runtime; the derive asks `FillsSegment` first | none, the words are those of `FillsSegment` |

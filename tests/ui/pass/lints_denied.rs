@@ -36,7 +36,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidings::{Address, Bus, Context, Delivery, Extract, ExtractError, Handler, HandlerOptions, IntoOutcome, Order, Route, Router, Routes, Headers, Message, Publish, State, handler, layer::Outcome, router, routers, routes};
+use tidings::{Address, Bus, ChannelParam, Context, Delivery, Enqueue, Extract, ExtractError, Handler, HandlerOptions, IntoOutcome, Order, Route, Router, Routes, Headers, Lease, Message, Publish, Queue, QueueFacts, Redelivery, Rule, State, Turns, WorkOptions, handler, layer::Outcome, router, routers, routes};
 
 /// An order.
 #[derive(Message, Serialize, Deserialize, Debug)]
@@ -68,6 +68,75 @@ pub struct Invoice<'a> {
 #[reply(u64, error = String)]
 struct QuoteRequest {
     sku: String,
+}
+
+/// In this order.
+#[derive(ChannelParam, Serialize, Deserialize, Clone, Copy, Debug, PartialEq)]
+pub enum Priority {
+    /// First.
+    High,
+    /// Then.
+    Low,
+}
+
+/// An image is resized, as it was.
+#[derive(Message, Serialize, Deserialize, Debug)]
+#[queue("tasks:images:<priority: Priority>", strict = priority)]
+#[message(name = "ResizeImage")]
+pub struct ResizeImageV1 {
+    path: String,
+}
+
+/// An image is resized.
+#[derive(Message, Serialize, Deserialize, Debug)]
+#[queue("tasks:images:<priority>", weighted = priority, weights = [3, 1], lease = "1m", max_length = 7, payload_limit = 7)]
+#[message(version = 2, from = ResizeImageV1)]
+pub struct ResizeImage {
+    priority: Priority,
+    path: String,
+}
+
+impl From<ResizeImageV1> for ResizeImage {
+    fn from(older: ResizeImageV1) -> Self {
+        Self { priority: Priority::Low, path: older.path }
+    }
+}
+
+/// Why not.
+#[derive(Clone, Copy, Debug, tidings::Outcome)]
+pub enum ResizeError {
+    /// The disk is full.
+    #[outcome(retry)]
+    DiskFull,
+    /// Asked to wait.
+    #[outcome(retry_after = after)]
+    Busy {
+        /// So long.
+        after: std::time::Duration,
+    },
+}
+
+impl std::fmt::Display for ResizeError {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("no")
+    }
+}
+
+/// Images.
+#[derive(Clone, Copy, Debug)]
+pub struct Images;
+
+#[router]
+impl Images {
+    /// Resizes.
+    #[handler(once = path, window = "1d", retries = 5, backoff = "1s..10m", crashes = 3, timeout = "2m")]
+    pub async fn resize(&self, task: ResizeImage, lease: &Lease) -> Result<Enqueue<ResizeImage>, ResizeError> {
+        match task.priority {
+            Priority::High => Ok(Enqueue::new(task)),
+            Priority::Low if task.path.is_empty() => Err(ResizeError::DiskFull),
+            Priority::Low => Err(ResizeError::Busy { after: lease.remaining() }),
+        }
+    }
 }
 
 /// The shop.
@@ -138,13 +207,13 @@ async fn QUOTE(request: QuoteRequest) -> u64 {
 
 /// What is in scope anyway needs no path, but what is generated cannot know that.
 /// Names.
-pub type Names = (Outcome, Route, Routes, HandlerOptions, Order, ExtractError, Option<(AnyFuture, Vec<u8>)>);
+pub type Names = (Outcome, Route, Routes, HandlerOptions, Order, ExtractError, Option<(AnyFuture, Vec<u8>, Rule, QueueFacts, Turns, WorkOptions, Redelivery)>);
 
 /// A future.
 pub type AnyFuture = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Names are in scope.
-pub fn names<'a, M: Extract<'a, (), ()> + IntoOutcome + Handler + Router>(_: &Context<'a, M>, names: Names) -> Names {
+pub fn names<'a, M: Extract<'a, (), ()> + IntoOutcome + Handler + Router + Queue>(_: &Context<'a, M>, names: Names) -> Names {
     names
 }
 
@@ -155,9 +224,11 @@ fn is_used(bus: Bus) -> Result<(), Box<dyn std::error::Error>> {
         let first = bus.serve(Arc::clone(&shop)).await?;
         let second = bus.serve(routes![placed, inner::placed, invoice, QUOTE].with_state(Arc::new(7))).await?;
         let third = bus.serve(routers![shop, routes![invoice]]).await?;
-        Ok::<_, tidings::SubscribeError>((first, second, third))
+        let fourth = bus.serve(Images).await?;
+        Ok::<_, tidings::SubscribeError>((first, second, third, fourth))
     })?;
     drop(served);
+    let _enqueued = ResizeImageV1 { path: String::new() }.enqueue_to(ResizeImageV1::channel(Priority::High), &bus);
     let _invoice = Invoice { id: 7, text: "".into() };
     Ok(())
 }
