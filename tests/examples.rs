@@ -135,6 +135,22 @@ async fn axum_server() {
 }
 
 #[tokio::test]
+async fn queue() {
+    let lines = [
+        "5 tasks wait",
+        "first: logo.png, High, attempt 1",
+        "first: panorama.png takes long",
+        "the first instance is gone",
+        "second: panorama.png, Low, attempt 2",
+        "dead: notes.txt is no image",
+        "1 tasks are replayed",
+        "second: notes.txt, Low, attempt 1",
+        "5 tasks are done",
+    ];
+    prints("queue", &lines).await;
+}
+
+#[tokio::test]
 async fn dynamic_subscriptions() {
     let lines = [
         "watched acme at 1000",

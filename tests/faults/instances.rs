@@ -88,11 +88,11 @@ impl Worker {
     }
 }
 
-fn append(path: impl AsRef<Path>) -> File {
+pub(crate) fn append(path: impl AsRef<Path>) -> File {
     OpenOptions::new().create(true).append(true).open(path).unwrap()
 }
 
-fn write<const N: usize>(mut file: &File, numbers: [u64; N]) {
+pub(crate) fn write<const N: usize>(mut file: &File, numbers: [u64; N]) {
     let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
     file.write_all(&bytes).unwrap();
 }

@@ -25,4 +25,5 @@ mod report;
 mod requests;
 mod seed;
 mod shutdown;
+mod tasks;
 mod wire;

@@ -1,10 +1,11 @@
 //! tidings and Python programs exchange messages, both ways, through a real redis-server: one with redis-toolkit 0.4.0 here, one with the libraries
-//! of the other formats in `formats`, and one that asks and takes requests in `requests`.
+//! of the other formats in `formats`, and one that asks and takes requests in `requests`, and one that adds and takes tasks in `tasks`.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod formats;
 mod peer;
 mod requests;
+mod tasks;
 
 use std::{fmt::Debug, time::Duration};
 

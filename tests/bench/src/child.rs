@@ -13,7 +13,7 @@ use crate::{
     measure::Report,
     memory,
     order::{Form, Order},
-    pair, publish, request, routes,
+    pair, publish, queue, request, routes,
     server::Server,
     subscribe, subscriptions,
     work::{Program, Work},
@@ -34,6 +34,12 @@ pub enum Kind {
     /// Asks and answers.
     OneProcess,
     Latency,
+    /// Works off a queue.
+    Drain,
+    /// Fills a queue.
+    Fill,
+    /// Waits at a queue that is nearly always empty.
+    PickUp,
 }
 
 /// The runtime of a program.
@@ -83,6 +89,9 @@ impl Task {
             Kind::Answer => pair::answer(program, url).await,
             Kind::OneProcess => request::run(program, url, messages, at_once).await,
             Kind::Latency => latency::run(program, url, messages).await,
+            Kind::Drain => queue::drain(program, url, messages, at_once).await,
+            Kind::Fill => queue::fill(program, url, messages, at_once).await,
+            Kind::PickUp => queue::pick_up(program, url, messages).await,
         }
     }
 }
@@ -130,6 +139,10 @@ pub struct Run {
 
 /// Runs one program, with the processes that answer it if it needs some.
 pub fn run(work: &Work, program: &Program, messages: u64, server: &Server, mode: Mode) -> Run {
+    if matches!(work.kind, Kind::Drain | Kind::Fill | Kind::PickUp) {
+        // Whoever comes next finds an empty queue.
+        server.flush();
+    }
     let process = |kind| Process::start(work, kind, program, messages, server, mode);
     let answering = if work.kind == Kind::Request { program.instances() } else { 0 };
     let others: Vec<_> = (0..answering)

@@ -15,6 +15,7 @@ mod order;
 mod pair;
 mod peers;
 mod publish;
+mod queue;
 mod request;
 mod routes;
 mod server;

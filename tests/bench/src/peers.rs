@@ -3,6 +3,8 @@
 #[cfg(feature = "peers")]
 mod fred;
 #[cfg(feature = "peers")]
+mod oxana;
+#[cfg(feature = "peers")]
 mod rustis;
 #[cfg(feature = "peers")]
 mod ruststream;
@@ -11,7 +13,7 @@ use crate::{measure::Report, order::Form};
 
 /// Whether this build can run the program.
 pub fn can_run(program: &str) -> bool {
-    let is_peer = ["fred", "rustis", "ruststream"].iter().any(|peer| program.starts_with(peer));
+    let is_peer = ["fred", "oxana", "rustis", "ruststream"].iter().any(|peer| program.starts_with(peer));
     cfg!(feature = "peers") || !is_peer
 }
 
@@ -44,6 +46,19 @@ pub async fn publish_in_batches(program: &str, url: &str, messages: u64, form: F
         "rustis" => rustis::publish_in_batches(url, messages, form, size).await,
         other => panic!("no such program: {other}"),
     }
+}
+
+#[cfg(feature = "peers")]
+pub async fn drain(program: &str, url: &str, messages: u64, at_once: u64) -> Report {
+    match program {
+        "oxana" => oxana::drain(url, messages, at_once).await,
+        other => panic!("no such program: {other}"),
+    }
+}
+
+#[cfg(not(feature = "peers"))]
+pub async fn drain(program: &str, _url: &str, _messages: u64, _at_once: u64) -> Report {
+    panic!("no such program: {program}")
 }
 
 #[cfg(not(feature = "peers"))]

@@ -89,6 +89,10 @@ impl Server {
         line.and_then(|line| line.split(',').next()?.parse().ok()).unwrap_or_default()
     }
 
+    pub fn flush(&self) {
+        redis::cmd("FLUSHALL").exec(&mut self.connect()).expect("a flush");
+    }
+
     pub fn version(&self) -> String {
         let information: String = redis::cmd("INFO").arg("server").query(&mut self.connect()).expect("information");
         let line = information.lines().find_map(|line| line.strip_prefix("redis_version:"));

@@ -56,12 +56,13 @@ const REQUEST: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.80))
 const REQUEST_64: &[Target] = &[Target::median(Column::Rate, at_least(1.30, 1.60))];
 /// Of three instances, to one.
 const INSTANCES: &[Target] = &[Target::median(Column::Rate, at_least(2.5, 2.5)).of_program("tidings-3")];
+const QUEUE: &[Target] = &[Target::median(Column::Rate, at_least(1.0, 1.2))];
 const LATENCY: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.82))];
 const ROUTES: &[Target] = &[Target::median(Column::Cpu, at_most(1.05, 1.02)).of_program("1000")];
 
-/// The work of whole programs, W1 to W4.
+/// The work of whole programs, W1 to W4, and W6.
 pub fn programs() -> Vec<Work> {
-    [subscribing(), publishing(), requesting(), on_each_runtime()].into_iter().flatten().collect()
+    [subscribing(), publishing(), requesting(), queueing(), on_each_runtime()].into_iter().flatten().collect()
 }
 
 fn subscribing() -> Vec<Work> {
@@ -122,6 +123,21 @@ fn requesting() -> Vec<Work> {
         Work::new("W4 latency at 1,000 messages a second", Kind::Latency, 3_000)
             .columns(&[Column::Median, Column::Tail, Column::Cpu])
             .targets(LATENCY)
+            .not_costed(),
+    ]
+}
+
+fn queueing() -> Vec<Work> {
+    let drain = |title, messages| Work::new(title, Kind::Drain, messages).by(&["redis", "tidings", "oxana"]);
+    let fill = |title, messages| Work::new(title, Kind::Fill, messages);
+    vec![
+        drain("W6 queue, 64 at once", 100_000).at_once(64).targets(QUEUE),
+        drain("W6 queue, one at a time", 20_000),
+        fill("W6 enqueue, one at a time", 20_000),
+        fill("W6 enqueue, 64 at once", 100_000).at_once(64),
+        fill("W6 enqueue, in batches of 1,000", 200_000).at_once(LARGE),
+        Work::new("W6 pick-up of a task by an idle instance", Kind::PickUp, 200)
+            .columns(&[Column::Median, Column::Tail, Column::Cpu])
             .not_costed(),
     ]
 }

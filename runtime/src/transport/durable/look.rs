@@ -25,6 +25,32 @@ pub struct QueueCounts {
     pub oldest: Option<Duration>,
 }
 
+impl QueueCounts {
+    /// Due, and not taken, in all parts.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
+        self.parts.values().map(|part| part.waiting).sum()
+    }
+
+    /// Not due, in all parts.
+    #[must_use]
+    pub fn delayed(&self) -> u64 {
+        self.parts.values().map(|part| part.delayed).sum()
+    }
+
+    /// Taken by an instance, in all parts.
+    #[must_use]
+    pub fn running(&self) -> u64 {
+        self.parts.values().map(|part| part.running).sum()
+    }
+
+    /// Accepted, and not ended: waiting, delayed, running or parked.
+    #[must_use]
+    pub fn outstanding(&self) -> u64 {
+        self.waiting() + self.delayed() + self.running() + self.parked
+    }
+}
+
 /// How many tasks a part of a queue has.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
