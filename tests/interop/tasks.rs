@@ -60,7 +60,10 @@ async fn python_adds_tasks_with_one_command_and_takes_those_of_tidings() {
     assert_eq!(taken[1], (Size::Small, 2, Some("python-2".to_owned())));
     assert_eq!((taken[0].0, taken[0].1), (Size::Large, 1));
     let dead = queue.dead_letters().await.unwrap();
-    assert_eq!((dead[0].id.as_str(), dead[0].reason, dead[0].payload.as_ref()), ("python-3", DeadReason::Undecodable, &b"neither"[..]));
+    assert_eq!(
+        (dead[0].id.as_str(), dead[0].reason, dead[0].payload.as_ref()),
+        ("python-3", DeadReason::Undecodable, &b"neither"[..])
+    );
     eventually(SOON, async || queue.counts().await.unwrap().ended.unknown > 0).await;
     assert_eq!(queue.counts().await.unwrap().outstanding(), 1);
 
