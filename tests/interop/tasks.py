@@ -5,7 +5,6 @@ Usage: tasks.py PORT. It adds tasks, works off one queue as a consumer, prints `
 
 import json
 import sys
-import time
 
 import redis
 
@@ -30,14 +29,9 @@ def main(port):
 def work(client):
     """Takes what tidings enqueues, as one of the consumers, until it has had three."""
     stream, done = LETTERS + "new:letters", []
+    client.xgroup_create(stream, "tidings", id="0", mkstream=True)
     while len(done) < 3:
-        try:
-            taken = client.xreadgroup("tidings", "python", {stream: ">"}, count=1, block=1000)
-        except redis.ResponseError:
-            # Whoever enqueues first makes the group.
-            time.sleep(0.02)
-            continue
-        for _, entries in taken:
+        for _, entries in client.xreadgroup("tidings", "python", {stream: ">"}, count=1, block=1000):
             for entry, fields in entries:
                 done.append(json.loads(fields[b"payload"])["data"]["n"])
                 client.xack(stream, "tidings", entry)
