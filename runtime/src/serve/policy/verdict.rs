@@ -56,8 +56,6 @@ pub(crate) enum How {
     Panicked,
     /// It took longer than its timeout, and was stopped.
     TimedOut,
-    /// The instance lost its hold on the task: it is no longer its to decide.
-    LeaseLost,
     /// The instance is stopping, and has not begun with it or could not finish it.
     HandedBack,
     /// Better tasks have taken its place, before it has begun.
@@ -100,12 +98,11 @@ impl Policy {
         Self { work: options.work, timeout: options.timeout, park_after, instance }
     }
 
-    /// What is to become of a task that this instance has, if it is still its to decide. `once` is the key of a handler that runs once: where the
+    /// What is to become of a task that this instance has. Of one that it has lost there is nothing to decide. `once` is the key of a handler that runs once: where the
     /// handler has begun, or has not because of what was found there.
-    pub(crate) fn settle(&self, entry: &Entry, once: Option<OnceKey>, how: How, moment: Moment) -> Option<Settlement> {
+    pub(crate) fn settle(&self, entry: &Entry, once: Option<OnceKey>, how: How, moment: Moment) -> Settlement {
         let has_begun = once.is_some();
         let (verdict, settles_key) = match how {
-            How::LeaseLost => return None,
             How::Succeeded { follow_ups } => (Verdict::Done { follow_ups }, true),
             How::Failed { rule, error } => (self.failed(entry, rule, &error, moment), true),
             // Nobody knows how far it came.
@@ -124,7 +121,7 @@ impl Policy {
             How::Once(OnceBefore::Elsewhere) => (elsewhere(entry), false),
             How::Expired => (Verdict::Expired, false),
         };
-        Some(settlement(entry, once.filter(|_| settles_key), verdict))
+        settlement(entry, once.filter(|_| settles_key), verdict)
     }
 
     /// What is to become of a task whose owner's lease is over: a crash where the owner has died, and a failure where it only did not let go of it.

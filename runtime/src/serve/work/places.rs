@@ -290,9 +290,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             How::Succeeded { .. } => Moment { now: 0, random: 0 },
             _ => Moment { now: self.server_now(), random: self.chance.next() },
         };
-        let Some(settlement) = self.policy.settle(entry, once, how, moment) else {
-            return self.holdings.release(holding);
-        };
+        let settlement = self.policy.settle(entry, once, how, moment);
         let about = || About::channel(entry.at.channel.as_bytes());
         match &settlement.verdict {
             Verdict::Dead { record, .. } => {

@@ -4,10 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::transport::durable::{
-    record::Record,
-    task::{DeadReason, TaskState},
-};
+use crate::transport::durable::{record::Record, task::DeadReason};
 
 /// How many tasks there are, by their state.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -131,10 +128,4 @@ pub(crate) enum Mend {
     /// They wait again, with a record that begins afresh but for the token.
     Replay,
     Delete,
-}
-
-/// A task that was looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Found {
-    pub(crate) state: TaskState,
 }

@@ -351,7 +351,7 @@ impl Model {
         match how {
             None => self.instances[at].held.push((entry, once)),
             Some(how) => {
-                let settlement = self.instances[at].policy.settle(&entry, once, how, moment).unwrap();
+                let settlement = self.instances[at].policy.settle(&entry, once, how, moment);
                 assert_eq!(self.settle(&Sent { settlement, token: entry.token(), reclaims: false }), Settled::Counted);
             }
         }
@@ -375,7 +375,7 @@ impl Model {
             End::HandBack => How::HandedBack,
         };
         let moment = self.moment();
-        let settlement = self.instances[at].policy.settle(&entry, once, how, moment)?;
+        let settlement = self.instances[at].policy.settle(&entry, once, how, moment);
         Some(Sent { settlement, token: entry.token(), reclaims: false })
     }
 

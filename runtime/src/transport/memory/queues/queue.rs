@@ -204,10 +204,6 @@ impl Queue {
         taken
     }
 
-    pub(crate) fn has_something(&self, channel: &str) -> bool {
-        self.parts.get(channel).is_some_and(|part| !part.back.is_empty() || !part.new.is_empty())
-    }
-
     pub(crate) fn take_one(
         &mut self,
         channel: &Arc<str>,
