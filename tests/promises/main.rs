@@ -41,6 +41,7 @@ mod overflow;
 mod overlap;
 mod parameters;
 mod publish_outcome;
+mod queue_crashes;
 mod queue_failures;
 mod queue_trouble;
 mod queues;
