@@ -198,7 +198,7 @@ mod tests {
         let because = (&&&&&Returning(&Err::<(), _>(NoError))).because();
         assert_eq!((because.rule, because.causes), (Some(Rule::Discard), None));
         assert_eq!((&&&&&Returning(&Err::<(), _>(Box::new(NoError)))).because().rule, Some(Rule::Discard));
-        assert_eq!((&&&&&&Returning(&Err::<(), _>(no_row()))).because().rule, None);
+        assert_eq!((&&&&Returning(&Err::<(), _>(no_row()))).because().rule, None);
         assert_eq!((&&&&&&Returning(&Ok::<(), Ruled>(()))).because().rule, None);
     }
 
