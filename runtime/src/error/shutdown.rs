@@ -8,8 +8,8 @@ use std::time::Duration;
 pub enum ShutdownError {
     /// The deadline passed; what was still running or waiting was dropped. Of these, tasks of queues were given back, and run elsewhere.
     #[error(
-        "{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped; {handed_back} of them are tasks, and \
-         were given back to their queues"
+        "{abandoned} messages were still being handled or waiting after {deadline:?}, and were dropped{}",
+        given_back(*handed_back)
     )]
     #[non_exhaustive]
     DeadlineMissed {
@@ -39,4 +39,9 @@ pub enum ShutdownError {
     /// The service's tokio task is gone: its runtime was shut down, or tidings has a defect.
     #[error("the service's tokio task ended early")]
     TaskEnded,
+}
+
+/// Of so many tasks, none of which is lost.
+fn given_back(tasks: usize) -> String {
+    if tasks == 0 { String::new() } else { format!("; {tasks} of them are tasks, and were given back to their queues") }
 }
