@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, DeadReason, Delivery, EnqueueError, Message, Service, router};
-use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_both};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -330,7 +330,7 @@ on_both! {
         let queue = bus.queue::<Chore>();
         eventually(SOON, async || queue.running(10).await.is_ok_and(|running| running.len() == 1)).await;
         let mut cuts = 0;
-        while done.len() == 0 {
+        while done.is_empty() {
             world.disconnect_everything().await;
             cuts += 1;
             tokio::time::sleep(Duration::from_millis(40)).await;
