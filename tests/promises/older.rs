@@ -12,20 +12,20 @@ mod before {
 
     #[derive(Message, Serialize, Deserialize)]
     #[queue("tasks:resize")]
-    pub struct Resize {
+    pub(crate) struct Resize {
         pub width: u32,
     }
 
     #[derive(Message, Serialize, Deserialize)]
     #[channel("resized")]
-    pub struct Resized {
+    pub(crate) struct Resized {
         pub width: u32,
     }
 
     #[derive(Message, Serialize, Deserialize)]
     #[channel("sizes")]
     #[reply(u32)]
-    pub struct SizeOf {
+    pub(crate) struct SizeOf {
         pub name: String,
     }
 }
@@ -36,7 +36,7 @@ mod between {
     #[derive(Message, Serialize, Deserialize)]
     #[queue("tasks:resize")]
     #[message(version = 2, from = before::Resize)]
-    pub struct Resize {
+    pub(crate) struct Resize {
         pub size: (u32, u32),
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, DeadReason, Delivery, Enqueue, Message, Outcome, Service, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_both};
 
 use crate::support::{Gate, SOON, handler};
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, BusEvents, ChannelParam, Delivery, Message, Service, router};
-use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_both};
 
 use crate::support::{Gate, Gauge, SOON, handler};
 

@@ -7,7 +7,7 @@ use tidings::{
     Bus, ChannelParam, Delivery, EnqueueError, Lease, Message, QueueError, ShutdownError, SubscribeError, TaskState,
     router,
 };
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_both};
 use tokio::task::JoinSet;
 
 use crate::support::{Gate, Gauge, SOON, handler};
