@@ -336,7 +336,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
 
     fn was_lost(&mut self, place: Place) {
         self.tally.lost(self.number, 1, About::channel(place.entry.at.channel.as_bytes()));
-        self.settle(&place.entry, None, place.holding, How::LeaseLost);
+        self.holdings.release(place.holding);
     }
 
     /// Gives back what has not begun.
