@@ -120,8 +120,6 @@ impl<R: Router> Worker<R> {
             looking: None,
             brought: Vec::new(),
             more: true,
-            most: most_at_once(R::ROUTES.at(route).options().concurrency),
-            wanted: 0,
             next_due: None,
             waits_since: now(),
             empty_waits: 0,
@@ -158,10 +156,6 @@ struct Course<'a, R, C, F> {
     brought: Vec<Entry>,
     /// Whether more may be there to be taken at once.
     more: bool,
-    /// So many are taken at once at most.
-    most: usize,
-    /// So many the last take was for.
-    wanted: usize,
     /// When the next delayed task is due, as the last take has said.
     next_due: Option<Instant>,
     waits_since: Instant,
@@ -209,7 +203,6 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         let mut end = End::default();
         loop {
             if self.takes && self.places.has_ready() {
-                self.ask_ahead().await;
                 let is_disturbed = || phases.has_changed().unwrap_or(true);
                 at_once(|context| self.places.begin(context, is_disturbed)).await;
             }
@@ -276,17 +269,9 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         Next::GoesOn
     }
 
-    /// Where more is there than was taken, the server looks for it while this begins with what has come.
-    async fn ask_ahead(&mut self) {
-        if self.more && self.pull.is_idle() && self.places.free() > 0 {
-            self.ask();
-            self.pull.send().await;
-        }
-    }
-
     /// Has the reader do what is to be done next.
     fn ask(&mut self) {
-        if !self.takes || !self.pull.is_idle() {
+        if !self.takes || !self.pull.is_idle() || self.places.has_ready() {
             return;
         }
         let free = self.places.free();
@@ -296,12 +281,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             return;
         }
         if self.more || self.places.outbox.has_waiting() {
-            self.wanted = free.min(self.most);
-            let take = self.rotation.look(self.wanted, &[]);
+            let take = self.rotation.look(free, &[]);
             return self.take(take, true);
-        }
-        if self.places.has_ready() {
-            return;
         }
         let now = now();
         let until_due = self.next_due.map(|due| due.saturating_duration_since(now));
@@ -383,7 +364,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         self.places.server_time = Some(ServerTime::new(server_now, asked));
         self.next_due = next_due.map(|due| asked + due);
         let brought = std::mem::take(&mut self.brought);
-        self.more = !entries.is_empty() && entries.len() + brought.len() >= self.wanted;
+        self.more = !entries.is_empty() && entries.len() + brought.len() >= self.places.free();
         self.begin_with(brought, entries, asked);
     }
 
@@ -400,8 +381,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             return;
         }
         self.empty_waits = 0;
-        self.wanted = self.places.free();
-        let look = self.rotation.look(self.wanted, &entries);
+        let look = self.rotation.look(self.places.free(), &entries);
         if look.further.1 > 0 && self.takes {
             // Something better may be there, and starts before it.
             self.brought = entries;
@@ -556,12 +536,6 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         let handed_back = given_up.saturating_sub(left);
         ShutdownError::DeadlineMissed { abandoned: given_up + unsettled, handed_back, deadline }
     }
-}
-
-/// So many tasks are taken at once, where so many may be there at a time: half of them, so that the server looks for the one half while the other
-/// is worked on. Of few places all are taken at once, as it is the round trip that takes most of the time then.
-fn most_at_once(concurrency: usize) -> usize {
-    if concurrency < 16 { concurrency } else { concurrency.div_ceil(2) }
 }
 
 /// The answer to a question, once there is one; never where none is asked.

@@ -4,14 +4,11 @@ use std::{
     future::poll_fn,
     pin::Pin,
     sync::Arc,
-    task::{Poll, ready},
+    task::Poll,
     time::{Duration, Instant},
 };
 
-use tokio::{
-    task::yield_now,
-    time::{Sleep, sleep_until},
-};
+use tokio::time::{Sleep, sleep_until};
 
 use crate::{
     bus::handle::Bus,
@@ -37,13 +34,11 @@ pub(super) struct Pull {
     state: State,
 }
 
-type Call<T> = Pin<Box<dyn Future<Output = Answer<T>> + Send>>;
-type Answer<T> = (AnyReader, Result<T, QueueError>);
+type Call<T> = Pin<Box<dyn Future<Output = (AnyReader, Result<T, QueueError>)> + Send>>;
 
 enum State {
     Idle(AnyReader),
-    /// With the answer, where it was there when it was sent.
-    Taking(Call<Taken>, Instant, Option<Answer<Taken>>),
+    Taking(Call<Taken>, Instant),
     Waiting(Call<Vec<Entry>>),
     Declaring(Call<()>),
     Pausing(Option<AnyReader>, Pin<Box<Sleep>>),
@@ -94,26 +89,7 @@ impl Pull {
             let taken = reader.take(take).await;
             (reader, taken)
         });
-        self.state = State::Taking(call, now(), None);
-    }
-
-    /// Has the take that has begun be on its way before anything else is done.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping the future loses nothing.
-    pub(super) async fn send(&mut self) {
-        if let State::Taking(call, _, early) = &mut self.state {
-            *early = poll_fn(|context| {
-                Poll::Ready(match call.as_mut().poll(context) {
-                    Poll::Ready(taken) => Some(taken),
-                    Poll::Pending => None,
-                })
-            })
-            .await;
-        }
-        // What writes to the connection may have its turn on this thread.
-        yield_now().await;
+        self.state = State::Taking(call, now());
     }
 
     /// Begins to wait.
@@ -190,20 +166,17 @@ impl Pull {
         poll_fn(|context| {
             let (reader, pulled) = match &mut self.state {
                 State::Idle(_) | State::Moving => return Poll::Pending,
-                State::Taking(call, asked, early) => {
+                State::Taking(call, asked) => {
                     let asked = *asked;
-                    let (reader, taken) = match early.take() {
-                        Some(answer) => answer,
-                        None => ready!(call.as_mut().poll(context)),
-                    };
+                    let Poll::Ready((reader, taken)) = call.as_mut().poll(context) else { return Poll::Pending };
                     (Some(reader), taken.map_or_else(Pulled::NotTaken, |taken| Pulled::Taken(taken, asked)))
                 }
                 State::Waiting(call) => {
-                    let (reader, waited) = ready!(call.as_mut().poll(context));
+                    let Poll::Ready((reader, waited)) = call.as_mut().poll(context) else { return Poll::Pending };
                     (Some(reader), waited.map_or_else(Pulled::NotWaited, Pulled::Waited))
                 }
                 State::Declaring(call) => {
-                    let (reader, declared) = ready!(call.as_mut().poll(context));
+                    let Poll::Ready((reader, declared)) = call.as_mut().poll(context) else { return Poll::Pending };
                     (Some(reader), Pulled::Declared(declared))
                 }
                 State::Pausing(reader, sleep) => {
