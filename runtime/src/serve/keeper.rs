@@ -32,7 +32,7 @@ use crate::{
     transport::{
         durable::{
             any::AnyKeeper,
-            contract::{Durable, Keeper as _, Overdue, QueueSpec},
+            contract::{Durable, Heartbeat, Keeper as _, Overdue, QueueSpec},
             look::PartCounts,
             task::{Entry, Settled, Settlement, Verdict},
         },
@@ -250,9 +250,9 @@ impl Round {
         let kept = keeper.keep(&queue.name, instance, about, &held).await;
         let answered = now();
         match kept {
-            Ok(lost) => {
+            Ok(Heartbeat { lost, is_anew }) => {
                 holdings.renewed(&renewals, asked, lost);
-                if std::mem::take(&mut watched.is_away) {
+                if std::mem::take(&mut watched.is_away) || is_anew {
                     watched.rounds.connected(answered);
                 }
                 watched.rounds.renewed(asked, answered);

@@ -7,7 +7,7 @@ use crate::{
     transport::{
         any::AnyTransport,
         durable::{
-            contract::{Durable, Keeper, Overdue, QueueSpec, Reader, Take, Taken, WakeReader},
+            contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, WakeReader},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
             task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement},
         },
@@ -156,7 +156,7 @@ impl Keeper for AnyKeeper {
         instance: &str,
         about: &str,
         held: &[EntryAt],
-    ) -> Result<Vec<EntryAt>, QueueError> {
+    ) -> Result<Heartbeat, QueueError> {
         match self {
             Self::Memory(memory) => memory.keep(queue, instance, about, held).await,
             Self::Redis(redis) => redis.keep(queue, instance, about, held).await,

@@ -173,16 +173,15 @@ pub(crate) struct Taken {
 
 /// Keeps the leases of one process, on a connection of its own, from a thread of its own: a handler that blocks its thread keeps its lease.
 pub(crate) trait Keeper: Send + 'static {
-    /// A heartbeat of the instance, with what it says of itself; renews the leases of what it holds. Those that it does not have any more are
-    /// returned. Fails once for each queue after the connection was lost, even where another one was made meanwhile: whoever has connected again
-    /// knows it.
+    /// A heartbeat of the instance, with what it says of itself; renews the leases of what it holds. Once for each queue after the connection was
+    /// lost it says that there is another one; until then [`overdue`](Self::overdue) and [`reclaim`](Self::reclaim) fail on it.
     fn keep(
         &mut self,
         queue: &QueueName,
         instance: &str,
         about: &str,
         held: &[EntryAt],
-    ) -> impl Future<Output = Result<Vec<EntryAt>, QueueError>> + Send;
+    ) -> impl Future<Output = Result<Heartbeat, QueueError>> + Send;
 
     /// Tasks whose lease is over, `limit` at most, and how long it takes until the next one can be.
     fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> impl Future<Output = Result<Overdue, QueueError>> + Send;
@@ -204,6 +203,15 @@ pub(crate) trait Keeper: Send + 'static {
     /// The instance is gone: its heartbeat ends. Removes it and others that are silent for ten leases, unless they have tasks. Trims dead letters.
     fn tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>)
     -> impl Future<Output = Result<(), QueueError>> + Send;
+}
+
+/// What came of a heartbeat.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Heartbeat {
+    /// What the instance does not have any more.
+    pub(crate) lost: Vec<EntryAt>,
+    /// Whether the connection was made anew since the last one: the leases of others may be over only because nobody could renew them.
+    pub(crate) is_anew: bool,
 }
 
 /// Tasks whose lease is over.

@@ -18,7 +18,7 @@ use crate::{
         any::AnyTransport,
         durable::{
             any::{AnyKeeper, AnyReader},
-            contract::{DeadBounds, Durable, Keeper, QueueSpec, Reader, Take, Taken},
+            contract::{DeadBounds, Durable, Heartbeat, Keeper, QueueSpec, Reader, Take, Taken},
             look::{Mend, QueueCounts},
             record::Record,
             task::{

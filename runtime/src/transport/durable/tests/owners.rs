@@ -1,7 +1,7 @@
 use super::*;
 
 async fn keep(keeper: &mut AnyKeeper, world: &World, instance: &str, held: &[EntryAt]) -> Vec<EntryAt> {
-    within(keeper.keep(&world.spec.name, instance, r#"{"version":"1"}"#, held)).await.unwrap()
+    within(keeper.keep(&world.spec.name, instance, r#"{"version":"1"}"#, held)).await.unwrap().lost
 }
 
 async fn reclaim(keeper: &mut AnyKeeper, world: &World, settlement: Settlement) -> Settled {
@@ -156,12 +156,11 @@ on_both! {
         world.cut();
         assert!(within(keeper.overdue(&world.spec, 9)).await.is_err());
         assert!(within(keeper.reclaim(&world.spec, vec![again(&entry, Why::Crashed, None)])).await.is_err());
-        let mut failed = 0;
-        while within(keeper.keep(&world.spec.name, "two", "{}", &[])).await.is_err() {
-            failed += 1;
-            assert!(failed < 100, "it fails once it is connected");
+        // A heartbeat says so once, and counts.
+        for is_anew in [true, false] {
+            let told = within(keeper.keep(&world.spec.name, "two", "{}", &[])).await;
+            assert_eq!(told.unwrap(), Heartbeat { lost: Vec::new(), is_anew });
         }
-        assert!(failed > 0);
         assert_eq!(within(keeper.overdue(&world.spec, 9)).await.unwrap().entries.len(), 1);
         // What its owner had stays its own, and its reader says that an answer may have been lost.
         while within(hand.reader.take(Take::default())).await.is_err() {}

@@ -204,7 +204,7 @@ on_both! {
             &entries.iter().map(at).collect::<Vec<_>>(),
         ))
         .await;
-        assert_eq!(keep.unwrap(), []);
+        assert_eq!(keep.unwrap().lost, []);
         for entry in &entries {
             world.done(entry).await;
         }

@@ -6,7 +6,7 @@ use crate::{
     error::QueueError,
     transport::{
         durable::{
-            contract::{Keeper, Overdue, QueueSpec},
+            contract::{Heartbeat, Keeper, Overdue, QueueSpec},
             task::{Entry, EntryAt, QueueName, Settled, Settlement},
         },
         memory::queues::{
@@ -19,7 +19,7 @@ use crate::{
 /// Keeps the leases of one process.
 ///
 /// Whoever has connected again must not take tasks from others at once, whose leases are over only because nobody could renew them. So after its
-/// connection was cut the next [`keep`](Keeper::keep) of each queue fails, though it is carried out, and until then nothing is reclaimed.
+/// connection was cut the next [`keep`](Keeper::keep) of each queue says so, and until then nothing is reclaimed.
 pub(crate) struct MemoryKeeper {
     access: Access,
     /// Of how many cuts each queue knows.
@@ -61,17 +61,17 @@ impl Keeper for MemoryKeeper {
         instance: &str,
         about: &str,
         held: &[EntryAt],
-    ) -> Result<Vec<EntryAt>, QueueError> {
+    ) -> Result<Heartbeat, QueueError> {
         if !self.instances.iter().any(|own| **own == *instance) {
             self.instances.push(instance.into());
         }
         let (name, instance, about, held) = (queue.clone(), instance.to_owned(), about.to_owned(), held.to_vec());
-        let gone = self.ask(queue, move |store, now| store.keep(&name, &instance, &about, &held, now)).await?;
-        let checked = self.check(queue);
-        if checked.is_err() {
+        let lost = self.ask(queue, move |store, now| store.keep(&name, &instance, &about, &held, now)).await?;
+        let is_anew = self.check(queue).is_err();
+        if is_anew {
             self.told.insert(queue.clone(), self.access.broker.cuts());
         }
-        checked.map(|()| gone)
+        Ok(Heartbeat { lost, is_anew })
     }
 
     async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {

@@ -8,7 +8,7 @@ use crate::{
     error::QueueError,
     transport::{
         durable::{
-            contract::{Keeper, Overdue, OverdueEntry, QueueSpec},
+            contract::{Heartbeat, Keeper, Overdue, OverdueEntry, QueueSpec},
             task::{Entry, EntryAt, QueueName, Settled, Settlement},
         },
         redis::queues::{
@@ -33,7 +33,7 @@ const TRIMMED: (i64, usize) = (1_000, 20);
 /// Keeps the leases of one process.
 ///
 /// Whoever has connected again must not take tasks from others at once, whose leases are over only because nobody could renew them. So after each
-/// connection but the first the next [`keep`](Keeper::keep) of each queue fails, though it is carried out, and until then nothing is reclaimed.
+/// connection but the first the next [`keep`](Keeper::keep) of each queue says so, and until then nothing is reclaimed.
 pub(crate) struct RedisKeeper {
     place: Place,
     /// Of which connection each queue knows.
@@ -68,7 +68,7 @@ impl RedisKeeper {
         instance: &str,
         about: &str,
         held: &[EntryAt],
-    ) -> Result<Vec<EntryAt>, Failure> {
+    ) -> Result<Heartbeat, Failure> {
         let base = queue.base();
         let (mut rest, mut lost) = (held, Vec::new());
         loop {
@@ -88,11 +88,11 @@ impl RedisKeeper {
                 break;
             }
         }
-        if self.is_anew(queue) {
+        let is_anew = self.is_anew(queue);
+        if is_anew {
             self.told.insert(queue.clone(), self.place.connections());
-            return Err(Failure::NotConnected(ANEW.to_owned()));
         }
-        Ok(lost)
+        Ok(Heartbeat { lost, is_anew })
     }
 
     async fn try_overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, Failure> {
@@ -204,7 +204,7 @@ impl Keeper for RedisKeeper {
         instance: &str,
         about: &str,
         held: &[EntryAt],
-    ) -> Result<Vec<EntryAt>, QueueError> {
+    ) -> Result<Heartbeat, QueueError> {
         self.try_keep(queue, instance, about, held).await.map_err(|failure| self.failed(queue, failure))
     }
 

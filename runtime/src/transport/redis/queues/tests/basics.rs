@@ -166,8 +166,8 @@ async fn leases_are_kept_by_their_owner_alone_and_end() {
     enqueue(&redis, task("a")).await.unwrap();
     let entry = taken(&mut reader, 1).await.entries.remove(0);
     let held = [entry.at.clone()];
-    assert!(keeper.keep(&name(), "instance-1", "{}", &held).await.unwrap().is_empty());
-    assert_eq!(keeper.keep(&name(), "instance-2", "{}", &held).await.unwrap(), held);
+    assert!(keeper.keep(&name(), "instance-1", "{}", &held).await.unwrap().lost.is_empty());
+    assert_eq!(keeper.keep(&name(), "instance-2", "{}", &held).await.unwrap().lost, held);
     assert_eq!(ids(&keeper.pending(&spec(), "instance-1").await.unwrap()), ["a"]);
     assert!(keeper.pending(&spec(), "instance-2").await.unwrap().is_empty());
     let overdue = keeper.overdue(&spec(), 10).await.unwrap();
@@ -189,7 +189,7 @@ async fn leases_are_kept_by_their_owner_alone_and_end() {
     assert_eq!(keeper.reclaim(&spec(), settlements.clone()).await.unwrap(), [Settled::Counted]);
     assert_eq!(keeper.reclaim(&spec(), settlements).await.unwrap(), [Settled::Stale]);
     assert_eq!(redis.settle(&name(), vec![done(&entry)]).await.unwrap(), [Settled::Stale]);
-    assert_eq!(keeper.keep(&name(), "instance-1", "{}", &held).await.unwrap(), held);
+    assert_eq!(keeper.keep(&name(), "instance-1", "{}", &held).await.unwrap().lost, held);
     let workers = redis.workers(&name()).await.unwrap();
     assert_eq!(workers.len(), 2);
     keeper.tidy(&spec(), Some("instance-2")).await.unwrap();

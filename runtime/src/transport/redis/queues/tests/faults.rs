@@ -110,7 +110,7 @@ async fn a_full_server_refuses_new_tasks_and_drains() {
     let key = OnceKey { key: "k".into(), window: LONG };
     assert_eq!(redis.begin(&name(), &key, "done", 1).await.unwrap(), Begun::Now);
     let held: Vec<_> = entries.iter().map(|entry| entry.at.clone()).collect();
-    assert!(keeper.keep(&name(), "instance-1", "{}", &held).await.unwrap().is_empty());
+    assert!(keeper.keep(&name(), "instance-1", "{}", &held).await.unwrap().lost.is_empty());
     let record = |at: usize| moved(&entries[at]);
     let verdicts = [
         Verdict::Again { why: Why::Failed, after: None, record: record(0) },
@@ -203,11 +203,10 @@ async fn a_connection_that_is_killed_is_made_anew() {
     assert_eq!((ids(&entries), reader.connections()), (vec!["a"], 2));
     let overdue = keeper.overdue(&spec(), 1).await;
     assert!(matches!(overdue, Err(QueueError::NotConnected { .. })), "{overdue:?}");
-    // A heartbeat tells of it, though it is carried out.
-    let kept = keeper.keep(&name(), "instance-2", "{}", &[]).await;
-    assert!(matches!(kept, Err(QueueError::NotConnected { .. })), "{kept:?}");
+    // A heartbeat tells of it.
+    assert!(keeper.keep(&name(), "instance-2", "{}", &[]).await.unwrap().is_anew);
     assert_eq!(redis.workers(&name()).await.unwrap().len(), 2);
-    keeper.keep(&name(), "instance-1", "{}", &[]).await.unwrap();
+    assert!(!keeper.keep(&name(), "instance-1", "{}", &[]).await.unwrap().is_anew);
     keeper.overdue(&spec(), 1).await.unwrap();
     let clients = server.text("CLIENT LIST");
     for connection in ["tidings-queue", "tidings-reader", "tidings-keeper"] {
