@@ -128,7 +128,8 @@ pub async fn fill(program: &str, url: &str, messages: u64, at_once: u64) -> Repo
                 for numbers in batches(messages, LARGE) {
                     let mut pipe = redis::pipe();
                     for number in numbers {
-                        pipe.xadd(STREAM, "*", &[("payload", Form::Plain.encode(&Order::new(number), number))]).ignore();
+                        pipe.xadd(STREAM, "*", &[("payload", Form::Plain.encode(&Order::new(number), number))])
+                            .ignore();
                     }
                     let _: () = pipe.query_async(&mut connection).await.expect("added");
                 }
