@@ -22,13 +22,15 @@ impl Queue {
         let mut wait = |since: u64| oldest = Some(oldest.map_or(since, |oldest| oldest.min(since)));
         for (channel, part) in &self.parts {
             let waiting = part.back.len() + part.new.len();
-            counts.entry(channel.to_string()).or_default().waiting += waiting as u64;
+            // Of a queue that is bound there may be other parts than these.
+            let Some(count) = counts.get_mut(&**channel) else { continue };
+            count.waiting += waiting as u64;
             for entry in [part.back.front(), part.new.front()].into_iter().flatten() {
                 position(&entry.at.entry).into_iter().for_each(|(since, _)| wait(since));
             }
         }
         for ((due, _), entry) in &self.delayed {
-            let part = counts.entry(entry.at.channel.to_string()).or_default();
+            let Some(part) = counts.get_mut(&*entry.at.channel) else { continue };
             if *due <= now {
                 part.waiting += 1;
                 wait(*due);
@@ -37,7 +39,9 @@ impl Queue {
             }
         }
         for held in self.taken.values() {
-            counts.entry(held.entry.at.channel.to_string()).or_default().running += 1;
+            if let Some(part) = counts.get_mut(&*held.entry.at.channel) {
+                part.running += 1;
+            }
         }
         QueueCounts {
             parts: counts,
