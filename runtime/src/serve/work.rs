@@ -6,12 +6,14 @@
 //! | `pull` | the reader, and the one call of it that is under way |
 //! | `outbox` | settlements on their way to the server |
 //! | `ages` | when what runs has arrived |
+//! | `alarm` | the warning that nothing comes |
 //! | `chance` | chance, for pauses |
 //!
 //! It is a tokio task of its own beside the driver's. While a place is free it reads; what has ended travels with the next take, or by itself where
 //! the reader waits. What decides is `policy`.
 
 mod ages;
+mod alarm;
 pub(super) mod chance;
 mod outbox;
 mod places;
@@ -27,6 +29,7 @@ use futures_util::stream::StreamExt;
 use tokio::{sync::watch, task::coop::consume_budget};
 
 use self::{
+    alarm::Alarm,
     chance::Chance,
     outbox::Way,
     places::Places,
@@ -123,7 +126,8 @@ impl<R: Router> Worker<R> {
             next_due: None,
             waits_since: now(),
             empty_waits: 0,
-            is_stalled: false,
+            alarm: Alarm::new(&bus, queue.name.template),
+            had_no_place: false,
             progress: now(),
             chance: Chance::new(),
             failures: 0,
@@ -160,9 +164,11 @@ struct Course<'a, R, C, F> {
     next_due: Option<Instant>,
     waits_since: Instant,
     empty_waits: u32,
-    /// Whether `health` says that nothing comes.
-    is_stalled: bool,
-    /// When something was taken, or there was no place for it.
+    /// Says in `health` that nothing comes.
+    alarm: Alarm<'a>,
+    /// Whether nothing could be taken when it was to be.
+    had_no_place: bool,
+    /// When something was taken, or a place for it became free.
     progress: Instant,
     chance: Chance,
     /// In a row.
@@ -276,9 +282,12 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         }
         let free = self.places.free();
         if free == 0 {
-            // Nothing can be taken, which is no fault of the connection.
-            self.progress = now();
+            self.had_no_place = true;
             return;
+        }
+        if std::mem::take(&mut self.had_no_place) {
+            // That nothing was taken until now is no fault of the connection.
+            self.progress = now();
         }
         if self.more || self.places.outbox.has_waiting() {
             let take = self.rotation.look(free, &[]);
@@ -394,9 +403,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     fn begin_with(&mut self, brought: Vec<Entry>, taken: Vec<Entry>, asked: Instant) {
         if !brought.is_empty() || !taken.is_empty() {
             self.progress = now();
-            if std::mem::take(&mut self.is_stalled) {
-                self.bus.stalled().remove(self.queue.name.template);
-            }
+            self.alarm.clear();
         }
         let choice = self.rotation.choose(self.places.free(), brought, taken);
         self.places.arrived(choice, asked + self.queue.lease);
@@ -468,7 +475,10 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         self.progress = now;
         let Ok(counts) = counts else { return };
         let waiting: u64 = counts.parts.values().map(|part| part.waiting).sum();
-        if took || waiting == 0 || counts.oldest.is_none_or(|oldest| oldest < OVERDUE) || !self.takes {
+        if waiting == 0 || counts.oldest.is_none_or(|oldest| oldest < OVERDUE) {
+            return self.alarm.clear();
+        }
+        if took || !self.takes {
             return;
         }
         let queue = self.queue.name.template;
@@ -477,9 +487,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             waiting,
             "an instance takes nothing from a queue although something is due; it connects anew"
         );
+        self.alarm.raise();
         self.bus.tell(BusEvent::QueueStalled { queue });
-        self.is_stalled = true;
-        self.bus.stalled().insert(queue);
         if self.pull.is_taking() {
             self.places.outbox.lost(Way::WithTake);
         }
