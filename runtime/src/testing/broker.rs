@@ -149,6 +149,13 @@ impl Broker {
         self.broker.with_queues(|store, _| store.crash_at(point));
     }
 
+    /// Has whoever takes tasks hear nothing any more, as on a connection that is half open, or ends that: what hears nothing by then never will, and
+    /// new connections do. Everything else has its answers.
+    #[doc(hidden)]
+    pub fn mute_readers(&self, is_mute: bool) {
+        self.broker.with_queues(|store, _| store.is_mute = is_mute);
+    }
+
     /// How many buses are subscribed to exactly this channel.
     #[must_use]
     pub fn subscribers(&self, channel: &str) -> u64 {

@@ -194,6 +194,10 @@ impl MemoryBroker {
         self.lock().queues.cuts
     }
 
+    pub(super) fn is_mute(&self) -> bool {
+        self.lock().queues.is_mute
+    }
+
     pub(super) fn is_stopped(&self) -> bool {
         self.lock().condition == Condition::Stopped
     }

@@ -39,6 +39,13 @@ impl Access {
         Self { broker: Arc::clone(broker), connection: Arc::clone(connection) }
     }
 
+    /// Completes never where those who take tasks hear nothing, and at once otherwise.
+    pub(super) async fn heard(&self) {
+        if self.broker.is_mute() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Has the store asked, at a time by its own clock. A frozen broker is asked when it goes on, whether anybody waits for it then or not.
     pub(crate) async fn ask<T: Send + 'static>(
         &self,

@@ -106,6 +106,7 @@ impl MemoryReader {
             }
         }
         let giving_up = GivesUp { access: &self.access, queue: &self.queue, ticket: None, told: Some(&self.given_up) };
+        self.access.heard().await;
         let answer = self.access.ask(question).await;
         giving_up.ended();
         answer.map_err(|unanswered| {
@@ -141,6 +142,7 @@ impl Reader for MemoryReader {
             () = tokio::time::sleep(longest.min(LONGEST)) => None,
             _ = self.access.connection.life.over() => None,
         };
+        self.access.heard().await;
         let outcome = match outcome {
             Some(outcome) => outcome,
             None => {

@@ -32,6 +32,8 @@ pub(crate) struct Store {
     crashed: HashSet<Arc<str>>,
     /// How often every connection was cut.
     pub(crate) cuts: u64,
+    /// Whether those who take tasks hear nothing, as on connections that are half open.
+    pub(crate) is_mute: bool,
     next_ticket: u64,
 }
 
