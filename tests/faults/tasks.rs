@@ -39,7 +39,8 @@ const HANDS: u64 = 8;
 
 #[router]
 impl Worker {
-    #[handler(idempotent, timeout = "30s", concurrency = 8)]
+    // Whoever is killed so often may have one task in hand three times, which is no fault of the task.
+    #[handler(idempotent, timeout = "30s", concurrency = 8, crashes = 100)]
     async fn chore(&self, task: Chore) {
         // With one system call, and before the work: it stands there also if the process is killed meanwhile.
         write(&self.file, [task.n, self.me]);
