@@ -46,7 +46,7 @@ const TOGETHER: usize = 200;
 /// The queues of a bus.
 pub(crate) struct Queues {
     shared: Arc<Shared>,
-    /// Whether the bus has served a queue or enqueued a task.
+    /// Whether the bus has served a queue, enqueued a task, or looked at a queue.
     is_used: AtomicBool,
 }
 
@@ -220,6 +220,7 @@ impl Queues {
     }
 
     async fn text(&self, queue: &QueueName, command: Cmd) -> Result<Vec<u8>, QueueError> {
+        self.is_used.store(true, Ordering::Relaxed);
         match self.shared.ask(command).await {
             Ok(Value::BulkString(text)) => Ok(text),
             Ok(_) => Err(self.failed(queue, Failure::Unreadable)),
