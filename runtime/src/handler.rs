@@ -8,6 +8,7 @@
 //! | `returned` | what a handler may return, and what it asks for |
 //! | `publish`, `enqueue` | messages and tasks that a handler returns |
 //! | `causes` | what a handler's error says beside its words: what has caused it, and what is to become of the task |
+//! | `ending` | how the end of a task is announced |
 //! | `rule` | errors that say what is to become of the task |
 //! | `once` | what is asked before a handler that runs once |
 //! | `outcome` | what came of a message, and what is to be done about it |
@@ -19,6 +20,7 @@
 
 pub(crate) mod causes;
 pub(crate) mod contract;
+pub(crate) mod ending;
 pub(crate) mod enqueue;
 pub(crate) mod extract;
 pub(crate) mod incoming;

@@ -2,7 +2,7 @@
 
 use crate::{
     bus::handle::Bus,
-    handler::{layer::HandlerLayer, outcome::Outcome},
+    handler::{ending::Endings, layer::HandlerLayer, outcome::Outcome},
     message::delivery::Delivery,
     route::{entry::Route, routes::Routes},
 };
@@ -20,6 +20,10 @@ pub trait Handler {
     /// Makes the layer around the handler, if it has one of its own.
     #[doc(hidden)]
     const LAYER: Option<fn() -> HandlerLayer> = None;
+
+    /// How the end of its tasks is announced.
+    #[doc(hidden)]
+    const ENDINGS: Endings = Endings::NONE;
 }
 
 /// A handler that can run with the state `S`.
@@ -54,6 +58,12 @@ pub trait Router: Send + Sync + Sized + 'static {
     /// What makes the layer of each handler, in the same order.
     #[doc(hidden)]
     fn layers() -> Vec<Option<fn() -> HandlerLayer>>;
+
+    /// How the end of each handler's tasks is announced, in the same order. Where it is shorter, the rest is not.
+    #[doc(hidden)]
+    fn endings() -> Vec<Endings> {
+        Vec::new()
+    }
 
     /// Runs the handler of a route.
     #[doc(hidden)]

@@ -80,6 +80,8 @@ struct Words {
     reason: String,
     /// The reason and what has caused it, where there is more to say than the reason.
     with_causes: Option<String>,
+    /// The error itself, in JSON, where the task's queue keeps results.
+    typed: Option<Vec<u8>>,
 }
 
 impl fmt::Debug for Failure {
@@ -92,11 +94,26 @@ impl Failure {
     /// A reason, and its causes where its alternate form `{:#}` has them.
     pub(crate) fn new(error: &dyn fmt::Display) -> Self {
         let (reason, with_causes) = (error.to_string(), format!("{error:#}"));
-        Self(Box::new(Words { with_causes: Some(with_causes).filter(|with_causes| *with_causes != reason), reason }))
+        Self(Box::new(Words {
+            with_causes: Some(with_causes).filter(|with_causes| *with_causes != reason),
+            reason,
+            typed: None,
+        }))
     }
 
     pub(crate) fn reason(&self) -> &str {
         &self.0.reason
+    }
+
+    /// The same, with the error itself in JSON.
+    pub(crate) fn with_typed(mut self, typed: Vec<u8>) -> Self {
+        self.0.typed = Some(typed);
+        self
+    }
+
+    /// The error itself, in JSON, where it is kept.
+    pub(crate) fn typed(&self) -> Option<&[u8]> {
+        self.0.typed.as_deref()
     }
 
     /// For the log.
@@ -107,7 +124,7 @@ impl Failure {
 
 impl<T: Into<String>> From<T> for Failure {
     fn from(reason: T) -> Self {
-        Self(Box::new(Words { reason: reason.into(), with_causes: None }))
+        Self(Box::new(Words { reason: reason.into(), with_causes: None, typed: None }))
     }
 }
 
@@ -121,6 +138,8 @@ pub struct Outgoing {
     pub(crate) answer: Option<Parcel>,
     /// Follow-ups: in their queues in the step that says that the task is done.
     pub(crate) tasks: Vec<NewTask>,
+    /// The reply of a task, in JSON, where its queue keeps results.
+    pub(crate) result: Option<Vec<u8>>,
 }
 
 /// A message that a handler returned, with the observation of its publish.

@@ -6,6 +6,7 @@ use crate::{
     channel::template::Template,
     codec::contract::{Codec, ReadMetadata},
     message::contract::Message,
+    transport::durable::course::ResultBounds,
 };
 
 /// What a message promises to whoever sends it.
@@ -85,6 +86,8 @@ pub struct QueueFacts {
     pub max_length: Option<u64>,
     /// Bytes of an encoded task. Default 256 KiB.
     pub payload_limit: usize,
+    /// What results of its tasks are kept. Default: none.
+    pub results: Option<ResultBounds>,
 }
 
 /// Which part of a queue is served first.
@@ -108,7 +111,15 @@ impl QueueFacts {
         at_most_once: false,
         max_length: None,
         payload_limit: 256 * 1024,
+        results: None,
     };
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn results(mut self, results: ResultBounds) -> Self {
+        self.results = Some(results);
+        self
+    }
 
     #[doc(hidden)]
     #[must_use]

@@ -41,6 +41,20 @@ pub trait Request: Message {
 )]
 pub trait Queue: Message {}
 
+/// A task whose result is kept, for whoever waits for it. `#[derive(Message)]` with `#[queue(…, results = "1h")]` and
+/// `#[reply(Resized, error = ResizeError)]` implements it; never implement it by hand.
+#[diagnostic::on_unimplemented(
+    message = "the results of `{Self}` are not kept",
+    label = "no result to wait for",
+    note = "write `results = \"1h\"` in `#[queue(…)]` and `#[reply(Type, error = ErrorType)]` on `{Self}`"
+)]
+pub trait Results: Queue {
+    /// What its handler returns.
+    type Output: Serialize + DeserializeOwned + Send + 'static;
+    /// The error that its handler may return instead.
+    type Error: Serialize + DeserializeOwned + Send + 'static;
+}
+
 /// The error of a request whose handler never answers with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoError {}

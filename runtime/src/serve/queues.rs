@@ -49,6 +49,7 @@ pub(crate) fn queue_of(facts: &Facts, bound: &Bound, bus: &Bus) -> Result<QueueS
         lease: promised.lease,
         at_most_once: promised.at_most_once,
         dead: DeadBounds::DEFAULT,
+        results: promised.results,
     })
 }
 

@@ -367,7 +367,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     }
 
     fn taken(&mut self, taken: Taken, asked: Instant) {
-        let Taken { settled, entries, next_due, now: server_now } = taken;
+        let Taken { settled, entries, is_paused: _, next_due, now: server_now } = taken;
         self.failures = 0;
         self.arrived(Way::WithTake, &settled);
         self.places.server_time = Some(ServerTime::new(server_now, asked));

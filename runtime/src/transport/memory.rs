@@ -35,8 +35,9 @@ use crate::{
         contract::{Attachment, Broadcast, Claim, Detach, Lined, Link, Parcel, Published, Wanted},
         durable::{
             contract::{Durable, QueueSpec},
+            course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
-            task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement},
+            task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
         },
         events::Events,
         health::{Health, HealthError},
@@ -248,6 +249,62 @@ impl Durable for Memory {
             Ok(known)
         };
         self.ask_queue(queue, question).await
+    }
+
+    async fn note(&self, queue: &QueueName, instance: &str, notes: Vec<Note>) -> Result<Vec<Settled>, QueueError> {
+        let _ = (queue, instance, notes);
+        todo!()
+    }
+
+    async fn progress(&self, queue: &QueueName, id: &str) -> Result<Option<Progress>, QueueError> {
+        let _ = (queue, id);
+        todo!()
+    }
+
+    async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
+        let _ = (queue, id, asker);
+        todo!()
+    }
+
+    async fn forget(&self, queue: &QueueName, id: &str, asker: &Asker) -> Result<(), QueueError> {
+        let _ = (queue, id, asker);
+        todo!()
+    }
+
+    async fn find(&self, queue: &QueueSpec, id: &str) -> Result<Option<Seen>, QueueError> {
+        let _ = (queue, id);
+        todo!()
+    }
+
+    async fn list(
+        &self,
+        queue: &QueueSpec,
+        state: TaskState,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, QueueError> {
+        let _ = (queue, state, from, limit);
+        todo!()
+    }
+
+    async fn cancel(&self, queue: &QueueSpec, id: &str) -> Result<Cancelling, QueueError> {
+        let _ = (queue, id);
+        todo!()
+    }
+
+    async fn pause(&self, queue: &QueueName, pauses: bool) -> Result<bool, QueueError> {
+        let _ = (queue, pauses);
+        todo!()
+    }
+
+    async fn is_paused(&self, queue: &QueueName) -> Result<bool, QueueError> {
+        let _ = (queue);
+        todo!()
+    }
+
+    async fn watch(&self, queue: &QueueName) -> Result<(), QueueError> {
+        let _ = (queue);
+        todo!()
     }
 }
 

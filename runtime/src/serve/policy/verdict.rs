@@ -214,7 +214,14 @@ impl Policy {
 }
 
 fn settlement(entry: &Entry, once: Option<OnceKey>, verdict: Verdict) -> Settlement {
-    Settlement { at: entry.at.clone(), id: Arc::clone(&entry.id), unique: entry.unique.clone(), once, verdict }
+    Settlement {
+        at: entry.at.clone(),
+        id: Arc::clone(&entry.id),
+        unique: entry.unique.clone(),
+        once,
+        verdict,
+        beside: None,
+    }
 }
 
 fn handed_back(entry: &Entry) -> Verdict {

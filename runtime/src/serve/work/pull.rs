@@ -17,7 +17,7 @@ use crate::{
     time::{deadline_after, now},
     transport::durable::{
         any::AnyReader,
-        contract::{Durable, QueueSpec, Reader, Take, Taken, WakeReader},
+        contract::{Durable, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
         task::Entry,
     },
 };
@@ -39,7 +39,7 @@ type Call<T> = Pin<Box<dyn Future<Output = (AnyReader, Result<T, QueueError>)> +
 enum State {
     Idle(AnyReader),
     Taking(Call<Taken>, Instant),
-    Waiting(Call<Vec<Entry>>),
+    Waiting(Call<Waited>),
     Declaring(Call<()>),
     Pausing(Option<AnyReader>, Pin<Box<Sleep>>),
     /// Only between two of the others.
@@ -173,7 +173,7 @@ impl Pull {
                 }
                 State::Waiting(call) => {
                     let Poll::Ready((reader, waited)) = call.as_mut().poll(context) else { return Poll::Pending };
-                    (Some(reader), waited.map_or_else(Pulled::NotWaited, Pulled::Waited))
+                    (Some(reader), waited.map_or_else(Pulled::NotWaited, |waited| Pulled::Waited(waited.entries)))
                 }
                 State::Declaring(call) => {
                     let Poll::Ready((reader, declared)) = call.as_mut().poll(context) else { return Poll::Pending };

@@ -7,9 +7,10 @@ use crate::{
     transport::{
         any::AnyTransport,
         durable::{
-            contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, WakeReader},
+            contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
+            course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
-            task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement},
+            task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
         },
         memory::queues::{MemoryKeeper, MemoryReader},
         redis::queues::{RedisKeeper, RedisReader},
@@ -104,6 +105,82 @@ impl Durable for AnyTransport {
         }
     }
 
+    async fn note(&self, queue: &QueueName, instance: &str, notes: Vec<Note>) -> Result<Vec<Settled>, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.note(queue, instance, notes).await,
+            Self::Redis(redis) => redis.note(queue, instance, notes).await,
+        }
+    }
+
+    async fn progress(&self, queue: &QueueName, id: &str) -> Result<Option<Progress>, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.progress(queue, id).await,
+            Self::Redis(redis) => redis.progress(queue, id).await,
+        }
+    }
+
+    async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.ask(queue, id, asker).await,
+            Self::Redis(redis) => redis.ask(queue, id, asker).await,
+        }
+    }
+
+    async fn forget(&self, queue: &QueueName, id: &str, asker: &Asker) -> Result<(), QueueError> {
+        match self {
+            Self::Memory(memory) => memory.forget(queue, id, asker).await,
+            Self::Redis(redis) => redis.forget(queue, id, asker).await,
+        }
+    }
+
+    async fn find(&self, queue: &QueueSpec, id: &str) -> Result<Option<Seen>, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.find(queue, id).await,
+            Self::Redis(redis) => redis.find(queue, id).await,
+        }
+    }
+
+    async fn list(
+        &self,
+        queue: &QueueSpec,
+        state: TaskState,
+        from: Option<&str>,
+        limit: usize,
+    ) -> Result<Page, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.list(queue, state, from, limit).await,
+            Self::Redis(redis) => redis.list(queue, state, from, limit).await,
+        }
+    }
+
+    async fn cancel(&self, queue: &QueueSpec, id: &str) -> Result<Cancelling, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.cancel(queue, id).await,
+            Self::Redis(redis) => redis.cancel(queue, id).await,
+        }
+    }
+
+    async fn pause(&self, queue: &QueueName, pauses: bool) -> Result<bool, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.pause(queue, pauses).await,
+            Self::Redis(redis) => redis.pause(queue, pauses).await,
+        }
+    }
+
+    async fn is_paused(&self, queue: &QueueName) -> Result<bool, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.is_paused(queue).await,
+            Self::Redis(redis) => redis.is_paused(queue).await,
+        }
+    }
+
+    async fn watch(&self, queue: &QueueName) -> Result<(), QueueError> {
+        match self {
+            Self::Memory(memory) => memory.watch(queue).await,
+            Self::Redis(redis) => redis.watch(queue).await,
+        }
+    }
+
     fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> AnyReader {
         match self {
             Self::Memory(memory) => AnyReader::Memory(memory.reader(queue, instance)),
@@ -127,10 +204,17 @@ impl Reader for AnyReader {
         }
     }
 
-    async fn wait(&mut self, longest: Duration) -> Result<Vec<Entry>, QueueError> {
+    async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {
         match self {
             Self::Memory(memory) => memory.wait(longest).await,
             Self::Redis(redis) => redis.wait(longest).await,
+        }
+    }
+
+    async fn rest(&mut self, longest: Duration) -> Result<(), QueueError> {
+        match self {
+            Self::Memory(memory) => memory.rest(longest).await,
+            Self::Redis(redis) => redis.rest(longest).await,
         }
     }
 

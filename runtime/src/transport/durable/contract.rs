@@ -7,8 +7,9 @@ use std::{sync::Arc, time::Duration};
 use crate::{
     error::{EnqueueError, QueueError},
     transport::durable::{
+        course::{Asker, Cancelling, Known, Note, Page, Progress, ResultBounds, Seen},
         look::{Dead, Mend, QueueCounts, RunningTask, Worker},
-        task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement},
+        task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
     },
 };
 
@@ -23,6 +24,8 @@ pub(crate) struct QueueSpec {
     pub(crate) at_most_once: bool,
     /// What dead letters are kept.
     pub(crate) dead: DeadBounds,
+    /// What results are kept; `None` where none is.
+    pub(crate) results: Option<ResultBounds>,
 }
 
 /// So many dead letters are kept, so long, and so many bytes of payload of them; the oldest leave.
@@ -117,6 +120,59 @@ pub(crate) trait Durable: Send + Sync + 'static {
         name: &str,
         version: u32,
     ) -> impl Future<Output = Result<u64, QueueError>> + Send;
+
+    /// Notes how far tasks have come that the instance has; whether each was still its own. Watchers are told.
+    fn note(
+        &self,
+        queue: &QueueName,
+        instance: &str,
+        notes: Vec<Note>,
+    ) -> impl Future<Output = Result<Vec<Settled>, QueueError>> + Send;
+
+    /// The progress that was noted last of a task that has not ended, by whichever owner.
+    fn progress(
+        &self,
+        queue: &QueueName,
+        id: &str,
+    ) -> impl Future<Output = Result<Option<Progress>, QueueError>> + Send;
+
+    /// What is known of a task: at once where it has ended. Where it has not, the asker, if there is one, is told in the step that ends it. One who
+    /// asks again in the same words takes the place of the first.
+    fn ask(
+        &self,
+        queue: &QueueName,
+        id: &str,
+        asker: Option<Asker>,
+    ) -> impl Future<Output = Result<Known, QueueError>> + Send;
+
+    /// Whoever has asked in these words does not wait any more.
+    fn forget(&self, queue: &QueueName, id: &str, asker: &Asker)
+    -> impl Future<Output = Result<(), QueueError>> + Send;
+
+    /// A task that has not ended, or is a dead letter, by its id.
+    fn find(&self, queue: &QueueSpec, id: &str) -> impl Future<Output = Result<Option<Seen>, QueueError>> + Send;
+
+    /// Tasks that are [`Waiting`](TaskState::Waiting), [`Delayed`](TaskState::Delayed), [`Running`](TaskState::Running),
+    /// [`Parked`](TaskState::Parked) or [`Dead`](TaskState::Dead), about `limit` of them, from where the page before ended.
+    fn list(
+        &self,
+        queue: &QueueSpec,
+        state: TaskState,
+        from: Option<&str>,
+        limit: usize,
+    ) -> impl Future<Output = Result<Page, QueueError>> + Send;
+
+    /// Ends a task that has not ended as [`Cancelled`](TaskState::Cancelled), in whichever state it is; with bounds of results that is kept. Its
+    /// deduplication key is free again. The key of a handler that runs once and had begun is kept for its window like that of an unfinished one.
+    fn cancel(&self, queue: &QueueSpec, id: &str) -> impl Future<Output = Result<Cancelling, QueueError>> + Send;
+
+    /// Has no instance take anything from the queue, or has them take again; whether that was so before.
+    fn pause(&self, queue: &QueueName, pauses: bool) -> impl Future<Output = Result<bool, QueueError>> + Send;
+
+    fn is_paused(&self, queue: &QueueName) -> impl Future<Output = Result<bool, QueueError>> + Send;
+
+    /// Has watchers be told what happens for [`WATCHED`](crate::transport::durable::course::WATCHED) from now on.
+    fn watch(&self, queue: &QueueName) -> impl Future<Output = Result<(), QueueError>> + Send;
 }
 
 /// Takes tasks for one instance.
@@ -129,7 +185,10 @@ pub(crate) trait Reader: Send + 'static {
 
     /// Waits until a task is there, and takes it; until the time is over; until it is woken; or until a delayed task was enqueued that is due
     /// earlier than those before. It may bring one task of each part, and brings none where it was only woken.
-    fn wait(&mut self, longest: Duration) -> impl Future<Output = Result<Vec<Entry>, QueueError>> + Send;
+    fn wait(&mut self, longest: Duration) -> impl Future<Output = Result<Waited, QueueError>> + Send;
+
+    /// Waits until a queue that is paused goes on, until the time is over, or until it is woken. It brings nothing.
+    fn rest(&mut self, longest: Duration) -> impl Future<Output = Result<(), QueueError>> + Send;
 
     /// What ends [`wait`](Self::wait) from elsewhere, at once.
     fn waker(&self) -> Arc<dyn WakeReader>;
@@ -138,7 +197,7 @@ pub(crate) trait Reader: Send + 'static {
     fn connections(&self) -> u64;
 }
 
-/// Ends a [`Reader::wait`].
+/// Ends a [`Reader::wait`] or a [`Reader::rest`].
 pub(crate) trait WakeReader: Send + Sync {
     /// Has the reader return if it waits, and has its next wait return at once if it does not. Returns at once itself.
     fn wake(&self);
@@ -158,13 +217,22 @@ pub(crate) struct Take {
     pub(crate) further: (usize, usize),
 }
 
+/// What a wait has brought.
+#[derive(Debug, Default)]
+pub(crate) struct Waited {
+    pub(crate) entries: Vec<Entry>,
+    /// Whether the queue was paused when they were given out: then none of them may begin, and they go back.
+    pub(crate) is_paused: bool,
+}
+
 /// What was taken.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
     /// For each settlement, whether it counted.
     pub(crate) settled: Vec<Settled>,
-    /// In the order in which they were asked for.
+    /// In the order in which they were asked for. None while the queue is paused.
     pub(crate) entries: Vec<Entry>,
+    pub(crate) is_paused: bool,
     /// When the next delayed task is due.
     pub(crate) next_due: Option<Duration>,
     /// The server's time of day, in milliseconds.

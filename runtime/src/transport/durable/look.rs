@@ -16,6 +16,10 @@ pub struct QueueCounts {
     pub parked: u64,
     /// Dead letters that are kept.
     pub dead: u64,
+    /// Results that are kept.
+    pub results: u64,
+    /// Whether it is [paused](crate::QueueHandle::pause): no instance takes anything.
+    pub is_paused: bool,
     /// Ended since the queue exists.
     pub ended: EndedCounts,
     /// How long the oldest task has waited since it was due.
@@ -72,6 +76,8 @@ pub struct EndedCounts {
     pub discarded: u64,
     /// Waited too long.
     pub expired: u64,
+    /// Cancelled by somebody.
+    pub cancelled: u64,
     /// Attempts that failed, and were to be retried.
     pub failed_attempts: u64,
     /// Attempts whose instance died.

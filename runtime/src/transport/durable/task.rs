@@ -1,10 +1,10 @@
 //! A task on its way in, an entry on its way out, and what is to become of it.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 
-use crate::transport::durable::record::Record;
+use crate::transport::durable::{course::Beside, record::Record};
 
 /// A queue: all tasks of one message type in one namespace.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -62,15 +62,49 @@ pub(crate) struct Unique {
 }
 
 /// What the queue says of a task that was handed to it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+///
+/// It knows the type of its message, so that its result has one.
 #[non_exhaustive]
-pub struct Enqueued {
+pub struct Enqueued<M = ()> {
     /// The id of the task: of the one that was there, where its key was taken.
     pub id: String,
     /// Where a task with the same deduplication key was there, how that one is; nothing was added then. That is no refusal: whatever is to be
     /// done is in the queue, or was done within the window.
     pub was_there: Option<TaskState>,
+    message: PhantomData<fn() -> M>,
 }
+
+impl Enqueued {
+    pub(crate) fn new(id: String, was_there: Option<TaskState>) -> Self {
+        Self { id, was_there, message: PhantomData }
+    }
+
+    /// The same, of a task of this type.
+    pub(crate) fn of<M>(self) -> Enqueued<M> {
+        Enqueued { id: self.id, was_there: self.was_there, message: PhantomData }
+    }
+}
+
+impl<M> Clone for Enqueued<M> {
+    fn clone(&self) -> Self {
+        Self { id: self.id.clone(), was_there: self.was_there, message: PhantomData }
+    }
+}
+
+impl<M> fmt::Debug for Enqueued<M> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, was_there, .. } = self;
+        formatter.debug_struct("Enqueued").field("id", id).field("was_there", was_there).finish()
+    }
+}
+
+impl<M> PartialEq for Enqueued<M> {
+    fn eq(&self, other: &Self) -> bool {
+        self.id == other.id && self.was_there == other.was_there
+    }
+}
+
+impl<M> Eq for Enqueued<M> {}
 
 /// How a task is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +126,8 @@ pub enum TaskState {
     Discarded,
     /// It waited longer than it may.
     Expired,
+    /// Somebody has [cancelled](crate::QueueHandle::cancel) it.
+    Cancelled,
 }
 
 /// Where an entry is: this names it among all entries that the queue ever has. A task that comes back is another entry, so whoever holds an entry
@@ -153,6 +189,8 @@ pub(crate) struct Settlement {
     /// deleted.
     pub(crate) once: Option<OnceKey>,
     pub(crate) verdict: Verdict,
+    /// Absent where nothing goes with it. Boxed, because mostly nothing does.
+    pub(crate) beside: Option<Box<Beside>>,
 }
 
 /// A key of a handler that is not to run twice.

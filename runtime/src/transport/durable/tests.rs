@@ -100,6 +100,7 @@ impl World {
             lease: LEASE,
             at_most_once: false,
             dead: DeadBounds::DEFAULT,
+            results: None,
         };
         transport.declare(&spec).await.unwrap();
         Self { transport: Arc::new(transport), spec, server }
@@ -143,7 +144,7 @@ impl World {
     async fn enqueue(&self, channel: &str, ids: &[&str]) {
         let tasks = ids.iter().map(|id| self.task(channel, id)).collect();
         for (result, id) in within(self.transport.enqueue(tasks, false)).await.into_iter().zip(ids) {
-            assert_eq!(result.unwrap(), Enqueued { id: (*id).to_owned(), was_there: None });
+            assert_eq!(result.unwrap(), Enqueued::new((*id).to_owned(), None));
         }
     }
 
@@ -208,7 +209,14 @@ fn ids(entries: &[Entry]) -> Vec<&str> {
 }
 
 fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
-    Settlement { at: entry.at.clone(), id: Arc::clone(&entry.id), unique: entry.unique.clone(), once: None, verdict }
+    Settlement {
+        at: entry.at.clone(),
+        id: Arc::clone(&entry.id),
+        unique: entry.unique.clone(),
+        once: None,
+        verdict,
+        beside: None,
+    }
 }
 
 fn done() -> Verdict {

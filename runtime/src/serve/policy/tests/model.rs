@@ -171,6 +171,7 @@ impl Model {
             lease: LEASE,
             at_most_once: false,
             dead: DeadBounds::DEFAULT,
+            results: None,
         };
         let mut model = Self {
             store: Store::default(),

@@ -11,7 +11,7 @@ async fn holder(world: &World) -> Option<(String, TaskState)> {
     let mut task = unique(world, "probe", HOUR);
     task.max_length = Some(0);
     match world.enqueue_one(task).await {
-        Ok(Enqueued { id, was_there }) => Some((id, was_there.unwrap())),
+        Ok(Enqueued { id, was_there, .. }) => Some((id, was_there.unwrap())),
         Err(EnqueueError::QueueFull { .. }) => None,
         Err(other) => panic!("{other}"),
     }
@@ -39,7 +39,7 @@ on_both! {
         let due = Due::In(Duration::from_millis(100));
         world.enqueue_one(NewTask { due, ..unique(&world, "first", window) }).await.unwrap();
         let second = world.enqueue_one(unique(&world, "second", HOUR)).await.unwrap();
-        assert_eq!(second, Enqueued { id: "first".to_owned(), was_there: Some(TaskState::Delayed) });
+        assert_eq!(second, Enqueued::new("first".to_owned(), Some(TaskState::Delayed)));
         world.pass(Duration::from_millis(110)).await;
         let mut hand = world.hand("one");
         let entry = hand.take_one().await;

@@ -120,7 +120,7 @@ on_both! {
         let mut hand = world.hand("two");
         let (brought, mended) =
             tokio::join!(within(hand.reader.wait(HOUR)), world.transport.mend(&world.spec.name, &entries, Mend::Replay));
-        assert_eq!((ids(&brought.unwrap()), mended.unwrap()), (vec!["a"], 1));
+        assert_eq!((ids(&brought.unwrap().entries), mended.unwrap()), (vec!["a"], 1));
     }
 
     async fn dead_letters_are_bounded_by_number_bytes_and_age_and_what_leaves_is_counted(world: World) {

@@ -161,7 +161,7 @@ on_both! {
         world.enqueue(HIGH, &["a", "b"]).await;
         let mut hand = world.hand("one");
         let entry = hand.take(1).await.remove(0);
-        assert_eq!(ids(&within(hand.reader.wait(HOUR)).await.unwrap()), ["b"]);
+        assert_eq!(ids(&within(hand.reader.wait(HOUR)).await.unwrap().entries), ["b"]);
         assert_eq!(world.state().await, (0, 0, 0));
         assert_eq!(world.counts().await.ended.completed, 2);
         assert_eq!(world.settle(again(&entry, Why::Failed, None)).await, Settled::Stale);

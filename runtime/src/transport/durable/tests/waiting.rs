@@ -8,7 +8,7 @@ use super::*;
 fn waits(mut hand: Hand) -> JoinHandle<(Hand, Vec<Entry>)> {
     #[allow(clippy::disallowed_methods, reason = "the test awaits it")]
     tokio::spawn(async move {
-        let brought = within(hand.reader.wait(HOUR)).await.unwrap();
+        let brought = within(hand.reader.wait(HOUR)).await.unwrap().entries;
         (hand, brought)
     })
 }
@@ -29,7 +29,7 @@ on_both! {
         world.done(&brought[0]).await;
         // What is there already is brought at once.
         world.enqueue(LOW, &["b"]).await;
-        assert_eq!(ids(&within(hand.reader.wait(HOUR)).await.unwrap()), ["b"]);
+        assert_eq!(ids(&within(hand.reader.wait(HOUR)).await.unwrap().entries), ["b"]);
         assert_eq!(hand.reader.connections(), 1);
     }
 
@@ -94,7 +94,7 @@ on_both! {
     async fn a_wait_ends_when_its_time_is_over_and_when_it_is_woken(world: World) {
         let mut hand = world.hand("one");
         let start = Instant::now();
-        assert!(within(hand.reader.wait(Duration::from_millis(50))).await.unwrap().is_empty());
+        assert!(within(hand.reader.wait(Duration::from_millis(50))).await.unwrap().entries.is_empty());
         assert!(start.elapsed() >= Duration::from_millis(50));
         let waker = hand.reader.waker();
         let waiting = waits(hand);
@@ -104,9 +104,9 @@ on_both! {
         assert!(brought.is_empty());
         // Whoever is woken before it waits does not wait.
         waker.wake();
-        assert!(within(hand.reader.wait(HOUR)).await.unwrap().is_empty());
+        assert!(within(hand.reader.wait(HOUR)).await.unwrap().entries.is_empty());
         world.enqueue(HIGH, &["a"]).await;
-        assert_eq!(ids(&within(hand.reader.wait(HOUR)).await.unwrap()), ["a"]);
+        assert_eq!(ids(&within(hand.reader.wait(HOUR)).await.unwrap().entries), ["a"]);
         assert_eq!(hand.reader.connections(), 1);
     }
 

@@ -27,7 +27,7 @@ impl UniqueKeys {
             self.0.remove(key);
             return None;
         }
-        Some(Enqueued { id: id.to_string(), was_there: Some(*state) })
+        Some(Enqueued::new(id.to_string(), Some(*state)))
     }
 
     pub(crate) fn hold(&mut self, unique: &Unique, id: &Arc<str>, state: TaskState, now: u64) -> Arc<str> {

@@ -44,6 +44,8 @@ impl Queue {
             }
         }
         QueueCounts {
+            results: 0,
+            is_paused: false,
             parts: counts,
             parked: self.parked.len() as u64,
             dead: self.dead.len() as u64,

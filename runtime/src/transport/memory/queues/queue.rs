@@ -137,7 +137,7 @@ impl Queue {
             unique: unique.clone(),
             expires_at: task.expires_in.map(|expires_in| due.saturating_add(millis(expires_in))),
         };
-        let enqueued = Ok(Enqueued { id: task.id, was_there: None });
+        let enqueued = Ok(Enqueued::new(task.id, None));
         if is_due {
             entry.at.entry = text(self.next_position(now)).into();
             self.part(&channel).new.push_back(entry);
@@ -339,6 +339,7 @@ impl Queue {
             TaskState::Dead => self.ended.dead += 1,
             TaskState::Discarded => self.ended.discarded += 1,
             TaskState::Expired => self.ended.expired += 1,
+            TaskState::Cancelled => self.ended.cancelled += 1,
             TaskState::Waiting | TaskState::Delayed | TaskState::Running | TaskState::Parked => {}
         }
         self.unique.moved(entry.unique.as_ref(), &entry.id, state, now);

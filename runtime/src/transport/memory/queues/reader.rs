@@ -15,10 +15,7 @@ use crate::{
     error::QueueError,
     time::LONGEST,
     transport::{
-        durable::{
-            contract::{QueueSpec, Reader, Take, Taken, WakeReader},
-            task::Entry,
-        },
+        durable::contract::{QueueSpec, Reader, Take, Taken, Waited, WakeReader},
         memory::queues::{
             access::{Access, crashed, lost},
             blocked::Cut,
@@ -124,10 +121,10 @@ impl Reader for MemoryReader {
         taken.map_err(|_| crashed(template))
     }
 
-    async fn wait(&mut self, longest: Duration) -> Result<Vec<Entry>, QueueError> {
+    async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {
         let template = self.template();
         if self.wake.take() {
-            return Ok(Vec::new());
+            return Ok(Waited::default());
         }
         let (queue, instance) = (Arc::clone(&self.queue), Arc::clone(&self.instance));
         let (answer, mut answered) = oneshot::channel();
@@ -158,13 +155,18 @@ impl Reader for MemoryReader {
         };
         giving_up.ended();
         match outcome {
-            Ok(Ok(entries)) => Ok(entries),
+            Ok(Ok(entries)) => Ok(Waited { entries, is_paused: false }),
             Ok(Err(Cut::Crashed)) => Err(crashed(template)),
             Ok(Err(Cut::Lost)) | Err(_) => {
                 self.connected = None;
                 Err(lost(template))
             }
         }
+    }
+
+    async fn rest(&mut self, longest: Duration) -> Result<(), QueueError> {
+        let _ = longest;
+        todo!()
     }
 
     fn waker(&self) -> Arc<dyn WakeReader> {

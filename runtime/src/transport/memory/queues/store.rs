@@ -159,7 +159,7 @@ impl Store {
         // Others may wait for what has become due and was not taken.
         self.serve_blocked([&spec.name].into_iter(), now);
         self.given(instance, &entries)?;
-        Ok(Taken { settled, entries, next_due, now })
+        Ok(Taken { settled, entries, is_paused: false, next_due, now })
     }
 
     /// What is there at once; a ticket for whoever has to wait.

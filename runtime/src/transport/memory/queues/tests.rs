@@ -40,6 +40,7 @@ async fn world(name: &str) -> World {
         lease: LEASE,
         at_most_once: false,
         dead: DeadBounds::DEFAULT,
+        results: None,
     };
     World { broker, transport, spec }
 }
@@ -90,7 +91,7 @@ fn done(entry: &Entry, follow_ups: Vec<NewTask>) -> Settlement {
 }
 
 fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
-    Settlement { at: entry.at.clone(), id: Arc::clone(&entry.id), unique: None, once: None, verdict }
+    Settlement { at: entry.at.clone(), id: Arc::clone(&entry.id), unique: None, once: None, verdict, beside: None }
 }
 
 fn again(entry: &Entry) -> Settlement {
@@ -190,20 +191,20 @@ async fn the_clock_moves_what_is_due_and_what_is_over_and_whoever_waits_looks_ag
     let mut reader = world.reader("one");
     assert_eq!(take(&mut reader).await.unwrap(), [""; 0]);
     // Somebody is told of the task that has become the earliest.
-    assert!(reader.wait(HOUR).await.unwrap().is_empty());
+    assert!(reader.wait(HOUR).await.unwrap().entries.is_empty());
     let advance = async {
         tokio::task::yield_now().await;
         world.broker.advance(HOUR);
     };
     let (woken, ()) = tokio::join!(timeout(LEASE, reader.wait(HOUR * 9)), advance);
-    let entry = woken.unwrap().unwrap().remove(0);
+    let entry = woken.unwrap().unwrap().entries.remove(0);
     assert!(entry.at.is_back && &*entry.id == "later");
     let advance = async {
         tokio::task::yield_now().await;
         world.broker.advance(Duration::from_millis(1));
     };
     let (woken, ()) = tokio::join!(timeout(LEASE, reader.wait(HOUR * 9)), advance);
-    assert!(woken.unwrap().unwrap().is_empty());
+    assert!(woken.unwrap().unwrap().entries.is_empty());
     let mut keeper = world.transport.keeper();
     keeper.keep(&world.spec.name, "one", "", std::slice::from_ref(&entry.at)).await.unwrap();
     world.broker.advance(LEASE - Duration::from_secs(5));

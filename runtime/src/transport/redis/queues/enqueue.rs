@@ -149,7 +149,7 @@ fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, Enqu
     if !packed.is_number() {
         return (packed.array()? == 2).then(|| {
             let (id, state) = (packed.string()?, state(packed.str()?)?);
-            Some(Ok(Enqueued { id, was_there: Some(state) }))
+            Some(Ok(Enqueued::new(id, Some(state))))
         })?;
     }
     Some(match packed.number()? {
@@ -160,7 +160,7 @@ fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, Enqu
 }
 
 fn new(task: &NewTask) -> Enqueued {
-    Enqueued { id: task.id.clone(), was_there: None }
+    Enqueued::new(task.id.clone(), None)
 }
 
 fn state(word: &str) -> Option<TaskState> {

@@ -252,6 +252,7 @@ fn read_counts(packed: &mut Packed, queue: &QueueSpec) -> Option<QueueCounts> {
         handed_back: number(packed)?,
         unknown: number(packed)?,
         dead_trimmed: number(packed)?,
+        cancelled: 0,
     };
     if packed.array()? != 3 * queue.parts.len() {
         return None;

@@ -16,7 +16,7 @@ use crate::{
     error::QueueError,
     transport::{
         durable::{
-            contract::{QueueSpec, Reader, Take, Taken, WakeReader},
+            contract::{QueueSpec, Reader, Take, Taken, Waited, WakeReader},
             task::{Entry, Settled, Settlement, Verdict},
         },
         redis::queues::{
@@ -122,7 +122,7 @@ impl RedisReader {
                 entries.push(part.packed(&mut packed)?);
             }
         }
-        Some(Taken { settled, entries, next_due, now })
+        Some(Taken { settled, entries, is_paused: false, next_due, now })
     }
 
     async fn try_wait(&mut self, longest: Duration) -> Result<Vec<Entry>, Failure> {
@@ -201,6 +201,7 @@ impl RedisReader {
             unique: entry.unique.clone(),
             once: None,
             verdict: Verdict::Done { follow_ups: Vec::new() },
+            beside: None,
         };
         let settlements: Vec<_> = entries.iter().map(done).collect();
         let mut command = SETTLE.on(&self.base);
@@ -259,9 +260,14 @@ impl Reader for RedisReader {
         taken.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
     }
 
-    async fn wait(&mut self, longest: Duration) -> Result<Vec<Entry>, QueueError> {
-        let waited = self.try_wait(longest).await;
+    async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {
+        let waited = self.try_wait(longest).await.map(|entries| Waited { entries, is_paused: false });
         waited.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
+    }
+
+    async fn rest(&mut self, longest: Duration) -> Result<(), QueueError> {
+        let _ = longest;
+        todo!()
     }
 
     fn waker(&self) -> Arc<dyn WakeReader> {

@@ -116,7 +116,7 @@ fn is_plain(settlement: &Settlement) -> bool {
 }
 
 fn write_alone(command: &mut Cmd, settlement: &Settlement) {
-    let Settlement { at, id, unique, once, verdict } = settlement;
+    let Settlement { at, id, unique, once, verdict, beside: _ } = settlement;
     command.arg(match verdict {
         Verdict::Done { .. } | Verdict::Discarded | Verdict::Expired => "E",
         Verdict::Again { .. } => "A",

@@ -50,6 +50,7 @@ fn spec() -> QueueSpec {
         lease: Duration::from_millis(300),
         at_most_once: false,
         dead: DeadBounds::DEFAULT,
+        results: None,
     }
 }
 
@@ -77,7 +78,14 @@ fn take(want: usize) -> Take {
 }
 
 fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
-    Settlement { at: entry.at.clone(), id: Arc::clone(&entry.id), unique: entry.unique.clone(), once: None, verdict }
+    Settlement {
+        at: entry.at.clone(),
+        id: Arc::clone(&entry.id),
+        unique: entry.unique.clone(),
+        once: None,
+        verdict,
+        beside: None,
+    }
 }
 
 fn done(entry: &Entry) -> Settlement {

@@ -80,7 +80,7 @@ async fn every_verdict_is_carried_out() {
     let mut found = Vec::new();
     let until = Instant::now() + DEADLINE;
     while found.len() < 3 && Instant::now() < until {
-        found.extend(reader.wait(Duration::from_millis(10)).await.unwrap());
+        found.extend(reader.wait(Duration::from_millis(10)).await.unwrap().entries);
         found.extend(taken(&mut reader, 10).await.entries);
     }
     let mut names = ids(&found);

@@ -59,7 +59,7 @@ async fn keys_that_are_gone_are_noticed_at_once_and_made_again() {
         }
         redis.declare(&spec()).await.unwrap();
         enqueue(&redis, task("a")).await.unwrap();
-        let entries = reader.wait(LONG).await.unwrap();
+        let entries = reader.wait(LONG).await.unwrap().entries;
         assert_eq!(ids(&entries), ["a"], "{fault}");
         redis.settle(&name(), vec![done_of(&entries)]).await.unwrap();
     }
@@ -127,7 +127,7 @@ async fn a_full_server_refuses_new_tasks_and_drains() {
     let mut rest = Vec::new();
     let until = Instant::now() + DEADLINE;
     while rest.len() < 3 && Instant::now() < until {
-        rest.extend(reader.wait(Duration::from_millis(5)).await.unwrap());
+        rest.extend(reader.wait(Duration::from_millis(5)).await.unwrap().entries);
         rest.extend(taken(&mut reader, 10).await.entries);
     }
     redis.settle(&name(), rest.iter().map(done).collect()).await.unwrap();
@@ -199,7 +199,7 @@ async fn a_connection_that_is_killed_is_made_anew() {
     while enqueue(&redis, task("a")).await.is_err() {
         assert!(Instant::now() < until);
     }
-    let entries = reader.wait(LONG).await.unwrap();
+    let entries = reader.wait(LONG).await.unwrap().entries;
     assert_eq!((ids(&entries), reader.connections()), (vec!["a"], 2));
     let overdue = keeper.overdue(&spec(), 1).await;
     assert!(matches!(overdue, Err(QueueError::NotConnected { .. })), "{overdue:?}");

@@ -58,9 +58,9 @@ async fn work(redis: Arc<Redis>, instance: Arc<str>, left: Arc<AtomicUsize>) -> 
             held.extend(pending.into_iter().map(keep));
         }
         if held.is_empty()
-            && let Ok(entries) = reader.wait(Duration::from_millis(20)).await
+            && let Ok(waited) = reader.wait(Duration::from_millis(20)).await
         {
-            held.extend(entries.into_iter().map(keep));
+            held.extend(waited.entries.into_iter().map(keep));
         }
         let done = redis.counts(&spec()).await.map_or(0, |counts| counts.ended.completed);
         if done as usize >= ALL {

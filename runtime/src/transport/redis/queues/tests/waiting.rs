@@ -27,7 +27,7 @@ async fn ten_thousand_wakes_at_any_moment_end_ten_thousand_waits() {
     for round in 0..10_000_u32 {
         send.send((round % 97) * 300).unwrap();
         let start = Instant::now();
-        assert!(reader.wait(LONG).await.unwrap().is_empty());
+        assert!(reader.wait(LONG).await.unwrap().entries.is_empty());
         assert!(start.elapsed() < LONG / 2, "round {round} waited for {:?}", start.elapsed());
     }
     drop(send);
@@ -43,10 +43,10 @@ async fn a_wake_before_the_wait_is_kept_and_counts_once() {
     reader.waker().wake();
     reader.waker().wake();
     let start = Instant::now();
-    assert!(reader.wait(LONG).await.unwrap().is_empty());
+    assert!(reader.wait(LONG).await.unwrap().entries.is_empty());
     assert!(start.elapsed() < LONG / 2);
     let start = Instant::now();
-    assert!(reader.wait(Duration::from_millis(100)).await.unwrap().is_empty());
+    assert!(reader.wait(Duration::from_millis(100)).await.unwrap().entries.is_empty());
     assert!(start.elapsed() >= Duration::from_millis(99));
 }
 
@@ -59,11 +59,11 @@ async fn a_task_that_becomes_the_next_one_wakes_one_reader_and_others_wake_none(
     let later = |id: &str, seconds: u64| NewTask { due: Due::In(Duration::from_secs(seconds)), ..task(id) };
     enqueue(&redis, later("a", 100)).await.unwrap();
     // What it left for whoever waits next.
-    assert!(first.wait(LONG).await.unwrap().is_empty());
+    assert!(first.wait(LONG).await.unwrap().entries.is_empty());
     assert_eq!(taken(&mut first, 1).await.next_due.unwrap().as_secs(), 99);
     let start = Instant::now();
     enqueue(&redis, later("b", 200)).await.unwrap();
-    assert!(first.wait(Duration::from_millis(200)).await.unwrap().is_empty());
+    assert!(first.wait(Duration::from_millis(200)).await.unwrap().entries.is_empty());
     assert!(start.elapsed() >= Duration::from_millis(199), "a later one changes nothing");
     let enqueued = async {
         while server.text("CLIENT LIST").matches("flags=b").count() < 2 {
@@ -73,7 +73,7 @@ async fn a_task_that_becomes_the_next_one_wakes_one_reader_and_others_wake_none(
     };
     let wait = async |reader: &mut RedisReader| {
         let start = Instant::now();
-        assert!(reader.wait(Duration::from_secs(3)).await.unwrap().is_empty());
+        assert!(reader.wait(Duration::from_secs(3)).await.unwrap().entries.is_empty());
         start.elapsed() < Duration::from_secs(2)
     };
     let (first_woken, second_woken, ()) = tokio::join!(wait(&mut first), wait(&mut second), enqueued);
@@ -91,7 +91,7 @@ async fn where_readers_may_not_be_woken_they_look_every_second() {
     let redis = Redis::connect(&url, &config()).await.unwrap();
     let mut reader = reader(&redis).await;
     let start = Instant::now();
-    assert!(reader.wait(LONG).await.unwrap().is_empty());
+    assert!(reader.wait(LONG).await.unwrap().entries.is_empty());
     assert!(start.elapsed() < LONG / 2);
 }
 
@@ -167,7 +167,7 @@ async fn a_queue_that_may_lose_tasks_is_done_with_them_when_they_are_taken() {
         enqueue(&redis, unique(id)).await.unwrap();
         let entries = match id {
             "a" => taken(&mut reader, 1).await.entries,
-            _ => reader.wait(LONG).await.unwrap(),
+            _ => reader.wait(LONG).await.unwrap().entries,
         };
         assert_eq!(ids(&entries), [id]);
         assert!(keeper.pending(&spec, "instance-1").await.unwrap().is_empty());
