@@ -3,7 +3,8 @@
 //! | room | holds |
 //! |--|--|
 //! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
-//! | `connector`, `race`, `tls`, `stream` | making a connection, to whichever address answers first, encrypted or not |
+//! | `connector` | which server a connection goes to |
+//! | `door`, `race`, `tls`, `stream` | the way into a server, at whichever of its addresses answers first, encrypted or not |
 //! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
@@ -20,6 +21,7 @@ pub(crate) mod capabilities;
 pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod connector;
+pub(crate) mod door;
 pub(crate) mod line;
 pub(crate) mod login;
 pub(crate) mod pipeline;

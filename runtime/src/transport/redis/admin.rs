@@ -10,11 +10,7 @@ use tokio::time::{Instant, timeout};
 use crate::transport::{
     health::{Health, HealthError, HealthWarning},
     redis::{
-        capabilities::Capabilities,
-        client::client,
-        connector::{Connector, Opened},
-        settings::Settings,
-        words,
+        capabilities::Capabilities, client::client, connector::Connector, door::Opened, settings::Settings, words,
     },
     status::Status,
 };

@@ -26,7 +26,8 @@ use crate::{
         life::Life,
         redis::{
             access::{Operation, is_refusal, is_refusal_in_script, rule, rule_for_claims},
-            connector::{Connector, Opened},
+            connector::Connector,
+            door::Opened,
             line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
             pipeline::Pipeline,
             settings::Settings,

@@ -28,7 +28,8 @@ use crate::{
         inbox::Inbox,
         life::Life,
         redis::{
-            connector::{Connector, Opened},
+            connector::Connector,
+            door::Opened,
             session::Session,
             settings::Settings,
             stream::Stream,
