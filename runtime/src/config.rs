@@ -15,6 +15,10 @@ pub(crate) struct Config {
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
     /// PEM certificates to trust in addition to the system's.
+    /// For Sentinels: a user and a password.
+    pub(crate) sentinel_credentials: Option<(String, String)>,
+    /// Of addresses that servers announce, those by which this program reaches them.
+    pub(crate) address_map: Vec<(String, String)>,
     pub(crate) certificate_authority: Option<Vec<u8>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
@@ -45,6 +49,8 @@ impl Default for Config {
             name_limit: 512,
             username: None,
             password: None,
+            sentinel_credentials: None,
+            address_map: Vec::new(),
             certificate_authority: None,
             connect_timeout: Duration::from_secs(5),
             command_timeout: Duration::from_secs(5),

@@ -102,6 +102,19 @@ impl BusBuilder {
         self
     }
 
+    /// User and password for Sentinels, whose access rules are their own. Default: neither, whatever the address says for the servers.
+    pub fn sentinel_credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
+        self.config.sentinel_credentials = Some((username.into(), password.into()));
+        self
+    }
+
+    /// Reaches a server that the others announce as `announced` at `reached` instead, both written `host:port`: for servers in containers, which
+    /// know each other by addresses that this program does not see. May be given several times. Only what Sentinels announce is looked up.
+    pub fn map_address(mut self, announced: impl Into<String>, reached: impl Into<String>) -> Self {
+        self.config.address_map.push((announced.into(), reached.into()));
+        self
+    }
+
     /// Certificates, as PEM text, of an authority to trust besides those of the system. Needs the feature `tls` and `rediss://`: with any other
     /// address of a Redis server it is an error.
     pub fn certificate_authority(mut self, pem: impl Into<Vec<u8>>) -> Self {

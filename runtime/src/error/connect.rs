@@ -54,6 +54,28 @@ pub enum ConnectError {
         /// The reason.
         reason: String,
     },
+    /// No Sentinel has said where the master is.
+    #[error(
+        "none of the Sentinels {sentinels} says where the master is: {reason}; see whether one of them runs, and at this host and port"
+    )]
+    #[non_exhaustive]
+    NoSentinel {
+        /// Host and port of each.
+        sentinels: String,
+        /// What became of the attempt that says most.
+        reason: String,
+    },
+    /// The Sentinels know no master of this name.
+    #[error(
+        "the Sentinels {sentinels} know no master `{name}`: write the name that `sentinel monitor` gives it in their configuration"
+    )]
+    #[non_exhaustive]
+    UnknownMaster {
+        /// The name in the address.
+        name: String,
+        /// Host and port of each.
+        sentinels: String,
+    },
     /// The server answered something that tidings cannot work with.
     #[error("the server at {address} cannot be used: {reason}")]
     #[non_exhaustive]

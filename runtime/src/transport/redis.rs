@@ -4,6 +4,7 @@
 //! |--|--|
 //! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
 //! | `connector` | which server a connection goes to |
+//! | `sentinels`, `followed` | which server is the master; a connection to it, which fails when it is the master no more |
 //! | `door`, `race`, `tls`, `stream` | the way into a server, at whichever of its addresses answers first, encrypted or not |
 //! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
@@ -22,12 +23,14 @@ pub(crate) mod client;
 pub(crate) mod commands;
 pub(crate) mod connector;
 pub(crate) mod door;
+pub(crate) mod followed;
 pub(crate) mod line;
 pub(crate) mod login;
 pub(crate) mod pipeline;
 pub(crate) mod queues;
 pub(crate) mod race;
 pub(crate) mod resp;
+pub(crate) mod sentinels;
 pub(crate) mod session;
 pub(crate) mod settings;
 pub(crate) mod stream;

@@ -20,9 +20,10 @@ pub(super) struct ServerAddress {
 }
 
 const DEFAULT_PORT: u16 = 6379;
+const SENTINEL_PORT: u16 = 26_379;
 
-const SCHEMES: &str =
-    "write `redis://host:port`, `rediss://host:port` for TLS, `unix:///path` for a unix socket, or `memory:`";
+const SCHEMES: &str = "write `redis://host:port`, `rediss://host:port` for TLS, `redis+sentinel://host:port,host:port/name` for a master that Sentinels know, \
+     `unix:///path` for a unix socket, or `memory:`";
 const DATABASE: &str =
     "a database number does not separate publish/subscribe: leave it away or write 0, and set a namespace";
 const NO_PASSWORD: &str =
@@ -45,6 +46,8 @@ enum Kind {
     Plain,
     Encrypted,
     Socket,
+    Sentinel,
+    EncryptedSentinel,
 }
 
 impl Kind {
@@ -53,6 +56,8 @@ impl Kind {
             Self::Plain => "redis://",
             Self::Encrypted => "rediss://",
             Self::Socket => "unix:",
+            Self::Sentinel => "redis+sentinel://",
+            Self::EncryptedSentinel => "rediss+sentinel://",
         }
     }
 }
@@ -70,8 +75,7 @@ impl ServerAddress {
         if parts.kind != Kind::Socket && parts.rest.contains('@') {
             return Err(ENCODE);
         }
-        let endpoint = parts.endpoint()?;
-        nothing_else(parts)?;
+        let topology = parts.topology()?;
         let (username, password) = split_credentials(parts.credentials)?;
         let username = config.username.clone().or(username);
         let password = config.password.clone().or(password);
@@ -79,7 +83,8 @@ impl ServerAddress {
             return Err(NO_PASSWORD);
         }
         let login = Login { username, password };
-        Ok(Self { topology: Topology::Single(endpoint), encrypted: parts.kind == Kind::Encrypted, login })
+        let encrypted = matches!(parts.kind, Kind::Encrypted | Kind::EncryptedSentinel);
+        Ok(Self { topology, encrypted, login })
     }
 }
 
@@ -90,6 +95,8 @@ impl<'a> Parts<'a> {
             "redis" => Kind::Plain,
             "rediss" => Kind::Encrypted,
             "unix" | "redis+unix" => Kind::Socket,
+            "redis+sentinel" => Kind::Sentinel,
+            "rediss+sentinel" => Kind::EncryptedSentinel,
             _ => return Err(SCHEMES),
         };
         if kind == Kind::Socket {
@@ -111,6 +118,18 @@ impl<'a> Parts<'a> {
         Ok(Self { kind, credentials, place, rest })
     }
 
+    fn topology(&self) -> Result<Topology, &'static str> {
+        if !matches!(self.kind, Kind::Sentinel | Kind::EncryptedSentinel) {
+            let endpoint = self.endpoint()?;
+            nothing_else(self)?;
+            return Ok(Topology::Single(endpoint));
+        }
+        let sentinels = self.place.split(',').map(|place| split_host(place, SENTINEL_PORT));
+        let sentinels = sentinels.collect::<Result<Vec<_>, _>>()?;
+        Ok(Topology::Sentinels { sentinels, master: master(self)? })
+    }
+
+    /// Of an address that names one server.
     fn endpoint(&self) -> Result<Endpoint, &'static str> {
         match self.kind {
             Kind::Socket if !cfg!(unix) => Err("this system has no unix sockets"),
@@ -120,24 +139,51 @@ impl<'a> Parts<'a> {
             Kind::Plain | Kind::Encrypted if self.place.is_empty() && self.rest.len() > 1 => {
                 Err("the host is missing; for a unix socket write `unix:///path`")
             }
-            Kind::Plain | Kind::Encrypted => split_host(self.place),
+            Kind::Plain | Kind::Encrypted => split_host(self.place, DEFAULT_PORT),
+            Kind::Sentinel | Kind::EncryptedSentinel => Err("Sentinels are no server"),
         }
     }
 }
 
 const SOCKET: &str = "a unix socket is written `unix:///path`, or `unix://user:password@/path`";
 
+/// The name of the master, behind the Sentinels.
+fn master(parts: &Parts<'_>) -> Result<String, &'static str> {
+    const NO_MASTER: &str =
+        "the master's name is missing, as `sentinel monitor` gives it: `redis+sentinel://host:port,host:port/mymaster`";
+    if parts.rest.contains('#') {
+        return Err(FRAGMENT);
+    }
+    let (path, options) = parts.rest.split_once('?').unwrap_or((parts.rest, ""));
+    no_options(options)?;
+    let name = path.strip_prefix('/').unwrap_or(path);
+    let name = name.strip_suffix("/0").unwrap_or(name);
+    match name.split_once('/') {
+        _ if name.is_empty() => Err(NO_MASTER),
+        Some((_, database)) if database.bytes().all(|byte| byte.is_ascii_digit()) => Err(DATABASE),
+        Some(_) => Err("nothing may follow the master's name"),
+        None => decode(name, "the master's name is not percent-encoded UTF-8"),
+    }
+}
+
+const FRAGMENT: &str = "`#` means nothing here: leave it away, or percent-encode it in user and password";
+
 /// Behind host or path comes nothing that would change something.
 fn nothing_else(parts: &Parts<'_>) -> Result<(), &'static str> {
     if parts.rest.contains('#') {
-        return Err("`#` means nothing here: leave it away, or percent-encode it in user and password");
+        return Err(FRAGMENT);
     }
     let (path, options) = parts.rest.split_once('?').unwrap_or((parts.rest, ""));
     match path {
         "" | "/" | "/0" => {}
         _ if path[1..].bytes().all(|byte| byte.is_ascii_digit()) => return Err(DATABASE),
+        _ if parts.place.contains(',') => return Err("several servers are Sentinels: write `redis+sentinel://…`"),
         _ => return Err("nothing may follow the port; for a unix socket write `unix:///path`"),
     }
+    no_options(options)
+}
+
+fn no_options(options: &str) -> Result<(), &'static str> {
     for option in options.split('&').filter(|option| !option.is_empty()) {
         let (name, value) = option.split_once('=').unwrap_or((option, ""));
         match (name.to_ascii_lowercase().as_str(), value) {
@@ -156,7 +202,12 @@ fn nothing_else(parts: &Parts<'_>) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn split_host(place: &str) -> Result<Endpoint, &'static str> {
+/// An address as servers announce it, or as it is written for them: `host:port`.
+pub(super) fn announced(text: &str) -> Result<Endpoint, &'static str> {
+    split_host(text, DEFAULT_PORT)
+}
+
+fn split_host(place: &str, default_port: u16) -> Result<Endpoint, &'static str> {
     let (host, port) = match place.strip_prefix('[') {
         Some(rest) => rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?,
         None => place.split_at(place.find(':').unwrap_or(place.len())),
@@ -178,7 +229,7 @@ fn split_host(place: &str) -> Result<Endpoint, &'static str> {
         // `parse` takes a plus sign.
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| NO_PORT)?,
         Some(_) => return Err(NO_PORT),
-        None if port.is_empty() => DEFAULT_PORT,
+        None if port.is_empty() => default_port,
         None => return Err("after the host, only a port may follow"),
     };
     if port == 0 {
@@ -224,6 +275,9 @@ fn decode(text: &str, problem: &'static str) -> Result<String, &'static str> {
 fn shown(parts: Option<Parts<'_>>) -> String {
     let Some(parts) = parts else { return "…".to_owned() };
     let certain = parts.kind == Kind::Socket || !parts.rest.contains('@');
+    if let (true, Ok(topology @ Topology::Sentinels { .. })) = (certain, parts.topology()) {
+        return format!("{}{topology}", parts.kind.scheme());
+    }
     match parts.endpoint() {
         Ok(endpoint @ Endpoint::Local(_)) => endpoint.to_string(),
         Ok(endpoint) if certain => format!("{}{endpoint}", parts.kind.scheme()),
@@ -250,9 +304,12 @@ mod tests {
             ("redis://h/?", "h:6379", false),
             ("redis://[fe80::1%eth0]:7", "[fe80::1%eth0]:7", false),
             ("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/", "[::1]:7000", true),
+            ("redis+sentinel://h/mymaster", "h:26379/mymaster", false),
+            ("redis+sentinel://u:p@h:1,[::1],k:2/my%20master/0?protocol=3", "h:1,[::1]:26379,k:2/my master", false),
+            ("rediss+sentinel://h:1/shop", "h:1/shop", true),
         ] {
             let address = parse(url).unwrap();
-            assert_eq!((address.topology.endpoint().to_string().as_str(), address.encrypted), (place, encrypted));
+            assert_eq!((address.topology.to_string().as_str(), address.encrypted), (place, encrypted));
         }
         assert_eq!(parse("redis://example.org").unwrap().login.user(), "default");
         let login = parse("rediss://us%65r:p%40ss:w%2Frd@[::1]:7000/").unwrap().login;
@@ -266,11 +323,11 @@ mod tests {
     fn understands_unix_sockets() {
         for url in ["unix:///run/redis.sock", "unix:/run/redis.sock", "redis+unix:///run/redis%2esock?db=0"] {
             let address = parse(url).unwrap();
-            assert_eq!(address.topology.endpoint(), &Endpoint::Local("/run/redis.sock".into()));
+            assert_eq!(address.topology, Topology::Single(Endpoint::Local("/run/redis.sock".into())));
             assert!(!address.encrypted);
         }
         let ServerAddress { topology, login, .. } = parse("unix://anna:hunter2@/run/a@b.sock").unwrap();
-        assert_eq!(topology.endpoint().to_string(), "unix:/run/a@b.sock");
+        assert_eq!(topology.to_string(), "unix:/run/a@b.sock");
         assert_eq!((login.user(), login.password.as_deref()), ("anna", Some("hunter2")));
     }
 
@@ -331,6 +388,16 @@ mod tests {
             ("unix://u:hunter2/run/redis.sock", "unix:///path"),
             ("unix:///run/redis.sock?pass=hunter2", "user:password@/path"),
             ("unix:///run/redis.sock?db=1", "set a namespace"),
+            ("redis://h:1,k:2/hunter2", "several servers are Sentinels"),
+            ("redis+sentinel://:hunter2@h:1", "master's name is missing"),
+            ("redis+sentinel://:hunter2@h:1/", "master's name is missing"),
+            ("redis+sentinel://:hunter2@/shop", "host is missing"),
+            ("redis+sentinel://:hunter2@h,/shop", "host is missing"),
+            ("redis+sentinel://:hunter2@h:x/shop", "port"),
+            ("redis+sentinel://:hunter2@h/shop/3", "set a namespace"),
+            ("redis+sentinel://:hunter2@h/shop/x", "nothing may follow the master"),
+            ("redis+sentinel://h/shop?password=hunter2", "user:password@host"),
+            ("redis+sentinel://:hunter2/3@h/shop", "percent-encode"),
             ("unix://hunter2@/run/redis.sock", "needs a password"),
         ];
         for (url, expected) in cases {

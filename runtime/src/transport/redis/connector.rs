@@ -9,10 +9,12 @@ use crate::{
     error::ConnectError,
     time::deadline_after,
     transport::redis::{
-        address::ServerAddress,
+        address::{ServerAddress, announced},
         door::{Door, Opened, Role},
-        tls::Tls,
-        topology::{Endpoint, Topology},
+        login::Login,
+        sentinels::{Sentinels, Servers},
+        tls::Trust,
+        topology::{AddressMap, Topology},
     },
 };
 
@@ -31,6 +33,8 @@ pub(crate) struct Connector {
 enum Way {
     /// To this server.
     One(Arc<Door>),
+    /// To the master that these name.
+    Sentinels(Arc<Sentinels>),
 }
 
 impl Connector {
@@ -38,23 +42,31 @@ impl Connector {
         let ServerAddress { topology, encrypted, login } = ServerAddress::parse(url, config)?;
         if encrypted && !cfg!(feature = "tls") {
             let reason = "this program is built without TLS: enable the feature `tls` of `tidings`".to_owned();
-            return Err(ConnectError::InvalidUrl { url: format!("rediss://{}", topology.endpoint()), reason });
+            let scheme = if matches!(topology, Topology::Single(_)) { "rediss" } else { "rediss+sentinel" };
+            return Err(ConnectError::InvalidUrl { url: format!("{scheme}://{topology}"), reason });
         }
         if !encrypted && config.certificate_authority.is_some() {
             let reason = "a certificate authority is for TLS: write `rediss://` in the address, or leave it away";
             return Err(ConnectError::InvalidConfig(reason.to_owned()));
         }
-        let user = login.user().into();
-        let Topology::Single(endpoint) = topology;
-        let tls = match &endpoint {
-            Endpoint::Network { host, .. } if encrypted => {
-                let tls = Tls::new(host, config.certificate_authority.as_deref());
-                Some(tls.map_err(ConnectError::InvalidConfig)?)
+        let (user, timeout, map) = (login.user().into(), config.connect_timeout, address_map(config)?);
+        let trust = encrypted.then(|| Trust::new(config.certificate_authority.as_deref())).transpose();
+        let servers = Servers { login, trust: trust.map_err(ConnectError::InvalidConfig)?, timeout };
+        let way = match topology {
+            Topology::Single(endpoint) => {
+                let invalid = |error| match error {
+                    ConnectError::Tls { reason, .. } => ConnectError::InvalidConfig(reason),
+                    other => other,
+                };
+                Way::One(Arc::new(servers.door(endpoint).map_err(invalid)?))
             }
-            _ => None,
+            Topology::Sentinels { sentinels, master } => {
+                let (username, password) = config.sentinel_credentials.clone().unzip();
+                let asked = Servers { login: Login { username, password }, ..servers.clone() };
+                let doors = sentinels.into_iter().map(|sentinel| asked.door(sentinel)).collect::<Result<_, _>>()?;
+                Way::Sentinels(Arc::new(Sentinels::start(doors, master, servers, map, config.reconnect)))
+            }
         };
-        let timeout = config.connect_timeout;
-        let way = Way::One(Arc::new(Door { endpoint, login, tls, timeout }));
         Ok(Self { way, user, timeout, successes: Arc::default() })
     }
 
@@ -90,15 +102,28 @@ impl Connector {
         let deadline = deadline_after(self.timeout);
         let opened = match &self.way {
             Way::One(door) => door.open(role, name, deadline).await?,
+            Way::Sentinels(sentinels) => sentinels.open(name, deadline).await?,
         };
         self.successes.send_replace(());
         Ok(opened)
     }
 
-    /// Host and port, without credentials.
+    /// Host and port of the server, or of the last one that was the master; without credentials.
     pub(super) fn address(&self) -> String {
         match &self.way {
             Way::One(door) => door.address(),
+            Way::Sentinels(sentinels) => sentinels.address(),
         }
     }
+}
+
+fn address_map(config: &Config) -> Result<AddressMap, ConnectError> {
+    let mut map = AddressMap::default();
+    for (from, to) in &config.address_map {
+        let endpoint = |text: &str| {
+            announced(text).map_err(|reason| ConnectError::InvalidConfig(format!("`map_address`: `{text}`: {reason}")))
+        };
+        map.add(endpoint(from)?.to_string(), endpoint(to)?);
+    }
+    Ok(map)
 }

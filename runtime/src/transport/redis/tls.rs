@@ -15,21 +15,26 @@ use tokio_rustls::{
 
 use crate::transport::redis::stream::Duplex;
 
-/// Trust and the server's expected name, made once.
+/// Whom to trust, made once.
+#[derive(Clone)]
+pub(super) struct Trust {
+    connector: TlsConnector,
+}
+
+/// The same, and the server's expected name.
 #[derive(Clone)]
 pub(super) struct Tls {
-    connector: TlsConnector,
+    trust: Trust,
     name: ServerName<'static>,
 }
 
-impl Tls {
+impl Trust {
     /// Trusts the system's certificates, and those in `authority`.
     ///
     /// # Errors
     ///
-    /// Says in words what is wrong with the host's name or the certificates.
-    pub(super) fn new(host: &str, authority: Option<&[u8]>) -> Result<Self, String> {
-        let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("the host's name: {error}"))?;
+    /// Says in words what is wrong with the certificates.
+    pub(super) fn new(authority: Option<&[u8]>) -> Result<Self, String> {
         let mut roots = RootCertStore::empty();
         // A system without certificates is no error as long as the user brings one.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
@@ -51,18 +56,36 @@ impl Tls {
             .map_err(|error| error.to_string())?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        Ok(Self { connector: TlsConnector::from(Arc::new(config)), name })
+        Ok(Self { connector: TlsConnector::from(Arc::new(config)) })
     }
 
+    /// A server of this name.
+    ///
+    /// # Errors
+    ///
+    /// Says in words what is wrong with the name.
+    pub(super) fn of(&self, host: &str) -> Result<Tls, String> {
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| format!("the host's name: {error}"))?;
+        Ok(Tls { trust: self.clone(), name })
+    }
+}
+
+impl Tls {
     /// # Cancel safety
     ///
     /// Dropping it closes the connection.
     pub(super) async fn wrap(&self, stream: TcpStream) -> Result<TlsStream<TcpStream>, String> {
-        self.connector.connect(self.name.clone(), stream).await.map_err(|error| error.to_string())
+        self.trust.connector.connect(self.name.clone(), stream).await.map_err(|error| error.to_string())
     }
 }
 
 impl Duplex for TlsStream<TcpStream> {}
+
+impl fmt::Debug for Trust {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Trust").finish_non_exhaustive()
+    }
+}
 
 impl fmt::Debug for Tls {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

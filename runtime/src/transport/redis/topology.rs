@@ -29,13 +29,42 @@ impl fmt::Display for Endpoint {
 pub(super) enum Topology {
     /// There is one.
     Single(Endpoint),
+    /// One of several is the master, and these Sentinels know which one.
+    Sentinels {
+        sentinels: Vec<Endpoint>,
+        /// What they call the master and its replicas.
+        master: String,
+    },
 }
 
-impl Topology {
-    /// The server to connect to.
-    pub(super) fn endpoint(&self) -> &Endpoint {
+impl fmt::Display for Topology {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Single(endpoint) => endpoint,
+            Self::Single(endpoint) => write!(formatter, "{endpoint}"),
+            Self::Sentinels { sentinels, master } => {
+                for (number, sentinel) in sentinels.iter().enumerate() {
+                    write!(formatter, "{}{sentinel}", if number > 0 { "," } else { "" })?;
+                }
+                write!(formatter, "/{master}")
+            }
+        }
+    }
+}
+
+/// Servers announce addresses as they see each other. Where this program sees them at others, these stand in their place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct AddressMap(Vec<(String, Endpoint)>);
+
+impl AddressMap {
+    pub(super) fn add(&mut self, announced: String, reached: Endpoint) {
+        self.0.push((announced, reached));
+    }
+
+    pub(super) fn reached(&self, announced: Endpoint) -> Endpoint {
+        let text = announced.to_string();
+        match self.0.iter().find(|(from, _)| *from == text) {
+            Some((_, reached)) => reached.clone(),
+            None => announced,
         }
     }
 }
