@@ -54,6 +54,7 @@ mod rejected;
 mod requests;
 mod returned;
 mod routers;
+mod sentinels;
 mod service_durations;
 mod service_overflow;
 mod shown;

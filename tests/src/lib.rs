@@ -5,6 +5,7 @@
 //! | [`on_both!`] | a promise to users: one test body, run on memory and on a real redis-server |
 //! | [`World`] | what such a body runs on: buses, faults, and what the server says of its subscriptions |
 //! | [`RedisServer`] | a server of a test's own, to kill, pause, restart and ask |
+//! | [`Sentinels`] | a master with replicas, and Sentinels that watch over them |
 //! | [`Recorder`] | what handlers saw, to wait for |
 //! | [`LogLines`] | what is logged |
 //! | [`eventually`] | a condition that must come true within a deadline |
@@ -16,9 +17,13 @@ mod log_lines;
 mod port;
 mod recorder;
 mod redis_server;
+mod sentinels;
 mod wait;
 mod world;
 
 #[doc(hidden)]
 pub use self::world::run;
-pub use self::{log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, wait::eventually, world::World};
+pub use self::{
+    log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels, wait::eventually,
+    world::World,
+};

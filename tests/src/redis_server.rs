@@ -41,7 +41,8 @@ impl RedisServer {
         Self::with_settings(&[]).await
     }
 
-    /// Starts a server with lines of `redis.conf` of the test's own, such as `user anna on >secret &orders:* +@all`.
+    /// Starts a server with lines of `redis.conf` of the test's own, such as `user anna on >secret &orders:* +@all`. One with `sentinel monitor …` is a
+    /// Sentinel.
     pub async fn with_settings(settings: &[&str]) -> Self {
         let settings: Vec<_> = settings.iter().map(ToString::to_string).collect();
         for _ in 0..ATTEMPTS {
@@ -169,7 +170,8 @@ impl RedisServer {
     }
 
     async fn launch(&self) -> Result<(), PortTaken> {
-        let running = Running::start(&self.folder, &self.configuration());
+        let is_sentinel = self.settings.iter().any(|line| line.starts_with("sentinel monitor "));
+        let running = Running::start(&self.folder, &self.configuration(), is_sentinel);
         let id = running.server.id();
         *self.process() = Some(running);
         let start = Instant::now();
@@ -261,7 +263,7 @@ struct Running {
 }
 
 impl Running {
-    fn start(folder: &Path, configuration: &str) -> Self {
+    fn start(folder: &Path, configuration: &str, is_sentinel: bool) -> Self {
         fs::write(folder.join("redis.conf"), configuration).expect("the folder can be written to");
         let log = File::create(folder.join(LOG)).expect("the folder can be written to");
         // Its standard input ends when we do, however that happens. It is there first, so that it misses no server.
@@ -273,6 +275,7 @@ impl Running {
             .expect("a shell can be started");
         let server = Command::new("redis-server")
             .arg("redis.conf")
+            .args(is_sentinel.then_some("--sentinel"))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stderr(log.try_clone().expect("a file can be shared"))

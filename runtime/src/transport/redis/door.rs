@@ -100,7 +100,7 @@ impl Door {
         match capabilities.role.as_str() {
             _ if role == Role::Any || capabilities.is_master() => Ok(Opened { stream, capabilities }),
             _ if capabilities.mode == "sentinel" => Err(self.unusable(
-                "it is a Sentinel, which only knows where the master is (`SENTINEL GET-MASTER-ADDR-BY-NAME`): connect to the master",
+                "it is a Sentinel, which only knows where the master is: write `redis+sentinel://…/name`, with the name that it gives the master",
             )),
             "" => Err(self.unusable("it does not say that it is the master: connect to the master itself")),
             other => Err(self.unusable(&format!(

@@ -15,7 +15,9 @@ use std::{
     time::Duration,
 };
 
-use redis::{AsyncConnectionConfig, PushInfo, PushKind, RedisConnectionInfo, aio::MultiplexedConnection, cmd};
+use redis::{
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, aio::MultiplexedConnection, cmd,
+};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -195,7 +197,8 @@ impl Found {
         };
         let config =
             AsyncConnectionConfig::new().set_response_timeout(Some(self.servers.timeout)).set_push_sender(push);
-        let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name();
+        // Greeted already; the crate greets once more where it is to take what the server says unasked.
+        let signed_in = RedisConnectionInfo::default().set_skip_set_lib_name().set_protocol(ProtocolVersion::RESP3);
         let made = timeout_at(deadline, MultiplexedConnection::new_with_config(&signed_in, stream, config)).await;
         let made = made.map_err(|_| door.late())?.map_err(|error| door.unusable(&words::of(&error)))?;
         Ok((made.0, Box::pin(made.1)))
