@@ -10,7 +10,7 @@
 use std::{env, error::Error};
 
 use serde::{Deserialize, Serialize};
-use tidings::{Address, Bus, Event, Message, Publish, router};
+use tidings::{Address, Bus, BusEvent, Event, Message, Publish, router};
 
 /// An order. Its channel is part of its type: order 7 travels on `orders:7`.
 #[derive(Message, Serialize, Deserialize)]
@@ -94,7 +94,23 @@ async fn main() -> Result<(), Box<dyn Error>> {
     if redis.is_some() {
         println!("\nlistening; stop with Ctrl-C. In another terminal:");
         println!(r#"  redis-cli publish orders:7 '{{"id": 7, "customer": "Grace", "cents": 1999}}'"#);
-        service.run_until_ctrl_c().await?;
+        // Nothing is lost in silence: kill the server, and start it again.
+        let mut events = bus.events();
+        let told = async {
+            while let Some(event) = events.next().await {
+                match event {
+                    BusEvent::Disconnected { cause, .. } => println!("bus      │ {cause}"),
+                    BusEvent::Resubscribed { lasted, .. } => {
+                        println!("bus      │ a gap: nothing was heard for {lasted:.1?}")
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::select! {
+            stopped = service.run_until_ctrl_c() => stopped?,
+            () = told => {}
+        }
     } else {
         service.shutdown().await?;
     }

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_tests::{RedisServer, eventually};
+use tidings_tests::{RedisServer, Sentinels, eventually};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -177,6 +177,22 @@ async fn quickstart_hears_another_program() {
     let mut lines = stdout(&mut child);
     until(&mut lines, "listening").await;
     assert_eq!(server.publish("orders:7", br#"{"id": 7, "customer": "Grace", "cents": 1999}"#).await, 1);
+    until(&mut lines, "orders   │ Grace orders number 7").await;
+}
+
+/// With Sentinels it listens on when the master is killed, and says that there was a gap.
+#[tokio::test]
+async fn quickstart_outlives_its_master() {
+    let sentinels = Sentinels::start().await;
+    let mut child = example("quickstart", &[], Some(&sentinels.url()));
+    let mut lines = stdout(&mut child);
+    until(&mut lines, "listening").await;
+    let old = &sentinels.servers()[0];
+    old.kill();
+    until(&mut lines, "bus      │ a gap").await;
+    sentinels.another_than(old.port()).await;
+    let master = sentinels.master().await;
+    assert_eq!(master.publish("orders:7", br#"{"id": 7, "customer": "Grace", "cents": 1999}"#).await, 1);
     until(&mut lines, "orders   │ Grace orders number 7").await;
 }
 

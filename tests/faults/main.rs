@@ -16,6 +16,7 @@ mod access;
 mod buffers;
 mod child;
 mod churn;
+mod failover;
 mod instances;
 mod ledger;
 mod names;
