@@ -54,6 +54,8 @@ impl fmt::Debug for BusStats {
 pub struct Health {
     /// How long a PING took there and back. Connecting is not in it.
     pub round_trip: Duration,
+    /// Host and port of the server that was asked, or the path of its socket: with Sentinels that of the master now. Absent on memory.
+    pub server: Option<String>,
     /// The server's version, such as `7.2.4`. Absent on memory, and where the server does not tell.
     pub server_version: Option<String>,
     /// The server's role: `master` or `replica`. Absent on memory.
@@ -71,7 +73,7 @@ impl Health {
             Status::Reconnecting { cause } => vec![HealthWarning::Reconnecting { cause: cause.clone() }],
             Status::Closed => vec![HealthWarning::Closed],
         };
-        Self { round_trip, server_version: None, role: None, status, warnings }
+        Self { round_trip, server: None, server_version: None, role: None, status, warnings }
     }
 
     /// Whether nothing needs looking after.

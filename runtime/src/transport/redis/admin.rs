@@ -37,7 +37,7 @@ pub(super) async fn health(
     status: Status,
     uses: Uses,
 ) -> Result<Health, HealthError> {
-    let Opened { stream, capabilities } = connector.open(CLIENT_NAME).await?;
+    let Opened { address, stream, capabilities } = connector.open(CLIENT_NAME).await?;
     let asked = async {
         let (connection, driver) = client(stream, settings).await.map_err(failed)?;
         tokio::select! {
@@ -46,7 +46,8 @@ pub(super) async fn health(
         }
     };
     let answered = timeout(settings.command_timeout, asked).await;
-    answered.unwrap_or(Err(HealthError::TimedOut { timeout: settings.command_timeout }))
+    let health = answered.unwrap_or(Err(HealthError::TimedOut { timeout: settings.command_timeout }))?;
+    Ok(Health { server: Some(address), ..health })
 }
 
 async fn ask(

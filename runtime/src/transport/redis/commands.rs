@@ -256,11 +256,11 @@ impl SharedLink {
     /// Publishes on a connection for this payload alone: a server that does not take it closes the connection, and what others have sent on it
     /// would be lost with it.
     async fn publish_alone(&self, deadline: Instant, parcel: &Parcel) -> Published {
-        let Opened { stream, capabilities } = match timeout_at(deadline, self.connector.open_master(CLIENT_NAME)).await
-        {
-            Ok(opened) => opened.map_err(|error| self.not_connected(parcel.template, chain(&error)))?,
-            Err(_) => return Err(self.not_connected(parcel.template, self.reason())),
-        };
+        let Opened { stream, capabilities, .. } =
+            match timeout_at(deadline, self.connector.open_master(CLIENT_NAME)).await {
+                Ok(opened) => opened.map_err(|error| self.not_connected(parcel.template, chain(&error)))?,
+                Err(_) => return Err(self.not_connected(parcel.template, self.reason())),
+            };
         let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
         let own = OpenPipeline::new(pipeline, capabilities.counts_receivers());
         let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry) else {
@@ -443,9 +443,9 @@ impl SharedLink {
     }
 
     async fn open(&self) -> Result<(), ConnectError> {
-        let Opened { stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
+        let Opened { address, stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
         // Of a bus's connections only this one says so, and what asks for the health of a server now and then does not.
-        tracing::info!(server = %self.connector.address(), version = capabilities.version, "connected to the server");
+        tracing::info!(server = address, version = capabilities.version, "connected to the server");
         let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost));
         let counts_receivers = capabilities.counts_receivers();
         let mut current = lock(&self.current);

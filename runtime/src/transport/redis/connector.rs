@@ -107,14 +107,6 @@ impl Connector {
         self.successes.send_replace(());
         Ok(opened)
     }
-
-    /// Host and port of the server, or of the last one that was the master; without credentials.
-    pub(super) fn address(&self) -> String {
-        match &self.way {
-            Way::One(door) => door.address(),
-            Way::Sentinels(sentinels) => sentinels.address(),
-        }
-    }
 }
 
 fn address_map(config: &Config) -> Result<AddressMap, ConnectError> {

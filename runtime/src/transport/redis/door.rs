@@ -48,6 +48,8 @@ enum Place<'a> {
 
 /// A connection that has signed in.
 pub(super) struct Opened {
+    /// Host and port of the server.
+    pub(super) address: String,
     pub(super) stream: Stream,
     pub(super) capabilities: Capabilities,
 }
@@ -98,7 +100,9 @@ impl Door {
         };
         let capabilities = self.greet(&mut stream, name).await?;
         match capabilities.role.as_str() {
-            _ if role == Role::Any || capabilities.is_master() => Ok(Opened { stream, capabilities }),
+            _ if role == Role::Any || capabilities.is_master() => {
+                Ok(Opened { address: self.address(), stream, capabilities })
+            },
             _ if capabilities.mode == "sentinel" => Err(self.unusable(
                 "it is a Sentinel, which only knows where the master is: write `redis+sentinel://…/name`, with the name that it gives the master",
             )),

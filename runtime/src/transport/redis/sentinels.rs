@@ -130,22 +130,14 @@ impl Sentinels {
             }
         }
     }
-
-    /// The master as it is known, or what it is called.
-    pub(super) fn address(&self) -> String {
-        match &*self.found.known.borrow() {
-            Some(master) => master.endpoint.to_string(),
-            None => self.found.to_string(),
-        }
-    }
 }
 
 impl Found {
     async fn open(&self, master: Master, name: &str, deadline: Instant) -> Result<Opened, ConnectError> {
         let door = self.servers.door(master.endpoint.clone())?;
-        let Opened { stream, capabilities } = door.open(Role::Master, name, deadline).await?;
+        let Opened { address, stream, capabilities } = door.open(Role::Master, name, deadline).await?;
         let stream = Box::new(Followed::new(stream, self.known.subscribe(), Some(master)));
-        Ok(Opened { stream, capabilities })
+        Ok(Opened { address, stream, capabilities })
     }
 
     /// Asks the Sentinels, until one answers.
@@ -184,7 +176,7 @@ impl Found {
         on_push: impl Fn(PushInfo) + Send + Sync + 'static,
     ) -> Result<(MultiplexedConnection, ClientDriver), ConnectError> {
         let door = &self.sentinels[at];
-        let Opened { stream, capabilities } = door.open(Role::Any, NAME, deadline).await?;
+        let Opened { stream, capabilities, .. } = door.open(Role::Any, NAME, deadline).await?;
         if capabilities.mode != "sentinel" {
             let scheme = if self.servers.trust.is_some() { "rediss" } else { "redis" };
             return Err(
@@ -289,12 +281,6 @@ async fn watch(found: Arc<Found>, reconnect: Reconnect) {
             }
         }
         sleep(reconnect.pause(failures)).await;
-    }
-}
-
-impl fmt::Display for Found {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(formatter, "the master `{}` of the Sentinels {}", self.name, self.shown())
     }
 }
 

@@ -356,7 +356,7 @@ async fn open_persistently(connector: &Connector, settings: &Settings) -> Result
     loop {
         match connector.open_master(CLIENT_NAME).await {
             Ok(Opened { stream, .. }) => return Ok(stream),
-            Err(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. }) => {
+            Err(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. } | ConnectError::NoSentinel { .. }) => {
                 sleep(settings.reconnect.pause(failures)).await;
                 failures += 1;
             }
