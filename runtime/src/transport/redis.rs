@@ -5,6 +5,7 @@
 //! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
 //! | `connector` | which server a connection goes to |
 //! | `sentinels`, `followed` | which server is the master; a connection to it, which fails when it is the master no more |
+//! | `cluster` | which node of a cluster has which slot |
 //! | `door`, `race`, `tls`, `stream` | the way into a server, at whichever of its addresses answers first, encrypted or not |
 //! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
@@ -20,6 +21,7 @@ pub(crate) mod address;
 pub(crate) mod admin;
 pub(crate) mod capabilities;
 pub(crate) mod client;
+pub(crate) mod cluster;
 pub(crate) mod commands;
 pub(crate) mod connector;
 pub(crate) mod door;

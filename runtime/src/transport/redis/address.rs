@@ -23,7 +23,7 @@ const DEFAULT_PORT: u16 = 6379;
 const SENTINEL_PORT: u16 = 26_379;
 
 const SCHEMES: &str = "write `redis://host:port`, `rediss://host:port` for TLS, `redis+sentinel://host:port,host:port/name` for a master that Sentinels know, \
-     `unix:///path` for a unix socket, or `memory:`";
+     `redis+cluster://host:port,host:port` for a cluster, `unix:///path` for a unix socket, or `memory:`";
 const DATABASE: &str =
     "a database number does not separate publish/subscribe: leave it away or write 0, and set a namespace";
 const NO_PASSWORD: &str =
@@ -48,6 +48,8 @@ enum Kind {
     Socket,
     Sentinel,
     EncryptedSentinel,
+    Cluster,
+    EncryptedCluster,
 }
 
 impl Kind {
@@ -58,6 +60,8 @@ impl Kind {
             Self::Socket => "unix:",
             Self::Sentinel => "redis+sentinel://",
             Self::EncryptedSentinel => "rediss+sentinel://",
+            Self::Cluster => "redis+cluster://",
+            Self::EncryptedCluster => "rediss+cluster://",
         }
     }
 }
@@ -83,7 +87,7 @@ impl ServerAddress {
             return Err(NO_PASSWORD);
         }
         let login = Login { username, password };
-        let encrypted = matches!(parts.kind, Kind::Encrypted | Kind::EncryptedSentinel);
+        let encrypted = matches!(parts.kind, Kind::Encrypted | Kind::EncryptedSentinel | Kind::EncryptedCluster);
         Ok(Self { topology, encrypted, login })
     }
 }
@@ -97,6 +101,8 @@ impl<'a> Parts<'a> {
             "unix" | "redis+unix" => Kind::Socket,
             "redis+sentinel" => Kind::Sentinel,
             "rediss+sentinel" => Kind::EncryptedSentinel,
+            "redis+cluster" => Kind::Cluster,
+            "rediss+cluster" => Kind::EncryptedCluster,
             _ => return Err(SCHEMES),
         };
         if kind == Kind::Socket {
@@ -119,14 +125,22 @@ impl<'a> Parts<'a> {
     }
 
     fn topology(&self) -> Result<Topology, &'static str> {
-        if !matches!(self.kind, Kind::Sentinel | Kind::EncryptedSentinel) {
-            let endpoint = self.endpoint()?;
-            nothing_else(self)?;
-            return Ok(Topology::Single(endpoint));
+        let several = |port| self.place.split(',').map(|place| split_host(place, port)).collect::<Result<Vec<_>, _>>();
+        match self.kind {
+            Kind::Plain | Kind::Encrypted | Kind::Socket => {
+                let endpoint = self.endpoint()?;
+                nothing_else(self)?;
+                Ok(Topology::Single(endpoint))
+            }
+            Kind::Sentinel | Kind::EncryptedSentinel => {
+                Ok(Topology::Sentinels { sentinels: several(SENTINEL_PORT)?, master: master(self)? })
+            }
+            Kind::Cluster | Kind::EncryptedCluster => {
+                let seeds = several(DEFAULT_PORT)?;
+                nothing_else(self)?;
+                Ok(Topology::Cluster { seeds })
+            }
         }
-        let sentinels = self.place.split(',').map(|place| split_host(place, SENTINEL_PORT));
-        let sentinels = sentinels.collect::<Result<Vec<_>, _>>()?;
-        Ok(Topology::Sentinels { sentinels, master: master(self)? })
     }
 
     /// Of an address that names one server.
@@ -140,7 +154,7 @@ impl<'a> Parts<'a> {
                 Err("the host is missing; for a unix socket write `unix:///path`")
             }
             Kind::Plain | Kind::Encrypted => split_host(self.place, DEFAULT_PORT),
-            Kind::Sentinel | Kind::EncryptedSentinel => Err("Sentinels are no server"),
+            _ => Err("these are several servers"),
         }
     }
 }
@@ -177,7 +191,11 @@ fn nothing_else(parts: &Parts<'_>) -> Result<(), &'static str> {
     match path {
         "" | "/" | "/0" => {}
         _ if path[1..].bytes().all(|byte| byte.is_ascii_digit()) => return Err(DATABASE),
-        _ if parts.place.contains(',') => return Err("several servers are Sentinels: write `redis+sentinel://…`"),
+        _ if parts.place.contains(',') => {
+            return Err(
+                "several servers are Sentinels, `redis+sentinel://…`, or nodes of a cluster, `redis+cluster://…`",
+            );
+        }
         _ => return Err("nothing may follow the port; for a unix socket write `unix:///path`"),
     }
     no_options(options)
@@ -275,7 +293,8 @@ fn decode(text: &str, problem: &'static str) -> Result<String, &'static str> {
 fn shown(parts: Option<Parts<'_>>) -> String {
     let Some(parts) = parts else { return "…".to_owned() };
     let certain = parts.kind == Kind::Socket || !parts.rest.contains('@');
-    if let (true, Ok(topology @ Topology::Sentinels { .. })) = (certain, parts.topology()) {
+    if let (true, Ok(topology @ (Topology::Sentinels { .. } | Topology::Cluster { .. }))) = (certain, parts.topology())
+    {
         return format!("{}{topology}", parts.kind.scheme());
     }
     match parts.endpoint() {
@@ -307,6 +326,8 @@ mod tests {
             ("redis+sentinel://h/mymaster", "h:26379/mymaster", false),
             ("redis+sentinel://u:p@h:1,[::1],k:2/my%20master/0?protocol=3", "h:1,[::1]:26379,k:2/my master", false),
             ("rediss+sentinel://h:1/shop", "h:1/shop", true),
+            ("redis+cluster://h", "h:6379", false),
+            ("rediss+cluster://:p@h:1,[::1]:2/", "h:1,[::1]:2", true),
         ] {
             let address = parse(url).unwrap();
             assert_eq!((address.topology.to_string().as_str(), address.encrypted), (place, encrypted));
@@ -396,6 +417,9 @@ mod tests {
             ("redis+sentinel://:hunter2@h:x/shop", "port"),
             ("redis+sentinel://:hunter2@h/shop/3", "set a namespace"),
             ("redis+sentinel://:hunter2@h/shop/x", "nothing may follow the master"),
+            ("redis+cluster://:hunter2@h,/", "host is missing"),
+            ("redis+cluster://:hunter2@h/3", "set a namespace"),
+            ("redis+cluster://:hunter2@h/shop", "nothing may follow"),
             ("redis+sentinel://h/shop?password=hunter2", "user:password@host"),
             ("redis+sentinel://:hunter2/3@h/shop", "percent-encode"),
             ("unix://hunter2@/run/redis.sock", "needs a password"),

@@ -10,11 +10,12 @@ use crate::{
     time::deadline_after,
     transport::redis::{
         address::{ServerAddress, announced},
+        cluster::Cluster,
         door::{Door, Opened, Role},
         login::Login,
         sentinels::{Sentinels, Servers},
         tls::Trust,
-        topology::{AddressMap, Topology},
+        topology::{AddressMap, Endpoint, Topology},
     },
 };
 
@@ -35,6 +36,12 @@ enum Way {
     One(Arc<Door>),
     /// To the master that these name.
     Sentinels(Arc<Sentinels>),
+    /// To any master of this cluster.
+    Cluster(Arc<Cluster>),
+    /// To this node of it.
+    Node(Arc<Cluster>, Endpoint),
+    /// To whichever node has this slot.
+    Slot(Arc<Cluster>, u16),
 }
 
 impl Connector {
@@ -42,7 +49,11 @@ impl Connector {
         let ServerAddress { topology, encrypted, login } = ServerAddress::parse(url, config)?;
         if encrypted && !cfg!(feature = "tls") {
             let reason = "this program is built without TLS: enable the feature `tls` of `tidings`".to_owned();
-            let scheme = if matches!(topology, Topology::Single(_)) { "rediss" } else { "rediss+sentinel" };
+            let scheme = match topology {
+                Topology::Single(_) => "rediss",
+                Topology::Sentinels { .. } => "rediss+sentinel",
+                Topology::Cluster { .. } => "rediss+cluster",
+            };
             return Err(ConnectError::InvalidUrl { url: format!("{scheme}://{topology}"), reason });
         }
         if !encrypted && config.certificate_authority.is_some() {
@@ -66,8 +77,40 @@ impl Connector {
                 let doors = sentinels.into_iter().map(|sentinel| asked.door(sentinel)).collect::<Result<_, _>>()?;
                 Way::Sentinels(Arc::new(Sentinels::start(doors, master, servers, map, config.reconnect)))
             }
+            Topology::Cluster { seeds } => Way::Cluster(Arc::new(Cluster::start(seeds, servers, map))),
         };
         Ok(Self { way, user, timeout, successes: Arc::default() })
+    }
+
+    /// The cluster, where connections go to one.
+    pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
+        match &self.way {
+            Way::Cluster(cluster) | Way::Node(cluster, _) | Way::Slot(cluster, _) => Some(cluster),
+            Way::One(_) | Way::Sentinels(_) => None,
+        }
+    }
+
+    /// The same to one node of the cluster; unchanged where there is none.
+    pub(super) fn at_node(&self, node: Endpoint) -> Self {
+        self.narrowed(|cluster| Way::Node(cluster, node))
+    }
+
+    /// The same to whichever node of the cluster has the slot; unchanged where there is none.
+    pub(super) fn at_slot(&self, slot: u16) -> Self {
+        self.narrowed(|cluster| Way::Slot(cluster, slot))
+    }
+
+    fn narrowed(&self, to: impl FnOnce(Arc<Cluster>) -> Way) -> Self {
+        match self.cluster() {
+            // Another node that can be reached says nothing of this one.
+            Some(cluster) => Self { way: to(Arc::clone(cluster)), successes: Arc::default(), ..self.clone() },
+            None => self.clone(),
+        }
+    }
+
+    /// A server has said that it does not have a slot, or is gone: who has it is asked anew. Nothing happens where there is no cluster.
+    pub(super) fn outdated(&self) {
+        self.cluster().into_iter().for_each(|cluster| cluster.outdated());
     }
 
     /// The user of access rules.
@@ -103,6 +146,9 @@ impl Connector {
         let opened = match &self.way {
             Way::One(door) => door.open(role, name, deadline).await?,
             Way::Sentinels(sentinels) => sentinels.open(name, deadline).await?,
+            Way::Cluster(cluster) => cluster.open_any(name, deadline).await?,
+            Way::Node(cluster, node) => cluster.open_node(node, name, deadline).await?,
+            Way::Slot(cluster, slot) => cluster.open_slot(*slot, name, deadline).await?,
         };
         self.successes.send_replace(());
         Ok(opened)

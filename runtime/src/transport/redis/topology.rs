@@ -35,6 +35,8 @@ pub(super) enum Topology {
         /// What they call the master and its replicas.
         master: String,
     },
+    /// Several share the slots, and these are nodes of them.
+    Cluster { seeds: Vec<Endpoint> },
 }
 
 impl fmt::Display for Topology {
@@ -42,13 +44,19 @@ impl fmt::Display for Topology {
         match self {
             Self::Single(endpoint) => write!(formatter, "{endpoint}"),
             Self::Sentinels { sentinels, master } => {
-                for (number, sentinel) in sentinels.iter().enumerate() {
-                    write!(formatter, "{}{sentinel}", if number > 0 { "," } else { "" })?;
-                }
+                list(sentinels, formatter)?;
                 write!(formatter, "/{master}")
             }
+            Self::Cluster { seeds } => list(seeds, formatter),
         }
     }
+}
+
+fn list(endpoints: &[Endpoint], formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    for (number, endpoint) in endpoints.iter().enumerate() {
+        write!(formatter, "{}{endpoint}", if number > 0 { "," } else { "" })?;
+    }
+    Ok(())
 }
 
 /// Servers announce addresses as they see each other. Where this program sees them at others, these stand in their place.

@@ -1,0 +1,335 @@
+//! Which node of a cluster has which slot.
+//!
+//! The map is asked of any node that answers: at first, at least once a minute, and whenever somebody finds that it is out of date (a MOVED, a name
+//! that a node unsubscribed by itself, a node that is gone). Whoever depends on it watches it.
+//!
+//! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>, <https://redis.io/docs/latest/commands/cluster-slots/>
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use redis::{Value, cmd};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+    time::{Instant, sleep, timeout, timeout_at},
+};
+
+use crate::{
+    error::{ConnectError, chain},
+    time::deadline_after,
+    transport::redis::{
+        client::patient_client,
+        door::{Door, Opened, Role},
+        race::first,
+        sentinels::Servers,
+        topology::{AddressMap, Endpoint},
+        words,
+    },
+};
+
+/// What CLIENT LIST shows of the connection that asks.
+const NAME: &str = "tidings-slots";
+/// The map is asked for again after so long at the latest.
+const LOOK: Duration = Duration::from_secs(60);
+/// And not more often than this.
+const PAUSE: Duration = Duration::from_millis(100);
+/// Slots of a cluster.
+pub(super) const SLOTS: u16 = 16_384;
+
+/// The slot of a channel or key: of the part between its first braces, where there is one.
+pub(super) fn slot(name: &[u8]) -> u16 {
+    let tag = || {
+        let open = name.iter().position(|&byte| byte == b'{')? + 1;
+        let length = name[open..].iter().position(|&byte| byte == b'}').filter(|&length| length > 0)?;
+        Some(&name[open..open + length])
+    };
+    crc16(tag().unwrap_or(name)) % SLOTS
+}
+
+/// CRC-16/XMODEM.
+fn crc16(bytes: &[u8]) -> u16 {
+    bytes.iter().fold(0, |crc, &byte| {
+        let mut crc = crc ^ u16::from(byte) << 8;
+        for _ in 0..8 {
+            crc = if crc & 0x8000 == 0 { crc << 1 } else { crc << 1 ^ 0x1021 };
+        }
+        crc
+    })
+}
+
+/// The masters of a cluster, and which slots each has.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Slots {
+    /// From a first slot to a last, in order.
+    ranges: Vec<(u16, u16, Endpoint)>,
+}
+
+impl Slots {
+    /// Of the answer of CLUSTER SLOTS; a node without an address is the one that was asked.
+    fn read(answer: &Value, asked: &Endpoint, map: &AddressMap) -> Option<Self> {
+        let Value::Array(ranges) = answer else { return None };
+        let text = |value: &Value| match value {
+            Value::BulkString(text) => Some(String::from_utf8_lossy(text).into_owned()),
+            Value::SimpleString(text) => Some(text.clone()),
+            Value::Nil => Some(String::new()),
+            _ => None,
+        };
+        let number = |value: &Value| match value {
+            Value::Int(number) => u16::try_from(*number).ok(),
+            _ => None,
+        };
+        let range = |range: &Value| {
+            let Value::Array(range) = range else { return None };
+            let [first, last, master, ..] = range.as_slice() else { return None };
+            let Value::Array(master) = master else { return None };
+            let [host, port, ..] = master.as_slice() else { return None };
+            let host = match (text(host)?.as_str(), asked) {
+                ("" | "?", Endpoint::Network { host, .. }) => host.clone(),
+                (host, _) => host.to_owned(),
+            };
+            let endpoint = map.reached(Endpoint::Network { host, port: number(port)? });
+            Some((number(first)?, number(last)?, endpoint))
+        };
+        let mut ranges: Vec<_> = ranges.iter().map(range).collect::<Option<_>>()?;
+        ranges.sort_by_key(|&(first, ..)| first);
+        Some(Self { ranges })
+    }
+
+    /// Who has a slot; nobody where the cluster does not cover it.
+    pub(super) fn owner(&self, slot: u16) -> Option<&Endpoint> {
+        let at = self.ranges.partition_point(|&(_, last, _)| last < slot);
+        self.ranges.get(at).filter(|(first, ..)| *first <= slot).map(|(_, _, endpoint)| endpoint)
+    }
+
+    /// The masters, each once.
+    pub(super) fn nodes(&self) -> Vec<&Endpoint> {
+        let mut nodes: Vec<&Endpoint> = Vec::new();
+        for (_, _, endpoint) in &self.ranges {
+            if !nodes.contains(&endpoint) {
+                nodes.push(endpoint);
+            }
+        }
+        nodes
+    }
+
+    /// How many slots somebody has.
+    pub(super) fn covered(&self) -> u16 {
+        self.ranges.iter().map(|(first, last, _)| last - first + 1).sum()
+    }
+}
+
+/// A cluster: knows who has which slot. Dropping it ends that.
+pub(super) struct Cluster {
+    found: Arc<Found>,
+    _watcher: JoinSet<()>,
+}
+
+struct Found {
+    seeds: Vec<Endpoint>,
+    servers: Servers,
+    map: AddressMap,
+    known: watch::Sender<Arc<Slots>>,
+    /// Told when the map is out of date.
+    outdated: Notify,
+}
+
+impl Cluster {
+    /// Has to be called within a tokio runtime, in which the map is kept.
+    pub(super) fn start(seeds: Vec<Endpoint>, servers: Servers, map: AddressMap) -> Self {
+        let found = Arc::new(Found { seeds, servers, map, known: watch::Sender::default(), outdated: Notify::new() });
+        let mut watcher = JoinSet::new();
+        watcher.spawn(watch(Arc::clone(&found)));
+        Self { found, _watcher: watcher }
+    }
+
+    /// Who has which slot, as it is known; asks where nothing is known yet.
+    pub(super) async fn slots(&self, deadline: Instant) -> Result<Arc<Slots>, ConnectError> {
+        let known = Arc::clone(&self.found.known.borrow());
+        if known.ranges.is_empty() { self.found.ask(deadline).await } else { Ok(known) }
+    }
+
+    /// Who has which slot, and each change of that.
+    pub(super) fn changes(&self) -> watch::Receiver<Arc<Slots>> {
+        self.found.known.subscribe()
+    }
+
+    /// Somebody has found that the map is out of date: it is asked for anew.
+    pub(super) fn outdated(&self) {
+        self.found.outdated.notify_one();
+    }
+
+    /// Connects to some master: the first that answers.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it closes what was made so far.
+    pub(super) async fn open_any(&self, name: &str, deadline: Instant) -> Result<Opened, ConnectError> {
+        let slots = self.slots(deadline).await?;
+        let nodes: Vec<Endpoint> = slots.nodes().into_iter().cloned().collect();
+        let open = async |endpoint| self.found.servers.door(endpoint)?.open(Role::Master, name, deadline).await;
+        let opened = first(nodes, deadline, |_| true, open).await;
+        opened.map_err(|failure| {
+            self.outdated();
+            failure.unwrap_or_else(|| self.found.none("no node has answered in time"))
+        })
+    }
+
+    /// Connects to this node, which has to be a master.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`open_any`](Self::open_any).
+    pub(super) async fn open_node(
+        &self,
+        node: &Endpoint,
+        name: &str,
+        deadline: Instant,
+    ) -> Result<Opened, ConnectError> {
+        let opened = self.found.servers.door(node.clone())?.open(Role::Master, name, deadline).await;
+        opened.inspect_err(|_| self.outdated())
+    }
+
+    /// Connects to whoever has the slot.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`open_any`](Self::open_any).
+    pub(super) async fn open_slot(&self, slot: u16, name: &str, deadline: Instant) -> Result<Opened, ConnectError> {
+        let slots = self.slots(deadline).await?;
+        match slots.owner(slot) {
+            Some(node) => self.open_node(node, name, deadline).await,
+            None => {
+                self.outdated();
+                Err(self.found.none(&format!("nobody has slot {slot}")))
+            }
+        }
+    }
+}
+
+impl Found {
+    /// Asks whichever node answers first: those that are known, and then those of the address.
+    async fn ask(&self, deadline: Instant) -> Result<Arc<Slots>, ConnectError> {
+        let known = Arc::clone(&self.known.borrow());
+        let mut nodes: Vec<Endpoint> = known.nodes().into_iter().cloned().collect();
+        nodes.extend(self.seeds.iter().filter(|seed| !known.nodes().contains(seed)).cloned());
+        let tells = |error: &ConnectError| !matches!(error, ConnectError::Unreachable { .. });
+        let slots = first(nodes, deadline, tells, async |node: Endpoint| self.ask_one(node, deadline).await).await;
+        let slots =
+            Arc::new(slots.map_err(|error| error.unwrap_or_else(|| self.none("no node has answered in time")))?);
+        self.known.send_if_modified(|known| {
+            let has_changed = **known != *slots;
+            if has_changed {
+                *known = Arc::clone(&slots);
+            }
+            has_changed
+        });
+        Ok(slots)
+    }
+
+    async fn ask_one(&self, node: Endpoint, deadline: Instant) -> Result<Slots, ConnectError> {
+        let door = self.servers.door(node)?;
+        let Opened { stream, capabilities, .. } = door.open(Role::Any, NAME, deadline).await?;
+        if capabilities.mode != "cluster" {
+            let scheme = if self.servers.trust.is_some() { "rediss" } else { "redis" };
+            let advice = match capabilities.mode.as_str() {
+                "sentinel" => format!("it is a Sentinel: write `{scheme}+sentinel://{}/name`", door.address()),
+                _ => format!("it is no node of a cluster: write `{scheme}://{}`", door.address()),
+            };
+            return Err(door.unusable(&advice));
+        }
+        let asked = async {
+            let (mut connection, driver) = patient_client(stream).await.map_err(|error| words::of(&error))?;
+            let mut question = cmd("CLUSTER");
+            question.arg("SLOTS");
+            tokio::select! {
+                answer = question.query_async::<Value>(&mut connection) => answer.map_err(|error| words::of(&error)),
+                () = driver => Err("it closed the connection".to_owned()),
+            }
+        };
+        let answer = timeout_at(deadline, asked).await.map_err(|_| door.late())?;
+        let answer = answer.map_err(|reason| door.unusable(&reason))?;
+        let slots = Slots::read(&answer, &door.endpoint, &self.map);
+        let slots = slots.ok_or_else(|| door.unusable("it does not say who has which slot"))?;
+        if slots.ranges.is_empty() {
+            return Err(door.unusable("it is a node of a cluster that has no slots yet"));
+        }
+        Ok(slots)
+    }
+
+    fn none(&self, reason: &str) -> ConnectError {
+        let seeds: Vec<String> = self.seeds.iter().map(ToString::to_string).collect();
+        ConnectError::Unusable { address: seeds.join(", "), reason: reason.to_owned() }
+    }
+}
+
+/// Keeps the map up to date.
+async fn watch(found: Arc<Found>) {
+    let mut failures = 0_u32;
+    loop {
+        let _ = timeout(LOOK, found.outdated.notified()).await;
+        match found.ask(deadline_after(found.servers.timeout)).await {
+            Ok(_) => failures = 0,
+            Err(error) => {
+                failures = failures.saturating_add(1);
+                if failures.is_power_of_two() {
+                    tracing::warn!(reason = chain(&error), failures, "no node of the cluster says who has which slot");
+                }
+            }
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+impl fmt::Debug for Cluster {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Cluster").field("seeds", &self.found.seeds).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_those_of_the_server() {
+        // As CLUSTER KEYSLOT says.
+        for (name, expected) in [
+            ("", 0),
+            ("123456789", 12_739),
+            ("foo", 12_182),
+            ("{foo}bar", 12_182),
+            ("a{foo}{bar}", 12_182),
+            ("{}foo", slot(b"{}foo")),
+        ] {
+            assert_eq!(slot(name.as_bytes()), expected, "{name}");
+        }
+        assert_ne!(slot(b"{}foo"), slot(b"foo"));
+        assert_eq!(slot(b"shop:tidings:queues:{tasks:<p>}:new:tasks:a"), slot(b"tasks:<p>"));
+    }
+
+    #[test]
+    fn a_map_says_who_has_a_slot_and_what_nobody_has() {
+        let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
+        let range = |first, last, host, port| {
+            let master = Value::Array(vec![text(host), Value::Int(port), text("id"), Value::Array(Vec::new())]);
+            Value::Array(vec![Value::Int(first), Value::Int(last), master])
+        };
+        let answer = Value::Array(vec![range(8_000, 16_383, "b", 2), range(0, 99, "", 1), range(100, 100, "b", 2)]);
+        let node = |host: &str, port| Endpoint::Network { host: host.to_owned(), port };
+        let mut map = AddressMap::default();
+        map.add("b:2".to_owned(), node("c", 3));
+        let slots = Slots::read(&answer, &node("asked", 9), &map).unwrap();
+        for (slot, owner) in [
+            (0, Some("asked:1")),
+            (99, Some("asked:1")),
+            (100, Some("c:3")),
+            (101, None),
+            (7_999, None),
+            (16_383, Some("c:3")),
+        ] {
+            assert_eq!(slots.owner(slot).map(ToString::to_string).as_deref(), owner, "{slot}");
+        }
+        assert_eq!((slots.nodes().len(), slots.covered()), (2, 101 + 8_384));
+        assert_eq!(Slots::read(&Value::Int(1), &node("a", 1), &map), None);
+    }
+}
