@@ -5,6 +5,7 @@
 //! | [`on_both!`] | a promise to users: one test body, run on memory and on a real redis-server |
 //! | [`World`] | what such a body runs on: buses, faults, and what the server says of its subscriptions |
 //! | [`RedisServer`] | a server of a test's own, to kill, pause, restart and ask |
+//! | [`Cluster`] | a Redis Cluster of three masters and three replicas |
 //! | [`Sentinels`] | a master with replicas, and Sentinels that watch over them |
 //! | [`Recorder`] | what handlers saw, to wait for |
 //! | [`LogLines`] | what is logged |
@@ -13,6 +14,7 @@
 //! Nothing here sleeps for a fixed time and hopes; whatever goes wrong is a panic that says what was waited for.
 #![allow(clippy::missing_panics_doc, reason = "panicking is how a test harness reports")]
 
+mod cluster;
 mod log_lines;
 mod port;
 mod recorder;

@@ -1,0 +1,150 @@
+//! A Redis Cluster of three masters and three replicas, as plain processes.
+
+use std::{process::Command, time::Duration};
+
+use crate::{port, redis_server::RedisServer, wait::eventually};
+
+/// A deadline for what takes a few seconds on an idle machine.
+const SOON: Duration = Duration::from_secs(60);
+
+/// A Redis Cluster of three masters and three replicas. Dropping it kills them.
+#[derive(Debug)]
+pub struct Cluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl Cluster {
+    /// After so long without an answer the others count a node as gone.
+    pub const NODE_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+    /// Starts it, and waits until every node says that all is well.
+    pub async fn start() -> Self {
+        Self::with_settings(&[]).await
+    }
+
+    /// The same, with lines of configuration of the test's own for each node.
+    pub async fn with_settings(settings: &[&str]) -> Self {
+        let mut nodes = Vec::new();
+        for _ in 0..6 {
+            let lines = [
+                format!("cluster-port {}", port::free()),
+                format!("cluster-node-timeout {}", Self::NODE_TIMEOUT.as_millis()),
+            ];
+            let own = ["cluster-enabled yes", "cluster-config-file nodes.conf", "repl-diskless-sync-delay 0"];
+            let lines: Vec<&str> =
+                own.into_iter().chain(lines.iter().map(String::as_str)).chain(settings.iter().copied()).collect();
+            nodes.push(RedisServer::with_settings(&lines).await);
+        }
+        let cluster = Self { nodes };
+        cluster.join().await;
+        cluster
+    }
+
+    async fn join(&self) {
+        let addresses: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let created = tokio::task::spawn_blocking(move || {
+            let mut command = Command::new("redis-cli");
+            command.args(["--cluster", "create"]).args(addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
+            command.output().expect("redis-cli can be started")
+        });
+        let created = created.await.expect("redis-cli ends");
+        assert!(created.status.success(), "{}", String::from_utf8_lossy(&created.stdout));
+        for node in &self.nodes {
+            eventually(SOON, async || {
+                let info: String = node.try_command(&["CLUSTER", "INFO"]).await.unwrap_or_default();
+                let role: String = node.try_command(&["INFO", "replication"]).await.unwrap_or_default();
+                let is_level = role.contains("role:master") && role.contains("connected_slaves:1")
+                    || role.contains("master_link_status:up");
+                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6") && is_level
+            })
+            .await;
+        }
+    }
+
+    /// The address for `Bus::connect`, with two of its nodes.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port(), self.nodes[1].port())
+    }
+
+    /// All nodes: at first three masters and then their replicas.
+    #[must_use]
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
+    /// The slot of a name, as the server says it.
+    pub async fn slot(&self, name: &str) -> u16 {
+        self.living().await.command(&["CLUSTER", "KEYSLOT", name]).await
+    }
+
+    /// The master that has a slot, as the others see it.
+    pub async fn owner(&self, slot: u16) -> &RedisServer {
+        let answer: Vec<Vec<redis::Value>> = self.living().await.command(&["CLUSTER", "SLOTS"]).await;
+        let number = |value: &redis::Value| match value {
+            redis::Value::Int(number) => u16::try_from(*number).expect("a slot or a port"),
+            other => panic!("no number: {other:?}"),
+        };
+        let owner = answer.iter().find_map(|range| match range.as_slice() {
+            [first, last, redis::Value::Array(master), ..] => {
+                (number(first)..=number(last)).contains(&slot).then(|| number(&master[1]))
+            }
+            other => panic!("no range of slots: {other:?}"),
+        });
+        let port = owner.expect("somebody has it");
+        self.nodes.iter().find(|node| node.port() == port).expect("it is one of ours")
+    }
+
+    /// Moves a slot with its keys to another master, and tells every node.
+    pub async fn migrate(&self, slot: u16, to: &RedisServer) {
+        let from = self.owner(slot).await;
+        if from.port() == to.port() {
+            return;
+        }
+        let number = slot.to_string();
+        let id = async |node: &RedisServer| node.command::<String>(&["CLUSTER", "MYID"]).await;
+        let (source, target) = (id(from).await, id(to).await);
+        let set = async |node: &RedisServer, how: &str, who: &str| {
+            node.command::<String>(&["CLUSTER", "SETSLOT", &number, how, who]).await;
+        };
+        set(to, "IMPORTING", &source).await;
+        set(from, "MIGRATING", &target).await;
+        loop {
+            let keys: Vec<String> = from.command(&["CLUSTER", "GETKEYSINSLOT", &number, "100"]).await;
+            if keys.is_empty() {
+                break;
+            }
+            let port = to.port().to_string();
+            let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+            words.extend(keys.iter().map(String::as_str));
+            from.command::<String>(&words).await;
+        }
+        set(to, "NODE", &target).await;
+        set(from, "NODE", &target).await;
+        for node in &self.nodes {
+            // A replica does not take it, and learns it from its master.
+            let _ = node.try_command::<String>(&["CLUSTER", "SETSLOT", &number, "NODE", &target]).await;
+        }
+    }
+
+    /// Waits until a slot has another owner than this.
+    pub async fn another_than(&self, port: u16, slot: u16) {
+        eventually(SOON, async || self.owner(slot).await.port() != port).await;
+        let healthy = async || {
+            let info: String = self.living().await.try_command(&["CLUSTER", "INFO"]).await.unwrap_or_default();
+            info.contains("cluster_state:ok")
+        };
+        eventually(SOON, healthy).await;
+    }
+
+    /// A node that answers.
+    async fn living(&self) -> &RedisServer {
+        for node in &self.nodes {
+            let answered = tokio::time::timeout(Duration::from_secs(1), node.try_command::<String>(&["PING"])).await;
+            if matches!(answered, Ok(Ok(_))) {
+                return node;
+            }
+        }
+        panic!("no node answers");
+    }
+}
