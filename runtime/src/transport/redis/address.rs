@@ -153,12 +153,16 @@ impl<'a> Parts<'a> {
             Kind::Plain | Kind::Encrypted if self.place.is_empty() && self.rest.len() > 1 => {
                 Err("the host is missing; for a unix socket write `unix:///path`")
             }
-            Kind::Plain | Kind::Encrypted => split_host(self.place, DEFAULT_PORT),
+            Kind::Plain | Kind::Encrypted => match split_host(self.place, DEFAULT_PORT) {
+                Err(_) if self.place.split(',').all(|place| split_host(place, DEFAULT_PORT).is_ok()) => Err(SEVERAL),
+                endpoint => endpoint,
+            },
             _ => Err("these are several servers"),
         }
     }
 }
 
+const SEVERAL: &str = "several servers are Sentinels, `redis+sentinel://…`, or nodes of a cluster, `redis+cluster://…`";
 const SOCKET: &str = "a unix socket is written `unix:///path`, or `unix://user:password@/path`";
 
 /// The name of the master, behind the Sentinels.
@@ -191,11 +195,6 @@ fn nothing_else(parts: &Parts<'_>) -> Result<(), &'static str> {
     match path {
         "" | "/" | "/0" => {}
         _ if path[1..].bytes().all(|byte| byte.is_ascii_digit()) => return Err(DATABASE),
-        _ if parts.place.contains(',') => {
-            return Err(
-                "several servers are Sentinels, `redis+sentinel://…`, or nodes of a cluster, `redis+cluster://…`",
-            );
-        }
         _ => return Err("nothing may follow the port; for a unix socket write `unix:///path`"),
     }
     no_options(options)
