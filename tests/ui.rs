@@ -6,7 +6,7 @@ fn compile_errors() {
     cases.pass("ui/pass/*.rs");
     let themes = [
         "message", "param", "handler", "layer", "router", "routers", "routes", "verbs", "request", "borrowed", "queue",
-        "outcome",
+        "outcome", "result",
     ];
     for theme in themes {
         cases.compile_fail(format!("ui/{theme}/*.rs"));

@@ -1,6 +1,7 @@
 //! `#[derive(Message)]`.
 
 mod check;
+mod ending;
 mod expand;
 mod kind;
 mod model;

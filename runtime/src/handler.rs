@@ -6,6 +6,7 @@
 //! | `incoming` | how the message of a handler is decoded |
 //! | `extract` | what a handler takes after its message |
 //! | `returned` | what a handler may return, and what it asks for |
+//! | `worked` | what a handler of a queue may return: where results are kept, its reply |
 //! | `publish`, `enqueue` | messages and tasks that a handler returns |
 //! | `causes` | what a handler's error says beside its words: what has caused it, and what is to become of the task |
 //! | `ending` | how the end of a task is announced |
@@ -36,9 +37,11 @@ pub(crate) mod returned;
 pub(crate) mod routers;
 pub(crate) mod rule;
 pub(crate) mod stub;
+pub(crate) mod worked;
 
 pub use self::{
     contract::{Handler, Router},
+    ending::Ended,
     enqueue::Enqueue,
     extract::{Context, Extract, ExtractError, FromState, State},
     outcome::Rule,

@@ -83,11 +83,12 @@ pub use self::{
     },
     future::BusFuture,
     handler::{
-        Context, Enqueue, Extract, ExtractError, FromState, Handler, IntoOutcome, Outcome, Publish, Router, Rule, State,
+        Context, Ended, Enqueue, Extract, ExtractError, FromState, Handler, IntoOutcome, Outcome, Publish, Router,
+        Rule, State,
     },
     message::{
         Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Lease, Message, NoError,
-        OwnedMessage, Queue, QueueFacts, Request, Turns,
+        OwnedMessage, Queue, QueueFacts, Request, Results, Turns,
     },
     operate::{DeadLetter, DeadLetters, QueueHandle, QueueWorker, RunningTask},
     publish::{
@@ -108,6 +109,7 @@ pub use self::{
     },
     transport::{
         durable::{
+            course::ResultBounds,
             look::{EndedCounts, PartCounts, QueueCounts},
             task::{DeadReason, Enqueued, TaskState},
         },
@@ -140,22 +142,24 @@ pub mod __private {
         handler::{
             causes::{OfAnything, OfError, OfReport, OfRuledError, OfRules, OfSendReport, Returning},
             contract::{Call, Handler, Router},
+            ending::{Announced, Announcing, Endings, IsAnnouncement, MadeOf, MadeOfBorrowed, SaysWhere},
             extract::{AnyState, Context, Extract, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::{HandlerLayer, handler_layer},
             once::{begin, once_for, once_for_id},
             outcome::{Outcome, Rule},
-            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned, Worked},
+            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned},
             routers::{first, join, prove_joined, type_of},
             rule::{Outcome as Ruled, after},
             stub::{AnyAnswer, StubRouter, stub_route},
+            worked::{ResultRules, Worked, WorkedOr, WorkedWith},
         },
         message::{
             address::{Address, AddressOf, Stub},
             contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
             delivery::Delivery,
             facts::{Kind, QueueFacts, Turns},
-            kind::{Broadcast, NoError, Queue, Request},
+            kind::{Broadcast, NoError, Queue, Request, Results},
             older::{IsOlder, Older, ReadOlder, ReadOlderBorrowed},
             reading::{Serde, SerdeBorrowed, Unread},
         },
@@ -174,6 +178,7 @@ pub mod __private {
             table::RouteTable,
             work::{prove_option, prove_parts, prove_turns, prove_weights, prove_window, prove_work},
         },
+        transport::durable::course::ResultBounds,
     };
     pub use serde;
 }

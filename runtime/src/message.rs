@@ -4,7 +4,7 @@
 //! |--|--|
 //! | `contract` | `Message` and its relatives, as the derive implements them |
 //! | `reading` | how messages are written and read with serde; the page on traits that exist for their error texts |
-//! | `kind` | `Request`: a message that is answered |
+//! | `kind` | what a message promises beside: `Broadcast`, `Request`, `Queue`, `Results` |
 //! | `older` | how what older code wrote is read |
 //! | `facts` | what is known of a message without its type |
 //! | `address` | a concrete channel of one message type |
@@ -27,6 +27,6 @@ pub use self::{
     contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
     delivery::Delivery,
     facts::{Facts, Kind, QueueFacts, Turns},
-    kind::{Broadcast, NoError, Queue, Request},
+    kind::{Broadcast, NoError, Queue, Request, Results},
     lease::Lease,
 };

@@ -93,6 +93,7 @@ fn argument_checks(handler: &Handler) -> TokenStream {
 //         const ROUTE: __tidings::Route = __tidings::Route::new(
 //             "placed", "OrderPlaced", __MESSAGE.facts(), __tidings::HandlerOptions::DEFAULT.concurrency(16));
 //         const LAYER: Option<fn() -> __tidings::HandlerLayer> = Some(|| __tidings::handler_layer(ConcurrencyLimitLayer::new(4)));
+//         const ENDINGS: __tidings::Endings = __MESSAGE.endings();
 //     }
 //     …                                                        // see `work::proofs`
 pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> TokenStream {
@@ -135,6 +136,7 @@ pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> 
                 __tidings::HandlerOptions::DEFAULT #concurrency #order #timeout #run_to_end #fallback #spawn #work,
             ) #of_router;
             #layer
+            const ENDINGS: __tidings::Endings = __MESSAGE.endings();
         }
         #order_proof
         #proofs

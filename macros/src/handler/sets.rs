@@ -100,6 +100,7 @@ fn proven_routes<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>)
 //
 //     const ROUTES: __tidings::Routes = __tidings::Routes::of(__ROUTES);
 //     fn layers() -> Vec<Option<fn() -> __tidings::HandlerLayer>> { Vec::from([<placed as __tidings::Handler>::LAYER, …]) }
+//     fn endings() -> Vec<__tidings::Endings> { Vec::from([<placed as __tidings::Handler>::ENDINGS, …]) }
 //     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
 //         async move {
 //             match route {
@@ -125,6 +126,10 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
 
         fn layers() -> ::std::vec::Vec<::core::option::Option<fn() -> __tidings::HandlerLayer>> {
             <::std::vec::Vec<_> as ::core::convert::From<_>>::from([#(<#handlers as __tidings::Handler>::LAYER),*])
+        }
+
+        fn endings() -> ::std::vec::Vec<__tidings::Endings> {
+            <::std::vec::Vec<_> as ::core::convert::From<_>>::from([#(<#handlers as __tidings::Handler>::ENDINGS),*])
         }
 
         fn dispatch<'a>(

@@ -7,6 +7,7 @@ use syn::{
 };
 
 use super::{
+    ending::{Ending, Said},
     kind::{Kind, Reply},
     model::{Codec, Message},
     parameter::resolve,
@@ -30,9 +31,9 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         diagnostics.at(literal.span(), problem);
     }
     let kind = match (queue, reply) {
-        (None, None) => Kind::Broadcast,
-        (None, Some(reply)) => Kind::Request(Box::new(reply)),
-        (Some(options), _) => Kind::Queue(Box::new(Queue::checked(&literal, &parsed, options, diagnostics))),
+        (None, Said::Nothing | Said::Something) => Kind::Broadcast,
+        (None, Said::Reply(reply)) => Kind::Request(Box::new(reply)),
+        (Some(options), reply) => Kind::Queue(Box::new(Queue::checked(&literal, &parsed, options, reply, diagnostics))),
     };
     let fields = fields(input);
     let segments = parsed
@@ -237,37 +238,27 @@ fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opti
 }
 
 /// `#[reply(Type)]` or `#[reply(Type, error = Type)]`, at most once.
-fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<Reply> {
+fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Said {
     const ADVICE: &str =
         "`#[reply]` takes the type of the reply: write `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]`";
     let mut attributes = input.attrs.iter().filter(|attribute| attribute.path().is_ident("reply"));
-    let first = attributes.next()?;
-    if input.attrs.iter().any(|attribute| attribute.path().is_ident("queue")) {
-        diagnostics.over(
-            first,
-            "a task of a queue has no reply: remove `#[reply]`, and return an `Enqueue` or a `Publish` from its handler, or write `#[channel(\"…\")]` \
-             instead of `#[queue(\"…\")]` for a request",
-        );
-        return None;
-    }
+    let Some(first) = attributes.next() else { return Said::Nothing };
     for second in attributes {
-        diagnostics.over(second, format!("the request `{}` has two replies: remove one of the two", input.ident));
+        let kind = if is_queue(input) { "task" } else { "request" };
+        diagnostics.over(second, format!("the {kind} `{}` has two replies: remove one of the two", input.ident));
     }
-    let Meta::List(list) = &first.meta else {
-        diagnostics.over(first, ADVICE);
-        return None;
-    };
-    if list.tokens.is_empty() {
-        diagnostics.over(first, ADVICE);
-        return None;
+    match &first.meta {
+        Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(parse_reply) {
+            Ok(reply) => return Said::Reply(reply),
+            Err(error) => diagnostics.at(error.span(), ADVICE),
+        },
+        _ => diagnostics.over(first, ADVICE),
     }
-    match list.parse_args_with(parse_reply) {
-        Ok(reply) => Some(reply),
-        Err(error) => {
-            diagnostics.at(error.span(), ADVICE);
-            None
-        }
-    }
+    Said::Something
+}
+
+fn is_queue(input: &DeriveInput) -> bool {
+    input.attrs.iter().any(|attribute| attribute.path().is_ident("queue"))
 }
 
 fn parse_reply(input: ParseStream<'_>) -> syn::Result<Reply> {
@@ -285,24 +276,30 @@ fn parse_reply(input: ParseStream<'_>) -> syn::Result<Reply> {
     Ok(Reply { ty, error })
 }
 
-/// The kind that a message with a mistake seems to have: what can be read of its reply, and else a reply of no values.
+/// The kind that a message with a mistake seems to have: what can be read of its reply, and else a reply of no values. A task has one too where it
+/// only says that its results are kept.
 pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
-    if input.attrs.iter().any(|attribute| attribute.path().is_ident("queue")) {
-        return Kind::Queue(Box::new(Queue::plain(input.ident.span())));
-    }
-    let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("reply")) else {
-        return Kind::Broadcast;
-    };
-    let guess = |input: ParseStream<'_>| {
-        let ty = input.parse()?;
-        let error = input.parse::<TokenStream>().map(error_type)?;
-        Ok(Reply { ty, error })
-    };
-    let reply = attribute.parse_args_with(guess).unwrap_or_else(|_| {
-        let ty = syn::parse_quote!(__tidings::NoError);
-        Reply { ty, error: None }
+    let reply = input.attrs.iter().find(|attribute| attribute.path().is_ident("reply")).map(|attribute| {
+        let guess = |input: ParseStream<'_>| {
+            let ty = input.parse()?;
+            let error = input.parse::<TokenStream>().map(error_type)?;
+            Ok(Reply { ty, error })
+        };
+        attribute.parse_args_with(guess).unwrap_or_else(|_| Reply::of_no_values())
     });
-    Kind::Request(Box::new(reply))
+    if is_queue(input) {
+        let reply = reply.or_else(|| says_results(input).then(Reply::of_no_values));
+        let ending = reply.map(Ending::guessed).unwrap_or_default();
+        return Kind::Queue(Box::new(Queue::plain(input.ident.span(), ending)));
+    }
+    reply.map_or(Kind::Broadcast, |reply| Kind::Request(Box::new(reply)))
+}
+
+fn says_results(input: &DeriveInput) -> bool {
+    let queues = input.attrs.iter().filter(|attribute| attribute.path().is_ident("queue"));
+    let mut tokens =
+        queues.filter_map(|attribute| attribute.meta.require_list().ok()).flat_map(|list| list.tokens.clone());
+    tokens.any(|token| token.to_string() == "results")
 }
 
 /// The type behind the first `=`.

@@ -202,7 +202,7 @@ fn facts(message: &Message) -> TokenStream {
     let writer = writer(message);
     let reading = reading(message);
     let (kind, answer, traits) = (message.kind.name(), &message.answer, message.kind.traits(message));
-    let queue = message.kind.queue_facts();
+    let (queue, announced) = (message.kind.queue_facts(), message.kind.announced());
     let contract = message.implements(quote!(__tidings::Message for), message.ty());
     quote! {
         #traits
@@ -219,6 +219,7 @@ fn facts(message: &Message) -> TokenStream {
             type Params = #params;
             type Pattern = #pattern;
             type Answer = #answer;
+            type Endings = #announced;
             #writer
             fn any() -> #pattern { #pattern { #(#nothing)* } }
             fn verify(&self, __channel: &mut __tidings::ChannelReader<'_>) -> ::core::result::Result<(), __tidings::AddressError> {

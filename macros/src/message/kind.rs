@@ -12,7 +12,7 @@ pub(crate) enum Kind {
     Queue(Box<Queue>),
 }
 
-/// The answer to a request.
+/// The answer to a request, or what a task results in.
 pub(crate) struct Reply {
     pub(crate) ty: Type,
     pub(crate) error: Option<Type>,
@@ -47,7 +47,15 @@ impl Kind {
                 None => quote!(__tidings::AnswerWith<Self>),
                 Some(_) => quote!(__tidings::AnswerOr<Self>),
             },
-            Self::Queue(_) => quote!(__tidings::Worked),
+            Self::Queue(queue) => queue.ending.answer(),
+        }
+    }
+
+    /// Who says how the end of a task is announced.
+    pub(crate) fn announced(&self) -> TokenStream {
+        match self {
+            Self::Queue(queue) => queue.ending.announced(),
+            Self::Broadcast | Self::Request(_) => quote!(()),
         }
     }
 
@@ -62,15 +70,16 @@ impl Kind {
     /// The traits that only messages of this kind implement.
     pub(crate) fn traits(&self, message: &Message) -> TokenStream {
         let this = message.ty();
-        let (contract, items) = match self {
-            Self::Broadcast => (quote!(__tidings::Broadcast for), TokenStream::new()),
-            Self::Queue(_) => (quote!(__tidings::Queue for), TokenStream::new()),
-            Self::Request(reply) => (quote!(__tidings::Request for), reply.items()),
+        let (contract, items, more) = match self {
+            Self::Broadcast => (quote!(__tidings::Broadcast for), TokenStream::new(), None),
+            Self::Queue(queue) => (quote!(__tidings::Queue for), TokenStream::new(), queue.ending.traits(message)),
+            Self::Request(reply) => (quote!(__tidings::Request for), reply.items("Reply"), None),
         };
         let head = message.implements(contract, this);
         quote! {
             #[automatically_derived]
             #head { #items }
+            #more
         }
     }
 
@@ -85,8 +94,8 @@ impl Kind {
     /// What only the compiler can know of a queue.
     pub(crate) fn proofs(&self, message: &Message) -> Option<TokenStream> {
         match self {
-            Self::Queue(queue) if message.parameters().next().is_some() => Some(queue.proofs(&message.ty())),
-            _ => None,
+            Self::Queue(queue) => Some(queue.proofs(message)),
+            Self::Broadcast | Self::Request(_) => None,
         }
     }
 
@@ -125,10 +134,17 @@ impl Kind {
 }
 
 impl Reply {
-    fn items(&self) -> TokenStream {
+    /// Stands in where nothing can be read of one.
+    pub(super) fn of_no_values() -> Self {
+        Self { ty: syn::parse_quote!(__tidings::NoError), error: None }
+    }
+
+    /// The types of the trait, the first of them by its name.
+    pub(super) fn items(&self, reply: &str) -> TokenStream {
         let Self { ty, error } = self;
-        // Here the compiler asks for serde's traits, and that the types are as visible as the request.
-        let reply = quote_spanned!(ty.span()=> type Reply = #ty;);
+        let reply = Ident::new(reply, Span::call_site());
+        // Here the compiler asks for serde's traits, and that the types are as visible as the message.
+        let reply = quote_spanned!(ty.span()=> type #reply = #ty;);
         let error = match error {
             Some(error) => quote_spanned!(error.span()=> type Error = #error;),
             None => quote!(

@@ -6,6 +6,10 @@ use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
 use syn::{Attribute, Expr, Lit, LitStr, Meta, Token, parse::ParseStream, spanned::Spanned};
 
+use super::{
+    ending::{self, Ending, Said},
+    model::Message,
+};
 use crate::{
     attr::{self, Entry},
     diag::{self, Diagnostics},
@@ -22,6 +26,7 @@ pub(crate) struct Queue {
     at_most_once: bool,
     max_length: Option<u64>,
     payload_limit: Option<u64>,
+    pub(crate) ending: Ending,
 }
 
 /// Which part is served first, by a parameter.
@@ -35,8 +40,21 @@ struct Weights {
     numbers: Vec<u32>,
 }
 
-const KNOWN: [&str; 8] =
-    ["strict", "weighted", "weights", "lease", "bound", "at_most_once", "max_length", "payload_limit"];
+const KNOWN: [&str; 13] = [
+    "strict",
+    "weighted",
+    "weights",
+    "lease",
+    "bound",
+    "at_most_once",
+    "max_length",
+    "payload_limit",
+    ending::KEYS[0],
+    ending::KEYS[1],
+    ending::KEYS[2],
+    ending::KEYS[3],
+    ending::KEYS[4],
+];
 
 /// The shortest lease: it is renewed three times within its time.
 const SHORTEST_LEASE: u64 = 1_000_000_000;
@@ -64,7 +82,7 @@ pub(super) fn parts(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opt
 
 impl Queue {
     /// A queue without options, as a stub has it.
-    pub(super) fn plain(template: Span) -> Self {
+    pub(super) fn plain(template: Span, ending: Ending) -> Self {
         Self {
             template,
             turns: None,
@@ -73,6 +91,7 @@ impl Queue {
             at_most_once: false,
             max_length: None,
             payload_limit: None,
+            ending,
         }
     }
 
@@ -80,11 +99,12 @@ impl Queue {
         template: &LitStr,
         segments: &[template::Segment],
         options: TokenStream,
+        reply: Said,
         diagnostics: &mut Diagnostics,
     ) -> Self {
-        let mut queue = Self::plain(template.span());
+        let mut queue = Self::plain(template.span(), Ending::default());
         let names: Vec<&str> = template::parameters(segments).map(|parameter| parameter.name.as_str()).collect();
-        let (mut chosen, mut weights) = (None, None);
+        let (mut chosen, mut weights, mut ending) = (None, None, Vec::new());
         for entry in attr::entries("queue", options, &KNOWN, &mut HashSet::new(), diagnostics) {
             match entry.key.to_string().as_str() {
                 "strict" | "weighted" if chosen.is_some() => diagnostics.at(
@@ -99,12 +119,14 @@ impl Queue {
                 "max_length" => {
                     queue.max_length = entry.number((1, u64::MAX), "max_length = 100000", diagnostics);
                 }
-                _ => {
+                "payload_limit" => {
                     queue.payload_limit = entry.number((1, 512 * 1024 * 1024), "payload_limit = 65536", diagnostics);
                 }
+                _ => ending.push(entry),
             }
         }
         queue.turns = turns(chosen, weights, diagnostics);
+        queue.ending = Ending::checked(ending, reply, (queue.at_most_once, template.span()), diagnostics);
         queue
     }
 
@@ -112,7 +134,7 @@ impl Queue {
     //
     //     const QUEUE: Option<__tidings::QueueFacts> = Some(__tidings::QueueFacts::DEFAULT.lease_nanos(30000000000u64));
     pub(super) fn facts(&self) -> TokenStream {
-        let Self { template: _, turns, lease_nanos, bound, at_most_once, max_length, payload_limit } = self;
+        let Self { template: _, turns, lease_nanos, bound, at_most_once, max_length, payload_limit, ending } = self;
         let turns = turns.as_ref().map(|turns| match turns {
             Turns::Strict(name) => quote!(.turns(__tidings::Turns::Strict(#name))),
             Turns::Weighted(name, Weights { numbers, .. }) => {
@@ -127,11 +149,19 @@ impl Queue {
             let limit = proc_macro2::Literal::u64_unsuffixed(limit);
             quote!(.payload_limit(#limit))
         });
+        let results = ending.facts();
         quote! {
             const QUEUE: ::core::option::Option<__tidings::QueueFacts> = ::core::option::Option::Some(
-                __tidings::QueueFacts::DEFAULT #turns #lease #bound #at_most_once #max_length #payload_limit
+                __tidings::QueueFacts::DEFAULT #turns #lease #bound #at_most_once #max_length #payload_limit #results
             );
         }
+    }
+
+    /// What only the compiler can know.
+    pub(super) fn proofs(&self, message: &Message) -> TokenStream {
+        let parameters = message.parameters().next().map(|_| self.parameter_proofs(&message.ty()));
+        let ending = self.ending.proofs(message);
+        quote!(#parameters #ending)
     }
 
     // Output, each at the place that it is about:
@@ -140,7 +170,7 @@ impl Queue {
     //     const _: () = __tidings::prove_turns(<ResizeImage as __tidings::Message>::TEMPLATE, "priority");
     //     const _: () = __tidings::prove_weights(<ResizeImage as __tidings::Message>::TEMPLATE, "priority", 3);
     /// What only the compiler can know of the parameters: which of them have a word for each of their values.
-    pub(super) fn proofs(&self, this: &TokenStream) -> TokenStream {
+    fn parameter_proofs(&self, this: &TokenStream) -> TokenStream {
         // Such a path is nothing that lints look at only where a macro has written it.
         let of =
             |span: Span| quote_spanned!(Span::mixed_site().located_at(span)=> <#this as __tidings::Message>::TEMPLATE);

@@ -4,7 +4,10 @@ use bytes::Bytes;
 
 use crate::{
     error::{AddressError, Rejection},
-    handler::outcome::Outcome,
+    handler::{
+        ending::{Announced, Endings},
+        outcome::Outcome,
+    },
     message::{
         contract::{BorrowedMessage, OwnedMessage},
         delivery::Delivery,
@@ -21,6 +24,7 @@ use crate::{
 #[derive(Debug)]
 pub struct Incoming<M> {
     facts: Facts,
+    endings: Endings,
     decode: fn(&mut Delivery) -> Result<M, Rejection>,
 }
 
@@ -39,10 +43,11 @@ pub trait Arrives: Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<M: OwnedMessage> Arrives for M {
+impl<M: OwnedMessage<Endings: Announced>> Arrives for M {
     type Answer = M::Answer;
 
-    const INCOMING: Incoming<Self> = Incoming { facts: M::FACTS, decode: Delivery::decode::<M> };
+    const INCOMING: Incoming<Self> =
+        Incoming { facts: M::FACTS, endings: M::Endings::ENDINGS, decode: Delivery::decode::<M> };
 }
 
 /// The message of a handler that borrows from the payload, such as `OrderView<'_>`, as the generated code uses it: [`Incoming`], but for the
@@ -51,6 +56,7 @@ impl<M: OwnedMessage> Arrives for M {
 #[derive(Debug)]
 pub struct IncomingBorrowed {
     facts: Facts,
+    endings: Endings,
 }
 
 /// `BorrowedMessage`, without a list of every other message of the program in its error.
@@ -73,11 +79,11 @@ pub trait ArrivesBorrowed: Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<M: BorrowedMessage> ArrivesBorrowed for M {
+impl<M: BorrowedMessage<Endings: Announced>> ArrivesBorrowed for M {
     type Answer = M::Answer;
     type At<'de> = M::At<'de>;
 
-    const INCOMING: IncomingBorrowed = IncomingBorrowed { facts: M::FACTS };
+    const INCOMING: IncomingBorrowed = IncomingBorrowed { facts: M::FACTS, endings: M::Endings::ENDINGS };
 
     fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<M::At<'de>, Outcome> {
         unless_expired(delivery.decode_borrowed::<M>(payload), M::KIND, delivery)
@@ -89,12 +95,18 @@ impl<M> Incoming<M> {
     #[must_use]
     pub const fn without_lifetime(facts: Facts) -> Self {
         let decode = |_: &mut Delivery| Err(Rejection::Address { template: "", source: AddressError::Mismatch });
-        Self { facts, decode }
+        Self { facts, endings: Endings::NONE, decode }
     }
 
     #[must_use]
     pub const fn facts(&self) -> Facts {
         self.facts
+    }
+
+    /// How the end of its tasks is announced.
+    #[must_use]
+    pub const fn endings(&self) -> Endings {
+        self.endings
     }
 
     /// The message.
@@ -111,6 +123,12 @@ impl IncomingBorrowed {
     #[must_use]
     pub const fn facts(&self) -> Facts {
         self.facts
+    }
+
+    /// How the end of its tasks is announced.
+    #[must_use]
+    pub const fn endings(&self) -> Endings {
+        self.endings
     }
 
     /// What the message borrows from: it lives as long as the call.

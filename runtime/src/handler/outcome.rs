@@ -190,7 +190,9 @@ impl Outcome {
     #[must_use]
     pub fn because(mut self, because: Because) -> Self {
         let Because { causes, rule } = because;
-        if let (Self::Failed(failure) | Self::Refused(failure), Some(causes)) = (&mut self, causes) {
+        if let (Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(_, failure), Some(causes)) =
+            (&mut self, causes)
+        {
             failure.0.with_causes = Some(causes);
         }
         match (self, rule) {

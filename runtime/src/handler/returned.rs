@@ -30,7 +30,8 @@ use crate::{
 /// What a handler may return: nothing, [`Publish`], [`Enqueue`], or a `Result` of any of these with any error that can be displayed. It is not
 /// meant to be implemented.
 ///
-/// A tuple of up to four [`Publish`] and [`Enqueue`], a `Vec` of one of them and an `Option` of any of these are outcomes too.
+/// A tuple of up to four [`Publish`] and [`Enqueue`], each of them also in an `Option` or a `Vec`, such a `Vec` alone and an `Option` of any of these
+/// are outcomes too.
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
@@ -93,6 +94,20 @@ impl<M: Message> FollowUp for Enqueue<M> {
     }
 }
 
+#[diagnostic::do_not_recommend]
+impl<F: FollowUp> FollowUp for Option<F> {
+    fn add_to(self, outgoing: &mut Outgoing, delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
+        self.map_or(Ok(()), |follow_up| follow_up.add_to(outgoing, delivery, bus))
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<F: FollowUp> FollowUp for Vec<F> {
+    fn add_to(self, outgoing: &mut Outgoing, delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
+        self.into_iter().try_for_each(|follow_up| follow_up.add_to(outgoing, delivery, bus))
+    }
+}
+
 impl<M: Message> IntoOutcome for Publish<M> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         sent(|outgoing| self.add_to(outgoing, delivery, bus))
@@ -141,7 +156,7 @@ fn enclose<M: Message>(returned: &Addressed<M>, hops: u32, bus: &Bus) -> Result<
 #[diagnostic::do_not_recommend]
 impl<F: FollowUp> IntoOutcome for Vec<F> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        sent(|outgoing| self.into_iter().try_for_each(|follow_up| follow_up.add_to(outgoing, delivery, bus)))
+        sent(|outgoing| self.add_to(outgoing, delivery, bus))
     }
 }
 
@@ -170,7 +185,7 @@ tuple_outcomes!(A, B, C, D);
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
-    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names"
+    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request, or of a task whose result is kept, returns the reply that its `#[reply(…)]` names"
 )]
 pub trait Returned<K> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;
@@ -205,17 +220,6 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
             Outcome::Send(outgoing)
         }
         Err(error) => Outcome::Failed(error.to_string().into()),
-    }
-}
-
-/// Tasks of a queue: nobody waits for an answer.
-#[doc(hidden)]
-#[derive(Debug)]
-pub enum Worked {}
-
-impl<T: IntoOutcome> Returned<Worked> for T {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        IntoOutcome::into_outcome(self, delivery, bus)
     }
 }
 

@@ -4,7 +4,7 @@ use std::{marker::PhantomData, sync::Arc};
 
 use crate::{
     bus::handle::Bus,
-    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome},
+    handler::{contract::Router, ending::Endings, layer::HandlerLayer, outcome::Outcome},
     message::delivery::Delivery,
     route::{proof, routes::Routes},
 };
@@ -23,6 +23,10 @@ macro_rules! pointer {
 
             fn layers() -> Vec<Option<fn() -> HandlerLayer>> {
                 R::layers()
+            }
+
+            fn endings() -> Vec<Endings> {
+                R::endings()
             }
 
             fn dispatch<'a>(
@@ -71,6 +75,13 @@ impl<A: Router, B: Router> Router for Both<A, B> {
 
     fn layers() -> Vec<Option<fn() -> HandlerLayer>> {
         [A::layers(), B::layers()].concat()
+    }
+
+    fn endings() -> Vec<Endings> {
+        let mut endings = A::endings();
+        endings.resize(A::ROUTES.len(), Endings::NONE);
+        endings.extend(B::endings());
+        endings
     }
 
     async fn dispatch(&self, route: usize, delivery: &mut Delivery, bus: &Bus) -> Outcome {

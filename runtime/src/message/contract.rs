@@ -57,6 +57,11 @@ pub trait Message: Sized + Send + Sync {
     #[doc(hidden)]
     type Answer;
 
+    /// How the end of its tasks is announced: `()`, not at all; or itself, which then implements
+    /// [`Announced`](crate::handler::ending::Announced).
+    #[doc(hidden)]
+    type Endings;
+
     /// How values are written: [`Serde`].
     ///
     /// A supertrait would ask for `Serialize` again at each use of a message that lacks it; this asks once, in the derive.

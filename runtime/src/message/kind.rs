@@ -42,7 +42,10 @@ pub trait Request: Message {
 pub trait Queue: Message {}
 
 /// A task whose result is kept, for whoever waits for it. `#[derive(Message)]` with `#[queue(…, results = "1h")]` and
-/// `#[reply(Resized, error = ResizeError)]` implements it; never implement it by hand.
+/// `#[reply(Resized)]` or `#[reply(Resized, error = ResizeError)]` implements it; never implement it by hand.
+///
+/// Its handler returns the reply, or a tuple of it and what follows: `(Resized, Enqueue<SendMail>)`. The error derives
+/// [`Outcome`](crate::Outcome), so that it says whether the task is tried again; the result of one that is, is that of its last attempt.
 #[diagnostic::on_unimplemented(
     message = "the results of `{Self}` are not kept",
     label = "no result to wait for",
@@ -51,11 +54,11 @@ pub trait Queue: Message {}
 pub trait Results: Queue {
     /// What its handler returns.
     type Output: Serialize + DeserializeOwned + Send + 'static;
-    /// The error that its handler may return instead.
-    type Error: Serialize + DeserializeOwned + Send + 'static;
+    /// The error that its handler may return instead. It is displayed too, in logs and with the dead letter.
+    type Error: fmt::Display + Serialize + DeserializeOwned + Send + 'static;
 }
 
-/// The error of a request whose handler never answers with one.
+/// The error of a request, or of a task, whose handler never answers with one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NoError {}
 

@@ -1,15 +1,11 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Message};
+use tidings::Message;
 
 #[derive(Message, Serialize, Deserialize)]
-#[queue("tasks:images")]
+#[queue("tasks:images", results_count = 1000, results_bytes = 1000)]
 #[reply(u64)]
 struct ResizeImage {
     path: String,
-}
-
-async fn enqueue(task: ResizeImage, bus: Bus) {
-    let _ = task.enqueue(&bus);
 }
 
 fn main() {}
