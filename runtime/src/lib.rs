@@ -142,7 +142,7 @@ pub mod __private {
         handler::{
             causes::{OfAnything, OfError, OfReport, OfRuledError, OfRules, OfSendReport, Returning},
             contract::{Call, Handler, Router},
-            ending::{Announced, Announcing, Endings, IsAnnouncement, MadeOf, MadeOfBorrowed, SaysWhere},
+            ending::{Announced, Announcing, Endings, MadeOf, MadeOfBorrowed},
             extract::{AnyState, Context, Extract, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::{HandlerLayer, handler_layer},
@@ -159,7 +159,7 @@ pub mod __private {
             contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
             delivery::Delivery,
             facts::{Kind, QueueFacts, Turns},
-            kind::{Broadcast, NoError, Queue, Request, Results},
+            kind::{Announces, Broadcast, NoError, Queue, Request, Results},
             older::{IsOlder, Older, ReadOlder, ReadOlderBorrowed},
             reading::{Serde, SerdeBorrowed, Unread},
         },

@@ -288,18 +288,19 @@ pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
         attribute.parse_args_with(guess).unwrap_or_else(|_| Reply::of_no_values())
     });
     if is_queue(input) {
-        let reply = reply.or_else(|| says_results(input).then(Reply::of_no_values));
+        let reply = reply.or_else(|| says(input, "results").then(Reply::of_no_values));
         let ending = reply.map(Ending::guessed).unwrap_or_default();
-        return Kind::Queue(Box::new(Queue::plain(input.ident.span(), ending)));
+        return Kind::Queue(Box::new(Queue::plain(input.ident.span(), says(input, "at_most_once"), ending)));
     }
     reply.map_or(Kind::Broadcast, |reply| Kind::Request(Box::new(reply)))
 }
 
-fn says_results(input: &DeriveInput) -> bool {
+/// Whether `#[queue(…)]` seems to have an option.
+fn says(input: &DeriveInput, option: &str) -> bool {
     let queues = input.attrs.iter().filter(|attribute| attribute.path().is_ident("queue"));
     let mut tokens =
         queues.filter_map(|attribute| attribute.meta.require_list().ok()).flat_map(|list| list.tokens.clone());
-    tokens.any(|token| token.to_string() == "results")
+    tokens.any(|token| token.to_string() == option)
 }
 
 /// The type behind the first `=`.

@@ -109,7 +109,7 @@ impl Ending {
     //         fn rule(error: &ResizeError) -> __tidings::Rule { <ResizeError as __tidings::Ruled>::rule(error) }
     //     }
     //     const __COMPLETED: __tidings::Announcing =
-    //         <<<TaskCompleted as __tidings::IsAnnouncement>::Itself as __tidings::SaysWhere>::Itself as __tidings::MadeOf<ResizeImage>>::ANNOUNCING;
+    //         <<TaskCompleted as __tidings::Announces>::Itself as __tidings::MadeOf<ResizeImage>>::ANNOUNCING;
     //     impl __tidings::Announced for ResizeImage {
     //         const ENDINGS: __tidings::Endings = __tidings::Endings::NONE.completed(__COMPLETED);
     //     }
@@ -134,7 +134,7 @@ impl Ending {
             let Some(path) = path else { continue };
             let [option, name] = [option, name].map(|name| syn::Ident::new(name, Span::call_site()));
             let announcing = quote_spanned! {path.span()=>
-                <<<#path as __tidings::IsAnnouncement>::Itself as __tidings::SaysWhere>::Itself as __tidings::#made_of<#this>>::ANNOUNCING
+                <<#path as __tidings::Announces>::Itself as __tidings::#made_of<#this>>::ANNOUNCING
             };
             constants.extend(quote!(const #name: __tidings::Announcing = #announcing;));
             endings.extend(quote!(.#option(#name)));

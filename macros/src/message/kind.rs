@@ -59,9 +59,10 @@ impl Kind {
         }
     }
 
-    // Output of a broadcast, and of a task:
+    // Output of a broadcast, the second where its fields name its channel, and of a task:
     //
     //     impl __tidings::Broadcast for OrderPlaced {}
+    //     impl __tidings::Announces for OrderPlaced { type Itself = Self; }
     //     impl __tidings::Queue for ResizeImage {}
     //
     // Output of a request:
@@ -71,7 +72,7 @@ impl Kind {
     pub(crate) fn traits(&self, message: &Message) -> TokenStream {
         let this = message.ty();
         let (contract, items, more) = match self {
-            Self::Broadcast => (quote!(__tidings::Broadcast for), TokenStream::new(), None),
+            Self::Broadcast => (quote!(__tidings::Broadcast for), TokenStream::new(), announces(message)),
             Self::Queue(queue) => (quote!(__tidings::Queue for), TokenStream::new(), queue.ending.traits(message)),
             Self::Request(reply) => (quote!(__tidings::Request for), reply.items("Reply"), None),
         };
@@ -131,6 +132,16 @@ impl Kind {
             },
         }
     }
+}
+
+fn announces(message: &Message) -> Option<TokenStream> {
+    let head = message.implements(quote!(__tidings::Announces for), message.ty());
+    message.is_addressed_by_fields().then(|| {
+        quote! {
+            #[automatically_derived]
+            #head { type Itself = Self; }
+        }
+    })
 }
 
 impl Reply {

@@ -81,14 +81,14 @@ pub(super) fn parts(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opt
 }
 
 impl Queue {
-    /// A queue without options, as a stub has it.
-    pub(super) fn plain(template: Span, ending: Ending) -> Self {
+    /// A queue without other options, as a stub has it.
+    pub(super) fn plain(template: Span, at_most_once: bool, ending: Ending) -> Self {
         Self {
             template,
             turns: None,
             lease_nanos: None,
             bound: false,
-            at_most_once: false,
+            at_most_once,
             max_length: None,
             payload_limit: None,
             ending,
@@ -102,7 +102,7 @@ impl Queue {
         reply: Said,
         diagnostics: &mut Diagnostics,
     ) -> Self {
-        let mut queue = Self::plain(template.span(), Ending::default());
+        let mut queue = Self::plain(template.span(), false, Ending::default());
         let names: Vec<&str> = template::parameters(segments).map(|parameter| parameter.name.as_str()).collect();
         let (mut chosen, mut weights, mut ending) = (None, None, Vec::new());
         for entry in attr::entries("queue", options, &KNOWN, &mut HashSet::new(), diagnostics) {

@@ -12,7 +12,7 @@ use crate::{
     message::{
         contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
         delivery::Delivery,
-        kind::{Broadcast, Results},
+        kind::Results,
         lease::{Lease, Task},
         reading::written,
     },
@@ -122,19 +122,23 @@ impl<M> Ended<'_, M> {
     pub fn attempts(&self) -> u32 {
         self.end.attempts
     }
-}
 
-impl<M: Results> Ended<'_, M> {
     /// What the handler has returned, of a task that is [`Completed`](TaskState::Completed). It is read anew at each call.
     #[must_use]
-    pub fn result(&self) -> Option<M::Output> {
+    pub fn result(&self) -> Option<M::Output>
+    where
+        M: Results,
+    {
         let json = self.end.result.filter(|_| self.end.state == TaskState::Completed)?;
         serde_json::from_slice(json).ok()
     }
 
     /// The error that the handler has returned, of a task that failed with the one that `#[reply(…, error = …)]` names. It is read anew at each call.
     #[must_use]
-    pub fn typed_error(&self) -> Option<M::Error> {
+    pub fn typed_error(&self) -> Option<M::Error>
+    where
+        M: Results,
+    {
         let json = self.end.result.filter(|_| self.end.state != TaskState::Completed)?;
         serde_json::from_slice(json).ok()
     }
@@ -238,42 +242,8 @@ impl fmt::Debug for Announcing {
     }
 }
 
-/// `Broadcast`, in words for `completed` and `failed`.
-///
-/// This and the next two are asked one after the other, each of the type that the one before hands on: so a type that lacks several of them gives
-/// one error.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot announce the end of a task: it is not a broadcast",
-    label = "not a broadcast",
-    note = "`completed` and `failed` name a type with `#[derive(Message)]` and `#[channel(\"…\")]`, which is published when a task has ended"
-)]
-pub trait IsAnnouncement {
-    type Itself: Broadcast;
-}
-
-#[diagnostic::do_not_recommend]
-impl<T: Broadcast> IsAnnouncement for T {
-    type Itself = T;
-}
-
-/// `AddressedByFields`, likewise.
-#[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "`{Self}` does not say where to announce the end of a task: not every parameter of its channel is a field",
-    label = "the channel is incomplete",
-    note = "nobody is there to say an address when a task ends: make each parameter of its channel a field of `{Self}`"
-)]
-pub trait SaysWhere {
-    type Itself: AddressedByFields;
-}
-
-#[diagnostic::do_not_recommend]
-impl<T: AddressedByFields> SaysWhere for T {
-    type Itself = T;
-}
-
-/// `From<Ended<'_, M>>`, likewise.
+/// `From<Ended<'_, M>>`, in words for `completed` and `failed`. It is asked of [`Announces::Itself`](crate::message::kind::Announces), so a type that
+/// lacks both gives one error.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made of the end of a `{M}`",
@@ -293,8 +263,8 @@ impl<M: OwnedMessage, T: AddressedByFields + for<'a> From<Ended<'a, M>>> MadeOf<
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be made of the end of a `{M}`",
-    label = "`impl<'a> From<Ended<'a, {M}>> for {Self}` is missing",
-    note = "write `impl<'a> From<tidings::Ended<'a, {M}>> for {Self}`, with `'a` as the lifetime of the task: it makes the message that announces how the task has ended"
+    label = "`impl From<Ended<'_, {M}>> for {Self}` is missing",
+    note = "write `impl From<tidings::Ended<'_, {M}>> for {Self}`: it makes the message that announces how the task has ended"
 )]
 pub trait MadeOfBorrowed<M> {
     const ANNOUNCING: Announcing;
@@ -358,4 +328,192 @@ fn encode<T: AddressedByFields>(message: &T, hops: u32, bus: &Bus) -> Result<Ann
     let draft = Draft { hops, ..Draft::of::<T>(bus.channel(|name| message.write_channel(name)), &headers) };
     let parcel = bus.encode::<T::Codec, _>(draft, written(message))?;
     Ok(Announcement { channel: parcel.channel, payload: parcel.payload })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde::{Deserialize, Serialize};
+    use tidings::{Message, Outcome, handler, router, routers, routes};
+
+    use super::*;
+    use crate::{
+        handler::contract::{Handler, Router},
+        transport::durable::{record::Record, task::EntryAt},
+    };
+
+    #[derive(Debug, Serialize, Deserialize, Outcome, thiserror::Error)]
+    #[outcome(dead_letter)]
+    #[error("no image")]
+    struct NoImage {
+        code: u8,
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[queue("tasks:resize:<size>", bound, results = "1h", completed = Completed, failed = Failed)]
+    #[reply(u64, error = NoImage)]
+    struct Resize {
+        size: u8,
+        path: String,
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[channel("completed:<id>")]
+    #[message(format = "plain")]
+    struct Completed {
+        id: String,
+        said: String,
+    }
+
+    impl From<Ended<'_, Resize>> for Completed {
+        fn from(ended: Ended<'_, Resize>) -> Self {
+            let said =
+                format!("{:?} {:?} {}", ended.result(), ended.typed_error().map(|error| error.code), ended.attempts());
+            assert_ne!(ended.task().path, "panic", "a path that panics");
+            Self { id: ended.id().to_owned(), said }
+        }
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[channel("failed:<path>")]
+    struct Failed {
+        path: String,
+        said: String,
+    }
+
+    impl From<Ended<'_, Resize>> for Failed {
+        fn from(ended: Ended<'_, Resize>) -> Self {
+            let code = ended.typed_error().map(|error| error.code);
+            let said = format!("{:?} {:?} {:?} {code:?}", ended.state(), ended.reason(), ended.error());
+            Self { said, path: ended.into_task().path }
+        }
+    }
+
+    impl From<Ended<'_, View<'_>>> for Failed {
+        fn from(ended: Ended<'_, View<'_>>) -> Self {
+            Self { path: ended.into_task().path.to_owned(), said: String::new() }
+        }
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[queue("tasks:view", failed = Failed)]
+    struct View<'a> {
+        path: &'a str,
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[channel("others")]
+    struct Other;
+
+    #[handler(idempotent, timeout = "1m")]
+    async fn resize(task: Resize) -> u64 {
+        u64::from(task.size)
+    }
+
+    #[handler(idempotent, timeout = "1m")]
+    async fn view(_: View<'_>) {}
+
+    #[handler]
+    async fn other(_: Other) {}
+
+    struct Views;
+
+    #[router]
+    impl Views {
+        #[handler]
+        async fn other(&self, _: Other) {}
+
+        #[handler(idempotent, timeout = "1m")]
+        async fn view(&self, _: View<'_>) {}
+    }
+
+    fn entry(channel: &str, payload: &str) -> Entry {
+        Entry {
+            at: EntryAt { channel: channel.into(), is_back: true, entry: "1700000000000-0".into() },
+            id: "t-1".into(),
+            name: None,
+            version: None,
+            payload: payload.to_owned().into(),
+            record: Record::default(),
+            unique: None,
+            expires_at: None,
+        }
+    }
+
+    async fn bus() -> Bus {
+        Bus::builder("memory:").namespace("shop").payload_limit(300).connect().await.unwrap()
+    }
+
+    fn completed(entry: &Entry) -> TaskEnd<'_> {
+        let state = TaskState::Completed;
+        TaskEnd { entry, state, reason: None, error: None, attempts: 2, result: Some(b"7") }
+    }
+
+    fn announced(announce: Option<Announce>, end: &TaskEnd<'_>, bus: &Bus) -> Result<(String, String), String> {
+        let Announcement { channel, payload } = announce.expect("it is announced")(end, bus)?;
+        Ok((channel, String::from_utf8(payload).unwrap()))
+    }
+
+    #[tokio::test]
+    async fn an_end_is_announced_with_the_users_message() {
+        let (bus, endings) = (bus().await, <resize as Handler>::ENDINGS);
+        let entry = entry("tasks:resize:3", r#"{"size":3,"path":"cat"}"#);
+        let told = announced(endings.of(TaskState::Completed), &completed(&entry), &bus).unwrap();
+        assert_eq!(told, ("shop:completed:t-1".to_owned(), r#"{"id":"t-1","said":"Some(7) None 2"}"#.to_owned()));
+
+        for (state, reason, said) in [
+            (TaskState::Dead, Some(DeadReason::Refused), r#"Dead Some(Refused) Some(\"no\") Some(4)"#),
+            (TaskState::Discarded, None, r#"Discarded None Some(\"no\") Some(4)"#),
+        ] {
+            let end = TaskEnd { state, reason, error: Some("no"), result: Some(br#"{"code":4}"#), ..completed(&entry) };
+            let (channel, payload) = announced(endings.of(state), &end, &bus).unwrap();
+            assert_eq!(channel, "shop:failed:cat");
+            assert!(payload.contains(said) && payload.contains(r#""type":"Failed""#), "{payload}");
+        }
+        assert!(endings.of(TaskState::Expired).is_none() && endings.of(TaskState::Cancelled).is_none());
+    }
+
+    #[tokio::test]
+    async fn tasks_that_borrow_are_announced_too() {
+        let entry = entry("tasks:view", r#"{"path":"cat"}"#);
+        let end = TaskEnd { state: TaskState::Dead, ..completed(&entry) };
+        let told = announced(<view as Handler>::ENDINGS.of(end.state), &end, &bus().await).unwrap();
+        assert_eq!(told.0, "shop:failed:cat");
+        assert!(<view as Handler>::ENDINGS.of(TaskState::Completed).is_none());
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_announced_says_why() {
+        let (bus, announce) = (bus().await, <resize as Handler>::ENDINGS.of(TaskState::Completed));
+        let refused = |payload: &str| {
+            let entry = entry("tasks:resize:3", payload);
+            announced(announce, &completed(&entry), &bus).unwrap_err()
+        };
+        assert!(refused("{").contains("is no Resize"), "{}", refused("{"));
+        assert_eq!(refused(r#"{"size":3,"path":"panic"}"#), "what makes a `Completed` of the end of a task panicked");
+
+        let failed = <resize as Handler>::ENDINGS.of(TaskState::Dead);
+        let entry = entry("tasks:resize:3", &format!(r#"{{"size":3,"path":"{}"}}"#, "x".repeat(300)));
+        let end = TaskEnd { state: TaskState::Dead, ..completed(&entry) };
+        let refused = announced(failed, &end, &bus).unwrap_err();
+        assert!(refused.contains("the limit of 300"), "{refused}");
+    }
+
+    fn kinds(endings: &[Endings]) -> Vec<(bool, bool)> {
+        endings.iter().map(|ending| (ending.completed.is_some(), ending.failed.is_some())).collect()
+    }
+
+    #[test]
+    fn a_router_knows_the_endings_of_each_of_its_handlers() {
+        fn of<R: Router>(_: &R) -> Vec<(bool, bool)> {
+            kinds(&R::endings())
+        }
+        let free = || routes![other, resize, view];
+        let expected = [(false, false), (true, true), (false, true)];
+        assert_eq!(of(&free()), expected);
+        assert_eq!(of(&free().with_state(7)), expected);
+        assert_eq!(of(&std::sync::Arc::new(free())), expected);
+        assert_eq!(kinds(&Views::endings()), [(false, false), (false, true)]);
+        let both = routers![Box::new(Views), routes![resize]];
+        assert_eq!(of(&both), [(false, false), (false, true), (true, true)]);
+    }
 }

@@ -185,7 +185,7 @@ tuple_outcomes!(A, B, C, D);
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
-    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request, or of a task whose result is kept, returns the reply that its `#[reply(…)]` names"
+    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names, and one of a task whose result is kept the same, or a tuple of it and what follows"
 )]
 pub trait Returned<K> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;

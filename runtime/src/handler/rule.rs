@@ -47,7 +47,8 @@ pub trait Outcome {
 
 macro_rules! behind_pointers {
     ($($pointer:ty),*) => {
-        $(impl<T: Outcome + ?Sized> Outcome for $pointer {
+        $(#[diagnostic::do_not_recommend]
+        impl<T: Outcome + ?Sized> Outcome for $pointer {
             fn rule(&self) -> Rule {
                 T::rule(self)
             }

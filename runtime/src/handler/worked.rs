@@ -199,3 +199,201 @@ replies! {
     ((R, A, B): A, B)
     ((R, A, B, C): A, B, C)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{error::Error, sync::Arc, time::Duration};
+
+    use serde::{Deserialize, Serializer};
+    use tidings::{Enqueue, Message, Outcome as Rules, Publish, handler};
+
+    use super::*;
+    use crate::{
+        handler::contract::Call,
+        message::lease::{Lease, Task},
+        time::now,
+        transport::durable::{
+            record::Record,
+            task::{Entry, EntryAt},
+        },
+    };
+
+    #[derive(Debug, PartialEq, Serialize, Deserialize)]
+    struct Resized {
+        bytes: u64,
+    }
+
+    #[derive(Debug, Serialize, Deserialize, Rules, thiserror::Error)]
+    enum ResizeError {
+        #[outcome(retry_after = after)]
+        #[error("busy")]
+        Busy { after: Duration },
+        #[outcome(dead_letter)]
+        #[error("no image: {why}")]
+        NoImage { why: String },
+        #[outcome(discard)]
+        #[error("not read")]
+        NotRead(#[from] Unreadable),
+    }
+
+    #[derive(Debug, Serialize, Deserialize, thiserror::Error)]
+    #[error("the disk is gone")]
+    struct Unreadable;
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[queue("tasks:resize", results = "1h", payload_limit = 100)]
+    #[reply(Resized, error = ResizeError)]
+    struct Resize {
+        what: String,
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[queue("tasks:count", results = "1h", payload_limit = 100)]
+    #[reply(Fragile)]
+    struct Count {
+        bytes: u64,
+    }
+
+    /// One that is 0 cannot be encoded.
+    #[derive(Deserialize)]
+    struct Fragile(u64);
+
+    impl Serialize for Fragile {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            match self.0 {
+                0 => Err(serde::ser::Error::custom("it is nothing")),
+                bytes => "x".repeat(bytes as usize).serialize(serializer),
+            }
+        }
+    }
+
+    #[derive(Message, Serialize, Deserialize)]
+    #[channel("resized:<bytes>")]
+    struct Told {
+        bytes: u64,
+    }
+
+    fn next() -> Enqueue<Count> {
+        Enqueue::new(Count { bytes: 1 })
+    }
+
+    #[handler(idempotent, timeout = "1m")]
+    async fn resize(task: Resize) -> Result<Result<(Resized, Enqueue<Count>), ResizeError>, Box<dyn Error>> {
+        match task.what.as_str() {
+            "busy" => Ok(Err(ResizeError::Busy { after: Duration::from_secs(3) })),
+            "none" => Ok(Err(ResizeError::NoImage { why: "no file".to_owned() })),
+            "long" => Ok(Err(ResizeError::NoImage { why: "x".repeat(100) })),
+            "else" => Err("something else".into()),
+            _ => Ok(Ok((Resized { bytes: 7 }, next()))),
+        }
+    }
+
+    #[handler(idempotent, timeout = "1m")]
+    async fn plain(task: Resize) -> Result<Resized, ResizeError> {
+        if task.what.is_empty() { Err(Unreadable.into()) } else { Ok(Resized { bytes: 8 }) }
+    }
+
+    #[handler(idempotent, timeout = "1m")]
+    async fn count(task: Count) -> (Fragile, Publish<Told>, Option<Enqueue<Count>>, Vec<Enqueue<Count>>) {
+        let none = task.bytes == 2;
+        (Fragile(task.bytes), Publish::new(Told { bytes: 1 }), (!none).then(next), vec![next(), next()])
+    }
+
+    #[handler(idempotent, timeout = "1m")]
+    async fn fallible(task: Count) -> Result<Fragile, &'static str> {
+        if task.bytes == 0 { Err("nothing to count") } else { Ok(Fragile(task.bytes)) }
+    }
+
+    async fn run<H: Call<()>>(channel: &str, payload: &str) -> Outcome {
+        let bus = Bus::connect("memory:").await.unwrap();
+        let entry = Entry {
+            at: EntryAt { channel: channel.into(), is_back: false, entry: "1700000000000-0".into() },
+            id: "t-1".into(),
+            name: None,
+            version: None,
+            payload: payload.to_owned().into(),
+            record: Record::default(),
+            unique: None,
+            expires_at: None,
+        };
+        let lease = Lease::new(1, now());
+        let task = Task { queue: bus.queue_name("tasks"), entry, lease, once: Arc::default() };
+        H::call(&(), &mut Delivery::of_task(task, crate::codec::contract::Format::Envelope), &bus).await
+    }
+
+    async fn resizing<H: Call<()>>(what: &str) -> Outcome {
+        run::<H>("tasks:resize", &format!(r#"{{"what":"{what}"}}"#)).await
+    }
+
+    async fn counting<H: Call<()>>(bytes: u64) -> Outcome {
+        run::<H>("tasks:count", &format!(r#"{{"bytes":{bytes}}}"#)).await
+    }
+
+    #[track_caller]
+    fn sent(outcome: Outcome) -> (String, usize, usize) {
+        let Outcome::Send(outgoing) = outcome else { panic!("{outcome:?}") };
+        let result = outgoing.result.clone().map(|json| String::from_utf8(json).unwrap());
+        (result.expect("a result"), outgoing.messages.len(), outgoing.tasks.len())
+    }
+
+    #[track_caller]
+    fn failure(outcome: Outcome) -> (Option<Rule>, String, Option<String>, String) {
+        let (rule, failure) = match outcome {
+            Outcome::Failed(failure) => (None, failure),
+            Outcome::Ruled(rule, failure) => (Some(rule), failure),
+            other => panic!("{other:?}"),
+        };
+        let typed = failure.typed().map(|json| String::from_utf8(json.to_vec()).unwrap());
+        (rule, failure.reason().to_owned(), typed, failure.with_causes().to_owned())
+    }
+
+    #[tokio::test]
+    async fn a_reply_is_kept_alone_and_before_what_follows() {
+        assert_eq!(sent(resizing::<plain>("a").await), (r#"{"bytes":8}"#.to_owned(), 0, 0));
+        assert_eq!(sent(resizing::<resize>("a").await), (r#"{"bytes":7}"#.to_owned(), 0, 1));
+        assert_eq!(sent(counting::<count>(1).await), (r#""x""#.to_owned(), 1, 3));
+        assert_eq!(sent(counting::<count>(2).await), (r#""xx""#.to_owned(), 1, 2));
+        assert_eq!(sent(counting::<fallible>(1).await), (r#""x""#.to_owned(), 0, 0));
+    }
+
+    #[tokio::test]
+    async fn a_typed_error_is_kept_with_its_rule_wherever_it_stands() {
+        let (rule, reason, typed, _) = failure(resizing::<resize>("none").await);
+        assert_eq!((rule, reason.as_str()), (Some(Rule::DeadLetter), "no image: no file"));
+        assert_eq!(typed.as_deref(), Some(r#"{"NoImage":{"why":"no file"}}"#));
+        let (rule, ..) = failure(resizing::<resize>("busy").await);
+        assert_eq!(rule, Some(Rule::RetryAfter(Duration::from_secs(3))));
+        let (rule, reason, typed, with_causes) = failure(resizing::<plain>("").await);
+        assert_eq!(
+            (rule, reason.as_str(), typed.as_deref()),
+            (Some(Rule::Discard), "not read", Some(r#"{"NotRead":null}"#))
+        );
+        assert_eq!(with_causes, "not read: the disk is gone");
+    }
+
+    #[tokio::test]
+    async fn another_error_is_not_kept() {
+        let (rule, reason, typed, _) = failure(resizing::<resize>("else").await);
+        assert_eq!((rule, reason.as_str(), typed), (None, "something else", None));
+        let (rule, reason, typed, _) = failure(counting::<fallible>(0).await);
+        assert_eq!((rule, reason.as_str(), typed), (None, "nothing to count", None));
+    }
+
+    #[tokio::test]
+    async fn a_reply_that_cannot_be_kept_fails_the_attempt() {
+        let (rule, reason, ..) = failure(counting::<count>(0).await);
+        assert_eq!((rule, reason.as_str()), (None, "the reply cannot be kept: it cannot be encoded: it is nothing"));
+        let (rule, reason, ..) = failure(counting::<count>(99).await);
+        let expected = "the reply cannot be kept: it has 101 bytes, and `payload_limit` of `tasks:count` is 100";
+        assert_eq!((rule, reason.as_str()), (None, expected));
+        sent(counting::<count>(98).await);
+    }
+
+    #[tokio::test]
+    async fn the_rule_of_an_error_that_cannot_be_kept_decides_still() {
+        let (rule, reason, typed, _) = failure(resizing::<resize>("long").await);
+        assert_eq!((rule, typed), (Some(Rule::DeadLetter), None));
+        let kept = "(the error itself cannot be kept: it has 122 bytes, and `payload_limit` of `tasks:resize` is 100)";
+        assert!(reason.starts_with("no image: xxx") && reason.ends_with(kept), "{reason}");
+    }
+}

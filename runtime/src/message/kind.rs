@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::message::contract::Message;
+use crate::message::contract::{AddressedByFields, Message};
 
 /// A message that reaches everybody who is there. `#[derive(Message)]` implements it for every message without a `#[reply(…)]`; never
 /// implement it by hand.
@@ -17,6 +17,19 @@ use crate::message::contract::Message;
     note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise; a task with `message.enqueue(&bus)`"
 )]
 pub trait Broadcast: Message {}
+
+/// A broadcast that can announce the end of a task: its value says where it goes. The derive implements it for each that is one.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot announce the end of a task",
+    label = "not a broadcast whose fields name its channel",
+    note = "`completed` and `failed` name a type with `#[derive(Message)]` and `#[channel(\"…\")]` that has each parameter of its channel as a field: it is \
+            published when a task has ended, and nobody is there to say an address"
+)]
+pub trait Announces: Broadcast + AddressedByFields {
+    /// The broadcast's own type. Of a type that is none there is none, so what else is asked of it gives no further error.
+    type Itself: Announces;
+}
 
 /// A message that is answered. `#[derive(Message)]` with `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]` implements it; never
 /// implement it by hand.
