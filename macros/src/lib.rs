@@ -63,7 +63,10 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `bound` | the values of its parameters are named where it is served | all values of all parameters |
 /// | `at_most_once` | a task is done when it is taken: a crash loses it, and nothing runs it twice | it is done when its handler has succeeded |
 /// | `max_length = 100000` | so many tasks may wait; one more is refused | as many as come |
-/// | `payload_limit = 65536` | bytes of an encoded task | 256 KiB |
+/// | `payload_limit = 65536` | bytes of an encoded task, and of its result | 256 KiB |
+/// | `results = "1h"` | for so long the result of a task is kept, for whoever waits for it; with `#[reply(…)]`, and not `at_most_once` | no result is kept |
+/// | `results_count = 1000`, `results_bytes = 1048576` | so many results are kept, and so many bytes of them; the oldest leave | 100,000, and 64 MiB |
+/// | `completed = TaskCompleted`, `failed = TaskFailed` | a broadcast that is published in the step in which a task is done; in which it goes to the dead letters, or is discarded | none is published |
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
@@ -81,6 +84,62 @@ use syn::{DeriveInput, parse_macro_input};
 ///     High,
 ///     Normal,
 ///     Low,
+/// }
+/// ```
+///
+/// `#[reply(Resized, error = ResizeError)]` says what tasks with results come to: what their handler returns, alone or in a tuple before what follows,
+/// such as `(Resized, Enqueue<SendMail>)`, or as a `Result`. The error derives [`Outcome`](macro@Outcome) and is displayed; without `error = …` every
+/// error that can be displayed is one, and only its words are kept. A reply that cannot be encoded, or has more bytes than `payload_limit`, fails the
+/// attempt.
+///
+/// The broadcasts that announce how a task has ended are the program's own: `impl From<tidings::Ended<'_, ResizeImage>> for TaskCompleted` makes one, and
+/// each parameter of its channel is a field.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use tidings::{Ended, Enqueue, Message, Outcome, handler};
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[queue("tasks:resize", results = "1h", completed = TaskCompleted)]
+/// #[reply(Resized, error = ResizeError)]
+/// struct Resize {
+///     path: String,
+/// }
+///
+/// #[derive(Serialize, Deserialize)]
+/// struct Resized {
+///     bytes: u64,
+/// }
+///
+/// #[derive(Debug, Serialize, Deserialize, Outcome, thiserror::Error)]
+/// enum ResizeError {
+///     #[outcome(dead_letter)]
+///     #[error("no image")]
+///     NoImage,
+/// }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[channel("tasks:completed:<id>")]
+/// struct TaskCompleted {
+///     id: String,
+/// }
+///
+/// impl From<Ended<'_, Resize>> for TaskCompleted {
+///     fn from(ended: Ended<'_, Resize>) -> Self {
+///         Self { id: ended.id().to_owned() }
+///     }
+/// }
+///
+/// #[handler(idempotent, timeout = "2m")]
+/// async fn resize(task: Resize) -> Result<(Resized, Enqueue<Compress>), ResizeError> {
+///     let bytes = task.path.len() as u64;
+///     if bytes == 0 { Err(ResizeError::NoImage) } else { Ok((Resized { bytes }, Enqueue::new(Compress { path: task.path }))) }
+/// }
+///
+/// #[derive(Message, Serialize, Deserialize)]
+/// #[queue("tasks:compress")]
+/// struct Compress {
+///     path: String,
 /// }
 /// ```
 ///
@@ -128,7 +187,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `#[message(version = 2, from = OrderPlacedV1)]` | what older code wrote is read as this message, and made into the newer one with `impl From<OrderPlacedV1> for OrderPlaced` | what is older is read as what it is now |
 /// | `#[message(codec = tidings::codec::CloudEvents)]` | the codec: a type that implements `tidings::Codec` | what the bus says |
 /// | `#[message(format = "plain")]` | short for the codecs `Json` (`"envelope"`) and `Plain` (`"plain"`) | what the bus says |
-/// | `#[reply(Quote)]`, `#[reply(Quote, error = QuoteError)]` | a request, answered with a `Quote` | no answer |
+/// | `#[reply(Quote)]`, `#[reply(Quote, error = QuoteError)]` | a request, answered with a `Quote`; on a queue with `results`, what a task comes to | no answer |
 /// | `#[tidings(crate = path)]` | where the runtime is | `::tidings` |
 ///
 /// # Examples
@@ -229,7 +288,8 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 ///
 /// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task
 /// `&Lease`. A handler returns nothing, `Publish<M>`, `Enqueue<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error
-/// that can be displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it. Its future is `Send`.
+/// that can be displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it, and that of a task
+/// whose result is kept the same, or a tuple of the reply and up to three of what follows. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.
 ///
 /// **A handler of a request is cancelled at its next await when its requester has stopped waiting**: its future is dropped there, and its place is

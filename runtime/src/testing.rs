@@ -6,11 +6,17 @@
 //! | a service and its messages, without a server | [`Bus::connect`](crate::Bus::connect) with `memory:` |
 //! | outages | [`Broker`] |
 //! | what was enqueued, delays, retries and crashes of instances | [`Broker::enqueued`], [`Broker::advance`], [`Broker::crash_at`] |
+//! | that a task comes to the same when it is delivered again | [`redelivery`] |
 
 pub(crate) mod broker;
 pub(crate) mod delivery;
+pub(crate) mod redelivery;
 
 #[doc(hidden)]
 pub use self::broker::glob_matches;
-pub use self::{broker::Broker, delivery::DeliveryBuilder};
+pub use self::{
+    broker::Broker,
+    delivery::DeliveryBuilder,
+    redelivery::{Disturbance, Redelivered, RedeliveryError, redelivery},
+};
 pub use crate::transport::memory::queues::store::CrashPoint;

@@ -202,7 +202,7 @@ replies! {
 
 #[cfg(test)]
 mod tests {
-    use std::{error::Error, sync::Arc, time::Duration};
+    use std::{error::Error, time::Duration};
 
     use serde::{Deserialize, Serializer};
     use tidings::{Enqueue, Message, Outcome as Rules, Publish, handler};
@@ -210,8 +210,6 @@ mod tests {
     use super::*;
     use crate::{
         handler::contract::Call,
-        message::lease::{Lease, Task},
-        time::now,
         transport::durable::{
             record::Record,
             task::{Entry, EntryAt},
@@ -316,9 +314,7 @@ mod tests {
             unique: None,
             expires_at: None,
         };
-        let lease = Lease::new(1, now());
-        let task = Task { queue: bus.queue_name("tasks"), entry, lease, once: Arc::default() };
-        H::call(&(), &mut Delivery::of_task(task, crate::codec::contract::Format::Envelope), &bus).await
+        H::call(&(), &mut Delivery::of_entry(bus.queue_name("tasks"), entry, bus.config().format), &bus).await
     }
 
     async fn resizing<H: Call<()>>(what: &str) -> Outcome {

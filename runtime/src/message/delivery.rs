@@ -27,7 +27,10 @@ use crate::{
     observe::observation::About,
     time::now,
     transport::{
-        durable::record::Record,
+        durable::{
+            record::Record,
+            task::{Entry, QueueName},
+        },
         frame::{Frame, Origin},
     },
 };
@@ -136,6 +139,12 @@ impl Delivery {
         task.entry.payload = frame.share_payload();
         let attempt = task.entry.record.attempt();
         Self { attempt, task: Some(Box::new(task)), ..Self::new(frame, format) }
+    }
+
+    /// A task that nobody holds.
+    pub(crate) fn of_entry(queue: QueueName, entry: Entry, format: Format) -> Self {
+        let lease = Lease::new(entry.token(), now());
+        Self::of_task(Task { queue, entry, lease, once: Arc::default() }, format)
     }
 
     /// What is known of it as a task of a queue.

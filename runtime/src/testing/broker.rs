@@ -17,7 +17,7 @@ use crate::{
     message::{contract::OwnedMessage, delivery::Delivery, kind::Queue},
     time::now,
     transport::{
-        durable::task::Entry,
+        durable::task::{Entry, QueueName},
         frame::{Frame, Origin},
         glob,
         memory::{broker, queues::store::CrashPoint},
@@ -147,6 +147,16 @@ impl Broker {
     /// The instance itself goes on in this process, and finds that it has no connection.
     pub fn crash_at(&self, point: CrashPoint) {
         self.broker.with_queues(|store, _| store.crash_at(point));
+    }
+
+    /// Has the instance die at once that has this task, if one has it.
+    pub(super) fn crash_owner(&self, queue: &QueueName, id: &str) {
+        self.broker.with_queues(|store, _| store.crash_owner(queue, id));
+    }
+
+    /// Whether an instance has crashed.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.broker.with_queues(|store, _| store.has_crashed())
     }
 
     /// Has whoever takes tasks hear nothing any more, as on a connection that is half open, or ends that: what hears nothing by then never will, and

@@ -240,6 +240,25 @@ impl Store {
         self.crash = Some(point);
     }
 
+    /// Has the instance die at once that has this task, if one has it.
+    pub(crate) fn crash_owner(&mut self, name: &QueueName, id: &str) {
+        let owner =
+            self.queue(name).taken.values().find(|held| *held.entry.id == *id).map(|held| Arc::clone(&held.owner));
+        if let Some(instance) = owner {
+            self.crash(&instance);
+        }
+    }
+
+    /// Whether an instance has crashed.
+    pub(crate) fn has_crashed(&self) -> bool {
+        !self.crashed.is_empty()
+    }
+
+    fn crash(&mut self, instance: &Arc<str>) {
+        self.crashed.insert(Arc::clone(instance));
+        self.queues.values_mut().for_each(|queue| queue.waiting.crashed(instance));
+    }
+
     pub(crate) fn lives(&self, instance: Option<&str>) -> Result<(), Crashed> {
         if instance.is_some_and(|instance| self.crashed.contains(instance)) { Err(Crashed) } else { Ok(()) }
     }
@@ -252,8 +271,7 @@ impl Store {
     fn reach(&mut self, point: CrashPoint, instance: Option<&Arc<str>>) -> Result<(), Crashed> {
         let Some(instance) = instance.filter(|_| self.crash == Some(point)) else { return Ok(()) };
         self.crash = None;
-        self.crashed.insert(Arc::clone(instance));
-        self.queues.values_mut().for_each(|queue| queue.waiting.crashed(instance));
+        self.crash(instance);
         Err(Crashed)
     }
 
