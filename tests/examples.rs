@@ -122,6 +122,19 @@ async fn testing_your_service() {
 }
 
 #[tokio::test]
+async fn testing_redelivery() {
+    let lines = [
+        "careless fails:",
+        "  something else comes of the task after a crash when the handler waited for the 2nd time",
+        "careful passes, with a crash at each of 2 awaits:",
+        "  the same after a crash before the handler began",
+        "  the same after a second delivery of the task, which was done",
+        "two deliveries of order 7 have charged 1250 cents",
+    ];
+    prints("testing_redelivery", &lines).await;
+}
+
+#[tokio::test]
 async fn axum_server() {
     let lines = [
         r#"POST /quotes/engine: 200 {"cents":125000}"#,

@@ -17,6 +17,9 @@ pub use self::broker::glob_matches;
 pub use self::{
     broker::Broker,
     delivery::DeliveryBuilder,
-    redelivery::{Disturbance, Redelivered, RedeliveryError, redelivery},
+    redelivery::{
+        redelivery,
+        report::{Disturbance, Redelivered, RedeliveryError},
+    },
 };
 pub use crate::transport::memory::queues::store::CrashPoint;

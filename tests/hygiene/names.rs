@@ -67,6 +67,41 @@ enum Event {
     None,
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:<type>", bound, results = "1h", results_bytes = 7, completed = Async, failed = Async)]
+#[reply(Text, error = r#try)]
+pub struct r#dyn {
+    r#type: u64,
+    error: u8,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("ended:<error>")]
+pub struct r#Async {
+    error: u8,
+}
+
+impl ::core::convert::From<::tidings::Ended<'_, r#dyn>> for r#Async {
+    fn from(ended: ::tidings::Ended<'_, r#dyn>) -> Self {
+        Self { error: ended.task().error }
+    }
+}
+
+#[derive(::core::fmt::Debug, Serialize, Deserialize, ::tidings::Outcome)]
+#[outcome(dead_letter)]
+pub struct r#try;
+
+impl ::core::fmt::Display for r#try {
+    fn fmt(&self, formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
+        formatter.write_str("no")
+    }
+}
+
+#[handler(idempotent, timeout = "1m")]
+async fn r#yield(task: r#dyn) -> ::core::result::Result<(Text, ::tidings::Enqueue<r#dyn>), r#try> {
+    ::core::result::Result::Ok((Text::new(), ::tidings::Enqueue::new(task)))
+}
+
 mod inner {
     use ::core::prelude::v1::derive;
     use ::serde::{Deserialize, Serialize};

@@ -46,6 +46,7 @@ mod queue_failures;
 mod queue_fleet;
 mod queue_names;
 mod queue_priorities;
+mod queue_replies;
 mod queue_trouble;
 mod queue_watchdog;
 mod queues;

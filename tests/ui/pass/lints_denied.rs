@@ -36,7 +36,7 @@
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
-use tidings::{Address, Bus, ChannelParam, Context, Delivery, Enqueue, Extract, ExtractError, Handler, HandlerOptions, IntoOutcome, Order, Route, Router, Routes, Headers, Lease, Message, Publish, Queue, QueueFacts, Redelivery, Rule, State, Turns, WorkOptions, handler, layer::Outcome, router, routers, routes};
+use tidings::{Address, Bus, ChannelParam, Context, Delivery, Ended, Enqueue, Extract, ExtractError, Handler, HandlerOptions, IntoOutcome, Order, Route, Router, Routes, Headers, Lease, Message, Publish, Queue, QueueFacts, Redelivery, Rule, State, Turns, WorkOptions, handler, layer::Outcome, router, routers, routes};
 
 /// An order.
 #[derive(Message, Serialize, Deserialize, Debug)]
@@ -89,7 +89,8 @@ pub struct ResizeImageV1 {
 
 /// An image is resized.
 #[derive(Message, Serialize, Deserialize, Debug)]
-#[queue("tasks:images:<priority>", weighted = priority, weights = [3, 1], lease = "1m", max_length = 7, payload_limit = 7)]
+#[queue("tasks:images:<priority>", weighted = priority, weights = [3, 1], lease = "1m", max_length = 7, payload_limit = 7, results = "1h", results_count = 7, completed = Resized, failed = Resized)]
+#[reply(u64, error = ResizeError)]
 #[message(version = 2, from = ResizeImageV1)]
 pub struct ResizeImage {
     priority: Priority,
@@ -102,8 +103,22 @@ impl From<ResizeImageV1> for ResizeImage {
     }
 }
 
+/// An image was resized, or not.
+#[derive(Message, Serialize, Deserialize, Debug)]
+#[channel("resized:<path>")]
+pub struct Resized {
+    path: String,
+    bytes: Option<u64>,
+}
+
+impl From<Ended<'_, ResizeImage>> for Resized {
+    fn from(ended: Ended<'_, ResizeImage>) -> Self {
+        Self { bytes: ended.result(), path: ended.into_task().path }
+    }
+}
+
 /// Why not.
-#[derive(Clone, Copy, Debug, tidings::Outcome)]
+#[derive(Clone, Copy, Debug, Serialize, Deserialize, tidings::Outcome)]
 pub enum ResizeError {
     /// The disk is full.
     #[outcome(retry)]
@@ -130,9 +145,9 @@ pub struct Images;
 impl Images {
     /// Resizes.
     #[handler(once = path, window = "1d", retries = 5, backoff = "1s..10m", crashes = 3, timeout = "2m")]
-    pub async fn resize(&self, task: ResizeImage, lease: &Lease) -> Result<Enqueue<ResizeImage>, ResizeError> {
+    pub async fn resize(&self, task: ResizeImage, lease: &Lease) -> Result<(u64, Enqueue<ResizeImage>), ResizeError> {
         match task.priority {
-            Priority::High => Ok(Enqueue::new(task)),
+            Priority::High => Ok((7, Enqueue::new(task))),
             Priority::Low if task.path.is_empty() => Err(ResizeError::DiskFull),
             Priority::Low => Err(ResizeError::Busy { after: lease.remaining() }),
         }

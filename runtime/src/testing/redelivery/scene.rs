@@ -23,8 +23,8 @@ use crate::{
     testing::{
         broker::Broker,
         redelivery::{
-            Disturbance, PATIENCE, RedeliveryError,
             mortal::{Fate, Life, Mortal},
+            report::{Disturbance, RedeliveryError},
         },
     },
     time::{deadline_after, now},
@@ -74,6 +74,8 @@ pub(super) struct Scene<'a, M, R> {
     queues: Vec<(&'static Route, QueueSpec)>,
 }
 
+/// So long a run may take: no handler that a test runs takes as long, and one that waits for ever does.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Looks so often without a pause, since most of what is waited for is there at once.
 const LOOKS: u32 = 50;
 const BETWEEN_LOOKS: Duration = Duration::from_millis(1);
