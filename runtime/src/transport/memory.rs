@@ -252,28 +252,32 @@ impl Durable for Memory {
     }
 
     async fn note(&self, queue: &QueueName, instance: &str, notes: Vec<Note>) -> Result<Vec<Settled>, QueueError> {
-        let _ = (queue, instance, notes);
-        todo!()
+        let (name, instance) = (queue.clone(), instance.to_owned());
+        self.ask_queue(queue, move |store, now| store.note(&name, &instance, notes, now)).await
     }
 
     async fn progress(&self, queue: &QueueName, id: &str) -> Result<Option<Progress>, QueueError> {
-        let _ = (queue, id);
-        todo!()
+        let (name, id) = (queue.clone(), id.to_owned());
+        self.ask_queue(queue, move |store, _| Ok(store.queue(&name).progress(&id))).await
     }
 
     async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
-        let _ = (queue, id, asker);
-        todo!()
+        let (name, id) = (queue.clone(), id.to_owned());
+        self.ask_queue(queue, move |store, now| Ok(store.queue(&name).ask(&id, asker, now))).await
     }
 
     async fn forget(&self, queue: &QueueName, id: &str, asker: &Asker) -> Result<(), QueueError> {
-        let _ = (queue, id, asker);
-        todo!()
+        let (name, id, asker) = (queue.clone(), id.to_owned(), asker.clone());
+        let forget = move |store: &mut Store, _| {
+            store.queue(&name).course.forget(&id, &asker);
+            Ok(())
+        };
+        self.ask_queue(queue, forget).await
     }
 
     async fn find(&self, queue: &QueueSpec, id: &str) -> Result<Option<Seen>, QueueError> {
-        let _ = (queue, id);
-        todo!()
+        let (name, id) = (queue.name.clone(), id.to_owned());
+        self.ask_queue(&queue.name, move |store, now| Ok(store.queue(&name).find(&id, now))).await
     }
 
     async fn list(
@@ -283,28 +287,35 @@ impl Durable for Memory {
         from: Option<&str>,
         limit: usize,
     ) -> Result<Page, QueueError> {
-        let _ = (queue, state, from, limit);
-        todo!()
+        let (spec, from) = (queue.clone(), from.map(str::to_owned));
+        let list = move |store: &mut Store, now| {
+            Ok(store.queue(&spec.name).list(&spec.parts, state, from.as_deref(), limit.max(1), now))
+        };
+        self.ask_queue(&queue.name, list).await
     }
 
     async fn cancel(&self, queue: &QueueSpec, id: &str) -> Result<Cancelling, QueueError> {
-        let _ = (queue, id);
-        todo!()
+        let (spec, id) = (queue.clone(), id.to_owned());
+        self.ask_queue(&queue.name, move |store, now| Ok(store.queue(&spec.name).cancel(&spec, &id, now))).await
     }
 
     async fn pause(&self, queue: &QueueName, pauses: bool) -> Result<bool, QueueError> {
-        let _ = (queue, pauses);
-        todo!()
+        let name = queue.clone();
+        self.ask_queue(queue, move |store, _| Ok(store.pause(&name, pauses))).await
     }
 
     async fn is_paused(&self, queue: &QueueName) -> Result<bool, QueueError> {
-        let _ = (queue);
-        todo!()
+        let name = queue.clone();
+        self.ask_queue(queue, move |store, _| Ok(store.queue(&name).is_paused)).await
     }
 
     async fn watch(&self, queue: &QueueName) -> Result<(), QueueError> {
-        let _ = (queue);
-        todo!()
+        let name = queue.clone();
+        let watch = move |store: &mut Store, now| {
+            store.queue(&name).course.watch(now);
+            Ok(())
+        };
+        self.ask_queue(queue, watch).await
     }
 }
 

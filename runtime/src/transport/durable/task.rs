@@ -250,6 +250,25 @@ pub enum DeadReason {
     Unfinished,
 }
 
+impl DeadReason {
+    /// How dead letters, and what watchers are told, say it.
+    const WORDS: [(Self, &'static str); 5] = [
+        (Self::Failed, "failed"),
+        (Self::Refused, "refused"),
+        (Self::Crashed, "crashed"),
+        (Self::Undecodable, "undecodable"),
+        (Self::Unfinished, "unfinished"),
+    ];
+
+    pub(crate) fn word(self) -> &'static str {
+        Self::WORDS.iter().find(|(known, _)| *known == self).map_or("failed", |(_, word)| word)
+    }
+
+    pub(crate) fn of_word(word: &str) -> Option<Self> {
+        Self::WORDS.iter().find(|(_, known)| *known == word).map(|(reason, _)| *reason)
+    }
+}
+
 /// Whether a settlement counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Settled {

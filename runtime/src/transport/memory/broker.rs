@@ -160,7 +160,9 @@ impl MemoryBroker {
         match state.condition {
             Condition::Up => {
                 let now = state.clock.now();
-                Asked::Now(question(&mut state.queues, now))
+                let answer = question(&mut state.queues, now);
+                publish_told(state);
+                Asked::Now(answer)
             }
             Condition::Stopped => Asked::Never,
             Condition::Frozen { .. } => {
@@ -176,17 +178,21 @@ impl MemoryBroker {
     pub(crate) fn with_queues<T>(&self, look: impl FnOnce(&mut Store, u64) -> T) -> T {
         let mut state = self.lock();
         let now = state.clock.now();
-        look(&mut state.queues, now)
+        let seen = look(&mut state.queues, now);
+        publish_told(state);
+        seen
     }
 
     /// Moves the clock of the queues on. Everybody who waits for a task looks again, or has been given one.
     pub(crate) fn advance(&self, by: Duration) {
         let mut state = self.lock();
         state.clock.advance(by);
+        state.queues.clock_moves(by);
         let now = state.clock.now();
         if state.condition == Condition::Up {
             state.queues.clock_moved(now);
         }
+        publish_told(state);
     }
 
     /// How often every connection was cut.
@@ -250,6 +256,8 @@ impl MemoryBroker {
         }
         state.queues.clock_moved(now);
         let mut wishes = Wishes::default();
+        let told = state.queues.take_published().into_iter();
+        state.backlog.extend(told.map(|(channel, payload)| (Reach::Channel, channel, payload)));
         for (reach, channel, payload) in std::mem::take(&mut state.backlog) {
             wishes.append(deliver(&present, reach, &channel, &payload).1);
         }
@@ -344,6 +352,19 @@ fn take<'a>(
             Taken::Now { receivers, wishes }
         }
     }
+}
+
+/// What the queues have to say goes out in the step in which it happened. As on a server, nobody waits for whoever reads it.
+fn publish_told(mut state: MutexGuard<'_, BrokerState>) {
+    let told = state.queues.take_published();
+    let mut wishes = Wishes::default();
+    if state.condition == Condition::Up {
+        for (channel, payload) in told {
+            wishes.append(deliver(&state.connections, Reach::Channel, &channel, &payload).1);
+        }
+    }
+    drop(state);
+    let _ = wishes.read();
 }
 
 /// Delivers to each of the connections, under the broker's lock, so that all see one order.

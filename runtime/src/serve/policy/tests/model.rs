@@ -508,12 +508,12 @@ impl Model {
         let mut places = Vec::new();
         let mut place = |id: &str, place, owners| places.push((id.to_owned(), place, owners));
         for part in queue.parts.values() {
-            part.back.iter().for_each(|entry| place(&entry.id, "back", entry.record.owners));
-            part.new.iter().for_each(|entry| place(&entry.id, "new", entry.record.owners));
+            part.back.values().for_each(|entry| place(&entry.id, "back", entry.record.owners));
+            part.new.values().for_each(|entry| place(&entry.id, "new", entry.record.owners));
         }
         queue.delayed.values().for_each(|entry| place(&entry.id, "delayed", entry.record.owners));
         queue.taken.values().for_each(|held| place(&held.entry.id, "taken", held.entry.record.owners));
-        queue.parked.iter().for_each(|entry| place(&entry.id, "parked", entry.record.owners));
+        queue.parked.values().for_each(|entry| place(&entry.id, "parked", entry.record.owners));
         queue.dead.iter().for_each(|letter| place(&letter.dead.id, "dead", letter.dead.record.owners));
         places.sort();
         places
@@ -530,6 +530,20 @@ impl Model {
             .collect();
         let found: Vec<&str> = places.iter().map(|(id, ..)| id.as_str()).collect();
         assert_eq!(found, expected, "what is there, and what was accepted and has not ended");
+        let now = self.now;
+        let queue = self.queue();
+        assert_eq!(queue.places.len(), places.len(), "what is found by its id");
+        for (id, place, _) in &places {
+            let state = queue.find(id, now).map(|seen| seen.state);
+            let expected = match *place {
+                "taken" => TaskState::Running,
+                "parked" => TaskState::Parked,
+                "dead" => TaskState::Dead,
+                "delayed" if state == Some(TaskState::Delayed) => TaskState::Delayed,
+                _ => TaskState::Waiting,
+            };
+            assert_eq!(state, Some(expected), "{id} is {place}");
+        }
         for (id, place, owners) in &places {
             let task = &self.ledger[id];
             assert_eq!(task.end.is_some(), *place == "dead", "{id} is {place}");

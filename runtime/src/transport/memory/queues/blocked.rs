@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::sync::oneshot;
 
-use crate::transport::durable::task::Entry;
+use crate::transport::durable::contract::Waited;
 
 /// Why a reader that waits gets nothing.
 #[derive(Debug)]
@@ -20,18 +20,19 @@ pub(crate) enum Cut {
 pub(crate) struct Blocked {
     pub(crate) ticket: u64,
     pub(crate) instance: Arc<str>,
+    /// None of one that rests until the queue goes on.
     pub(crate) parts: Vec<Arc<str>>,
     pub(crate) at_most_once: bool,
     /// Nothing is brought where it was only woken.
-    pub(crate) answer: oneshot::Sender<Result<Vec<Entry>, Cut>>,
+    pub(crate) answer: oneshot::Sender<Result<Waited, Cut>>,
 }
 
 /// Those that wait, in order.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     queue: VecDeque<Blocked>,
-    /// Whether somebody is to be woken because a task has become the earliest due.
-    has_news: bool,
+    /// How many are to be woken: one because a task has become the earliest due, or all because the queue was paused.
+    news: usize,
 }
 
 impl Waiting {
@@ -54,28 +55,35 @@ impl Waiting {
 
     /// One of those who wait, or the next one who will, is to look when the next task is due.
     pub(crate) fn tell_one(&mut self) {
-        self.has_news = true;
+        self.tell(1);
+    }
+
+    /// So many of those who wait, or will, are to look.
+    pub(crate) fn tell(&mut self, count: usize) {
+        self.news = self.news.max(count);
     }
 
     /// Whether the one that asks is the one that is to be told.
     pub(crate) fn take_news(&mut self) -> bool {
-        std::mem::take(&mut self.has_news)
+        let is_told = self.news > 0;
+        self.news = self.news.saturating_sub(1);
+        is_told
     }
 
-    /// Wakes the one that is to be told, if somebody waits.
-    pub(crate) fn pass_on_news(&mut self) {
-        if self.has_news
+    /// Wakes those that are to be told, if somebody waits.
+    pub(crate) fn pass_on_news(&mut self, is_paused: bool) {
+        while self.news > 0
             && let Some(blocked) = self.queue.pop_front()
         {
-            self.has_news = false;
-            let _ = blocked.answer.send(Ok(Vec::new()));
+            self.news -= 1;
+            let _ = blocked.answer.send(Ok(Waited { entries: Vec::new(), is_paused }));
         }
     }
 
     /// Has everybody look.
-    pub(crate) fn wake_all(&mut self) {
+    pub(crate) fn wake_all(&mut self, is_paused: bool) {
         for blocked in self.queue.drain(..) {
-            let _ = blocked.answer.send(Ok(Vec::new()));
+            let _ = blocked.answer.send(Ok(Waited { entries: Vec::new(), is_paused }));
         }
     }
 

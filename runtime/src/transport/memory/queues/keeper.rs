@@ -92,12 +92,12 @@ impl Keeper for MemoryKeeper {
     }
 
     async fn tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>) -> Result<(), QueueError> {
-        let (name, lease, bounds) = (queue.name.clone(), queue.lease, queue.dead);
+        let spec = queue.clone();
         let leaving = leaving.map(str::to_owned);
         let tidy = move |store: &mut Store, now| {
-            let queue = store.queue(&name);
-            queue.dead_bounds = bounds;
-            queue.tidy(lease, leaving.as_deref(), now);
+            let queue = store.queue(&spec.name);
+            queue.bound(&spec);
+            queue.tidy(spec.lease, leaving.as_deref(), now);
             Ok(())
         };
         self.ask(&queue.name, tidy).await

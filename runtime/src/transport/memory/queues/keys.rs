@@ -46,7 +46,9 @@ impl UniqueKeys {
             return;
         }
         holder.state = state;
-        if matches!(state, TaskState::Dead | TaskState::Expired) || (has_ended(state) && holder.until <= now) {
+        if matches!(state, TaskState::Dead | TaskState::Expired | TaskState::Cancelled)
+            || (has_ended(state) && holder.until <= now)
+        {
             self.0.remove(key);
         }
     }
@@ -63,12 +65,21 @@ impl UniqueKeys {
 }
 
 fn has_ended(state: TaskState) -> bool {
-    matches!(state, TaskState::Completed | TaskState::Discarded | TaskState::Dead | TaskState::Expired)
+    match state {
+        TaskState::Completed | TaskState::Discarded | TaskState::Dead | TaskState::Expired | TaskState::Cancelled => {
+            true
+        }
+        TaskState::Waiting | TaskState::Delayed | TaskState::Running | TaskState::Parked => false,
+    }
 }
 
 /// Keys of handlers that run once.
 #[derive(Debug, Default)]
-pub(crate) struct OnceKeys(HashMap<String, Once>);
+pub(crate) struct OnceKeys {
+    keys: HashMap<String, Once>,
+    /// The key of each task that has begun, by its id.
+    begun: HashMap<Arc<str>, OnceKey>,
+}
 
 #[derive(Debug)]
 enum Once {
@@ -87,7 +98,7 @@ enum Once {
 
 impl OnceKeys {
     pub(crate) fn begin(&mut self, key: &OnceKey, id: &str, token: u64, now: u64) -> Begun {
-        match self.0.get(&key.key) {
+        match self.keys.get(&key.key) {
             Some(Once::Begun { id: other, token: before }) => match **other == *id {
                 true if *before == token => Begun::Now,
                 true => Begun::Before,
@@ -96,7 +107,9 @@ impl OnceKeys {
             Some(Once::Done { until }) if *until > now => Begun::Done,
             Some(Once::Unfinished { until }) if *until > now => Begun::Before,
             Some(Once::Done { .. } | Once::Unfinished { .. }) | None => {
-                self.0.insert(key.key.clone(), Once::Begun { id: id.into(), token });
+                let id: Arc<str> = id.into();
+                self.begun.insert(Arc::clone(&id), key.clone());
+                self.keys.insert(key.key.clone(), Once::Begun { id, token });
                 Begun::Now
             }
         }
@@ -112,12 +125,19 @@ impl OnceKeys {
 
     pub(crate) fn free(&mut self, key: Option<&str>) {
         if let Some(key) = key {
-            self.0.remove(key);
+            let before = self.keys.remove(key);
+            self.left(before);
         }
     }
 
+    /// A task was cancelled: if it had begun, it will never be finished.
+    pub(crate) fn cancelled(&mut self, id: &str, now: u64) {
+        let key = self.begun.get(id).cloned();
+        self.unfinished(key.as_ref(), now);
+    }
+
     pub(crate) fn tidy(&mut self, now: u64) {
-        self.0.retain(|_, once| match once {
+        self.keys.retain(|_, once| match once {
             Once::Begun { .. } => true,
             Once::Done { until } | Once::Unfinished { until } => *until > now,
         });
@@ -125,7 +145,14 @@ impl OnceKeys {
 
     fn set(&mut self, key: Option<&OnceKey>, now: u64, once: impl FnOnce(u64) -> Once) {
         if let Some(OnceKey { key, window }) = key {
-            self.0.insert(key.clone(), once(now.saturating_add(millis(*window))));
+            let before = self.keys.insert(key.clone(), once(now.saturating_add(millis(*window))));
+            self.left(before);
+        }
+    }
+
+    fn left(&mut self, before: Option<Once>) {
+        if let Some(Once::Begun { id, .. }) = before {
+            self.begun.remove(&id);
         }
     }
 }

@@ -9,13 +9,14 @@ use crate::transport::{
         task::{Entry, EntryAt},
     },
     memory::queues::{
-        queue::{DeadLetter, Held, Queue, position},
+        places::Place,
+        queue::{DeadLetter, Held, Position, Queue, position},
         store::millis,
     },
 };
 
 impl Queue {
-    pub(crate) fn counts(&self, parts: &[Arc<str>], now: u64) -> QueueCounts {
+    pub(crate) fn counts(&mut self, parts: &[Arc<str>], now: u64) -> QueueCounts {
         let mut counts: BTreeMap<String, PartCounts> =
             parts.iter().map(|channel| (channel.to_string(), PartCounts::default())).collect();
         let mut oldest = None::<u64>;
@@ -25,8 +26,8 @@ impl Queue {
             // Of a queue that is bound there may be other parts than these.
             let Some(count) = counts.get_mut(&**channel) else { continue };
             count.waiting += waiting as u64;
-            for entry in [part.back.front(), part.new.front()].into_iter().flatten() {
-                position(&entry.at.entry).into_iter().for_each(|(since, _)| wait(since));
+            for ((since, _), _) in [part.back.first_key_value(), part.new.first_key_value()].into_iter().flatten() {
+                wait(*since);
             }
         }
         for ((due, _), entry) in &self.delayed {
@@ -44,8 +45,8 @@ impl Queue {
             }
         }
         QueueCounts {
-            results: 0,
-            is_paused: false,
+            results: self.course.results.count(now),
+            is_paused: self.is_paused,
             parts: counts,
             parked: self.parked.len() as u64,
             dead: self.dead.len() as u64,
@@ -58,7 +59,7 @@ impl Queue {
     pub(crate) fn entries_in_wait(&self, now: u64) -> Vec<Entry> {
         let (due, later) = self.delayed.iter().partition::<Vec<_>, _>(|((due, _), _)| *due <= now);
         let due = due.into_iter().map(|(_, entry)| entry);
-        let waiting = self.parts.values().flat_map(|part| part.back.iter().chain(&part.new));
+        let waiting = self.parts.values().flat_map(|part| part.back.values().chain(part.new.values()));
         due.chain(waiting).chain(later.into_iter().map(|(_, entry)| entry)).cloned().collect()
     }
 
@@ -93,11 +94,14 @@ impl Queue {
         let mut mended = 0;
         for entry in entries {
             let Some(at) = self.dead.iter().position(|letter| letter.dead.entry == *entry) else { continue };
-            let Some(DeadLetter { dead, once, .. }) = self.dead.remove(at) else { continue };
+            let Some(DeadLetter { position, dead, once }) = self.dead.remove(at) else { continue };
             self.dead_bytes -= dead.payload.len() as u64;
             mended += 1;
+            self.leaves(&dead.id, &Place::Dead(position));
             self.once.free(once.as_deref());
             if matches!(mend, Mend::Replay) {
+                // It has not ended any more.
+                self.course.results.remove(&dead.id);
                 self.come_back(replayed(dead), now);
             }
         }
@@ -105,11 +109,11 @@ impl Queue {
     }
 
     pub(crate) fn unpark(&mut self, name: &str, version: u32, now: u64) -> u64 {
-        let is_known = |entry: &mut Entry| {
+        let is_known = |_: &Position, entry: &mut Entry| {
             entry.name.as_deref().is_none_or(|own| own == name)
                 && entry.version.is_none_or(|own| own <= u64::from(version))
         };
-        let known: Vec<Entry> = self.parked.extract_if(.., is_known).collect();
+        let known: Vec<Entry> = self.parked.extract_if(.., is_known).map(|(_, entry)| entry).collect();
         let count = known.len() as u64;
         known.into_iter().for_each(|entry| self.come_back(entry, now));
         count
@@ -129,6 +133,7 @@ impl Queue {
         self.unique.tidy(now);
         self.once.tidy(now);
         self.trim_dead(now);
+        self.course.tidy(now);
     }
 
     /// The oldest dead letters leave where there are too many, where they are too old, and where they are too large altogether.
@@ -140,7 +145,9 @@ impl Queue {
                 break;
             }
             self.dead_bytes -= oldest.dead.payload.len() as u64;
-            self.dead.pop_front();
+            if let Some(letter) = self.dead.pop_front() {
+                self.leaves(&letter.dead.id, &Place::Dead(letter.position));
+            }
             self.ended.dead_trimmed += 1;
         }
     }

@@ -12,14 +12,20 @@ use crate::{
     error::EnqueueError,
     transport::{
         durable::{
-            contract::{DeadBounds, Overdue, OverdueEntry, Take},
+            contract::{DeadBounds, Overdue, OverdueEntry, QueueSpec, Take},
+            course::Beside,
             look::{Dead, EndedCounts},
             record::Record,
-            task::{DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, Settled, Settlement, TaskState, Verdict, Why},
+            task::{
+                DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, QueueName, Settled, Settlement, TaskState, Verdict,
+                Why,
+            },
         },
         memory::queues::{
             blocked::Waiting,
+            course::{Course, End},
             keys::{OnceKeys, UniqueKeys},
+            places::Place,
             store::millis,
         },
     },
@@ -35,7 +41,8 @@ pub(crate) struct Queue {
     /// By when they are due, and in the order in which they came.
     pub(crate) delayed: BTreeMap<Position, Entry>,
     pub(crate) taken: HashMap<EntryAt, Held>,
-    pub(crate) parked: Vec<Entry>,
+    /// In the order in which they were parked.
+    pub(crate) parked: BTreeMap<Position, Entry>,
     /// The oldest first.
     pub(crate) dead: VecDeque<DeadLetter>,
     /// Of their payloads.
@@ -47,6 +54,11 @@ pub(crate) struct Queue {
     pub(crate) heartbeats: BTreeMap<String, (u64, String)>,
     pub(crate) ended: EndedCounts,
     pub(crate) waiting: Waiting,
+    /// Where each task is that has not ended, or is a dead letter, by its id.
+    pub(crate) places: HashMap<Arc<str>, Place>,
+    pub(crate) course: Course,
+    /// Whether nothing is taken.
+    pub(crate) is_paused: bool,
     last: Position,
 }
 
@@ -54,8 +66,18 @@ pub(crate) struct Queue {
 #[derive(Debug, Default)]
 pub(crate) struct Part {
     /// What came back, which is taken first.
-    pub(crate) back: VecDeque<Entry>,
-    pub(crate) new: VecDeque<Entry>,
+    pub(crate) back: BTreeMap<Position, Entry>,
+    pub(crate) new: BTreeMap<Position, Entry>,
+}
+
+impl Part {
+    pub(crate) fn stream(&self, is_back: bool) -> &BTreeMap<Position, Entry> {
+        if is_back { &self.back } else { &self.new }
+    }
+
+    pub(crate) fn stream_mut(&mut self, is_back: bool) -> &mut BTreeMap<Position, Entry> {
+        if is_back { &mut self.back } else { &mut self.new }
+    }
 }
 
 /// What an instance has.
@@ -85,12 +107,12 @@ pub(crate) enum Added {
 }
 
 impl Queue {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(name: &QueueName) -> Self {
         Self {
             parts: BTreeMap::new(),
             delayed: BTreeMap::new(),
             taken: HashMap::new(),
-            parked: Vec::new(),
+            parked: BTreeMap::new(),
             dead: VecDeque::new(),
             dead_bytes: 0,
             dead_bounds: DeadBounds::DEFAULT,
@@ -99,8 +121,17 @@ impl Queue {
             heartbeats: BTreeMap::new(),
             ended: EndedCounts::default(),
             waiting: Waiting::default(),
+            places: HashMap::new(),
+            course: Course::new(name),
+            is_paused: false,
             last: (0, 0),
         }
+    }
+
+    /// How much is kept, as an instance says.
+    pub(crate) fn bound(&mut self, spec: &QueueSpec) {
+        self.dead_bounds = spec.dead;
+        self.course.results.bound(spec.results);
     }
 
     /// Adds a task, unless one with its key is there or as many wait as may. `is_bounded` is false for follow-ups, which have to go somewhere.
@@ -127,7 +158,7 @@ impl Queue {
         let unique = task.unique.as_ref().map(|unique| self.unique.hold(unique, &id, state, now));
         let record = Record { enqueued_at: (!is_due).then_some(now), ..Record::default() };
         let channel: Arc<str> = task.channel.into();
-        let mut entry = Entry {
+        let entry = Entry {
             at: EntryAt { channel: Arc::clone(&channel), is_back: false, entry: "".into() },
             id,
             name: Some(task.name.to_owned()),
@@ -139,8 +170,7 @@ impl Queue {
         };
         let enqueued = Ok(Enqueued::new(task.id, None));
         if is_due {
-            entry.at.entry = text(self.next_position(now)).into();
-            self.part(&channel).new.push_back(entry);
+            self.wait(entry, false, now);
             (enqueued, Added::Waiting(channel, unique))
         } else {
             (enqueued, Added::Delayed(self.delay(entry, due, now), unique))
@@ -149,17 +179,14 @@ impl Queue {
 
     /// What was added last is not there any more.
     pub(crate) fn undo(&mut self, added: Added) {
-        let unique = match added {
-            Added::Waiting(channel, unique) => {
-                self.part(&channel).new.pop_back();
-                unique
-            }
-            Added::Delayed(position, unique) => {
-                self.delayed.remove(&position);
-                unique
-            }
+        let (entry, unique) = match added {
+            Added::Waiting(channel, unique) => (self.part(&channel).new.pop_last().map(|(_, entry)| entry), unique),
+            Added::Delayed(position, unique) => (self.delayed.remove(&position), unique),
             Added::Nothing => return,
         };
+        if let Some(entry) = entry {
+            self.places.remove(&entry.id);
+        }
         if let Some(unique) = unique {
             self.unique.forget(&unique);
         }
@@ -212,12 +239,15 @@ impl Queue {
         now: u64,
     ) -> Option<Entry> {
         let part = self.parts.get_mut(channel)?;
-        let entry = part.back.pop_front().or_else(|| part.new.pop_front())?;
+        let is_back = !part.back.is_empty();
+        let (position, entry) = part.stream_mut(is_back).pop_first()?;
+        self.course.taken(&entry, instance, now);
         if done_when_taken {
-            self.ended.completed += 1;
-            self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Completed, now);
+            self.leaves(&entry.id, &Place::Waiting { channel: Arc::clone(channel), is_back, position });
+            self.end(&entry, Some(instance), TaskState::Completed, End::default(), now);
         } else {
             self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Running, now);
+            self.moves(&entry.id, Place::Taken(entry.at.clone()));
             let held = Held { entry: entry.clone(), owner: Arc::clone(instance), since: now };
             self.taken.insert(entry.at.clone(), held);
         }
@@ -231,46 +261,70 @@ impl Queue {
         reclaims: Option<Duration>,
         now: u64,
     ) -> (Settled, Vec<NewTask>) {
-        let Settlement { at, once, verdict, .. } = settlement;
+        let Settlement { at, once, verdict, beside, .. } = settlement;
         let is_over = |held: &Held| reclaims.is_none_or(|lease| now.saturating_sub(held.since) > millis(lease));
-        let Some(Held { mut entry, .. }) =
+        let Some(Held { mut entry, owner, .. }) =
             self.taken.get(&at).is_some_and(is_over).then(|| self.taken.remove(&at)).flatten()
         else {
             return (Settled::Stale, Vec::new());
         };
+        self.leaves(&entry.id, &Place::Taken(at));
         match &verdict {
             Verdict::Done { .. } => self.once.done(once.as_ref(), now),
             Verdict::Dead { reason: DeadReason::Unfinished, .. } => self.once.unfinished(once.as_ref(), now),
             _ => self.once.free(once.as_ref().map(|once| once.key.as_str())),
         }
+        let Beside { result, announcement, progress } = beside.map(|beside| *beside).unwrap_or_default();
+        if let Some(progress) = progress {
+            self.course.note(&entry, &owner, progress, now);
+        }
+        let end = End { result, announcement, ..End::default() };
         let mut follow_ups = Vec::new();
         match verdict {
             Verdict::Done { follow_ups: further } => {
                 follow_ups = further;
-                self.end(&entry, TaskState::Completed, now);
+                self.end(&entry, Some(&owner), TaskState::Completed, end, now);
             }
-            Verdict::Discarded => self.end(&entry, TaskState::Discarded, now),
-            Verdict::Expired => self.end(&entry, TaskState::Expired, now),
+            Verdict::Discarded => self.end(&entry, Some(&owner), TaskState::Discarded, end, now),
+            Verdict::Expired => self.end(&entry, Some(&owner), TaskState::Expired, end, now),
             Verdict::Again { why, after, record } => {
-                self.count(why);
                 entry.record = record;
-                match after.map(millis).filter(|after| *after > 0) {
-                    Some(after) => drop(self.delay(entry, now.saturating_add(after), now)),
-                    None => self.come_back(entry, now),
-                }
+                self.again(entry, &owner, why, after.map(millis).filter(|after| *after > 0), now);
             }
             Verdict::Park { record } => {
                 entry.record = record;
-                self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Parked, now);
-                self.parked.push(entry);
+                self.park(entry, &owner, now);
             }
             Verdict::Dead { record, reason, instance } => {
-                self.end(&entry, TaskState::Dead, now);
+                let end = End { reason: Some(reason), error: record.error.clone(), ..end };
+                self.end(&entry, Some(&owner), TaskState::Dead, end, now);
                 let once = once.filter(|_| reason == DeadReason::Unfinished).map(|once| once.key);
                 self.bury(Entry { record, ..entry }, reason, &instance, once, now);
             }
         }
         (Settled::Counted, follow_ups)
+    }
+
+    fn again(&mut self, entry: Entry, owner: &str, why: Why, after: Option<u64>, now: u64) {
+        self.count(why);
+        let what = match why {
+            Why::Failed => "failed",
+            Why::Crashed => "crashed",
+            Why::Snoozed | Why::HandedBack | Why::Unknown => "returned",
+        };
+        self.course.returned(what, &entry, owner, after, now);
+        match after {
+            Some(after) => drop(self.delay(entry, now.saturating_add(after), now)),
+            None => self.come_back(entry, now),
+        }
+    }
+
+    fn park(&mut self, entry: Entry, owner: &str, now: u64) {
+        self.course.returned("parked", &entry, owner, None, now);
+        self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Parked, now);
+        let position = self.next_position(now);
+        self.moves(&entry.id, Place::Parked(position));
+        self.parked.insert(position, entry);
     }
 
     /// A heartbeat; what the instance does not have any more, of what it thinks that it has.
@@ -309,12 +363,16 @@ impl Queue {
     }
 
     /// It waits again, before what has not been taken yet.
-    pub(crate) fn come_back(&mut self, mut entry: Entry, now: u64) {
+    pub(crate) fn come_back(&mut self, entry: Entry, now: u64) {
         self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Waiting, now);
-        let channel = Arc::clone(&entry.at.channel);
-        entry.at =
-            EntryAt { channel: Arc::clone(&channel), is_back: true, entry: text(self.next_position(now)).into() };
-        self.part(&channel).back.push_back(entry);
+        self.wait(entry, true, now);
+    }
+
+    fn wait(&mut self, mut entry: Entry, is_back: bool, now: u64) {
+        let (channel, position) = (Arc::clone(&entry.at.channel), self.next_position(now));
+        self.moves(&entry.id, Place::Waiting { channel: Arc::clone(&channel), is_back, position });
+        entry.at = EntryAt { channel: Arc::clone(&channel), is_back, entry: text(position).into() };
+        self.part(&channel).stream_mut(is_back).insert(position, entry);
     }
 
     pub(crate) fn part(&mut self, channel: &Arc<str>) -> &mut Part {
@@ -329,11 +387,12 @@ impl Queue {
         }
         let (_, number) = self.next_position(now);
         let position = (due, now.saturating_mul(1 << 20).saturating_add(number));
+        self.moves(&entry.id, Place::Delayed(position));
         self.delayed.insert(position, entry);
         position
     }
 
-    fn end(&mut self, entry: &Entry, state: TaskState, now: u64) {
+    pub(crate) fn end(&mut self, entry: &Entry, owner: Option<&str>, state: TaskState, end: End, now: u64) {
         match state {
             TaskState::Completed => self.ended.completed += 1,
             TaskState::Dead => self.ended.dead += 1,
@@ -343,6 +402,7 @@ impl Queue {
             TaskState::Waiting | TaskState::Delayed | TaskState::Running | TaskState::Parked => {}
         }
         self.unique.moved(entry.unique.as_ref(), &entry.id, state, now);
+        self.course.ended(entry, owner, state, end, now);
     }
 
     fn count(&mut self, why: Why) {
@@ -358,6 +418,7 @@ impl Queue {
     fn bury(&mut self, entry: Entry, reason: DeadReason, instance: &str, once: Option<String>, now: u64) {
         let position = self.next_position(now);
         self.dead_bytes += entry.payload.len() as u64;
+        self.moves(&entry.id, Place::Dead(position));
         let dead = Dead {
             entry: text(position),
             id: entry.id.to_string(),

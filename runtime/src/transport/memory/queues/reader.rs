@@ -19,7 +19,7 @@ use crate::{
         memory::queues::{
             access::{Access, crashed, lost},
             blocked::Cut,
-            store::Store,
+            store::{Crashed, Store},
         },
     },
 };
@@ -111,24 +111,16 @@ impl MemoryReader {
             unanswered.of_queue(template)
         })
     }
-}
 
-impl Reader for MemoryReader {
-    async fn take(&mut self, take: Take) -> Result<Taken, QueueError> {
-        let template = self.template();
-        let (queue, instance) = (Arc::clone(&self.queue), Arc::clone(&self.instance));
-        let taken = self.ask(move |store, now| store.take(&queue, &instance, take, now)).await?;
-        taken.map_err(|_| crashed(template))
-    }
-
-    async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {
+    /// Waits for what the store says to whoever has this ticket, until it is woken or the time is over.
+    async fn block(&mut self, longest: Duration, ticket: Ticket) -> Result<Waited, QueueError> {
         let template = self.template();
         if self.wake.take() {
             return Ok(Waited::default());
         }
         let (queue, instance) = (Arc::clone(&self.queue), Arc::clone(&self.instance));
         let (answer, mut answered) = oneshot::channel();
-        let ticket = self.ask(move |store, now| store.wait(&queue, &instance, answer, now)).await?;
+        let ticket = self.ask(move |store, now| ticket(store, &queue, &instance, answer, now)).await?;
         let ticket = ticket.map_err(|_| crashed(template))?;
         let giving_up =
             GivesUp { access: &self.access, queue: &self.queue, ticket: Some(ticket), told: Some(&self.given_up) };
@@ -145,17 +137,20 @@ impl Reader for MemoryReader {
             None => {
                 let queue = Arc::clone(&self.queue);
                 // Whoever is served meanwhile has its answer.
-                let leaves = move |store: &mut Store, _| store.queue(&queue.name).waiting.leave(ticket);
+                let leaves = move |store: &mut Store, _| {
+                    let queue = store.queue(&queue.name);
+                    queue.waiting.leave(ticket).then_some(queue.is_paused)
+                };
                 match self.access.ask(leaves).await {
-                    Ok(true) => Ok(Ok(Vec::new())),
-                    Ok(false) => answered.await,
+                    Ok(Some(is_paused)) => Ok(Ok(Waited { entries: Vec::new(), is_paused })),
+                    Ok(None) => answered.await,
                     Err(unanswered) => return Err(unanswered.of_queue(template)),
                 }
             }
         };
         giving_up.ended();
         match outcome {
-            Ok(Ok(entries)) => Ok(Waited { entries, is_paused: false }),
+            Ok(Ok(waited)) => Ok(waited),
             Ok(Err(Cut::Crashed)) => Err(crashed(template)),
             Ok(Err(Cut::Lost)) | Err(_) => {
                 self.connected = None;
@@ -163,10 +158,25 @@ impl Reader for MemoryReader {
             }
         }
     }
+}
+
+/// How a reader gets the ticket with which it waits.
+type Ticket = fn(&mut Store, &QueueSpec, &Arc<str>, oneshot::Sender<Result<Waited, Cut>>, u64) -> Result<u64, Crashed>;
+
+impl Reader for MemoryReader {
+    async fn take(&mut self, take: Take) -> Result<Taken, QueueError> {
+        let template = self.template();
+        let (queue, instance) = (Arc::clone(&self.queue), Arc::clone(&self.instance));
+        let taken = self.ask(move |store, now| store.take(&queue, &instance, take, now)).await?;
+        taken.map_err(|_| crashed(template))
+    }
+
+    async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {
+        self.block(longest, Store::wait).await
+    }
 
     async fn rest(&mut self, longest: Duration) -> Result<(), QueueError> {
-        let _ = longest;
-        todo!()
+        self.block(longest, |store, queue, instance, answer, _| store.rest(queue, instance, answer)).await.map(drop)
     }
 
     fn waker(&self) -> Arc<dyn WakeReader> {

@@ -13,7 +13,8 @@ use crate::{
     time::{now, unix_millis},
     transport::{
         durable::{
-            contract::{QueueSpec, Take, Taken},
+            contract::{QueueSpec, Take, Taken, Waited},
+            course::Note,
             task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, Verdict},
         },
         memory::queues::{
@@ -55,7 +56,7 @@ pub(crate) struct Crashed;
 
 impl Store {
     pub(crate) fn queue(&mut self, name: &QueueName) -> &mut Queue {
-        self.queues.entry(name.clone()).or_insert_with(Queue::new)
+        self.queues.entry(name.clone()).or_insert_with(|| Queue::new(name))
     }
 
     pub(crate) fn queues(&self) -> impl Iterator<Item = (&QueueName, &Queue)> {
@@ -64,7 +65,7 @@ impl Store {
 
     pub(crate) fn declare(&mut self, spec: &QueueSpec) -> Result<(), Crashed> {
         let queue = self.queue(&spec.name);
-        queue.dead_bounds = spec.dead;
+        queue.bound(spec);
         for channel in &spec.parts {
             let _ = queue.part(channel);
         }
@@ -136,8 +137,7 @@ impl Store {
         (id, token): (&str, u64),
         now: u64,
     ) -> Result<Begun, Crashed> {
-        let owner = self.queue(name).taken.values().find(|held| *held.entry.id == *id);
-        let owner = owner.map(|held| Arc::clone(&held.owner));
+        let owner = self.queue(name).owner(id);
         self.lives(owner.as_deref())?;
         Ok(self.queue(name).once.begin(key, id, token, now))
     }
@@ -152,14 +152,18 @@ impl Store {
         self.lives(Some(instance))?;
         let settled = self.settle(&spec.name, std::mem::take(&mut take.settlements), None, now)?;
         let queue = self.queue(&spec.name);
-        queue.dead_bounds = spec.dead;
+        queue.bound(spec);
         queue.ripen(now);
-        let entries = queue.take(&spec.parts, &take, instance, spec.at_most_once, now);
+        let is_paused = queue.is_paused;
+        let entries = match is_paused {
+            true => Vec::new(),
+            false => queue.take(&spec.parts, &take, instance, spec.at_most_once, now),
+        };
         let next_due = queue.next_due(now);
         // Others may wait for what has become due and was not taken.
         self.serve_blocked([&spec.name].into_iter(), now);
         self.given(instance, &entries)?;
-        Ok(Taken { settled, entries, is_paused: false, next_due, now })
+        Ok(Taken { settled, entries, is_paused, next_due, now })
     }
 
     /// What is there at once; a ticket for whoever has to wait.
@@ -167,7 +171,7 @@ impl Store {
         &mut self,
         spec: &QueueSpec,
         instance: &Arc<str>,
-        answer: oneshot::Sender<Result<Vec<Entry>, Cut>>,
+        answer: oneshot::Sender<Result<Waited, Cut>>,
         now: u64,
     ) -> Result<u64, Crashed> {
         self.lives(Some(instance))?;
@@ -177,13 +181,59 @@ impl Store {
         let take = |channel| queue.take_one(channel, instance, spec.at_most_once, now);
         let entries: Vec<Entry> = spec.parts.iter().filter_map(take).collect();
         if !entries.is_empty() || queue.waiting.take_news() {
+            let is_paused = queue.is_paused;
             self.given(instance, &entries)?;
-            let _ = answer.send(Ok(entries));
+            let _ = answer.send(Ok(Waited { entries, is_paused }));
             return Ok(ticket);
         }
         let (instance, parts, at_most_once) = (Arc::clone(instance), spec.parts.clone(), spec.at_most_once);
         queue.waiting.push(Blocked { ticket, instance, parts, at_most_once, answer });
         Ok(ticket)
+    }
+
+    /// A ticket for whoever rests until the queue goes on.
+    pub(crate) fn rest(
+        &mut self,
+        spec: &QueueSpec,
+        instance: &Arc<str>,
+        answer: oneshot::Sender<Result<Waited, Cut>>,
+    ) -> Result<u64, Crashed> {
+        self.lives(Some(instance))?;
+        self.next_ticket += 1;
+        let ticket = self.next_ticket;
+        let queue = self.queue(&spec.name);
+        if queue.is_paused {
+            let (instance, parts) = (Arc::clone(instance), Vec::new());
+            queue.waiting.push(Blocked { ticket, instance, parts, at_most_once: spec.at_most_once, answer });
+        } else {
+            let _ = answer.send(Ok(Waited::default()));
+        }
+        Ok(ticket)
+    }
+
+    /// Whether it was so before. Whoever waits looks.
+    pub(crate) fn pause(&mut self, name: &QueueName, pauses: bool) -> bool {
+        let queue = self.queue(name);
+        let was_paused = std::mem::replace(&mut queue.is_paused, pauses);
+        if pauses {
+            queue.waiting.tell(queue.heartbeats.len());
+            queue.waiting.pass_on_news(true);
+        } else {
+            queue.waiting.wake_all(false);
+        }
+        was_paused
+    }
+
+    pub(crate) fn note(
+        &mut self,
+        name: &QueueName,
+        instance: &str,
+        notes: Vec<Note>,
+        now: u64,
+    ) -> Result<Vec<Settled>, Crashed> {
+        self.lives(Some(instance))?;
+        let queue = self.queue(name);
+        Ok(notes.into_iter().map(|note| queue.note(instance, note, now)).collect())
     }
 
     pub(crate) fn keep(
@@ -211,11 +261,13 @@ impl Store {
                 let Some(Blocked { instance, parts, at_most_once, answer, .. }) = first else { break };
                 let entry = parts.iter().find_map(|channel| queue.take_one(channel, &instance, at_most_once, now));
                 let entries: Vec<Entry> = entry.into_iter().collect();
-                let given = self.given(&instance, &entries).map(|()| entries).map_err(|Crashed| Cut::Crashed);
+                let is_paused = queue.is_paused;
+                let given = self.given(&instance, &entries).map(|()| Waited { entries, is_paused });
                 // Whoever is gone has it all the same, as on a server.
-                let _ = answer.send(given);
+                let _ = answer.send(given.map_err(|Crashed| Cut::Crashed));
             }
-            self.queue(name).waiting.pass_on_news();
+            let queue = self.queue(name);
+            queue.waiting.pass_on_news(queue.is_paused);
         }
     }
 
@@ -224,7 +276,17 @@ impl Store {
         self.queues.values_mut().for_each(|queue| queue.ripen(now));
         let names: Vec<QueueName> = self.queues.keys().cloned().collect();
         self.serve_blocked(names.iter(), now);
-        self.queues.values_mut().for_each(|queue| queue.waiting.wake_all());
+        self.queues.values_mut().for_each(|queue| queue.waiting.wake_all(queue.is_paused));
+    }
+
+    /// Whoever waits for something else than a task has the time of this process.
+    pub(crate) fn clock_moves(&mut self, by: Duration) {
+        self.queues.values_mut().for_each(|queue| queue.course.clock_moved(by));
+    }
+
+    /// What the last step publishes: channels with the namespace, and payloads.
+    pub(crate) fn take_published(&mut self) -> Vec<(String, Vec<u8>)> {
+        self.queues.values_mut().flat_map(|queue| queue.course.take_published()).collect()
     }
 
     pub(crate) fn cut_all(&mut self) {

@@ -113,7 +113,7 @@ pub(super) fn dead_letter(value: redis::Value) -> Option<Dead> {
     let Fields { id, name, version, payload, record, channel, reason, instance, .. } = Fields::of(fields)?;
     let at = entry.split('-').next()?.parse().ok()?;
     let id = id.map_or_else(|| entry.clone(), |id| id.as_ref().to_owned());
-    let reason = reason_of(&reason);
+    let reason = DeadReason::of_word(&reason).unwrap_or(DeadReason::Failed);
     Some(Dead { entry, id, channel, name, version, payload, record, reason, instance, at })
 }
 
@@ -123,23 +123,6 @@ fn id_and_fields(value: redis::Value) -> Option<(String, Vec<redis::Value>)> {
         [redis::Value::BulkString(id), redis::Value::Array(fields)] => Some((text(&id), fields)),
         _ => None,
     }
-}
-
-/// How a dead letter says why it is one.
-const REASONS: [(DeadReason, &str); 5] = [
-    (DeadReason::Failed, "failed"),
-    (DeadReason::Refused, "refused"),
-    (DeadReason::Crashed, "crashed"),
-    (DeadReason::Undecodable, "undecodable"),
-    (DeadReason::Unfinished, "unfinished"),
-];
-
-pub(super) fn word_of(reason: DeadReason) -> &'static str {
-    REASONS.iter().find(|(known, _)| *known == reason).map_or("failed", |(_, word)| word)
-}
-
-fn reason_of(text: &str) -> DeadReason {
-    REASONS.iter().find(|(_, word)| *word == text).map_or(DeadReason::Failed, |(reason, _)| *reason)
 }
 
 fn text(bytes: &[u8]) -> String {

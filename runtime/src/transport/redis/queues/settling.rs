@@ -4,10 +4,7 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use crate::transport::{
-    durable::task::{Due, EntryAt, NewTask, Settled, Settlement, Verdict, Why},
-    redis::queues::entry::word_of,
-};
+use crate::transport::durable::task::{Due, EntryAt, NewTask, Settled, Settlement, Verdict, Why};
 
 /// The group of consumers of each stream.
 pub(super) const GROUP: &str = "tidings";
@@ -155,7 +152,7 @@ fn write_alone(command: &mut Cmd, settlement: &Settlement) {
             command.arg(record.to_text());
         }
         Verdict::Dead { record, reason, instance } => {
-            command.arg(record.to_text()).arg(word_of(*reason)).arg(instance.as_ref());
+            command.arg(record.to_text()).arg(reason.word()).arg(instance.as_ref());
         }
     }
 }
