@@ -221,7 +221,8 @@ pub(crate) struct Take {
 #[derive(Debug, Default)]
 pub(crate) struct Waited {
     pub(crate) entries: Vec<Entry>,
-    /// Whether the queue was paused when they were given out: then none of them may begin, and they go back.
+    /// Whether the queue was paused when they were given out: then none of them may begin, and they go back. Also where tasks are done when they are
+    /// taken: these are not done, and are the instance's until they are settled.
     pub(crate) is_paused: bool,
 }
 

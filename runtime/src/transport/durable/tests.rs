@@ -1,24 +1,34 @@
 //! The contract of queues: one body for each promise, on memory and on a real server.
 
+mod cancelling;
 mod enqueueing;
+mod finding;
 mod keys;
 mod looking;
+mod notes;
 mod owners;
+mod pausing;
+mod results;
 mod taking;
 mod waiting;
+mod watching;
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use tokio::time::timeout;
 
 use crate::{
-    config::Config,
+    config::{Bounds, Config},
     error::EnqueueError,
     transport::{
         any::AnyTransport,
+        contract::{Attachment, Broadcast, Name, Parcel, Reach, Wanted},
         durable::{
             any::{AnyKeeper, AnyReader},
             contract::{DeadBounds, Durable, Heartbeat, Keeper, QueueSpec, Reader, Take, Taken},
+            course::{
+                Announcement, Asker, Beside, Cancelling, EndedTask, Known, Note, Page, Progress, ResultBounds, Seen,
+            },
             look::{Mend, QueueCounts},
             record::Record,
             task::{
@@ -26,8 +36,10 @@ use crate::{
                 Unique, Verdict, Why,
             },
         },
+        inbox::{Inbox, Item, WhenFull},
         memory::broker::MemoryBroker,
         redis::tests::server::{DEADLINE, Server},
+        status::NameKind,
     },
 };
 
@@ -165,12 +177,83 @@ impl World {
         within(self.transport.counts(&self.spec)).await.unwrap()
     }
 
+    /// Hears what is published on these channels, which have the namespace.
+    async fn listen(&self, channels: &[&str]) -> Listener {
+        let inbox = Arc::new(Inbox::new(Bounds { messages: 1_000_000, bytes: 1 << 30 }, WhenFull::DropOldest));
+        let names = channels
+            .iter()
+            .chain(&[MARKER])
+            .map(|channel| Wanted { name: Name { text: (*channel).to_owned(), kind: NameKind::Channel }, token: 0 });
+        let attachment = within(self.transport.attach(Arc::clone(&inbox), names.collect())).await.unwrap();
+        Listener { inbox, items: VecDeque::new(), _attachment: attachment }
+    }
+
+    /// What was published until now.
+    async fn heard(&self, listener: &mut Listener) -> Vec<(String, String)> {
+        let (channel, payload) = (MARKER.to_owned(), Vec::new());
+        let marker = Parcel { template: "marker", reach: Reach::Channel, channel, payload, expiry: None };
+        within(self.transport.publish(marker)).await.unwrap();
+        let mut heard = Vec::new();
+        loop {
+            let message = listener.next().await;
+            if message.0 == MARKER {
+                return heard;
+            }
+            heard.push(message);
+        }
+    }
+
+    async fn ask(&self, id: &str, asker: Option<Asker>) -> Known {
+        within(self.transport.ask(&self.spec.name, id, asker)).await.unwrap()
+    }
+
+    async fn find(&self, id: &str) -> Option<Seen> {
+        within(self.transport.find(&self.spec, id)).await.unwrap()
+    }
+
+    async fn cancel(&self, id: &str) -> Cancelling {
+        within(self.transport.cancel(&self.spec, id)).await.unwrap()
+    }
+
+    /// Keeps results of so many tasks, so long, and so many bytes of them.
+    async fn keep_results(&mut self, count: u64, age: Duration, bytes: u64) {
+        self.spec.results = Some(ResultBounds { count, age, bytes });
+        within(self.transport.declare(&self.spec)).await.unwrap();
+    }
+
     /// Waiting, delayed and running, of all parts.
     async fn state(&self) -> (u64, u64, u64) {
         let counts = self.counts().await;
         counts.parts.values().fold((0, 0, 0), |(waiting, delayed, running), part| {
             (waiting + part.waiting, delayed + part.delayed, running + part.running)
         })
+    }
+}
+
+/// Where each listener hears that it has heard everything before.
+const MARKER: &str = "shop:marker";
+
+/// Hears what is published.
+struct Listener {
+    inbox: Arc<Inbox>,
+    items: VecDeque<Item>,
+    _attachment: Attachment,
+}
+
+impl Listener {
+    /// Channel and payload of the next message.
+    async fn next(&mut self) -> (String, String) {
+        if self.items.is_empty() {
+            let take = std::future::poll_fn(|context| self.inbox.poll_take(context, &mut self.items, 1_000));
+            assert!(within(take).await, "the connection has ended");
+        }
+        match self.items.pop_front() {
+            Some(Item::Frame(frame)) => {
+                let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+                (text(frame.channel()), text(frame.payload()))
+            }
+            other => panic!("{other:?} is no message"),
+        }
     }
 }
 
@@ -217,6 +300,27 @@ fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
         verdict,
         beside: None,
     }
+}
+
+fn beside(settlement: Settlement, beside: Beside) -> Settlement {
+    Settlement { beside: Some(Box::new(beside)), ..settlement }
+}
+
+fn kept(result: &str) -> Beside {
+    Beside { result: Some(result.as_bytes().to_vec()), ..Beside::default() }
+}
+
+fn asker(payload: &str) -> Asker {
+    Asker { channel: "shop:inbox:7".to_owned(), payload: payload.as_bytes().to_vec(), within: HOUR }
+}
+
+fn poke(payload: &str) -> (String, String) {
+    ("shop:inbox:7".to_owned(), payload.to_owned())
+}
+
+fn progress(fraction: f64, text: &str, checkpoint: Option<&str>) -> Progress {
+    let checkpoint = checkpoint.map(|checkpoint| checkpoint.as_bytes().to_vec());
+    Progress { fraction: Some(fraction), text: text.to_owned(), checkpoint }
 }
 
 fn done() -> Verdict {

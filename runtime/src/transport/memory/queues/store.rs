@@ -178,7 +178,9 @@ impl Store {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         let queue = self.queue(&spec.name);
-        let take = |channel| queue.take_one(channel, instance, spec.at_most_once, now);
+        // What is given while the queue is paused goes back, so it is not done.
+        let done_when_taken = spec.at_most_once && !queue.is_paused;
+        let take = |channel| queue.take_one(channel, instance, done_when_taken, now);
         let entries: Vec<Entry> = spec.parts.iter().filter_map(take).collect();
         if !entries.is_empty() || queue.waiting.take_news() {
             let is_paused = queue.is_paused;
@@ -259,7 +261,8 @@ impl Store {
                 };
                 let first = queue.waiting.first(|blocked| blocked.parts.iter().any(has_something));
                 let Some(Blocked { instance, parts, at_most_once, answer, .. }) = first else { break };
-                let entry = parts.iter().find_map(|channel| queue.take_one(channel, &instance, at_most_once, now));
+                let done_when_taken = at_most_once && !queue.is_paused;
+                let entry = parts.iter().find_map(|channel| queue.take_one(channel, &instance, done_when_taken, now));
                 let entries: Vec<Entry> = entry.into_iter().collect();
                 let is_paused = queue.is_paused;
                 let given = self.given(&instance, &entries).map(|()| Waited { entries, is_paused });
