@@ -297,28 +297,23 @@ impl Durable for Redis {
     }
 
     async fn note(&self, queue: &QueueName, instance: &str, notes: Vec<Note>) -> Result<Vec<Settled>, QueueError> {
-        let _ = (queue, instance, notes);
-        todo!()
+        self.queues.note(queue, instance, &notes).await
     }
 
     async fn progress(&self, queue: &QueueName, id: &str) -> Result<Option<Progress>, QueueError> {
-        let _ = (queue, id);
-        todo!()
+        self.queues.progress(queue, id).await
     }
 
     async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
-        let _ = (queue, id, asker);
-        todo!()
+        self.queues.ask(queue, id, asker.as_ref()).await
     }
 
     async fn forget(&self, queue: &QueueName, id: &str, asker: &Asker) -> Result<(), QueueError> {
-        let _ = (queue, id, asker);
-        todo!()
+        self.queues.forget(queue, id, asker).await
     }
 
     async fn find(&self, queue: &QueueSpec, id: &str) -> Result<Option<Seen>, QueueError> {
-        let _ = (queue, id);
-        todo!()
+        self.queues.find(queue, id).await
     }
 
     async fn list(
@@ -328,28 +323,23 @@ impl Durable for Redis {
         from: Option<&str>,
         limit: usize,
     ) -> Result<Page, QueueError> {
-        let _ = (queue, state, from, limit);
-        todo!()
+        self.queues.list(queue, state, from, limit).await
     }
 
     async fn cancel(&self, queue: &QueueSpec, id: &str) -> Result<Cancelling, QueueError> {
-        let _ = (queue, id);
-        todo!()
+        self.queues.cancel(queue, id).await
     }
 
     async fn pause(&self, queue: &QueueName, pauses: bool) -> Result<bool, QueueError> {
-        let _ = (queue, pauses);
-        todo!()
+        self.queues.pause(queue, pauses).await
     }
 
     async fn is_paused(&self, queue: &QueueName) -> Result<bool, QueueError> {
-        let _ = (queue);
-        todo!()
+        self.queues.is_paused(queue).await
     }
 
     async fn watch(&self, queue: &QueueName) -> Result<(), QueueError> {
-        let _ = (queue);
-        todo!()
+        self.queues.watch(queue).await
     }
 }
 

@@ -79,13 +79,21 @@ pub(super) fn rule_for_claims(settings: &Settings, words: &str) -> String {
 /// What queues call, from scripts and beside them.
 pub(super) const QUEUE_COMMANDS: &str = "+eval +evalsha +time +xadd +xreadgroup +xgroup +xack +xdel +xlen +xrange +xrevrange +xpending +xclaim +xinfo \
     +zadd +zrem +zcard +zscore +zrange +zrangebyscore +hset +hsetnx +hincrby +hget +hmget +hdel +hlen +hscan +sadd +smembers +get +set +del \
-    +client|id +client|unblock";
+    +mget +exists +unlink +hstrlen +rpush +lpush +lpop +lindex +publish +client|id +client|unblock";
 
 /// The command that allows queues: all that they call, or all of their keys.
 pub(super) fn rule_for_queues(settings: &Settings, words: &str) -> String {
+    if words.contains("channel") {
+        return rule_for_told(settings);
+    }
     let of_keys = words.contains("keys") || words.contains("can't access");
     let rules = if of_keys { format!("~{}{QUEUES}*", settings.prefix) } else { QUEUE_COMMANDS.to_owned() };
     format!("ACL SETUSER {} {rules}", settings.user)
+}
+
+/// The command that allows to tell those who wait for results, watchers and other instances.
+pub(super) fn rule_for_told(settings: &Settings) -> String {
+    format!("ACL SETUSER {} +publish &{}tidings:*", settings.user, settings.prefix)
 }
 
 /// Whether a command was refused, and not a channel.

@@ -3,6 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `handle` | the queues of a bus: what is asked on the connection that it shares |
+//! | `course` | one task by its id, lists of them, and what is done to them from outside |
 //! | `enqueue` | tasks on their way to their queues |
 //! | `reader`, `keeper` | what takes tasks, and what keeps leases, each on a connection of its own |
 //! | `connection`, `failure` | those connections; what goes wrong on them |
@@ -14,6 +15,7 @@
 //! acknowledgement that counts proves that the entry was still its owner's. `docs/queues.md` has the keys and the scripts.
 
 pub(crate) mod connection;
+pub(crate) mod course;
 pub(crate) mod enqueue;
 pub(crate) mod entry;
 pub(crate) mod failure;

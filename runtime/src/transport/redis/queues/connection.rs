@@ -2,6 +2,7 @@
 //! connector, and none is made anew behind our back.
 
 use std::{
+    collections::HashSet,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
@@ -20,12 +21,14 @@ use tokio::{
 use crate::{
     error::{ConnectError, chain},
     transport::{
+        durable::task::Settled,
         life::Life,
         redis::{
+            access::rule_for_told,
             client::{ClientDriver, patient_client},
             connector::Connector,
             line::lock,
-            queues::{failure::Failure, scripts::with_text},
+            queues::{failure::Failure, scripts::with_text, settling::Order},
             settings::Settings,
             words,
         },
@@ -40,9 +43,25 @@ pub(super) struct Context {
     pub(super) connector: Connector,
     pub(super) settings: Arc<Settings>,
     pub(super) life: Arc<Life>,
+    /// Whether it was said that the access rules refuse to publish.
+    pub(super) is_publishing_refused: AtomicBool,
 }
 
 impl Context {
+    /// What counted, of the answer to settlements. `None` says that it is none.
+    pub(super) fn settled(&self, queue: &'static str, order: &Order, answer: &[u8]) -> Option<Vec<Settled>> {
+        let (settled, refused) = order.settled(answer)?;
+        if refused > 0 && !self.is_publishing_refused.swap(true, Ordering::Relaxed) {
+            let rule = rule_for_told(&self.settings);
+            tracing::warn!(
+                queue,
+                rule,
+                "the server's access rules refuse to publish what tells of tasks; whoever waits for results looks now and then"
+            );
+        }
+        Some(settled)
+    }
+
     async fn open(&self, name: &str) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
         let opened = self.connector.open_master(name).await;
         let opened = opened.map_err(|error| match error {
@@ -101,6 +120,8 @@ pub(super) struct Shared {
     failed: Mutex<Option<String>>,
     /// Held by the one who makes the connection.
     retry: AsyncMutex<Retry>,
+    /// Parts of queues, by base and channel, that their queues are known to have been told of.
+    pub(super) parts: Mutex<HashSet<(String, String)>>,
 }
 
 struct Live {
@@ -120,7 +141,8 @@ impl Live {
 
 impl Shared {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, live: Mutex::default(), failed: Mutex::default(), retry: AsyncMutex::default() }
+        let (live, failed, parts) = Default::default();
+        Self { context, live, failed, retry: AsyncMutex::default(), parts }
     }
 
     /// Sends commands together, within the command timeout: an answer for each, errors of the server among them. A script that the server does

@@ -5,8 +5,14 @@ use redis::{Cmd, Pipeline, Value, cmd};
 use crate::{
     error::EnqueueError,
     transport::{
-        durable::task::{Due, Enqueued, NewTask, TaskState},
-        redis::queues::{connection::Shared, failure::Failure, packed::Packed, scripts::ENQUEUE, settling::write_task},
+        durable::task::{Due, Enqueued, NewTask},
+        redis::{
+            line::lock,
+            queues::{
+                connection::Shared, entry::state_of, failure::Failure, packed::Packed, scripts::ENQUEUE,
+                settling::write_task,
+            },
+        },
     },
 };
 
@@ -30,6 +36,21 @@ pub(super) async fn enqueue(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bo
         tasks = rest;
     }
     results
+}
+
+/// Parts of queues that tasks are enqueued in from here for the first time, by base and channel.
+fn unknown_parts(shared: &Shared, tasks: &[NewTask]) -> Vec<(String, String)> {
+    let (mut unknown, mut before) = (Vec::new(), None::<&NewTask>);
+    for task in tasks {
+        let is_same = |before: &NewTask| before.channel == task.channel && before.queue == task.queue;
+        if !before.replace(task).is_some_and(is_same) {
+            let part = (task.queue.base(), task.channel.clone());
+            if !lock(&shared.parts).contains(&part) {
+                unknown.push(part);
+            }
+        }
+    }
+    unknown
 }
 
 fn part(tasks: &[NewTask]) -> usize {
@@ -69,12 +90,20 @@ impl Part {
             pipeline.add_command(command);
             lengths.push(length);
         }
+        // Whoever looks for a task has to know them, also where nobody has served the queue yet. What goes wrong shows with the tasks.
+        let unknown = unknown_parts(shared, tasks);
+        for (base, channel) in &unknown {
+            pipeline.cmd("SADD").arg(format!("{base}parts")).arg(channel);
+        }
         let settings = &shared.context.settings;
         let failed = |task: &NewTask, failure: &Failure| Err(failure.for_enqueue(task.queue.template, settings));
         let answers = match shared.ask_all(pipeline).await {
             Ok(answers) => answers,
             Err(failure) => return tasks.iter().map(|task| failed(task, &failure)).collect(),
         };
+        if answers.last().is_some_and(|last| Failure::of(last).is_none()) {
+            lock(&shared.parts).extend(unknown);
+        }
         let (mut results, mut rest) = (Vec::with_capacity(tasks.len()), tasks);
         for (answer, length) in answers.into_iter().zip(lengths) {
             let (these, others) = rest.split_at(length);
@@ -148,7 +177,7 @@ fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, Enqu
     let queue = task.queue.template;
     if !packed.is_number() {
         return (packed.array()? == 2).then(|| {
-            let (id, state) = (packed.string()?, state(packed.str()?)?);
+            let (id, state) = (packed.string()?, state_of(packed.str()?)?);
             Some(Ok(Enqueued::new(id, Some(state))))
         })?;
     }
@@ -161,16 +190,4 @@ fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, Enqu
 
 fn new(task: &NewTask) -> Enqueued {
     Enqueued::new(task.id.clone(), None)
-}
-
-fn state(word: &str) -> Option<TaskState> {
-    Some(match word {
-        "waiting" => TaskState::Waiting,
-        "delayed" => TaskState::Delayed,
-        "running" => TaskState::Running,
-        "parked" => TaskState::Parked,
-        "completed" => TaskState::Completed,
-        "discarded" => TaskState::Discarded,
-        _ => return None,
-    })
 }

@@ -8,7 +8,7 @@ use crate::transport::{
     durable::{
         look::Dead,
         record::Record,
-        task::{DeadReason, Entry, EntryAt},
+        task::{DeadReason, Entry, EntryAt, TaskState},
     },
     redis::queues::packed::Packed,
 };
@@ -16,11 +16,11 @@ use crate::transport::{
 /// The fields of an entry that are ours. Of another program's entry only the payload is needed.
 #[derive(Default)]
 pub(super) struct Fields {
-    id: Option<Arc<str>>,
-    name: Option<String>,
-    version: Option<u64>,
-    payload: Bytes,
-    record: Record,
+    pub(super) id: Option<Arc<str>>,
+    pub(super) name: Option<String>,
+    pub(super) version: Option<u64>,
+    pub(super) payload: Bytes,
+    pub(super) record: Record,
     unique: Option<Arc<str>>,
     expires_at: Option<u64>,
     // Of a dead letter:
@@ -48,7 +48,7 @@ impl Fields {
     }
 
     /// The fields of an entry in the answer of a script.
-    fn packed(packed: &mut Packed) -> Option<Self> {
+    pub(super) fn packed(packed: &mut Packed) -> Option<Self> {
         let mut fields = Self::default();
         for _ in 0..packed.array()? / 2 {
             let (name, value) = (packed.text()?, packed.text()?);
@@ -123,6 +123,23 @@ fn id_and_fields(value: redis::Value) -> Option<(String, Vec<redis::Value>)> {
         [redis::Value::BulkString(id), redis::Value::Array(fields)] => Some((text(&id), fields)),
         _ => None,
     }
+}
+
+/// How scripts say in which state a task is.
+const STATES: [(TaskState, &str); 9] = [
+    (TaskState::Waiting, "waiting"),
+    (TaskState::Delayed, "delayed"),
+    (TaskState::Running, "running"),
+    (TaskState::Parked, "parked"),
+    (TaskState::Completed, "completed"),
+    (TaskState::Dead, "dead"),
+    (TaskState::Discarded, "discarded"),
+    (TaskState::Expired, "expired"),
+    (TaskState::Cancelled, "cancelled"),
+];
+
+pub(super) fn state_of(word: &str) -> Option<TaskState> {
+    STATES.iter().find(|(_, known)| *known == word).map(|(state, _)| *state)
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -30,7 +30,7 @@ use crate::{
                 packed::Packed,
                 reader::RedisReader,
                 scripts::{BEGIN, COUNTS, DECLARE, MEND, RUNNING, SETTLE, UNPARK, WORKERS},
-                settling::{millis, write},
+                settling::{Order, millis, write, write_bounds},
             },
             settings::Settings,
             words,
@@ -52,7 +52,8 @@ pub(crate) struct Queues {
 
 impl Queues {
     pub(crate) fn new(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
-        let context = Arc::new(Context { connector, settings, life });
+        let is_publishing_refused = AtomicBool::new(false);
+        let context = Arc::new(Context { connector, settings, life, is_publishing_refused });
         Self { shared: Arc::new(Shared::new(context)), is_used: AtomicBool::new(false) }
     }
 
@@ -87,6 +88,7 @@ impl Queues {
         self.is_used.store(true, Ordering::Relaxed);
         let mut command = DECLARE.on(&queue.name.base());
         command.arg(LAYOUT).arg(queue.dead.count).arg(millis(queue.dead.age)).arg(queue.dead.bytes);
+        write_bounds(&mut command, queue.results);
         with_channels(&mut command, queue);
         let layout = |found| QueueError::Layout { queue: queue.name.template, found, known: LAYOUT };
         match self.shared.ask(command).await {
@@ -112,7 +114,13 @@ impl Queues {
         command.arg("");
         let order = write(&mut command, settlements);
         let digits = self.text(queue, command).await?;
-        order.settled(&digits).ok_or_else(|| self.failed(queue, Failure::Unreadable))
+        self.settled(queue, &order, &digits)
+    }
+
+    /// What counted, of the answer to settlements.
+    pub(super) fn settled(&self, queue: &QueueName, order: &Order, answer: &[u8]) -> Result<Vec<Settled>, QueueError> {
+        let settled = self.shared.context.settled(queue.template, order, answer);
+        settled.ok_or_else(|| self.failed(queue, Failure::Unreadable))
     }
 
     pub(crate) async fn begin(
@@ -123,7 +131,7 @@ impl Queues {
         token: u64,
     ) -> Result<Begun, QueueError> {
         let mut command = BEGIN.on(&queue.base());
-        command.arg(&key.key).arg(id).arg(token);
+        command.arg(&key.key).arg(id).arg(token).arg(millis(key.window));
         match self.text(queue, command).await?.as_slice() {
             b"now" => Ok(Begun::Now),
             b"done" => Ok(Begun::Done),
@@ -219,27 +227,30 @@ impl Queues {
         }
     }
 
-    async fn text(&self, queue: &QueueName, command: Cmd) -> Result<Vec<u8>, QueueError> {
-        self.is_used.store(true, Ordering::Relaxed);
-        match self.shared.ask(command).await {
-            Ok(Value::BulkString(text)) => Ok(text),
-            Ok(_) => Err(self.failed(queue, Failure::Unreadable)),
-            Err(failure) => Err(self.failed(queue, failure)),
+    pub(super) async fn text(&self, queue: &QueueName, command: Cmd) -> Result<Vec<u8>, QueueError> {
+        match self.asked(queue, command).await? {
+            Value::BulkString(text) => Ok(text),
+            _ => Err(self.failed(queue, Failure::Unreadable)),
         }
     }
 
-    fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
+    pub(super) async fn asked(&self, queue: &QueueName, command: Cmd) -> Result<Value, QueueError> {
+        self.is_used.store(true, Ordering::Relaxed);
+        self.shared.ask(command).await.map_err(|failure| self.failed(queue, failure))
+    }
+
+    pub(super) fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
         failure.for_queue(queue.template, &self.shared.context.settings)
     }
 }
 
 fn read_counts(packed: &mut Packed, queue: &QueueSpec) -> Option<QueueCounts> {
     let number = |packed: &mut Packed| u64::try_from(packed.number()?).ok();
-    if packed.array()? != 5 {
+    if packed.array()? != 7 {
         return None;
     }
     let (parked, dead, oldest) = (number(packed)?, number(packed)?, time(packed.number()?));
-    if packed.array()? != 9 {
+    if packed.array()? != 10 {
         return None;
     }
     let ended = EndedCounts {
@@ -252,7 +263,7 @@ fn read_counts(packed: &mut Packed, queue: &QueueSpec) -> Option<QueueCounts> {
         handed_back: number(packed)?,
         unknown: number(packed)?,
         dead_trimmed: number(packed)?,
-        cancelled: 0,
+        cancelled: number(packed)?,
     };
     if packed.array()? != 3 * queue.parts.len() {
         return None;
@@ -262,6 +273,7 @@ fn read_counts(packed: &mut Packed, queue: &QueueSpec) -> Option<QueueCounts> {
         let (waiting, delayed, running) = (number(packed)?, number(packed)?, number(packed)?);
         counts.parts.insert(channel.as_ref().to_owned(), PartCounts { waiting, delayed, running });
     }
+    (counts.results, counts.is_paused) = (number(packed)?, number(packed)? == 1);
     Some(counts)
 }
 

@@ -126,7 +126,7 @@ impl RedisKeeper {
         let Value::BulkString(digits) = self.ask_known(&queue.name, command).await? else {
             return Err(Failure::Unreadable);
         };
-        order.settled(&digits).ok_or(Failure::Unreadable)
+        self.place.context.settled(queue.name.template, &order, &digits).ok_or(Failure::Unreadable)
     }
 
     async fn try_tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>) -> Result<(), Failure> {

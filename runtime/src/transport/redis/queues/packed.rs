@@ -21,6 +21,17 @@ impl Packed {
         Self { bytes: bytes.into(), at: 0 }
     }
 
+    /// Whether it is an empty array.
+    pub(super) fn is_empty(&self) -> bool {
+        matches!(self.bytes.as_ref(), [0x90 | 0x80])
+    }
+
+    /// Whether it is an array of one short text, and this.
+    pub(super) fn is_only(&self, text: &str) -> bool {
+        let [0x91, tag, rest @ ..] = self.bytes.as_ref() else { return false };
+        usize::from(*tag) == 0xa0 + text.len() && rest == text.as_bytes()
+    }
+
     /// How many values the array has that follows.
     pub(super) fn array(&mut self) -> Option<usize> {
         match self.byte()? {
@@ -91,6 +102,17 @@ impl Packed {
             return self.bytes.slice(range);
         }
         Bytes::copy_from_slice(&self.bytes[range])
+    }
+
+    /// Writes an array of texts, as it is read here and by scripts.
+    pub(super) fn write(texts: &[&[u8]]) -> Vec<u8> {
+        let mut packed = vec![0x90 | texts.len().min(15) as u8];
+        for text in texts.iter().take(15) {
+            packed.push(0xdb);
+            packed.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+            packed.extend_from_slice(text);
+        }
+        packed
     }
 
     fn byte(&mut self) -> Option<u8> {

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Value, cmd};
+use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
@@ -17,14 +17,15 @@ use crate::{
     transport::{
         durable::{
             contract::{QueueSpec, Reader, Take, Taken, Waited, WakeReader},
-            task::{Entry, Settled, Settlement, Verdict},
+            record::Record,
+            task::{Entry, Settled, Settlement, Verdict, Why},
         },
         redis::queues::{
             connection::{Own, Place, Shared},
             entry::Part,
             failure::Failure,
             packed::Packed,
-            scripts::{SETTLE, TAKE},
+            scripts::{SETTLE, TAKE, TOLD},
             settling::{GROUP, Order, stream, write},
         },
     },
@@ -36,6 +37,8 @@ const NAME: &str = "tidings-reader";
 const UNWAKEABLE: Duration = Duration::from_secs(1);
 /// The longest time for which a reader blocks.
 const LONGEST: Duration = Duration::from_secs(60);
+/// The longest time for which a reader rests: whatever was to wake it may have woken another one.
+const REST: Duration = Duration::from_secs(5);
 /// How long after an attempt to wake a reader, which had not blocked yet, the next one is made: at first, and at most.
 const WAKE_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(50));
 
@@ -106,11 +109,11 @@ impl RedisReader {
     }
 
     fn read(&self, take: &Take, order: &Order, mut packed: Packed) -> Option<Taken> {
-        if packed.array()? != 4 {
+        if packed.array()? != 5 {
             return None;
         }
         let digits = packed.text()?;
-        let settled = order.settled(packed.get(digits))?;
+        let settled = self.place.context.settled(self.queue.name.template, order, packed.get(digits))?;
         let now = u64::try_from(packed.number()?).ok()?;
         let next_due = u64::try_from(packed.number()?).ok().map(Duration::from_millis);
         let mut entries = Vec::new();
@@ -122,48 +125,86 @@ impl RedisReader {
                 entries.push(part.packed(&mut packed)?);
             }
         }
-        Some(Taken { settled, entries, is_paused: false, next_due, now })
+        let is_paused = packed.number()? == 1;
+        Some(Taken { settled, entries, is_paused, next_due, now })
     }
 
-    async fn try_wait(&mut self, longest: Duration) -> Result<Vec<Entry>, Failure> {
+    async fn try_wait(&mut self, longest: Duration) -> Result<Waited, Failure> {
+        let streams = self.queue.parts.iter().flat_map(|channel| [stream(channel, true), stream(channel, false)]);
+        let streams: Vec<String> = streams.chain(["wake".to_owned()]).collect();
+        // Whether it was paused when an entry was given out: answered right after that.
+        let mut state = cmd("MGET");
+        state.arg(format!("{}paused", self.base)).arg(format!("{}watched", self.base));
+        let Some(answers) = self.blocked(longest, &streams, Some(state)).await? else { return Ok(Waited::default()) };
+        let [read, Value::Array(state)] = answers.as_slice() else { return Err(Failure::Unreadable) };
+        let [is_paused, is_watched] = [0, 1].map(|at| matches!(state.get(at), Some(Value::BulkString(_))));
+        let mut entries = self.read_streams(read).ok_or(Failure::Unreadable)?;
+        if is_watched && !is_paused {
+            self.tell_of(&entries).await;
+        }
+        if self.queue.at_most_once && !entries.is_empty() {
+            entries = if is_paused { self.given_back(entries).await? } else { self.taken_for_good(entries).await? };
+        }
+        Ok(Waited { entries, is_paused })
+    }
+
+    async fn try_rest(&mut self, longest: Duration) -> Result<(), Failure> {
+        let streams = ["wake".to_owned()];
+        let Some(answers) = self.blocked(longest.min(REST), &streams, None).await? else { return Ok(()) };
+        let read = answers.first().ok_or(Failure::Unreadable)?;
+        self.read_streams(read).map(drop).ok_or(Failure::Unreadable)
+    }
+
+    /// Blocks on streams, and asks something behind that. Nothing where it was woken before.
+    async fn blocked(
+        &mut self,
+        longest: Duration,
+        streams: &[String],
+        behind: Option<Cmd>,
+    ) -> Result<Option<Vec<Value>>, Failure> {
         let waker = Arc::clone(&self.waker);
         let mut own = tokio::select! {
             biased;
-            () = waker.woken.notified() => return Ok(Vec::new()),
+            () = waker.woken.notified() => return Ok(None),
             own = self.connected() => own?,
         };
         // BLOCK takes no zero, which is for ever.
         let block = longest.min(if self.client.is_some() { LONGEST } else { UNWAKEABLE }).max(Duration::from_millis(1));
-        let command = self.blocking(block);
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(self.blocking(block, streams));
+        if let Some(command) = behind {
+            commands.add_command(command);
+        }
         let context = Arc::clone(&self.place.context);
-        let answer = tokio::select! {
+        let answers = tokio::select! {
             biased;
             reason = context.life.over() => return Err(Failure::Closed(reason.to_owned())),
-            answer = own.ask(command, block + context.settings.command_timeout) => answer,
+            answers = own.ask_all(&commands, block + context.settings.command_timeout) => answers?,
             never = unblocked(&self.shared, &waker, self.client) => match never {},
         };
-        let answer = self.place.put_back(own, answer)?;
-        let entries = self.read_streams(answer).ok_or(Failure::Unreadable)?;
-        if self.queue.at_most_once && !entries.is_empty() { self.taken_for_good(entries).await } else { Ok(entries) }
+        let mut answers = answers.into_iter();
+        let mut checked = vec![self.place.put_back(own, Ok(answers.next().unwrap_or_default()))?];
+        for answer in answers {
+            checked.push(Failure::check(answer)?);
+        }
+        Ok(Some(checked))
     }
 
     /// <https://redis.io/docs/latest/commands/xreadgroup/>
-    fn blocking(&self, block: Duration) -> Cmd {
+    fn blocking(&self, block: Duration, streams: &[String]) -> Cmd {
         let mut command = cmd("XREADGROUP");
         command.arg("GROUP").arg(GROUP).arg(self.instance.as_ref()).arg("COUNT").arg(1);
         command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX)).arg("STREAMS");
-        for channel in &self.queue.parts {
-            command.arg(format!("{}{}", self.base, stream(channel, true)));
-            command.arg(format!("{}{}", self.base, stream(channel, false)));
+        for stream in streams {
+            command.arg(format!("{}{stream}", self.base));
         }
-        command.arg(format!("{}wake", self.base));
-        for _ in 0..=2 * self.queue.parts.len() {
+        for _ in streams {
             command.arg(">");
         }
         command
     }
 
-    fn read_streams(&mut self, answer: Value) -> Option<Vec<Entry>> {
+    fn read_streams(&mut self, answer: &Value) -> Option<Vec<Entry>> {
         let streams = match answer {
             Value::Nil => return Some(Vec::new()),
             Value::Map(streams) => streams,
@@ -174,10 +215,10 @@ impl RedisReader {
             let (Value::BulkString(name), Value::Array(entries)) = (name, entries) else { return None };
             let name = name.strip_prefix(self.base.as_bytes())?;
             if name == b"wake" {
-                if let Some(Value::Array(entry)) = entries.into_iter().next()
-                    && let Some(Value::BulkString(id)) = entry.into_iter().next()
+                if let Some(Value::Array(entry)) = entries.first()
+                    && let Some(Value::BulkString(id)) = entry.first()
                 {
-                    self.woken_by.push_str(&String::from_utf8_lossy(&id));
+                    self.woken_by.push_str(&String::from_utf8_lossy(id));
                     self.woken_by.push(' ');
                 }
                 continue;
@@ -186,32 +227,60 @@ impl RedisReader {
             let channel = self.queue.parts.iter().find(|part| part.as_bytes() == channel)?;
             let part = Part { channel, is_back: kind == b"back:" };
             for entry in entries {
-                found.push(part.entry(entry)?);
+                found.push(part.entry(entry.clone())?);
             }
         }
         Some(found)
     }
 
+    /// Tells watchers that these are taken. What is lost of it is only not told.
+    async fn tell_of(&mut self, entries: &[Entry]) {
+        if entries.is_empty() {
+            return;
+        }
+        let mut command = TOLD.on(&self.base);
+        command.arg(self.instance.as_ref());
+        for entry in entries {
+            command.arg(entry.at.channel.as_ref()).arg(entry.id.as_ref());
+        }
+        let _ = self.ask(command).await;
+    }
+
+    async fn settled(&mut self, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
+        let mut command = SETTLE.on(&self.base);
+        command.arg("");
+        let order = write(&mut command, settlements);
+        let Value::BulkString(answer) = self.ask(command).await? else { return Err(Failure::Unreadable) };
+        self.place.context.settled(self.queue.name.template, &order, &answer).ok_or(Failure::Unreadable)
+    }
+
+    /// Gives back what a blocked read brought of a queue that is paused, and whose tasks are done when they are taken.
+    async fn given_back(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        let back = |entry: &Entry| {
+            let hand_backs = entry.record.hand_backs.saturating_add(1);
+            let (owners, enqueued_at) = (entry.token(), entry.enqueued_at());
+            let record = Record { owners, hand_backs, enqueued_at, ..entry.record.clone() };
+            settlement(entry, Verdict::Again { why: Why::HandedBack, after: None, record })
+        };
+        let settlements: Vec<_> = entries.iter().map(back).collect();
+        self.settled(&settlements).await?;
+        Ok(Vec::new())
+    }
+
     /// Acknowledges what a blocked read brought. Not with the read itself: what was acknowledged by it and whose answer is lost would stay in
     /// its stream for ever.
     async fn taken_for_good(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
-        let done = |entry: &Entry| Settlement {
-            at: entry.at.clone(),
-            id: Arc::clone(&entry.id),
-            unique: entry.unique.clone(),
-            once: None,
-            verdict: Verdict::Done { follow_ups: Vec::new() },
-            beside: None,
-        };
+        let done = |entry: &Entry| settlement(entry, Verdict::Done { follow_ups: Vec::new() });
         let settlements: Vec<_> = entries.iter().map(done).collect();
-        let mut command = SETTLE.on(&self.base);
-        command.arg("");
-        let order = write(&mut command, &settlements);
-        let Value::BulkString(digits) = self.ask(command).await? else { return Err(Failure::Unreadable) };
-        let settled = order.settled(&digits).ok_or(Failure::Unreadable)?;
+        let settled = self.settled(&settlements).await?;
         let ours = entries.into_iter().zip(settled).filter(|(_, settled)| *settled == Settled::Counted);
         Ok(ours.map(|(entry, _)| entry).collect())
     }
+}
+
+fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
+    let Entry { at, id, unique, .. } = entry;
+    Settlement { at: at.clone(), id: Arc::clone(id), unique: unique.clone(), once: None, verdict, beside: None }
 }
 
 /// The connection's id, where the access rules allow to wake it by that.
@@ -261,13 +330,13 @@ impl Reader for RedisReader {
     }
 
     async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {
-        let waited = self.try_wait(longest).await.map(|entries| Waited { entries, is_paused: false });
+        let waited = self.try_wait(longest).await;
         waited.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
     }
 
     async fn rest(&mut self, longest: Duration) -> Result<(), QueueError> {
-        let _ = longest;
-        todo!()
+        let rested = self.try_rest(longest).await;
+        rested.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
     }
 
     fn waker(&self) -> Arc<dyn WakeReader> {

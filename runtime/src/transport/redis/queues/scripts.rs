@@ -14,7 +14,9 @@ pub(super) struct Script {
 }
 
 macro_rules! scripts {
-    ($($(#[$doc:meta])* $name:ident = $flags:literal, $($room:literal),+;)+) => {$(
+    ($($(#[$doc:meta])* $name:ident = $flags:literal, $($room:literal),+;)+) => {
+        static ALL: &[&Script] = &[$(&$name),+];
+        $(
         $(#[$doc])*
         pub(super) static $name: Script = {
             const TEXT: &str = concat!("#!lua", $flags, "\n", $(include_str!(concat!("lua/", $room, ".lua"))),+);
@@ -26,19 +28,27 @@ macro_rules! scripts {
 scripts! {
     /// Adds tasks. It is the only one that a full server refuses.
     ENQUEUE = "", "shared", "tasks", "enqueue";
-    TAKE = " flags=allow-oom", "shared", "tasks", "settling", "take";
-    SETTLE = " flags=allow-oom", "shared", "tasks", "settling", "settle";
+    TAKE = " flags=allow-oom", "shared", "tasks", "course", "settling", "take";
+    SETTLE = " flags=allow-oom", "shared", "tasks", "course", "settling", "settle";
     BEGIN = " flags=allow-oom", "shared", "begin";
     KEEP = " flags=allow-oom", "shared", "keep";
     OVERDUE = " flags=allow-oom", "shared", "overdue";
     PENDING = " flags=allow-oom", "shared", "pending";
-    TIDY = " flags=allow-oom", "shared", "tasks", "settling", "tidy";
+    TIDY = " flags=allow-oom", "shared", "tasks", "course", "settling", "askers", "tidy";
     COUNTS = " flags=allow-oom", "shared", "counts";
     RUNNING = " flags=allow-oom", "shared", "running";
     WORKERS = " flags=allow-oom", "shared", "workers";
     MEND = " flags=allow-oom", "shared", "mend";
     UNPARK = " flags=allow-oom", "shared", "tasks", "unpark";
     DECLARE = " flags=allow-oom", "shared", "declare";
+    NOTE = " flags=allow-oom", "shared", "course", "note";
+    TOLD = " flags=allow-oom", "shared", "course", "told";
+    ASK = " flags=allow-oom", "shared", "course", "index", "askers", "ask";
+    FORGET = " flags=allow-oom", "shared", "course", "askers", "forget";
+    FIND = " flags=allow-oom", "shared", "course", "index", "find";
+    LIST = " flags=allow-oom", "shared", "course", "index", "list";
+    CANCEL = " flags=allow-oom", "shared", "tasks", "course", "index", "cancel";
+    PAUSE = " flags=allow-oom", "shared", "pause";
 }
 
 impl Script {
@@ -67,11 +77,7 @@ pub(super) fn with_text(command: &Cmd, answer: &Value) -> Option<Cmd> {
         _ => None,
     });
     let sha = words.nth(1)?;
-    let all = [
-        &ENQUEUE, &TAKE, &SETTLE, &BEGIN, &KEEP, &OVERDUE, &PENDING, &TIDY, &COUNTS, &RUNNING, &WORKERS, &MEND,
-        &UNPARK, &DECLARE,
-    ];
-    let script = all.into_iter().find(|script| script.sha.as_bytes() == sha)?;
+    let script = ALL.iter().find(|script| script.sha.as_bytes() == sha)?;
     let mut command = cmd("EVAL");
     command.arg(script.text);
     words.for_each(|word| {

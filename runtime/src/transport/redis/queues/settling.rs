@@ -4,7 +4,13 @@ use std::time::Duration;
 
 use redis::Cmd;
 
-use crate::transport::durable::task::{Due, EntryAt, NewTask, Settled, Settlement, Verdict, Why};
+use crate::transport::{
+    durable::{
+        course::{Beside, Progress, ResultBounds},
+        task::{Due, EntryAt, NewTask, Settled, Settlement, Verdict, Why},
+    },
+    redis::queues::{course::kept, packed::Packed},
+};
 
 /// The group of consumers of each stream.
 pub(super) const GROUP: &str = "tidings";
@@ -52,7 +58,17 @@ fn write_millis(command: &mut Cmd, time: Option<Duration>) {
 pub(super) struct Order(Vec<usize>);
 
 impl Order {
-    pub(super) fn settled(&self, digits: &[u8]) -> Option<Vec<Settled>> {
+    /// Of so many in the order in which they were written.
+    pub(super) fn of(length: usize) -> Self {
+        Self((0..length).collect())
+    }
+
+    /// What counted; and how often the access rules have refused to publish something.
+    pub(super) fn settled(&self, answer: &[u8]) -> Option<(Vec<Settled>, u64)> {
+        let (digits, refused) = match answer.iter().position(|&byte| byte == b' ') {
+            Some(at) => (&answer[..at], std::str::from_utf8(&answer[at + 1..]).ok()?.parse().ok()?),
+            None => (answer, 0),
+        };
         if digits.len() != self.0.len() {
             return None;
         }
@@ -62,34 +78,51 @@ impl Order {
                 settled[at] = Settled::Counted;
             }
         }
-        Some(settled)
+        Some((settled, refused))
     }
+}
+
+/// Entries of one stream that are done and leave nothing behind but their results, where those are kept.
+struct Together<'a> {
+    of: &'a EntryAt,
+    has_results: bool,
+    settlements: Vec<usize>,
 }
 
 /// Adds settlements to the arguments of a script. Those of entries that are done and leave nothing behind come first, together.
 pub(super) fn write(command: &mut Cmd, settlements: &[Settlement]) -> Order {
     let mut order = Vec::with_capacity(settlements.len());
     let mut others = Vec::new();
-    let mut streams: Vec<(&EntryAt, Vec<usize>)> = Vec::new();
+    let mut streams: Vec<Together> = Vec::new();
     for (at, settlement) in settlements.iter().enumerate() {
         if !is_plain(settlement) {
             others.push(at);
             continue;
         }
-        let same = |(of, entries): &&mut (&EntryAt, Vec<usize>)| {
-            of.is_back == settlement.at.is_back && of.channel == settlement.at.channel && entries.len() < TOGETHER
+        let has_results = result_of(settlement).is_some();
+        let same = |together: &&mut Together| {
+            together.of.is_back == settlement.at.is_back
+                && together.has_results == has_results
+                && together.of.channel == settlement.at.channel
+                && together.settlements.len() < TOGETHER
         };
         match streams.iter_mut().find(same) {
-            Some((_, entries)) => entries.push(at),
-            None => streams.push((&settlement.at, vec![at])),
+            Some(together) => together.settlements.push(at),
+            None => streams.push(Together { of: &settlement.at, has_results, settlements: vec![at] }),
         }
     }
-    for (of, entries) in streams {
-        command.arg("D").arg(stream(&of.channel, of.is_back)).arg(entries.len());
-        for at in entries {
+    for Together { of, has_results, settlements: these } in streams {
+        command.arg(if has_results { "R" } else { "D" }).arg(stream(&of.channel, of.is_back)).arg(these.len());
+        for &at in &these {
             command.arg(settlements[at].at.entry.as_ref());
-            order.push(at);
         }
+        for &at in &these {
+            command.arg(settlements[at].id.as_ref());
+        }
+        for result in these.iter().filter_map(|&at| result_of(&settlements[at])) {
+            command.arg(kept("completed", None, None, result));
+        }
+        order.extend(these);
     }
     for at in others {
         write_alone(command, &settlements[at]);
@@ -103,17 +136,22 @@ pub(super) fn write_each(command: &mut Cmd, settlements: &[Settlement]) -> Order
     for settlement in settlements {
         write_alone(command, settlement);
     }
-    Order((0..settlements.len()).collect())
+    Order::of(settlements.len())
 }
 
 fn is_plain(settlement: &Settlement) -> bool {
     settlement.unique.is_none()
         && settlement.once.is_none()
+        && settlement.beside.as_ref().is_none_or(|beside| beside.announcement.is_none())
         && matches!(&settlement.verdict, Verdict::Done { follow_ups } if follow_ups.is_empty())
 }
 
+fn result_of(settlement: &Settlement) -> Option<&[u8]> {
+    settlement.beside.as_ref()?.result.as_deref()
+}
+
 fn write_alone(command: &mut Cmd, settlement: &Settlement) {
-    let Settlement { at, id, unique, once, verdict, beside: _ } = settlement;
+    let Settlement { at, id, unique, once, verdict, beside } = settlement;
     command.arg(match verdict {
         Verdict::Done { .. } | Verdict::Discarded | Verdict::Expired => "E",
         Verdict::Again { .. } => "A",
@@ -123,6 +161,51 @@ fn write_alone(command: &mut Cmd, settlement: &Settlement) {
     command.arg(stream(&at.channel, at.is_back)).arg(at.entry.as_ref()).arg(id.as_ref());
     command.arg(unique.as_deref().unwrap_or_default());
     command.arg(once.as_ref().map_or("", |once| &once.key)).arg(once.as_ref().map_or(0, |once| millis(once.window)));
+    write_beside(command, beside.as_deref(), verdict);
+    write_verdict(command, verdict);
+}
+
+fn write_beside(command: &mut Cmd, beside: Option<&Beside>, verdict: &Verdict) {
+    let Some(Beside { result, announcement, progress }) = beside else {
+        command.arg("").arg("").arg("").arg("");
+        return;
+    };
+    let kept = result.as_deref().and_then(|result| {
+        Some(match verdict {
+            Verdict::Done { .. } => kept("completed", None, None, result),
+            Verdict::Discarded => kept("discarded", None, None, result),
+            Verdict::Expired => kept("expired", None, None, result),
+            Verdict::Dead { record, reason, .. } => kept("dead", Some(reason.word()), record.error.as_deref(), result),
+            Verdict::Again { .. } | Verdict::Park { .. } => return None,
+        })
+    });
+    command.arg(kept.unwrap_or_default());
+    match announcement {
+        Some(announcement) => command.arg(&announcement.channel).arg(announcement.payload.as_slice()),
+        None => command.arg("").arg(""),
+    };
+    command.arg(progress.as_ref().map(packed_progress).unwrap_or_default());
+}
+
+/// Progress as it is kept: fraction or nothing, text, and the checkpoint where there is one.
+pub(super) fn packed_progress(progress: &Progress) -> Vec<u8> {
+    let fraction = progress.fraction.map(|fraction| fraction.to_string()).unwrap_or_default();
+    let mut texts = vec![fraction.as_bytes(), progress.text.as_bytes()];
+    texts.extend(progress.checkpoint.as_deref());
+    Packed::write(&texts)
+}
+
+/// Adds how many results are kept, how long, and how many bytes; nothing three times where none is.
+pub(super) fn write_bounds(command: &mut Cmd, bounds: Option<ResultBounds>) {
+    match bounds {
+        Some(ResultBounds { count, age, bytes }) => {
+            command.arg(count.min(LATEST)).arg(millis(age)).arg(bytes.min(LATEST))
+        }
+        None => command.arg("").arg("").arg(""),
+    };
+}
+
+fn write_verdict(command: &mut Cmd, verdict: &Verdict) {
     match verdict {
         Verdict::Done { follow_ups } => {
             command.arg("completed").arg(follow_ups.len());

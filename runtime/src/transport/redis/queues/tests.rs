@@ -2,6 +2,7 @@
 
 mod basics;
 mod bounds;
+mod course;
 mod faults;
 mod ledger;
 mod waiting;

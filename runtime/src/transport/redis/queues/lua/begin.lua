@@ -1,8 +1,10 @@
--- ARGV: key, id, token. Answers 'now', 'done', 'before' or 'elsewhere'.
+-- ARGV: key, id, token, window. Answers 'now', 'done', 'before' or 'elsewhere'.
 local key = base .. 'once:' .. ARGV[1]
 local kept = call('GET', key)
 if not kept then
     call('SET', key, cmsgpack.pack({'begun', ARGV[2], ARGV[3]}))
+    -- Whoever cancels the task finds the key by it.
+    call('HSET', base .. 'begun', ARGV[2], cmsgpack.pack({ARGV[1], ARGV[4]}))
     return 'now'
 end
 local state, id, token = unpack(cmsgpack.unpack(kept))

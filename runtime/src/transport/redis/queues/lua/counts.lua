@@ -1,4 +1,5 @@
--- ARGV: channels. Answers {parked, dead, age of the oldest or -1, {ended…}, {waiting, delayed, running, …}}.
+-- ARGV: channels. Answers {parked, dead, age of the oldest or -1, {ended…}, {waiting, delayed, running, …}, results, 1 it is paused
+-- or 0}.
 local oldest, parts = -1, {}
 
 local function older(since) oldest = math.max(oldest, now - since) end
@@ -29,7 +30,8 @@ local due = call('ZRANGE', base .. 'due', 0, 0, 'WITHSCORES')
 if due[1] and tonumber(due[2]) <= now then older(tonumber(due[2])) end
 local ended = {}
 for at, value in ipairs(call('HMGET', base .. 'counts', 'completed', 'dead', 'discarded', 'expired', 'failed', 'crashed',
-    'handed_back', 'unknown', 'dead_trimmed')) do
+    'handed_back', 'unknown', 'dead_trimmed', 'cancelled')) do
     ended[at] = tonumber(value or 0)
 end
-return cmsgpack.pack({call('HLEN', base .. 'parked'), call('XLEN', base .. 'dead'), oldest, ended, parts})
+return cmsgpack.pack({call('HLEN', base .. 'parked'), call('XLEN', base .. 'dead'), oldest, ended, parts, call('HLEN', base .. 'results'),
+    call('EXISTS', base .. 'paused')})

@@ -1,8 +1,13 @@
--- ARGV: version of the layout, how many dead letters are kept, milliseconds, bytes, channels. Answers the layout that there is.
+-- ARGV: version of the layout; how many dead letters are kept, milliseconds, bytes; the same of results, or '' each; channels. Answers the layout
+-- that there is.
 local layout = call('GET', base .. 'layout')
 if layout and layout ~= ARGV[1] then return layout end
 call('SET', base .. 'layout', ARGV[1])
 call('HSET', base .. 'counts', 'keep_count', ARGV[2], 'keep_millis', ARGV[3], 'keep_bytes', ARGV[4])
+
+if ARGV[5] ~= '' then
+    call('HSET', base .. 'counts', 'results_count', ARGV[5], 'results_millis', ARGV[6], 'results_bytes', ARGV[7])
+end
 
 -- The group, from the first entry on: what was added before it is not lost.
 local function group(stream)
@@ -12,7 +17,7 @@ end
 
 local wake = base .. 'wake'
 group(wake)
-for part = 5, #ARGV do
+for part = 8, #ARGV do
     call('SADD', base .. 'parts', ARGV[part])
     group(base .. 'back:' .. ARGV[part])
     group(base .. 'new:' .. ARGV[part])
@@ -47,4 +52,16 @@ call('HLEN', held)
 call('HSCAN', held, 0)
 call('SMEMBERS', base .. 'parts')
 call('DEL', once)
+call('EXISTS', once)
+call('MGET', once)
+call('UNLINK', once)
+call('HSTRLEN', held, '')
+local list = base .. 'none:list'
+call('LINDEX', list, 0)
+call('LPOP', list)
+call('RPUSH', list, '')
+call('LPUSH', list, '')
+call('DEL', list)
+-- Whoever waits for a result is told; where nobody has to be, what is refused is only counted.
+if ARGV[5] ~= '' then call('PUBLISH', base .. 'none', '') end
 return ARGV[1]

@@ -21,7 +21,13 @@ for at = 2, #ARGV do
     if letter and call('XDEL', base .. 'dead', letter[1]) == 1 then
         local once = field(letter[2], 'once')
         if once then call('DEL', base .. 'once:' .. once) end
-        if ARGV[1] == 'replay' then replay(letter[2]) end
+        local id = field(letter[2], 'id') or letter[1]
+        call('HDEL', base .. 'index', id)
+        if ARGV[1] == 'replay' then
+            -- It has not ended any more.
+            call('HDEL', base .. 'results', id)
+            replay(letter[2])
+        end
         mended, freed = mended + 1, freed + #(field(letter[2], 'payload') or '')
     end
 end

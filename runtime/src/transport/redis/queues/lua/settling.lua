@@ -30,6 +30,13 @@ local function trim_dead(most)
     return trimmed
 end
 
+-- What the last failure said.
+local function error_of(record)
+    if not has[WATCHED] then return nil end
+    local is_read, found = pcall(cjson.decode, record)
+    return is_read and type(found) == 'table' and type(found.error) == 'string' and found.error or nil
+end
+
 local function bury(stream, id, unique, once, fields, record, reason, instance)
     local letter = {'channel', channel_of(stream), 'reason', reason, 'instance', instance}
     if reason == 'unfinished' and once ~= '' then
@@ -42,6 +49,7 @@ local function bury(stream, id, unique, once, fields, record, reason, instance)
     count(base, 'dead', 1)
     count(base, 'dead_bytes', #(field(fields, 'payload') or ''))
     trim_dead(100)
+    tell('dead', id, channel_of(stream), {reason = reason, error = error_of(record), instance = instance})
 end
 
 local function again(stream, id, unique, fields, record, why, after)
@@ -54,17 +62,21 @@ local function again(stream, id, unique, fields, record, why, after)
         move_key(base, unique, id, 'delayed')
     end
     count(base, why, 1)
+    local what = (why == 'failed' or why == 'crashed') and why or 'returned'
+    tell(what, id, channel, {after = after ~= '' and tonumber(after) or nil, error = what == 'failed' and error_of(record) or nil})
 end
 
 local function park(stream, id, unique, fields, record)
     local member, packed = id, cmsgpack.pack({channel_of(stream), renewed(fields, id, record)})
     while call('HSETNX', base .. 'parked', member, packed) == 0 do member = member .. "'" end
     move_key(base, unique, id, 'parked')
+    tell('parked', id, channel_of(stream))
 end
 
 -- A key of a handler that runs once: it was done, or will never be finished, or is free again.
-local function settle_once(once, state, window)
+local function settle_once(once, id, state, window)
     if once == '' then return end
+    call('HDEL', BEGUN, id)
     if (state == 'completed' or state == 'unfinished') and tonumber(window) > 0 then
         local value = cmsgpack.pack({state == 'completed' and 'done' or state, '', ''})
         call('SET', base .. 'once:' .. once, value, 'PX', window)
@@ -73,21 +85,34 @@ local function settle_once(once, state, window)
     end
 end
 
--- Entries of one stream that are done and leave nothing behind: what counted.
-local function done(stream, first, last)
-    local key, all = base .. stream, last - first + 1
+-- Entries of one stream that are done and leave nothing behind, from `first` on; behind them their ids, and then their results, where those are
+-- kept: what counted.
+local function done(stream, first, all, has_results)
+    local key, last = base .. stream, first + all - 1
     local acked = call('XACK', key, GROUP, unpack(ARGV, first, last))
-    if acked > 0 then count(base, 'completed', acked) end
+    if acked == 0 then return string.rep('0', all) end
+    count(base, 'completed', acked)
+    local counted, ids = string.rep('1', all), {}
     if acked == all then
         call('XDEL', key, unpack(ARGV, first, last))
-        return string.rep('1', all)
-    elseif acked == 0 then
-        return string.rep('0', all)
+        if not has_results and not next(has) then return counted end
+        for at = 1, all do ids[at] = at end
+    else
+        -- Those that were settled before are not in the stream any more.
+        local digits = {}
+        for at = 1, all do
+            digits[at] = tostring(call('XDEL', key, ARGV[first + at - 1]))
+            if digits[at] == '1' then ids[#ids + 1] = at end
+        end
+        counted = table.concat(digits)
     end
-    -- Those that were settled before are not in the stream any more.
-    local counted = {}
-    for at = first, last do counted[#counted + 1] = tostring(call('XDEL', key, ARGV[at])) end
-    return table.concat(counted)
+    for each, at in ipairs(ids) do
+        ids[each] = ARGV[last + at]
+        if has_results then keep_result(ids[each], ARGV[last + all + at]) end
+        tell('completed', ids[each], channel_of(stream))
+    end
+    if next(has) and #ids > 0 then leave(ids) end
+    return counted
 end
 
 -- Whether it is settled by this, and its fields. Where it is given, it has been idle for so many milliseconds at least.
@@ -106,26 +131,28 @@ local function own(stream, entry, idle)
 end
 
 -- Carries out the settlements from `at` on, each of which counts only while its entry is pending:
---   'D' stream n entries…                                          done, and nothing else
---   verb stream entry id unique once window …                       with the empty text for what there is not
+--   'D' stream n entries… ids…                                     done, and nothing else
+--   'R' stream n entries… ids… results…                            done, and their results are kept
+--   verb stream entry id unique once window result channel announcement progress …   with the empty text for what there is not
 --     'E' outcome n (base task)…                                    ended as 'completed', 'discarded' or 'expired', with follow-ups
 --     'A' why after record                                          again, after milliseconds, or at once with ''
 --     'P' record                                                    parked
 --     'X' record reason instance                                    dead
--- Answers a text of one digit each, in order: 1 counted.
+-- Answers a text of one digit each, in order: 1 counted. Behind it, where the access rules have refused to publish something, a space and how
+-- often.
 local function settle(at, idle)
     local counted = {}
     while ARGV[at] do
-        local verb, stream, result = ARGV[at], ARGV[at + 1], '0'
-        if verb == 'D' then
-            local last = at + 2 + ARGV[at + 2]
-            result = done(stream, at + 3, last)
-            at = last + 1
+        local verb, stream, answer = ARGV[at], ARGV[at + 1], '0'
+        if verb == 'D' or verb == 'R' then
+            local all = tonumber(ARGV[at + 2])
+            answer = done(stream, at + 3, all, verb == 'R')
+            at = at + 3 + (verb == 'R' and 3 or 2) * all
         else
             local id, unique = ARGV[at + 3], ARGV[at + 4]
             local fields = own(stream, ARGV[at + 2], idle)
-            local outcome, rest = '', at + 7
-            if fields then result = '1' end
+            local outcome, rest, has_ended = '', at + 11, verb == 'E' or verb == 'X'
+            if fields then answer = '1' end
             if verb == 'E' then
                 outcome = ARGV[rest]
                 local follow_ups = tonumber(ARGV[rest + 1])
@@ -137,6 +164,7 @@ local function settle(at, idle)
                 if fields then
                     end_key(base, unique, id, outcome)
                     count(base, outcome, 1)
+                    tell(outcome, id, channel_of(stream))
                 end
             elseif verb == 'A' then
                 if fields then again(stream, id, unique, fields, ARGV[rest + 2], ARGV[rest], ARGV[rest + 1]) end
@@ -149,10 +177,21 @@ local function settle(at, idle)
                 if fields then bury(stream, id, unique, ARGV[at + 5], fields, ARGV[rest], outcome, ARGV[rest + 2]) end
                 rest = rest + 3
             end
-            if fields then settle_once(ARGV[at + 5], outcome, ARGV[at + 6]) end
+            if fields then
+                settle_once(ARGV[at + 5], id, outcome, ARGV[at + 6])
+                if has_ended then
+                    if ARGV[at + 7] ~= '' then keep_result(id, ARGV[at + 7]) end
+                    if next(has) then leave({id}) end
+                    if ARGV[at + 8] ~= '' then publish(ARGV[at + 8], ARGV[at + 9]) end
+                elseif ARGV[at + 10] ~= '' then
+                    note_progress(id, ARGV[at + 10])
+                end
+            end
             at = rest
         end
-        counted[#counted + 1] = result
+        counted[#counted + 1] = answer
     end
+    flush_results()
+    if unpublished > 0 then counted[#counted + 1] = ' ' .. unpublished end
     return table.concat(counted)
 end

@@ -1,4 +1,4 @@
--- ARGV: lease, the instance that leaves or '', channels. Answers how many dead letters were trimmed.
+-- ARGV: lease, the instance that leaves or '', channels. Answers how many dead letters or results were trimmed.
 local silent = 10 * tonumber(ARGV[1])
 local leaving = ARGV[2]
 local instances, about = base .. 'instances', base .. 'about'
@@ -40,4 +40,10 @@ for _, name in ipairs(call('ZRANGEBYSCORE', instances, '-inf', whole(now - silen
         call('HDEL', about, name)
     end
 end
-return trim_dead(1000)
+
+-- The index is made anew from time to time: other programs may have removed tasks that it knows.
+local ANEW, UNUSED = 3600000, 600000
+local made = tonumber(call('HGET', SEEN, 'made') or now)
+if now - made > ANEW or now - tonumber(call('HGET', SEEN, 'used') or made) > UNUSED then call('UNLINK', INDEX, SEEN) end
+if has[ASKERS] then sweep_askers() end
+return math.max(trim_dead(1000), trim_results(1000))

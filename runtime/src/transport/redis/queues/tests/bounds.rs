@@ -9,8 +9,9 @@ use crate::{
         contract::Link,
         durable::{
             contract::Keeper,
+            course::{Asker, Cancelling, Known, Note, Progress, ResultBounds},
             look::Mend,
-            task::{DeadReason, Unique},
+            task::{DeadReason, TaskState, Unique},
         },
         health::HealthWarning,
         redis::access::QUEUE_COMMANDS,
@@ -149,8 +150,9 @@ async fn an_entry_that_somebody_deleted_is_no_task_any_more() {
 #[tokio::test]
 async fn what_the_access_rules_refuse_shows_when_a_queue_is_declared_with_a_rule_that_allows_it() {
     let server = Server::start();
-    let keys = "~shop:tidings:queues:*";
-    server.run(&format!("ACL SETUSER shop on nopass resetchannels resetkeys {keys} {QUEUE_COMMANDS}"));
+    let (keys, channels) = ("~shop:tidings:queues:*", "&shop:tidings:*");
+    let spec = || QueueSpec { results: Some(ResultBounds::for_nanos(1_000_000_000)), ..spec() };
+    server.run(&format!("ACL SETUSER shop on nopass resetkeys {keys} resetchannels {channels} {QUEUE_COMMANDS}"));
     let url = format!("redis://shop:x@127.0.0.1:{}", server.port);
     let redis = Redis::connect(&url, &config()).await.unwrap();
     let rule_of = async || match redis.declare(&spec()).await {
@@ -166,6 +168,11 @@ async fn what_the_access_rules_refuse_shows_when_a_queue_is_declared_with_a_rule
         server.run(&rule);
         redis.declare(&spec()).await.unwrap();
     }
+    server.run("ACL SETUSER shop resetchannels");
+    let rule = rule_of().await;
+    assert_eq!(rule, format!("ACL SETUSER shop +publish {channels}"));
+    redis.declare(&QueueSpec { results: None, ..spec() }).await.unwrap();
+    server.run(&rule);
     server.run("ACL SETUSER shop resetkeys ~other:*");
     let rule = rule_of().await;
     assert_eq!(rule, format!("ACL SETUSER shop {keys}"));
@@ -193,6 +200,25 @@ async fn what_the_access_rules_refuse_shows_when_a_queue_is_declared_with_a_rule
     redis.running(&spec(), 1).await.unwrap();
     redis.workers(&name()).await.unwrap();
     redis.unpark(&name(), "Task", 1).await.unwrap();
+    redis.watch(&name()).await.unwrap();
+    redis.pause(&name(), true).await.unwrap();
+    redis.is_paused(&name()).await.unwrap();
+    redis.pause(&name(), false).await.unwrap();
+    reader.rest(Duration::from_millis(1)).await.unwrap();
+    let asker = Asker { channel: "shop:tidings:x".into(), payload: Vec::new(), within: Duration::from_secs(1) };
+    assert!(matches!(redis.ask(&name(), "a", Some(asker.clone())).await.unwrap(), Known::Open(_)));
+    redis.forget(&name(), "a", &asker).await.unwrap();
+    let entry = taken(&mut reader, 1).await.entries.remove(0);
+    let note = Note { at: entry.at.clone(), id: Arc::clone(&entry.id), progress: Progress::default() };
+    redis.note(&name(), "instance-1", vec![note]).await.unwrap();
+    assert!(redis.progress(&name(), "a").await.unwrap().is_some());
+    for state in [TaskState::Waiting, TaskState::Delayed, TaskState::Running, TaskState::Parked, TaskState::Dead] {
+        redis.list(&spec(), state, None, 1).await.unwrap();
+    }
+    redis.find(&spec(), "b").await.unwrap().unwrap();
+    for id in ["a", "b"] {
+        assert!(matches!(redis.cancel(&spec(), id).await.unwrap(), Cancelling::Cancelled(_)));
+    }
     keeper.tidy(&spec(), Some("instance-1")).await.unwrap();
 }
 
