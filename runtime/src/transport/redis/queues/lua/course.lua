@@ -66,8 +66,8 @@ local function note_progress(id, packed)
 end
 
 -- Results. `results` holds what is kept of each task by its id, behind the millisecond in which it ended. `results_order` lists them, the oldest
--- first, those of one call together: {when, bytes, ids}. `counts` has the bounds, how many are listed, their bytes, and when the oldest was kept.
--- A task that has ended twice is listed twice, and kept once: then more are listed than kept.
+-- first, those of one call together: {when, bytes, ids}. `counts` has the bounds, how many are listed, their bytes, and when the oldest was kept. A
+-- task that has ended twice is listed twice, and kept once: then more are listed than kept.
 local keeping = {}
 
 local function keep_result(id, value)
@@ -75,67 +75,70 @@ local function keep_result(id, value)
     keeping[#keeping + 1] = value
 end
 
-local DEFAULTS = {100000, 3600000, 67108864}
-
-local function drop_results(ids, at, most, is_exact)
-    local dropped, freed = {}, 0
-    for each = 1, most do
-        local id = ids[each]
-        if is_exact then
-            dropped[#dropped + 1] = id
-        else
-            local value = call('HGET', RESULTS, id)
-            if value and string.match(value, '^%d+') == whole(at) then dropped[#dropped + 1] = id end
-        end
-    end
-    if #dropped > 0 then call('HDEL', RESULTS, unpack(dropped)) end
+-- The bounds, and what there is.
+local function results_state()
+    local found = call('HMGET', base .. 'counts', 'results_count', 'results_millis', 'results_bytes', 'results_listed', 'results_held',
+        'results_oldest')
+    for at = 1, 6 do found[at] = tonumber(found[at]) end
+    local count_most, millis, bytes_most, listed, held, oldest = unpack(found, 1, 6)
+    return {count = count_most, millis = millis, bytes = bytes_most, listed = listed or 0, held = held or 0, oldest = oldest or now}
 end
 
--- Removes the oldest results that are more, older or larger than is kept, about so many at most.
-local function trim_results(most)
-    local state = call('HMGET', base .. 'counts', 'results_count', 'results_millis', 'results_bytes', 'results_listed', 'results_held',
-        'results_oldest')
-    for at = 1, 6 do state[at] = tonumber(state[at]) end
-    local count_most, millis, bytes_most = state[1] or DEFAULTS[1], state[2] or DEFAULTS[2], state[3] or DEFAULTS[3]
-    local listed, held, oldest = state[4] or 0, state[5] or 0, state[6] or now
-    local before, held_before, trimmed = listed, held, 0
-    while listed > 0 and trimmed < most do
-        local over = listed - count_most
-        if over <= 0 and held <= bytes_most and now - oldest <= millis then break end
+-- Removes some of those that were kept in one call. Where more are listed than kept, not those that have ended anew since.
+local function drop_results(ids, at, most, is_exact)
+    local dropped = {}
+    for each = 1, most do
+        local is_it = is_exact
+        if not is_it then
+            local value = call('HGET', RESULTS, ids[each])
+            is_it = value and string.match(value, '^%d+') == whole(at)
+        end
+        if is_it then dropped[#dropped + 1] = ids[each] end
+    end
+    for from = 1, #dropped, 1000 do call('HDEL', RESULTS, unpack(dropped, from, math.min(from + 999, #dropped))) end
+end
+
+-- Removes the oldest results that are more, older or larger than is kept, about so many at most; how many.
+local function trim_results(state, most)
+    local trimmed = 0
+    while state.listed > 0 and trimmed < most do
+        local over, are_large = state.listed - state.count, state.held > state.bytes
+        if over <= 0 and not are_large and now - state.oldest <= state.millis then break end
         local first = call('LPOP', ORDER)
         if not first then
-            listed, held = 0, 0
+            state.listed, state.held = 0, 0
             break
         end
         local at, bytes, ids = unpack(cmsgpack.unpack(first))
-        local is_exact = call('HLEN', RESULTS) == listed
-        local by_count = over > 0 and held <= bytes_most and now - at <= millis
-        if by_count and is_exact and over < #ids and #ids - over > count_most / 64 then
-            -- The others of that call stay.
-            local rest, freed = {}, 0
+        local is_exact = call('HLEN', RESULTS) == state.listed
+        if is_exact and over < #ids and #ids - over > state.count / 64 and not are_large and now - at <= state.millis then
+            -- The others of that call stay, unless they are few.
+            local freed = 0
             for each = 1, over do freed = freed + call('HSTRLEN', RESULTS, ids[each]) end
-            for each = over + 1, #ids do rest[#rest + 1] = ids[each] end
             drop_results(ids, at, over, true)
-            call('LPUSH', ORDER, cmsgpack.pack({at, bytes - freed, rest}))
-            listed, held, trimmed = listed - over, held - freed, trimmed + over
+            call('LPUSH', ORDER, cmsgpack.pack({at, bytes - freed, {unpack(ids, over + 1)}}))
+            state.listed, state.held, trimmed = state.listed - over, state.held - freed, trimmed + over
         else
             drop_results(ids, at, #ids, is_exact)
-            listed, held, trimmed = listed - #ids, held - bytes, trimmed + #ids
+            state.listed, state.held, trimmed = state.listed - #ids, state.held - bytes, trimmed + #ids
             local head = call('LINDEX', ORDER, 0)
-            oldest = head and cmsgpack.unpack(head)[1] or now
+            state.oldest = head and cmsgpack.unpack(head)[1] or now
         end
-    end
-    if trimmed > 0 or listed ~= before then
-        call('HSET', base .. 'counts', 'results_listed', whole(listed), 'results_held', whole(held), 'results_oldest', whole(oldest))
     end
     return trimmed
 end
 
--- Keeps the results of this call.
+local function note_results(state)
+    call('HSET', base .. 'counts', 'results_listed', whole(state.listed), 'results_held', whole(state.held), 'results_oldest',
+        whole(state.oldest))
+end
+
+-- Keeps the results of this call, where the queue keeps any.
 local function flush_results()
     local most = #keeping
     if most == 0 then return end
-    local stamp = whole(now) .. ' '
+    local state, stamp = results_state(), whole(now) .. ' '
+    if not state.count then return end
     for from = 1, most, 1000 do
         local values, ids, bytes = {}, {}, 0
         for at = from, math.min(from + 999, most), 2 do
@@ -146,11 +149,10 @@ local function flush_results()
             bytes = bytes + #value
         end
         call('HSET', RESULTS, unpack(values))
-        local length = call('RPUSH', ORDER, cmsgpack.pack({now, bytes, ids}))
-        count(base, 'results_listed', #ids)
-        count(base, 'results_held', bytes)
-        if length == 1 then call('HSET', base .. 'counts', 'results_oldest', whole(now)) end
+        call('RPUSH', ORDER, cmsgpack.pack({now, bytes, ids}))
+        if state.listed == 0 then state.oldest = now end
+        state.listed, state.held = state.listed + #ids, state.held + bytes
     end
-    keeping = {}
-    trim_results(most + 100)
+    trim_results(state, most + 100)
+    note_results(state)
 end

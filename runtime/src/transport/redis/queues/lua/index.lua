@@ -82,7 +82,7 @@ end
 local function result_of(id)
     local value = call('HGET', RESULTS, id)
     if not value then return nil end
-    local millis = tonumber(call('HGET', base .. 'counts', 'results_millis') or DEFAULTS[2])
+    local millis = tonumber(call('HGET', base .. 'counts', 'results_millis') or 0)
     return now - tonumber(string.match(value, '^%d+')) <= millis and value or nil
 end
 

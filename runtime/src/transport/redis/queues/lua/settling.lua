@@ -181,8 +181,8 @@ local function settle(at, idle)
                 settle_once(ARGV[at + 5], id, outcome, ARGV[at + 6])
                 if has_ended then
                     if ARGV[at + 7] ~= '' then keep_result(id, ARGV[at + 7]) end
-                    if next(has) then leave({id}) end
                     if ARGV[at + 8] ~= '' then publish(ARGV[at + 8], ARGV[at + 9]) end
+                    if next(has) then leave({id}) end
                 elseif ARGV[at + 10] ~= '' then
                     note_progress(id, ARGV[at + 10])
                 end
