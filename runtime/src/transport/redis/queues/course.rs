@@ -191,7 +191,8 @@ fn read_known(packed: &mut Packed) -> Option<Known> {
         "open" => Known::Open(state_of(packed.str()?)?),
         "ended" => {
             let kept = packed.text()?;
-            Known::Ended(read_ended(&packed.keep(kept))?)
+            let kept = packed.keep(kept);
+            Known::Ended(read_ended(&kept, u64::try_from(packed.number()?).ok()?)?)
         }
         "dead" => {
             let (entry, reason, record) = (packed.string()?, packed.string()?, packed.text()?);
@@ -207,19 +208,33 @@ fn read_known(packed: &mut Packed) -> Option<Known> {
     })
 }
 
-/// What is kept of a task that has ended, behind the time that the server puts before it: state, reason, length of the error, error and result.
-pub(super) fn kept(state: &str, reason: Option<&str>, error: Option<&str>, result: &[u8]) -> Vec<u8> {
-    let length = error.map_or_else(|| "-".to_owned(), |error| error.len().to_string());
-    let mut kept = format!("{state} {} {length} ", reason.unwrap_or("-")).into_bytes();
+/// What is kept of a task that has ended: its batch, or nothing where the script puts it before, state, reason, length of the error, error and
+/// result.
+pub(super) fn kept(
+    batch: Option<&str>,
+    state: &str,
+    reason: Option<&str>,
+    error: Option<&str>,
+    result: &[u8],
+) -> Vec<u8> {
+    let mut kept = Vec::with_capacity(48 + error.map_or(0, str::len) + result.len());
+    for word in batch.into_iter().chain([state, reason.unwrap_or("-")]) {
+        kept.extend_from_slice(word.as_bytes());
+        kept.push(b' ');
+    }
+    match error {
+        Some(error) => kept.extend(format!("{} ", error.len()).bytes()),
+        None => kept.extend(b"- "),
+    }
     kept.extend_from_slice(error.unwrap_or_default().as_bytes());
     kept.extend_from_slice(result);
     kept
 }
 
-fn read_ended(kept: &Bytes) -> Option<EndedTask> {
+fn read_ended(kept: &Bytes, at: u64) -> Option<EndedTask> {
     let mut words = kept.splitn(5, |&byte| byte == b' ');
     let mut word = || str::from_utf8(words.next()?).ok();
-    let (at, state, reason, length) = (word()?.parse().ok()?, state_of(word()?)?, word()?, word()?);
+    let (_batch, state, reason, length) = (word()?, state_of(word()?)?, word()?, word()?);
     let rest = kept.slice_ref(words.next()?);
     let (error, result) = match length.parse::<usize>() {
         Ok(length) if length <= rest.len() => {
@@ -271,8 +286,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_is_read_as_it_was_written() {
-        let read = |kept: &[u8]| read_ended(&Bytes::from([b"1718000000000 ", kept].concat()));
-        let all = kept("dead", Some("refused"), Some("no disk 7"), b"{\"a b\":1}");
+        let read = |kept: &[u8]| read_ended(&Bytes::from([b"3.1 ", kept].concat()), 1_718_000_000_000);
+        let all = kept(None, "dead", Some("refused"), Some("no disk 7"), b"{\"a b\":1}");
         let ended = EndedTask {
             state: TaskState::Dead,
             reason: Some(DeadReason::Refused),
@@ -281,9 +296,11 @@ mod tests {
             at: 1_718_000_000_000,
         };
         assert_eq!(read(&all), Some(ended));
-        let none = read(&kept("completed", None, None, b"")).unwrap();
+        let none = read(&kept(None, "completed", None, None, b"")).unwrap();
         assert_eq!((none.state, none.reason, none.error, none.result.len()), (TaskState::Completed, None, None, 0));
-        let empty = read(&kept("discarded", None, Some(""), b"3 4")).unwrap();
+        let empty = read(&kept(None, "discarded", None, Some(""), b"3 4")).unwrap();
+        let batch = kept(Some("a-1"), "completed", None, None, b"7");
+        assert_eq!(batch, b"a-1 completed - - 7");
         assert_eq!((empty.error.as_deref(), &empty.result[..]), (Some(""), &b"3 4"[..]));
         for foreign in [&b""[..], b"completed", b"completed - ", b"burnt - - x"] {
             assert_eq!(read(foreign), None);

@@ -106,10 +106,16 @@ impl Packed {
 
     /// Writes an array of texts, as it is read here and by scripts.
     pub(super) fn write(texts: &[&[u8]]) -> Vec<u8> {
-        let mut packed = vec![0x90 | texts.len().min(15) as u8];
-        for text in texts.iter().take(15) {
-            packed.push(0xdb);
-            packed.extend(u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
+        let mut packed = Vec::with_capacity(5 + texts.iter().map(|text| text.len() + 5).sum::<usize>());
+        match u8::try_from(texts.len()) {
+            Ok(length) if length < 16 => packed.push(0x90 | length),
+            _ => write_length(&mut packed, 0xdd, texts.len()),
+        }
+        for text in texts {
+            match u8::try_from(text.len()) {
+                Ok(length) if length < 32 => packed.push(0xa0 | length),
+                _ => write_length(&mut packed, 0xdb, text.len()),
+            }
             packed.extend_from_slice(text);
         }
         packed
@@ -132,9 +138,25 @@ impl Packed {
     }
 }
 
+fn write_length(packed: &mut Vec<u8>, tag: u8, length: usize) {
+    packed.push(tag);
+    packed.extend(u32::try_from(length).unwrap_or(u32::MAX).to_be_bytes());
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_written_is_read() {
+        for length in [0, 1, 15, 16, 70_000] {
+            let text = "x".repeat(length);
+            let mut packed = Packed::new(Packed::write(&vec![text.as_bytes(); length.min(100)]));
+            assert_eq!(packed.array(), Some(length.min(100)));
+            assert!((0..length.min(100)).all(|_| packed.str() == Some(&text)));
+            assert_eq!(packed.byte(), None);
+        }
+    }
 
     #[test]
     fn reads_what_was_packed_and_nothing_beyond() {

@@ -1,6 +1,13 @@
 //! What scripts are told of tasks that come and of entries that are settled.
 
-use std::time::Duration;
+use std::{
+    hash::{BuildHasher, Hasher, RandomState},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use redis::Cmd;
 
@@ -113,14 +120,13 @@ pub(super) fn write(command: &mut Cmd, settlements: &[Settlement]) -> Order {
     }
     for Together { of, has_results, settlements: these } in streams {
         command.arg(if has_results { "R" } else { "D" }).arg(stream(&of.channel, of.is_back)).arg(these.len());
-        for &at in &these {
-            command.arg(settlements[at].at.entry.as_ref());
-        }
-        for &at in &these {
-            command.arg(settlements[at].id.as_ref());
-        }
-        for result in these.iter().filter_map(|&at| result_of(&settlements[at])) {
-            command.arg(kept("completed", None, None, result));
+        if has_results {
+            write_batch(command, settlements, &these);
+        } else {
+            write_entries(command, settlements, &these);
+            for &at in &these {
+                command.arg(settlements[at].id.as_ref());
+            }
         }
         order.extend(these);
     }
@@ -129,6 +135,37 @@ pub(super) fn write(command: &mut Cmd, settlements: &[Settlement]) -> Order {
         order.push(at);
     }
     Order(order)
+}
+
+fn write_entries(command: &mut Cmd, settlements: &[Settlement], these: &[usize]) {
+    for &at in these {
+        command.arg(settlements[at].at.entry.as_ref());
+    }
+}
+
+/// Adds entries with their results. What the script would have to make of each of them is made here.
+fn write_batch(command: &mut Cmd, settlements: &[Settlement], these: &[usize]) {
+    let batch = batch();
+    let result = |&at: &usize| {
+        let Settlement { id, beside, .. } = &settlements[at];
+        let result = beside.as_ref().and_then(|beside| beside.result.as_deref()).unwrap_or_default();
+        (id.as_bytes(), kept(Some(&batch), "completed", None, None, result))
+    };
+    let results: Vec<_> = these.iter().map(result).collect();
+    let bytes: usize = results.iter().map(|(_, result)| result.len()).sum();
+    let ids: Vec<&[u8]> = results.iter().map(|(id, _)| *id).collect();
+    command.arg(&batch).arg(bytes).arg(Packed::write(&ids));
+    write_entries(command, settlements, these);
+    for (id, result) in results {
+        command.arg(id).arg(result);
+    }
+}
+
+/// A name for results that are kept in one step. No two have one, whoever made them.
+fn batch() -> String {
+    static OWN: LazyLock<u64> = LazyLock::new(|| RandomState::new().build_hasher().finish());
+    static NEXT: AtomicU64 = AtomicU64::new(0);
+    format!("{:x}-{:x}", *OWN, NEXT.fetch_add(1, Ordering::Relaxed))
 }
 
 /// Adds settlements one by one, each with all that is known of it.
@@ -172,10 +209,12 @@ fn write_beside(command: &mut Cmd, beside: Option<&Beside>, verdict: &Verdict) {
     };
     let kept = result.as_deref().and_then(|result| {
         Some(match verdict {
-            Verdict::Done { .. } => kept("completed", None, None, result),
-            Verdict::Discarded => kept("discarded", None, None, result),
-            Verdict::Expired => kept("expired", None, None, result),
-            Verdict::Dead { record, reason, .. } => kept("dead", Some(reason.word()), record.error.as_deref(), result),
+            Verdict::Done { .. } => kept(None, "completed", None, None, result),
+            Verdict::Discarded => kept(None, "discarded", None, None, result),
+            Verdict::Expired => kept(None, "expired", None, None, result),
+            Verdict::Dead { record, reason, .. } => {
+                kept(None, "dead", Some(reason.word()), record.error.as_deref(), result)
+            }
             Verdict::Again { .. } | Verdict::Park { .. } => return None,
         })
     });

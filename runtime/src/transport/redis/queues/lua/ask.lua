@@ -1,8 +1,8 @@
 -- ARGV: id; then, of one who wants to be told, channel, payload, and for how many milliseconds.
--- Answers {'ended', what is kept}, {'dead', entry, reason, record}, {'open', state}, {'nothing'}, or {'more'}: it is to be asked again.
+-- Answers {'ended', what is kept, since when}, {'dead', entry, reason, record}, {'open', state}, {'nothing'}, or {'more'}: it is to be asked again.
 local id = ARGV[1]
-local kept = result_of(id)
-if kept then return cmsgpack.pack({'ended', kept}) end
+local value, at = result_of(id)
+if value then return cmsgpack.pack({'ended', value, at}) end
 local stream, entry, fields = seek(id, channels_from(5))
 if not stream or stream == 'more' then return cmsgpack.pack({stream or 'nothing'}) end
 if stream == 'dead' then

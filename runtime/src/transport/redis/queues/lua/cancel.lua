@@ -5,8 +5,8 @@ local stream, entry, fields = seek(id, channels_from(5))
 if stream == 'more' then return 'more' end
 if stream == 'dead' then return 'ended dead' end
 if not stream then
-    local kept = result_of(id)
-    return kept and 'ended ' .. string.match(kept, '^%d+ (%a+)') or 'nothing'
+    local value = result_of(id)
+    return value and 'ended ' .. string.match(value, '^%S+ (%a+)') or 'nothing'
 end
 
 -- A handler that runs once and had begun is not finished by anybody.
@@ -14,8 +14,8 @@ local function leave_once()
     local begun = call('HGET', BEGUN, id)
     if not begun then return end
     local key, window = unpack(cmsgpack.unpack(begun))
-    local kept = call('GET', base .. 'once:' .. key)
-    local held = kept and cmsgpack.unpack(kept)
+    local noted = call('GET', base .. 'once:' .. key)
+    local held = noted and cmsgpack.unpack(noted)
     if held and held[1] == 'begun' and held[2] == id then
         if tonumber(window) > 0 then
             call('SET', base .. 'once:' .. key, cmsgpack.pack({'unfinished', '', ''}), 'PX', window)
@@ -53,7 +53,7 @@ local bounds = {'results_count', 'results_millis', 'results_bytes'}
 if ARGV[2] ~= '' then
     for at, bound in ipairs(bounds) do call('HSETNX', base .. 'counts', bound, ARGV[1 + at]) end
 end
-if call('HGET', base .. 'counts', bounds[1]) then keep_result(id, 'cancelled - - ') end
+keep_result(id, 'cancelled - - ')
 flush_results()
 has[INDEX] = true
 leave({id})

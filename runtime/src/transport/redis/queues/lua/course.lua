@@ -65,94 +65,115 @@ local function note_progress(id, packed)
     return new
 end
 
--- Results. `results` holds what is kept of each task by its id, behind the millisecond in which it ended. `results_order` lists them, the oldest
--- first, those of one call together: {when, bytes, ids}. `counts` has the bounds, how many are listed, their bytes, and when the oldest was kept. A
--- task that has ended twice is listed twice, and kept once: then more are listed than kept.
-local keeping = {}
+-- Results. `results` holds what is kept of each task by its id, behind the name of its batch: those of one call are one. `results_batches` has of
+-- each batch when that was, its bytes and its ids, packed; `results_order` lists them, the oldest first. `counts` has the bounds, how many are in
+-- batches, their bytes, and when the oldest was kept. A task that has ended twice is in two batches, and kept once: then more are listed than kept.
+local BATCHES = base .. 'results_batches'
+local kept, keeping = nil, {}
 
+-- The bounds, and what there is; false where nothing is kept.
+local function results_kept()
+    if kept ~= nil then return kept end
+    local found = call('HMGET', base .. 'counts', 'results_count', 'results_millis', 'results_bytes', 'results_listed', 'results_held',
+        'results_oldest')
+    for at = 1, 6 do found[at] = tonumber(found[at]) end
+    local count_most, millis, bytes_most, listed, held, oldest = unpack(found, 1, 6)
+    kept = count_most and {count = count_most, millis = millis, bytes = bytes_most, listed = listed or 0, held = held or 0, oldest = oldest or now}
+    kept = kept or false
+    return kept
+end
+
+local function batch_of(name)
+    local batch = name and call('HGET', BATCHES, name)
+    if not batch then return nil end
+    local at, bytes, ids = string.match(batch, '^(%d+) (%d+) (.*)$')
+    return tonumber(at), tonumber(bytes), ids
+end
+
+-- Notes a batch of so many results, which are in `results` already.
+local function note_batch(name, all, bytes, ids)
+    call('HSET', BATCHES, name, whole(now) .. ' ' .. bytes .. ' ' .. ids)
+    call('RPUSH', ORDER, name)
+    if kept.listed == 0 then kept.oldest = now end
+    kept.listed, kept.held, kept.added = kept.listed + all, kept.held + bytes, (kept.added or 0) + all
+end
+
+-- A result that is kept at the end of this call.
 local function keep_result(id, value)
     keeping[#keeping + 1] = id
     keeping[#keeping + 1] = value
 end
 
--- The bounds, and what there is.
-local function results_state()
-    local found = call('HMGET', base .. 'counts', 'results_count', 'results_millis', 'results_bytes', 'results_listed', 'results_held',
-        'results_oldest')
-    for at = 1, 6 do found[at] = tonumber(found[at]) end
-    local count_most, millis, bytes_most, listed, held, oldest = unpack(found, 1, 6)
-    return {count = count_most, millis = millis, bytes = bytes_most, listed = listed or 0, held = held or 0, oldest = oldest or now}
-end
-
--- Removes some of those that were kept in one call. Where more are listed than kept, not those that have ended anew since.
-local function drop_results(ids, at, most, is_exact)
-    local dropped = {}
+-- Removes some of a batch. Where more are listed than kept, not those that have ended anew since.
+local function drop_results(name, ids, most, is_exact)
+    local dropped, before = {}, name .. ' '
     for each = 1, most do
-        local is_it = is_exact
-        if not is_it then
-            local value = call('HGET', RESULTS, ids[each])
-            is_it = value and string.match(value, '^%d+') == whole(at)
-        end
-        if is_it then dropped[#dropped + 1] = ids[each] end
+        local value = is_exact or call('HGET', RESULTS, ids[each])
+        if value == true or value and string.sub(value, 1, #before) == before then dropped[#dropped + 1] = ids[each] end
     end
     for from = 1, #dropped, 1000 do call('HDEL', RESULTS, unpack(dropped, from, math.min(from + 999, #dropped))) end
 end
 
+-- Removes results of the oldest batch; how many.
+local function trim_batch(name)
+    local at, bytes, packed = batch_of(name)
+    if not at then
+        call('LPOP', ORDER)
+        return 0
+    end
+    local ids, over = cmsgpack.unpack(packed), kept.listed - kept.count
+    local is_exact, is_young = call('HLEN', RESULTS) == kept.listed, now - at <= kept.millis
+    local trimmed, freed = #ids, bytes
+    if is_exact and is_young and kept.held <= kept.bytes and over < #ids and #ids - over > kept.count / 64 then
+        -- The others of it stay, unless they are few.
+        trimmed, freed = over, 0
+        for each = 1, over do freed = freed + call('HSTRLEN', RESULTS, ids[each]) end
+        call('HSET', BATCHES, name, whole(at) .. ' ' .. bytes - freed .. ' ' .. cmsgpack.pack({unpack(ids, over + 1)}))
+    else
+        call('LPOP', ORDER)
+        call('HDEL', BATCHES, name)
+        kept.oldest = batch_of(call('LINDEX', ORDER, 0)) or now
+    end
+    drop_results(name, ids, trimmed, is_exact)
+    kept.listed, kept.held = kept.listed - trimmed, kept.held - freed
+    return trimmed
+end
+
 -- Removes the oldest results that are more, older or larger than is kept, about so many at most; how many.
-local function trim_results(state, most)
+local function trim_results(most)
     local trimmed = 0
-    while state.listed > 0 and trimmed < most do
-        local over, are_large = state.listed - state.count, state.held > state.bytes
-        if over <= 0 and not are_large and now - state.oldest <= state.millis then break end
-        local first = call('LPOP', ORDER)
-        if not first then
-            state.listed, state.held = 0, 0
-            break
-        end
-        local at, bytes, ids = unpack(cmsgpack.unpack(first))
-        local is_exact = call('HLEN', RESULTS) == state.listed
-        if is_exact and over < #ids and #ids - over > state.count / 64 and not are_large and now - at <= state.millis then
-            -- The others of that call stay, unless they are few.
-            local freed = 0
-            for each = 1, over do freed = freed + call('HSTRLEN', RESULTS, ids[each]) end
-            drop_results(ids, at, over, true)
-            call('LPUSH', ORDER, cmsgpack.pack({at, bytes - freed, {unpack(ids, over + 1)}}))
-            state.listed, state.held, trimmed = state.listed - over, state.held - freed, trimmed + over
+    while kept.listed > 0 and trimmed < most do
+        if kept.listed <= kept.count and kept.held <= kept.bytes and now - kept.oldest <= kept.millis then break end
+        local oldest = call('LINDEX', ORDER, 0)
+        if oldest then
+            trimmed = trimmed + trim_batch(oldest)
         else
-            drop_results(ids, at, #ids, is_exact)
-            state.listed, state.held, trimmed = state.listed - #ids, state.held - bytes, trimmed + #ids
-            local head = call('LINDEX', ORDER, 0)
-            state.oldest = head and cmsgpack.unpack(head)[1] or now
+            kept.listed, kept.held = 0, 0
         end
+    end
+    if trimmed > 0 or kept.added then
+        call('HSET', base .. 'counts', 'results_listed', whole(kept.listed), 'results_held', whole(kept.held), 'results_oldest',
+            whole(kept.oldest))
     end
     return trimmed
 end
 
-local function note_results(state)
-    call('HSET', base .. 'counts', 'results_listed', whole(state.listed), 'results_held', whole(state.held), 'results_oldest',
-        whole(state.oldest))
-end
-
 -- Keeps the results of this call, where the queue keeps any.
 local function flush_results()
-    local most = #keeping
-    if most == 0 then return end
-    local state, stamp = results_state(), whole(now) .. ' '
-    if not state.count then return end
-    for from = 1, most, 1000 do
-        local values, ids, bytes = {}, {}, 0
-        for at = from, math.min(from + 999, most), 2 do
-            local value = stamp .. keeping[at + 1]
-            ids[#ids + 1] = keeping[at]
-            values[#values + 1] = keeping[at]
-            values[#values + 1] = value
-            bytes = bytes + #value
+    if #keeping > 0 and results_kept() then
+        local name = whole(call('HINCRBY', base .. 'counts', 'results_serial', 1))
+        for from = 1, #keeping, 1000 do
+            local ids, values, bytes, batch = {}, {}, 0, name .. '.' .. from
+            for at = from, math.min(from + 999, #keeping), 2 do
+                local value = batch .. ' ' .. keeping[at + 1]
+                ids[#ids + 1] = keeping[at]
+                values[#values + 1] = keeping[at]
+                values[#values + 1] = value
+                bytes = bytes + #value
+            end
+            call('HSET', RESULTS, unpack(values))
+            note_batch(batch, #ids, bytes, cmsgpack.pack(ids))
         end
-        call('HSET', RESULTS, unpack(values))
-        call('RPUSH', ORDER, cmsgpack.pack({now, bytes, ids}))
-        if state.listed == 0 then state.oldest = now end
-        state.listed, state.held = state.listed + #ids, state.held + bytes
     end
-    trim_results(state, most + 100)
-    note_results(state)
+    if kept and kept.added then trim_results(2 * kept.added + 100) end
 end

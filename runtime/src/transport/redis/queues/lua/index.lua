@@ -78,12 +78,12 @@ local function channels_from(at)
     return call('SMEMBERS', base .. 'parts')
 end
 
--- A result that is not too old.
+-- A result that is not too old, and when it was kept.
 local function result_of(id)
     local value = call('HGET', RESULTS, id)
-    if not value then return nil end
-    local millis = tonumber(call('HGET', base .. 'counts', 'results_millis') or 0)
-    return now - tonumber(string.match(value, '^%d+')) <= millis and value or nil
+    local at = value and batch_of(string.match(value, '^%S+'))
+    if not at or not results_kept() or now - at > kept.millis then return nil end
+    return value, at
 end
 
 -- A task as it is: {state, channel, entry or '', fields, owner or '', due or -1, progress or ''}.

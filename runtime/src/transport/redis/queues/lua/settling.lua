@@ -85,34 +85,58 @@ local function settle_once(once, id, state, window)
     end
 end
 
--- Entries of one stream that are done and leave nothing behind, from `first` on; behind them their ids, and then their results, where those are
--- kept: what counted.
-local function done(stream, first, all, has_results)
-    local key, last = base .. stream, first + all - 1
+-- Keeps results of one batch: all of them, or those that counted.
+local function keep_batch(at, first, all, counted)
+    if not results_kept() then return end
+    local name, bytes, ids = ARGV[at + 3], tonumber(ARGV[at + 4]), ARGV[at + 5]
+    if #counted == all then
+        call('HSET', RESULTS, unpack(ARGV, first, first + 2 * all - 1))
+        return note_batch(name, all, bytes, ids)
+    end
+    local values = {}
+    ids, bytes = {}, 0
+    for _, each in ipairs(counted) do
+        local id, value = ARGV[first + 2 * each - 2], ARGV[first + 2 * each - 1]
+        ids[#ids + 1], values[#values + 1], values[#values + 2] = id, id, value
+        bytes = bytes + #value
+    end
+    call('HSET', RESULTS, unpack(values))
+    note_batch(name, #ids, bytes, cmsgpack.pack(ids))
+end
+
+-- Entries of one stream that are done and leave nothing behind but their results, from `at` on: what counted, and where what follows begins.
+local function done(at)
+    local stream, all, has_results = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at] == 'R'
+    local first = at + (has_results and 6 or 3)
+    local key, last, step = base .. stream, first + all - 1, has_results and 2 or 1
+    local following = last + 1 + step * all
     local acked = call('XACK', key, GROUP, unpack(ARGV, first, last))
-    if acked == 0 then return string.rep('0', all) end
+    if acked == 0 then return string.rep('0', all), following end
     count(base, 'completed', acked)
-    local counted, ids = string.rep('1', all), {}
+    local answer, counted = string.rep('1', all), {}
     if acked == all then
         call('XDEL', key, unpack(ARGV, first, last))
-        if not has_results and not next(has) then return counted end
-        for at = 1, all do ids[at] = at end
+        if not has_results and not next(has) then return answer, following end
+        for each = 1, all do counted[each] = each end
     else
         -- Those that were settled before are not in the stream any more.
         local digits = {}
-        for at = 1, all do
-            digits[at] = tostring(call('XDEL', key, ARGV[first + at - 1]))
-            if digits[at] == '1' then ids[#ids + 1] = at end
+        for each = 1, all do
+            digits[each] = tostring(call('XDEL', key, ARGV[first + each - 1]))
+            if digits[each] == '1' then counted[#counted + 1] = each end
         end
-        counted = table.concat(digits)
+        answer = table.concat(digits)
     end
-    for each, at in ipairs(ids) do
-        ids[each] = ARGV[last + at]
-        if has_results then keep_result(ids[each], ARGV[last + all + at]) end
-        tell('completed', ids[each], channel_of(stream))
+    if has_results and #counted > 0 then keep_batch(at, last + 1, all, counted) end
+    if next(has) and #counted > 0 then
+        local ids = {}
+        for at_id, each in ipairs(counted) do
+            ids[at_id] = ARGV[last + 1 + step * (each - 1)]
+            tell('completed', ids[at_id], channel_of(stream))
+        end
+        leave(ids)
     end
-    if next(has) and #ids > 0 then leave(ids) end
-    return counted
+    return answer, following
 end
 
 -- Whether it is settled by this, and its fields. Where it is given, it has been idle for so many milliseconds at least.
@@ -132,7 +156,7 @@ end
 
 -- Carries out the settlements from `at` on, each of which counts only while its entry is pending:
 --   'D' stream n entries… ids…                                     done, and nothing else
---   'R' stream n entries… ids… results…                            done, and their results are kept
+--   'R' stream n batch bytes ids entries… (id result)…             done, and their results are kept, of so many bytes; the ids once more, packed
 --   verb stream entry id unique once window result channel announcement progress …   with the empty text for what there is not
 --     'E' outcome n (base task)…                                    ended as 'completed', 'discarded' or 'expired', with follow-ups
 --     'A' why after record                                          again, after milliseconds, or at once with ''
@@ -145,9 +169,7 @@ local function settle(at, idle)
     while ARGV[at] do
         local verb, stream, answer = ARGV[at], ARGV[at + 1], '0'
         if verb == 'D' or verb == 'R' then
-            local all = tonumber(ARGV[at + 2])
-            answer = done(stream, at + 3, all, verb == 'R')
-            at = at + 3 + (verb == 'R' and 3 or 2) * all
+            answer, at = done(at)
         else
             local id, unique = ARGV[at + 3], ARGV[at + 4]
             local fields = own(stream, ARGV[at + 2], idle)

@@ -46,9 +46,4 @@ local ANEW, UNUSED = 3600000, 600000
 local made = tonumber(call('HGET', SEEN, 'made') or now)
 if now - made > ANEW or now - tonumber(call('HGET', SEEN, 'used') or made) > UNUSED then call('UNLINK', INDEX, SEEN) end
 if has[ASKERS] then sweep_askers() end
-local state, trimmed = results_state(), 0
-if state.count and state.listed > 0 then
-    trimmed = trim_results(state, 1000)
-    if trimmed > 0 then note_results(state) end
-end
-return math.max(trim_dead(1000), trimmed)
+return math.max(trim_dead(1000), results_kept() and trim_results(1000) or 0)
