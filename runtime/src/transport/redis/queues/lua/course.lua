@@ -175,5 +175,5 @@ local function flush_results()
             note_batch(batch, #ids, bytes, cmsgpack.pack(ids))
         end
     end
-    if kept and kept.added then trim_results(2 * kept.added + 100) end
+    if kept and kept.added then trim_results(2 * kept.added + 2000) end
 end

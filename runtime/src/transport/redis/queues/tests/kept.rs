@@ -1,0 +1,201 @@
+//! What is kept of tasks that have ended stays within its bounds, and each task ends once.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::*;
+use crate::transport::{
+    durable::{
+        contract::Keeper,
+        course::{Announcement, Asker, Beside, Cancelling, Known, ResultBounds},
+        look::Mend,
+        task::{DeadReason, Settled, TaskState},
+    },
+    redis::{access::QUEUE_COMMANDS, tests::server::DEADLINE},
+};
+
+const HOUR: u64 = 3_600_000_000_000;
+
+fn bounded(bounds: ResultBounds) -> QueueSpec {
+    QueueSpec { results: Some(bounds), ..spec() }
+}
+
+fn with_result(settlement: Settlement, result: Vec<u8>) -> Settlement {
+    Settlement { beside: Some(Box::new(Beside { result: Some(result), ..Beside::default() })), ..settlement }
+}
+
+fn number(server: &Server, command: &str) -> u64 {
+    let (command, key) = command.split_once(' ').unwrap();
+    redis::from_redis_value(server.run(&format!("{command} {BASE}{key}"))).unwrap()
+}
+
+/// Of the bytes of results: what the queue counts, and what there is.
+fn bytes(server: &Server) -> (u64, u64) {
+    let kept: Vec<Vec<u8>> = redis::from_redis_value(server.run(&format!("HVALS {BASE}results"))).unwrap();
+    (number(server, "HGET counts results_held"), kept.iter().map(|value| value.len() as u64).sum())
+}
+
+/// Enqueues so many, and settles them with results of these sizes, a few at a time.
+async fn end_all(redis: &Redis, reader: &mut RedisReader, from: usize, all: usize, size: impl Fn(usize) -> usize) {
+    for from in (from..from + all).step_by(5_000) {
+        let tasks = (from..from + 5_000).map(|number| NewTask { payload: Vec::new(), ..task(&format!("{number:06}")) });
+        assert!(redis.enqueue(tasks.collect(), false).await.iter().all(Result::is_ok));
+        let (mut left, mut settlements) = (5_000, Vec::new());
+        while left > 0 || !settlements.is_empty() {
+            let next = reader.take(Take { settlements, ..take(1 + left % 200) }).await.unwrap();
+            left -= next.entries.len();
+            let end = |entry: &Entry| with_result(done(entry), vec![b'r'; size(entry.id.parse().unwrap())]);
+            settlements = next.entries.iter().map(end).collect();
+        }
+    }
+}
+
+#[tokio::test]
+async fn two_hundred_thousand_results_stay_within_count_bytes_and_age() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let few = bounded(ResultBounds::for_nanos(HOUR).count(3_000).bytes(1 << 40));
+    redis.declare(&few).await.unwrap();
+    let (mut reader, mut keeper) = (redis.reader(few.clone(), "instance-1".into()), redis.keeper());
+    let is_kept = async |number: usize| {
+        let known = redis.ask(&name(), &format!("{number:06}"), None).await.unwrap();
+        matches!(known, Known::Ended(_))
+    };
+    end_all(&redis, &mut reader, 0, 100_000, |number| number % 7).await;
+    let results = redis.counts(&few).await.unwrap().results;
+    assert!((2_900..=3_000).contains(&results), "{results}");
+    assert!(is_kept(99_999).await && is_kept(97_200).await && !is_kept(96_999).await);
+    let small = bounded(ResultBounds::for_nanos(HOUR).count(1 << 40).bytes(4_000_000));
+    redis.declare(&small).await.unwrap();
+    end_all(&redis, &mut reader, 100_000, 100_000, |number| if number % 200 == 0 { 65_536 } else { 1 }).await;
+    let (counted, real) = bytes(&server);
+    assert!(counted == real && real <= 4_000_000 && real > 3_000_000, "{counted} {real}");
+    let results = number(&server, "HLEN results");
+    assert_eq!(results, number(&server, "HGET counts results_listed"));
+    assert!(is_kept(199_999).await && !is_kept(150_000).await);
+    // Too large for itself.
+    end_all(&redis, &mut reader, 200_000, 5_000, |number| if number == 204_999 { 5_000_000 } else { 0 }).await;
+    // What one call leaves, because it would take long, the next one removes.
+    keeper.tidy(&small, None).await.unwrap();
+    assert_eq!((bytes(&server), number(&server, "HLEN results")), ((0, 0), 0));
+    let short = bounded(ResultBounds::for_nanos(50_000_000).count(1 << 40));
+    redis.declare(&short).await.unwrap();
+    end_all(&redis, &mut reader, 205_000, 5_000, |_| 10).await;
+    let until = Instant::now() + DEADLINE;
+    while is_kept(209_999).await {
+        assert!(Instant::now() < until);
+    }
+    keeper.tidy(&short, None).await.unwrap();
+    assert_eq!((bytes(&server), number(&server, "HLEN results")), ((0, 0), 0));
+    let left = ["results", "results_batches", "results_order"].map(|key| number(&server, &format!("EXISTS {key}")));
+    assert_eq!(left, [0; 3]);
+}
+
+#[tokio::test]
+async fn a_result_of_a_task_that_has_ended_anew_stays_when_the_one_before_would_leave() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let few = bounded(ResultBounds::for_nanos(HOUR).count(10));
+    redis.declare(&few).await.unwrap();
+    let mut reader = redis.reader(few, "instance-1".into());
+    enqueue(&redis, task("again")).await.unwrap();
+    let entry = taken(&mut reader, 1).await.entries.remove(0);
+    let dead = Verdict::Dead { record: moved(&entry), reason: DeadReason::Failed, instance: "i".into() };
+    redis.settle(&name(), vec![with_result(settlement(&entry, dead), b"1".to_vec())]).await.unwrap();
+    let end_one = async |reader: &mut RedisReader, id: &str| {
+        enqueue(&redis, task(id)).await.unwrap();
+        let entry = taken(reader, 1).await.entries.remove(0);
+        redis.settle(&name(), vec![with_result(done(&entry), b"2".to_vec())]).await.unwrap();
+    };
+    for number in 0..5 {
+        end_one(&mut reader, &number.to_string()).await;
+    }
+    let letter = redis.dead(&name(), None, 1).await.unwrap().remove(0);
+    redis.mend(&name(), &[letter.entry], Mend::Replay).await.unwrap();
+    assert_eq!(redis.ask(&name(), "again", None).await.unwrap(), Known::Open(TaskState::Waiting));
+    let entry = taken(&mut reader, 1).await.entries.remove(0);
+    redis.settle(&name(), vec![with_result(done(&entry), b"3".to_vec())]).await.unwrap();
+    for number in 5..13 {
+        end_one(&mut reader, &number.to_string()).await;
+        let Known::Ended(ended) = redis.ask(&name(), "again", None).await.unwrap() else { panic!("{number}") };
+        assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Completed, &b"3"[..]));
+    }
+    let (counted, real) = bytes(&server);
+    assert_eq!((counted, number(&server, "HLEN results")), (real, 10));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_ten_thousand_cancels_that_race_with_completion_each_has_one_outcome() {
+    const ROUNDS: usize = 10_000;
+    const TOGETHER: usize = 50;
+    let server = Server::start();
+    let (redis, other) = (connected(&server).await, connected(&server).await);
+    let spec = bounded(ResultBounds::for_nanos(HOUR));
+    redis.declare(&spec).await.unwrap();
+    let mut reader = redis.reader(spec.clone(), "instance-1".into());
+    let (mut completed, mut cancelled) = (0, 0);
+    for round in 0..ROUNDS / TOGETHER {
+        let names: Vec<String> = (0..TOGETHER).map(|number| format!("{round}-{number}")).collect();
+        assert!(redis.enqueue(names.iter().map(|id| task(id)).collect(), false).await.iter().all(Result::is_ok));
+        let mut entries = taken(&mut reader, TOGETHER).await.entries;
+        let settlements = entries.iter().map(|entry| with_result(done(entry), b"7".to_vec())).collect();
+        // From both ends.
+        let cancel = async {
+            let mut outcomes = BTreeMap::new();
+            for id in names.iter().rev() {
+                outcomes.insert(id.clone(), other.cancel(&spec, id).await.unwrap());
+            }
+            outcomes
+        };
+        let settle = async {
+            for _ in 0..round % 40 {
+                tokio::task::yield_now().await;
+                redis.is_paused(&name()).await.unwrap();
+            }
+            redis.settle(&name(), settlements).await.unwrap()
+        };
+        let (outcomes, settled) = tokio::join!(cancel, settle);
+        for (entry, settled) in entries.drain(..).zip(settled) {
+            let (was, state) = match settled {
+                Settled::Counted => (Cancelling::Ended(TaskState::Completed), TaskState::Completed),
+                Settled::Stale => (Cancelling::Cancelled(TaskState::Running), TaskState::Cancelled),
+            };
+            assert_eq!(outcomes[entry.id.as_ref()], was, "{}", entry.id);
+            let Known::Ended(ended) = redis.ask(&name(), &entry.id, None).await.unwrap() else {
+                panic!("{}", entry.id)
+            };
+            assert_eq!(ended.state, state);
+            if settled == Settled::Counted { completed += 1 } else { cancelled += 1 }
+        }
+    }
+    let counts = redis.counts(&spec).await.unwrap();
+    assert_eq!((counts.ended.completed, counts.ended.cancelled, counts.outstanding()), (completed, cancelled, 0));
+    assert!(completed > 100 && cancelled > 100, "{completed} and {cancelled}");
+}
+
+#[tokio::test]
+async fn what_the_access_rules_do_not_let_publish_is_counted_and_fails_nothing() {
+    let server = Server::start();
+    let rules = format!("on nopass resetchannels resetkeys ~shop:tidings:queues:* {QUEUE_COMMANDS}");
+    server.run(&format!("ACL SETUSER shop {rules}"));
+    let redis = Redis::connect(&format!("redis://shop:x@127.0.0.1:{}", server.port), &config()).await.unwrap();
+    let mut reader = reader(&redis).await;
+    redis.watch(&name()).await.unwrap();
+    for id in ["a", "b"] {
+        enqueue(&redis, task(id)).await.unwrap();
+        let asker = Asker { channel: "shop:inbox".into(), payload: Vec::new(), within: Duration::from_secs(60) };
+        redis.ask(&name(), id, Some(asker)).await.unwrap();
+    }
+    let entries = taken(&mut reader, 2).await.entries;
+    let announcement = Some(Announcement { channel: "shop:done".into(), payload: Vec::new() });
+    let beside = Some(Box::new(Beside { announcement, ..Beside::default() }));
+    let announced = Settlement { beside, ..done(&entries[0]) };
+    let next = reader.take(Take { settlements: vec![announced], ..take(1) }).await.unwrap();
+    assert_eq!(next.settled, [Settled::Counted]);
+    assert_eq!(redis.cancel(&spec(), "b").await.unwrap(), Cancelling::Cancelled(TaskState::Running));
+    // Of each task that it was taken, how it ended, and whoever asks; an announcement; and whoever has what was cancelled.
+    assert_eq!(number(&server, "HGET counts unpublished"), 8);
+    assert_eq!(number(&server, "HLEN askers"), 0);
+}
