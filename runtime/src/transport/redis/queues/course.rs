@@ -97,7 +97,7 @@ impl Queues {
         from: Option<&str>,
         limit: usize,
     ) -> Result<Page, QueueError> {
-        let Some((word, (first, second))) = listed(state).zip(place(from.unwrap_or_default())) else {
+        let Some((word, (first, second))) = listed(state).zip(place(state, from.unwrap_or_default())) else {
             return Ok(Page::default());
         };
         let mut command = LIST.on(&queue.name.base());
@@ -169,18 +169,27 @@ fn listed(state: TaskState) -> Option<&'static str> {
     })
 }
 
-/// From where a page is: a number, and a number or an entry. It comes from outside, and what is none of ours is no place.
-fn place(from: &str) -> Option<(&str, &str)> {
+/// From where a page is: two words. They come from outside, and what is none of ours is no place.
+fn place(state: TaskState, from: &str) -> Option<(&str, &str)> {
     if from.is_empty() {
         return Some(("", ""));
     }
-    let is_number = |text: &str| (1..=20).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_digit());
     let (first, second) = from.split_once(' ')?;
-    let is_place = is_number(first)
-        && match second.split_once('-') {
-            None => is_number(second),
-            Some((millis, serial)) => [millis, serial].iter().all(|part| part.parse::<u64>().is_ok()),
-        };
+    let is_number = |text: &str, limit: u64| text.parse::<u64>().is_ok_and(|number| number < limit);
+    let is_entry = |text: &str| {
+        let parts = text.split_once('-');
+        // Before the first one there is none, and behind the last one.
+        text != "0-0"
+            && parts.is_some_and(|(millis, serial)| [millis, serial].iter().all(|part| is_number(part, u64::MAX)))
+    };
+    let is_place = match state {
+        // Which stream, and the last entry.
+        TaskState::Waiting | TaskState::Running => is_number(first, 1 << 32) && (is_entry(second) || second == "0-0"),
+        // The last time, and how many of it.
+        TaskState::Delayed => is_number(first, 1 << 53) && is_number(second, 1 << 32),
+        TaskState::Parked => is_number(first, u64::MAX),
+        _ => is_entry(second),
+    };
     is_place.then_some((first, second))
 }
 
@@ -309,13 +318,27 @@ mod tests {
 
     #[test]
     fn what_is_no_place_in_a_list_is_refused() {
-        assert_eq!(place(""), Some(("", "")));
-        assert_eq!(place("3 1718000000000-7"), Some(("3", "1718000000000-7")));
-        assert_eq!(place("1718000000000 12"), Some(("1718000000000", "12")));
-        for hostile in ["x", "3", "3 ", " 4", "3 1-", "3 -1", "-inf 1", "3 1-1-1", "3 99999999999999999999-1", "3\n1 2"]
-        {
-            assert_eq!(place(hostile), None, "{hostile:?}");
+        let (waiting, delayed, parked, dead) =
+            (TaskState::Waiting, TaskState::Delayed, TaskState::Parked, TaskState::Dead);
+        for (state, ours) in [
+            (waiting, "3 1718000000000-7"),
+            (waiting, "3 0-0"),
+            (delayed, "1718000000000 12"),
+            (parked, "77 0"),
+            (dead, "0 1718000000000-7"),
+        ] {
+            assert_eq!(place(state, ours), ours.split_once(' '), "{ours}");
+            assert_eq!(place(state, ""), Some(("", "")));
         }
+        let last = format!("0 {0}-{0}", u64::MAX);
+        for hostile in
+            ["x", "3", "3 ", " 4", "3 1-", "3 -1", "-inf 1", "3 1-1-1", "3 99999999999999999999-1", "3\n1 2", &last]
+        {
+            for state in [waiting, delayed, dead] {
+                assert_eq!(place(state, hostile), None, "{hostile:?}");
+            }
+        }
+        assert_eq!((place(parked, "x 0"), place(dead, "0 0-0"), place(waiting, "0 0")), (None, None, None));
     }
 
     #[test]

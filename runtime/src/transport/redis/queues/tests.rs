@@ -4,6 +4,7 @@ mod basics;
 mod bounds;
 mod course;
 mod faults;
+mod index;
 mod kept;
 mod ledger;
 mod waiting;

@@ -106,12 +106,12 @@ end
 
 -- Removes some of a batch. Where more are listed than kept, not those that have ended anew since.
 local function drop_results(name, ids, most, is_exact)
-    local dropped, before = {}, name .. ' '
+    if is_exact then return call('HDEL', RESULTS, unpack(ids, 1, most)) end
+    local before = name .. ' '
     for each = 1, most do
-        local value = is_exact or call('HGET', RESULTS, ids[each])
-        if value == true or value and string.sub(value, 1, #before) == before then dropped[#dropped + 1] = ids[each] end
+        local value = call('HGET', RESULTS, ids[each])
+        if value and string.sub(value, 1, #before) == before then call('HDEL', RESULTS, ids[each]) end
     end
-    for from = 1, #dropped, 1000 do call('HDEL', RESULTS, unpack(dropped, from, math.min(from + 999, #dropped))) end
 end
 
 -- Removes results of the oldest batch; how many.

@@ -46,4 +46,12 @@ local ANEW, UNUSED = 3600000, 600000
 local made = tonumber(call('HGET', SEEN, 'made') or now)
 if now - made > ANEW or now - tonumber(call('HGET', SEEN, 'used') or made) > UNUSED then call('UNLINK', INDEX, SEEN) end
 if has[ASKERS] then sweep_askers() end
+-- Whoever had begun a handler that runs once, and lost its task, has not said so.
+local begun = call('HSCAN', BEGUN, call('HGET', base .. 'counts', 'begun_cursor') or '0', 'COUNT', 100)
+for at = 1, #begun[2], 2 do
+    local noted = call('GET', base .. 'once:' .. cmsgpack.unpack(begun[2][at + 1])[1])
+    local held = noted and cmsgpack.unpack(noted)
+    if not held or held[1] ~= 'begun' or held[2] ~= begun[2][at] then call('HDEL', BEGUN, begun[2][at]) end
+end
+if begun[1] == '0' then call('HDEL', base .. 'counts', 'begun_cursor') else call('HSET', base .. 'counts', 'begun_cursor', begun[1]) end
 return math.max(trim_dead(1000), results_kept() and trim_results(1000) or 0)
