@@ -17,7 +17,8 @@ use crate::{
     transport::{
         durable::{
             contract::{QueueSpec, Reader, Take, Taken, Waited, WakeReader},
-            task::{Entry, Settled, Settlement, Verdict},
+            record::Record,
+            task::{Entry, Settled, Settlement, Verdict, Why},
         },
         redis::queues::{
             connection::{Own, Place, Shared},
@@ -141,8 +142,8 @@ impl RedisReader {
         if is_watched && !is_paused {
             self.tell_of(&entries).await;
         }
-        if self.queue.at_most_once && !is_paused && !entries.is_empty() {
-            entries = self.taken_for_good(entries).await?;
+        if self.queue.at_most_once && !entries.is_empty() {
+            entries = if is_paused { self.given_back(entries).await? } else { self.taken_for_good(entries).await? };
         }
         Ok(Waited { entries, is_paused })
     }
@@ -251,6 +252,19 @@ impl RedisReader {
         let order = write(&mut command, settlements);
         let Value::BulkString(answer) = self.ask(command).await? else { return Err(Failure::Unreadable) };
         self.place.context.settled(self.queue.name.template, &order, &answer).ok_or(Failure::Unreadable)
+    }
+
+    /// Gives back what a blocked read brought of a queue that is paused, where tasks are done when they are taken: these are not.
+    async fn given_back(&mut self, entries: Vec<Entry>) -> Result<Vec<Entry>, Failure> {
+        let back = |entry: &Entry| {
+            let hand_backs = entry.record.hand_backs.saturating_add(1);
+            let (owners, enqueued_at) = (entry.token(), entry.enqueued_at());
+            let record = Record { owners, hand_backs, enqueued_at, ..entry.record.clone() };
+            settlement(entry, Verdict::Again { why: Why::HandedBack, after: None, record })
+        };
+        let settlements: Vec<_> = entries.iter().map(back).collect();
+        self.settled(&settlements).await?;
+        Ok(Vec::new())
     }
 
     /// Acknowledges what a blocked read brought. Not with the read itself: what was acknowledged by it and whose answer is lost would stay in
