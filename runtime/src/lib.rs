@@ -90,7 +90,10 @@ pub use self::{
         Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Lease, Message, NoError,
         OwnedMessage, Queue, QueueFacts, Request, Results, Turns,
     },
-    operate::{DeadLetter, DeadLetters, QueueHandle, QueueWorker, RunningTask},
+    operate::{
+        Cancellation, DeadLetter, DeadLetters, DrainError, EventTask, QueueEvent, QueueEvents, QueueHandle,
+        QueueWorker, RunningTask, TaskPage, TaskProgress, TaskView, Tasks, Watching,
+    },
     publish::{
         Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, EnqueueAll, EnqueueAtomically, Enqueueable,
         Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting,

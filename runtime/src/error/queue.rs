@@ -260,4 +260,15 @@ pub enum QueueError {
         /// The queue's template.
         queue: &'static str,
     },
+    /// Tasks that have ended so leave nothing that could be listed; a result is asked for by the task's id.
+    #[error(
+        "on {queue}: nothing is left of tasks that are {state}; those that wait, are delayed, run, are parked or dead can be listed"
+    )]
+    #[non_exhaustive]
+    NothingLeft {
+        /// The queue's template.
+        queue: &'static str,
+        /// How they have ended, such as `completed`.
+        state: &'static str,
+    },
 }

@@ -1,27 +1,21 @@
 //! Tasks that were given up.
 
-use std::{
-    fmt,
-    future::IntoFuture,
-    marker::PhantomData,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{fmt, future::IntoFuture, marker::PhantomData, time::SystemTime};
 
 use crate::{
     channel::text::Shown,
     codec::{contract::Format, headers::Headers},
     error::{QueueError, Rejection},
     future::BusFuture,
-    message::{contract::OwnedMessage, delivery::Delivery, kind::Queue},
-    operate::queue::QueueHandle,
-    time::now,
-    transport::{
-        durable::{
-            contract::Durable,
-            look::{Dead, Mend},
-            task::{DeadReason, QueueName},
-        },
-        frame::{Frame, Origin},
+    message::{contract::OwnedMessage, kind::Queue},
+    operate::{
+        queue::QueueHandle,
+        view::{delivery, headers, time_of},
+    },
+    transport::durable::{
+        contract::Durable,
+        look::{Dead, Mend},
+        task::DeadReason,
     },
 };
 
@@ -157,7 +151,6 @@ pub struct DeadLetter<M> {
 
 impl<M> DeadLetter<M> {
     fn of(dead: Dead, format: Format) -> Self {
-        let at = |millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)).unwrap_or(UNIX_EPOCH);
         let Dead { entry, id, channel, name, version, payload, record, reason, instance, at: given_up } = dead;
         Self {
             id,
@@ -171,8 +164,8 @@ impl<M> DeadLetter<M> {
             crashes: record.crashes,
             died: record.died,
             instance,
-            enqueued: record.enqueued_at.map(at),
-            given_up: at(given_up),
+            enqueued: record.enqueued_at.map(time_of),
+            given_up: time_of(given_up),
             entry,
             format,
             message: PhantomData,
@@ -190,23 +183,13 @@ impl<M: Queue> DeadLetter<M> {
     where
         M: OwnedMessage,
     {
-        self.delivery().decode()
+        delivery(&self.channel, &self.payload, self.format).decode()
     }
 
     /// Its headers.
     #[must_use]
     pub fn headers(&self) -> Headers {
-        let mut delivery = self.delivery();
-        delivery.read(M::FACTS.read_metadata());
-        delivery.headers().clone()
-    }
-
-    fn delivery(&self) -> Delivery {
-        let bytes = [self.channel.as_bytes(), &self.payload].concat();
-        let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
-        let (channel, payload) = (0..position(self.channel.len()), position(self.channel.len())..position(bytes.len()));
-        let origin = Origin::Broadcast { token: 0 };
-        Delivery::new(Frame::new(bytes.into(), channel, payload, origin, now()), self.format)
+        headers::<M>(delivery(&self.channel, &self.payload, self.format))
     }
 }
 
@@ -281,10 +264,6 @@ impl<M: Queue> QueueHandle<M> {
     /// Dropping the future leaves it open which of them were deleted.
     pub async fn delete_all(&self) -> Result<u64, QueueError> {
         self.mend_all(&Mend::Delete).await
-    }
-
-    fn name(&self) -> QueueName {
-        self.bus.queue_name(M::TEMPLATE.text())
     }
 
     async fn mend(&self, entries: Vec<String>, mend: Mend) -> Result<u64, QueueError> {

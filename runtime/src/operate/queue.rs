@@ -18,6 +18,7 @@ use crate::{
     transport::durable::{
         contract::{Durable, QueueSpec},
         look::{QueueCounts, Worker},
+        task::QueueName,
     },
 };
 
@@ -114,7 +115,7 @@ impl<M: Queue> QueueHandle<M> {
     ///
     /// Dropping the future gives up the answer.
     pub async fn workers(&self) -> Result<Vec<QueueWorker>, QueueError> {
-        let workers = self.bus.durable().workers(&self.bus.queue_name(M::TEMPLATE.text())).await?;
+        let workers = self.bus.durable().workers(&self.name()).await?;
         Ok(workers.into_iter().map(QueueWorker::of).collect())
     }
 
@@ -123,7 +124,11 @@ impl<M: Queue> QueueHandle<M> {
         DeadLetters::new(self)
     }
 
-    fn spec(&self) -> Result<QueueSpec, QueueError> {
+    pub(super) fn name(&self) -> QueueName {
+        self.bus.queue_name(M::TEMPLATE.text())
+    }
+
+    pub(super) fn spec(&self) -> Result<QueueSpec, QueueError> {
         queue_of(&M::FACTS, &self.bound, &self.bus)
     }
 }
