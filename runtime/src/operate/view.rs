@@ -171,7 +171,7 @@ mod tests {
             progress: None,
         };
         let attempt =
-            |state, failures, crashes| TaskView::<()>::of(seen(state, failures, crashes), Format::Json).attempt;
+            |state, failures, crashes| TaskView::<()>::of(seen(state, failures, crashes), Format::Envelope).attempt;
         assert_eq!(attempt(TaskState::Waiting, 0, 0), 1);
         assert_eq!(attempt(TaskState::Running, 2, 1), 4);
         assert_eq!(attempt(TaskState::Dead, 4, 0), 4);
