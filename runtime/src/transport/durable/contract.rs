@@ -221,8 +221,8 @@ pub(crate) struct Take {
 #[derive(Debug, Default)]
 pub(crate) struct Waited {
     pub(crate) entries: Vec<Entry>,
-    /// Whether the queue was paused when they were given out: then none of them may begin, and they go back. Also where tasks are done when they are
-    /// taken: these are not done, and are the instance's until they are settled.
+    /// Whether the queue was paused when they were given out: then none of them may begin, and they go back. Where tasks are done when they are taken
+    /// there are none: they were given back already.
     pub(crate) is_paused: bool,
 }
 

@@ -69,11 +69,16 @@ impl Course {
         std::mem::take(&mut self.published)
     }
 
+    pub(crate) fn progresses(&mut self, entry: &Entry, owner: &str, progress: Progress, now: u64) {
+        let (fraction, text) = (progress.fraction, Some(&progress.text).filter(|text| !text.is_empty()).cloned());
+        self.tell(now, || Told { fraction, text, ..told("progress", entry, Some(owner), now) });
+        self.note(&entry.id, progress);
+    }
+
     /// A checkpoint that is not said anew stays.
-    pub(crate) fn note(&mut self, entry: &Entry, owner: &str, progress: Progress, now: u64) {
+    pub(crate) fn note(&mut self, id: &Arc<str>, progress: Progress) {
         let Progress { fraction, text, checkpoint } = progress;
-        self.tell(now, || Told { fraction, text: Some(text.clone()), ..told("progress", entry, Some(owner), now) });
-        let noted = self.progress.entry(Arc::clone(&entry.id)).or_default();
+        let noted = self.progress.entry(Arc::clone(id)).or_default();
         let checkpoint = checkpoint.or_else(|| noted.checkpoint.take());
         *noted = Progress { fraction, text, checkpoint };
     }
@@ -114,7 +119,7 @@ impl Course {
 
     /// Its owner has it no longer, and it has not ended.
     pub(crate) fn returned(&mut self, what: &str, entry: &Entry, owner: &str, after: Option<u64>, now: u64) {
-        let error = entry.record.error.as_ref().filter(|_| matches!(what, "failed" | "crashed"));
+        let error = entry.record.error.as_ref().filter(|_| what == "failed");
         self.tell(now, || Told { error: error.cloned(), after, ..told(what, entry, Some(owner), now) });
     }
 

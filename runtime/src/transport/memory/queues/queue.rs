@@ -22,7 +22,7 @@ use crate::{
             },
         },
         memory::queues::{
-            blocked::Waiting,
+            blocked::{Blocked, Waiting},
             course::{Course, End},
             keys::{OnceKeys, UniqueKeys},
             places::Place,
@@ -275,8 +275,9 @@ impl Queue {
             _ => self.once.free(once.as_ref().map(|once| once.key.as_str())),
         }
         let Beside { result, announcement, progress } = beside.map(|beside| *beside).unwrap_or_default();
+        // One that ends loses it with its end.
         if let Some(progress) = progress {
-            self.course.note(&entry, &owner, progress, now);
+            self.course.note(&entry.id, progress);
         }
         let end = End { result, announcement, ..End::default() };
         let mut follow_ups = Vec::new();
@@ -373,6 +374,20 @@ impl Queue {
         self.moves(&entry.id, Place::Waiting { channel: Arc::clone(&channel), is_back, position });
         entry.at = EntryAt { channel: Arc::clone(&channel), is_back, entry: text(position).into() };
         self.part(&channel).stream_mut(is_back).insert(position, entry);
+    }
+
+    /// Whether something is due in one of these parts.
+    pub(crate) fn has_any(&self, parts: &[Arc<str>]) -> bool {
+        let has_any =
+            |channel| self.parts.get(channel).is_some_and(|part| !part.back.is_empty() || !part.new.is_empty());
+        parts.iter().any(has_any)
+    }
+
+    pub(crate) fn first_for_whom_something_is_there(&mut self) -> Option<Blocked> {
+        let mut waiting = std::mem::take(&mut self.waiting);
+        let first = waiting.first(|blocked| self.has_any(&blocked.parts));
+        self.waiting = waiting;
+        first
     }
 
     pub(crate) fn part(&mut self, channel: &Arc<str>) -> &mut Part {

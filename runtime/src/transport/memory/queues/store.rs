@@ -178,12 +178,14 @@ impl Store {
         self.next_ticket += 1;
         let ticket = self.next_ticket;
         let queue = self.queue(&spec.name);
-        // What is given while the queue is paused goes back, so it is not done.
-        let done_when_taken = spec.at_most_once && !queue.is_paused;
-        let take = |channel| queue.take_one(channel, instance, done_when_taken, now);
-        let entries: Vec<Entry> = spec.parts.iter().filter_map(take).collect();
-        if !entries.is_empty() || queue.waiting.take_news() {
-            let is_paused = queue.is_paused;
+        let (is_paused, has_any) = (queue.is_paused, queue.has_any(&spec.parts));
+        let take = |channel| queue.take_one(channel, instance, spec.at_most_once, now);
+        let entries: Vec<Entry> = match is_paused && spec.at_most_once {
+            // It could not be given back.
+            true => Vec::new(),
+            false => spec.parts.iter().filter_map(take).collect(),
+        };
+        if has_any || queue.waiting.take_news() {
             self.given(instance, &entries)?;
             let _ = answer.send(Ok(Waited { entries, is_paused }));
             return Ok(ticket);
@@ -255,16 +257,12 @@ impl Store {
         for name in names {
             loop {
                 let queue = self.queue(name);
-                let parts = &queue.parts;
-                let has_something = |channel: &Arc<str>| {
-                    parts.get(channel).is_some_and(|part| !part.back.is_empty() || !part.new.is_empty())
-                };
-                let first = queue.waiting.first(|blocked| blocked.parts.iter().any(has_something));
-                let Some(Blocked { instance, parts, at_most_once, answer, .. }) = first else { break };
-                let done_when_taken = at_most_once && !queue.is_paused;
-                let entry = parts.iter().find_map(|channel| queue.take_one(channel, &instance, done_when_taken, now));
-                let entries: Vec<Entry> = entry.into_iter().collect();
-                let is_paused = queue.is_paused;
+                let Some(blocked) = queue.first_for_whom_something_is_there() else { break };
+                let (Blocked { instance, parts, at_most_once, answer, .. }, is_paused) = (blocked, queue.is_paused);
+                let take = |channel| queue.take_one(channel, &instance, at_most_once, now);
+                // What is done when it is taken could not be given back.
+                let given = parts.iter().filter(|_| !(is_paused && at_most_once)).find_map(take);
+                let entries: Vec<Entry> = given.into_iter().collect();
                 let given = self.given(&instance, &entries).map(|()| Waited { entries, is_paused });
                 // Whoever is gone has it all the same, as on a server.
                 let _ = answer.send(given.map_err(|Crashed| Cut::Crashed));
