@@ -5,6 +5,7 @@
 //! | `contract` | what a handler and a router are |
 //! | `incoming` | how the message of a handler is decoded |
 //! | `extract` | what a handler takes after its message |
+//! | `progress` | how a handler of a queue says how far it has come |
 //! | `returned` | what a handler may return, and what it asks for |
 //! | `worked` | what a handler of a queue may return: where results are kept, its reply |
 //! | `publish`, `enqueue` | messages and tasks that a handler returns |
@@ -32,6 +33,7 @@ pub mod layer;
 pub(crate) mod layer;
 pub(crate) mod once;
 pub(crate) mod outcome;
+pub(crate) mod progress;
 pub(crate) mod publish;
 pub(crate) mod returned;
 pub(crate) mod routers;
@@ -45,6 +47,7 @@ pub use self::{
     enqueue::Enqueue,
     extract::{Context, Extract, ExtractError, FromState, State},
     outcome::Rule,
+    progress::{Progress, ProgressError},
     publish::Publish,
     returned::IntoOutcome,
     rule::Outcome,

@@ -38,12 +38,14 @@
 //! | ask and be answered | [`Requesting`], [`Collecting`], [`Acknowledging`] |
 //! | send many at once | [`Batch`] |
 //! | have work done that must not be lost | [`Enqueueing`], [`EnqueueAll`] |
+//! | learn what came of it | [`Enqueued::result`], [`QueueHandle::result`] |
+//! | say how far it has come, and go on from there after a failure | [`Progress`] |
 //! | write code that is generic over its message | [`Publishable`], [`Requestable`], [`Enqueueable`], [`Subscribable`] |
 //! | choose a wire format | [`codec`] |
 //! | see what goes on | [`Bus::events`], [`Bus::stats`], [`Bus::health`], [`observe`] |
 //! | see which services there are | [`Bus::services`] |
 //! | look at queues and mend them | [`Bus::queue`] |
-//! | test a service without a server, and handlers as functions | [`testing`], [`Delivery::testing`] |
+//! | test a service without a server, and handlers as functions | [`testing`], [`Delivery::testing`], [`Progress::testing`] |
 //! | stop | [`Service::run_until_stopped`], [`Bus::close`] |
 //!
 //! Delivery is at most once, in order for each publisher and channel; what may have been missed is always reported. Features: `tls`, `uuid`,
@@ -83,8 +85,8 @@ pub use self::{
     },
     future::BusFuture,
     handler::{
-        Context, Ended, Enqueue, Extract, ExtractError, FromState, Handler, IntoOutcome, Outcome, Publish, Router,
-        Rule, State,
+        Context, Ended, Enqueue, Extract, ExtractError, FromState, Handler, IntoOutcome, Outcome, Progress,
+        ProgressError, Publish, Router, Rule, State,
     },
     message::{
         Address, AddressedByFields, BorrowedMessage, Broadcast, Delivery, Facts, Kind, Lease, Message, NoError,
@@ -95,8 +97,8 @@ pub use self::{
         QueueWorker, RunningTask, TaskPage, TaskProgress, TaskView, Tasks, Watching,
     },
     publish::{
-        Acknowledged, Acknowledging, AtomicBatch, Batch, Collecting, EnqueueAll, EnqueueAtomically, Enqueueable,
-        Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting,
+        Acknowledged, Acknowledging, AtomicBatch, AwaitingResult, Batch, Collecting, EnqueueAll, EnqueueAtomically,
+        Enqueueable, Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting, ResultError,
     },
     route::{HandlerOptions, Order, Redelivery, Route, Routes, WorkOptions},
     serve::{

@@ -9,6 +9,7 @@
 //! | `facts` | what is known of a message without its type |
 //! | `address` | a concrete channel of one message type |
 //! | `lease` | what a handler of a queue knows of its hold on a task |
+//! | `progress` | what handlers report of their tasks, until it is noted |
 //! | `delivery` | one received message with its metadata |
 //!
 //! It uses `transport` (for frames) and the floors below. Nothing below this floor knows messages.
@@ -20,6 +21,7 @@ pub(crate) mod facts;
 pub(crate) mod kind;
 pub(crate) mod lease;
 pub(crate) mod older;
+pub(crate) mod progress;
 pub(crate) mod reading;
 
 pub use self::{

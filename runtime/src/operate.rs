@@ -5,6 +5,7 @@
 //! | `queue` | the handle to one queue: its counts, what runs, and who works on it |
 //! | `tasks` | finding a task, listing those of a state, cancelling one |
 //! | `view` | a task as it is now |
+//! | `result` | what came of one of its tasks |
 //! | `dead_letters` | tasks that were given up: reading, replaying and deleting them |
 //! | `pausing` | pausing a queue, and having it go on |
 //! | `events` | watching what happens |
@@ -18,6 +19,7 @@ pub(crate) mod drain;
 pub(crate) mod events;
 pub(crate) mod pausing;
 pub(crate) mod queue;
+pub(crate) mod result;
 pub(crate) mod tasks;
 pub(crate) mod view;
 

@@ -5,6 +5,7 @@
 //! | `publishing` | one message |
 //! | `batch` | many messages in one round trip |
 //! | `enqueue`, `enqueue_all` | one task, and many in one round trip |
+//! | `awaiting` | waiting for what comes of a task |
 //! | `request` | a message that is answered with a typed reply, by one instance, or one of each group |
 //! | `errand` | the way of a request: to an instance and back, or to the next one |
 //! | `acknowledge` | a publish that waits until handlers have handled the message |
@@ -17,6 +18,7 @@
 
 pub(crate) mod acknowledge;
 pub(crate) mod addressed;
+pub(crate) mod awaiting;
 pub(crate) mod batch;
 pub(crate) mod enqueue;
 pub(crate) mod enqueue_all;
@@ -28,6 +30,7 @@ pub(crate) mod request;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
+    awaiting::{AwaitingResult, ResultError},
     batch::{AtomicBatch, Batch},
     enqueue::Enqueueing,
     enqueue_all::{EnqueueAll, EnqueueAtomically},

@@ -21,6 +21,8 @@
 //! | `queues` | the queues of a service, and what works on them |
 //! | `work` | the worker of one queue: a tokio task that takes its tasks, has them handled, and settles them |
 //! | `holdings` | what an instance has of a queue, as its worker and its keeper both know it |
+//! | `control` | where an instance hears that a task was cancelled that it has |
+//! | `ends` | what goes with the end of a task: its result, and the message that announces it |
 //! | `keeper` | the thread that keeps leases, and takes back what instances that are gone had |
 //! | `tally`, `stats` | what is counted and told of how calls end; the counters |
 //!
@@ -28,9 +30,11 @@
 //! `route`, `message` and the floors below, and none of the other verbs.
 
 pub(crate) mod call;
+pub(crate) mod control;
 pub(crate) mod departures;
 pub(crate) mod driver;
 pub(crate) mod ending;
+pub(crate) mod ends;
 pub(crate) mod engine;
 pub(crate) mod holdings;
 pub(crate) mod hops;

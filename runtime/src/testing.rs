@@ -3,6 +3,7 @@
 //! | to test | see |
 //! |--|--|
 //! | what a handler decides, as a function | [`Delivery::testing`](crate::Delivery::testing), and what [`Publish`](crate::Publish) can be asked |
+//! | what a handler of a queue says of its progress | [`Progress::testing`](crate::Progress::testing) |
 //! | a service and its messages, without a server | [`Bus::connect`](crate::Bus::connect) with `memory:` |
 //! | outages | [`Broker`] |
 //! | what was enqueued, delays, retries and crashes of instances | [`Broker::enqueued`], [`Broker::advance`], [`Broker::crash_at`] |
@@ -10,6 +11,7 @@
 
 pub(crate) mod broker;
 pub(crate) mod delivery;
+pub(crate) mod progress;
 pub(crate) mod redelivery;
 
 #[doc(hidden)]

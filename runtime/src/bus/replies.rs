@@ -162,6 +162,12 @@ impl Replies {
         self.register(None)
     }
 
+    /// Has somebody wait again under the same id, whose wait a lost connection has ended.
+    pub(crate) fn wait_again(&self, waiter: &Waiter) {
+        let recipient = Recipient { mailbox: Arc::clone(&waiter.mailbox), in_hands_of: None };
+        self.waiters.lock().insert(waiter.id, recipient);
+    }
+
     fn register(&self, in_hands_of: Option<Arc<Instance>>) -> Waiter {
         let number = self.waiters.next.fetch_add(1, Ordering::Relaxed);
         let id = self.waiters.ids.hash_one(number);

@@ -4,7 +4,7 @@ use std::{convert::Infallible, fmt};
 
 use crate::{
     bus::handle::Bus,
-    handler::outcome::Outcome,
+    handler::{outcome::Outcome, progress::Progress},
     message::{address::Address, contract::Message, delivery::Delivery, kind::Queue, lease::Lease},
 };
 
@@ -71,7 +71,7 @@ impl<S> fmt::Debug for Context<'_, S> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not an extractor for handlers of `{M}`",
     label = "cannot be extracted",
-    note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task `&Lease`"
+    note = "after the message a handler takes `&Delivery`, `Address<{M}>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task `&Lease` and `Progress`"
 )]
 pub trait Extract<'a, M, S>: Sized {
     /// Takes the argument out of the delivery.
@@ -137,6 +137,36 @@ pub trait Leased {}
 
 #[diagnostic::do_not_recommend]
 impl<M: Queue> Leased for M {}
+
+impl<'a, M: Progresses, S> Extract<'a, M, S> for Progress {
+    fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
+        const {
+            if let Some(facts) = M::QUEUE {
+                assert!(
+                    !facts.at_most_once,
+                    "a task of a queue with `delivery = \"at_most_once\"` is done when it is taken, so nothing is kept of its progress: remove the argument `Progress`"
+                );
+            }
+        }
+        Progress::of(context.delivery, context.bus).ok_or_else(|| {
+            ExtractError::new(
+                "nothing is kept of the progress of what is no task of a queue, or delivered at most once",
+            )
+        })
+    }
+}
+
+/// A message whose handler can say how far it has come: in words of our own.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a task of a queue, so nothing is kept of its progress",
+    label = "only a handler of a queue has a `Progress`",
+    note = "remove this argument, or write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
+)]
+pub trait Progresses: Message {}
+
+#[diagnostic::do_not_recommend]
+impl<M: Queue> Progresses for M {}
 
 impl<'a, M, S> Extract<'a, M, S> for &'a Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {

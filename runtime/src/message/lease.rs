@@ -7,6 +7,7 @@ use std::{
 };
 
 use crate::{
+    message::progress::Reports,
     time::now,
     transport::durable::task::{Entry, OnceKey, QueueName},
 };
@@ -66,4 +67,8 @@ pub(crate) struct Task {
     pub(crate) lease: Lease,
     /// The key of a handler that runs once, from when it has begun.
     pub(crate) once: Arc<Mutex<Option<OnceKey>>>,
+    /// Where its handler's report is; absent of a queue that delivers at most once.
+    pub(crate) reports: Option<Arc<Reports>>,
+    /// Bytes of a task of its queue.
+    pub(crate) payload_limit: usize,
 }

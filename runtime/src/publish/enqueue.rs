@@ -115,8 +115,8 @@ impl<'a, M: Message> Enqueueing<'a, M> {
 }
 
 impl<'a, M: Message> IntoFuture for Enqueueing<'a, M> {
-    /// The task's id, and whether it was there already; or the reason for which it is not in the queue, or not known to be.
-    type Output = Result<Enqueued, EnqueueError>;
+    /// The task's id, and whether it was there already, to [wait for its result](Enqueued::result) with; or the reason for which it is not in the queue, or not known to be.
+    type Output = Result<Enqueued<M>, EnqueueError>;
     type IntoFuture = BusFuture<'a, Self::Output>;
 
     /// Encodes the task. It is sent at the first poll.
@@ -134,10 +134,10 @@ impl<'a, M: Message> IntoFuture for Enqueueing<'a, M> {
     }
 }
 
-async fn enqueue(bus: &Bus, task: NewTask) -> Result<Enqueued, EnqueueError> {
+async fn enqueue<M>(bus: &Bus, task: NewTask) -> Result<Enqueued<M>, EnqueueError> {
     let queue = task.queue.template;
     let mut results = bus.durable().enqueue(vec![task], false).await;
-    results.pop().unwrap_or_else(|| Err(unanswered(queue)))
+    results.pop().unwrap_or_else(|| Err(unanswered(queue))).map(Enqueued::of)
 }
 
 /// The transport said nothing of a task.

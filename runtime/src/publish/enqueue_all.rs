@@ -84,7 +84,7 @@ impl<'a> EnqueueAll<'a> {
 }
 
 impl<'a> IntoFuture for EnqueueAll<'a> {
-    /// One result for each task, in the order in which they were added.
+    /// One result for each task, in the order in which they were added. [`Enqueued::of`] says of which type one was.
     type Output = Vec<Result<Enqueued, EnqueueError>>;
     type IntoFuture = BusFuture<'a, Self::Output>;
 

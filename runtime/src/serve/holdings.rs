@@ -28,8 +28,8 @@ pub(super) struct Holdings {
     state: Mutex<State>,
     /// The number of the task whose call is polled for the first time now: it may keep its thread for long. 0 if there is none.
     polled: AtomicU64,
-    /// Told when something was lost.
-    lost: Notify,
+    /// Told when something was lost. Whatever else the worker is to look at may tell it too.
+    news: Arc<Notify>,
     /// Told when the keeper has something to look for.
     keeper: Arc<Notify>,
 }
@@ -41,6 +41,8 @@ struct State {
     /// Of the last one that was added.
     number: u64,
     lost: Vec<HoldingId>,
+    /// Settled by the instance when they were not its own any more: perhaps somebody has cancelled them.
+    doubts: Vec<Doubt>,
     calls: Calls,
     /// Whether an answer may have been lost, and with it tasks that nobody knows of.
     may_miss: bool,
@@ -61,7 +63,30 @@ struct Holding {
     renewed_until: Option<Instant>,
     /// Whether the worker was told.
     is_lost: bool,
+    /// Whether it is lost because somebody has cancelled the task.
+    is_cancelled: bool,
 }
+
+/// A task that was settled when it was not the instance's any more.
+struct Doubt {
+    at: EntryAt,
+    until: Instant,
+    is_cancelled: bool,
+}
+
+/// What is known of doubts by now.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Judged {
+    /// Somebody has cancelled them.
+    pub(super) cancelled: u64,
+    /// Another instance has them, or had.
+    pub(super) lost: u64,
+    /// When the next ones are judged.
+    pub(super) next: Option<Instant>,
+}
+
+/// The news that a task was cancelled takes another way than the answer to its settlement, and may come so long after it.
+const IN_DOUBT: Duration = Duration::from_millis(500);
 
 /// Names what is held; no other one ever has the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,7 +103,7 @@ pub(super) struct Renewal {
 
 impl Holdings {
     pub(super) fn new(lease: Duration, timeout: Option<Duration>, keeper: Arc<Notify>) -> Self {
-        Self { lease, timeout, state: Mutex::default(), polled: AtomicU64::new(0), lost: Notify::new(), keeper }
+        Self { lease, timeout, state: Mutex::default(), polled: AtomicU64::new(0), news: Arc::default(), keeper }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -123,21 +148,80 @@ impl Holdings {
         self.polled.store(0, Ordering::Relaxed);
     }
 
+    /// Somebody has cancelled a task. It is lost, where it is here.
+    pub(super) fn cancelled(&self, at: &EntryAt) {
+        let mut state = self.state();
+        if let Some(doubt) = state.doubts.iter_mut().find(|doubt| doubt.at == *at) {
+            doubt.is_cancelled = true;
+            drop(state);
+            return self.news.notify_one();
+        }
+        let Some(id) = state.find(at) else { return };
+        if let Some(holding) = state.get(id) {
+            holding.is_cancelled = true;
+        }
+        state.lose(id);
+        self.tell(state);
+    }
+
+    /// The server says that it is not the instance's any more.
+    pub(super) fn lost(&self, at: &EntryAt) {
+        let mut state = self.state();
+        if let Some(id) = state.find(at) {
+            state.lose(id);
+        }
+        self.tell(state);
+    }
+
+    /// Whether somebody has cancelled it.
+    pub(super) fn is_cancelled(&self, id: HoldingId) -> bool {
+        self.state().get(id).is_some_and(|holding| holding.is_cancelled)
+    }
+
+    /// They were settled too late, and are released. Why that was so is known a little later: by [`judged`](Self::judged).
+    pub(super) fn were_stale(&self, ids: Vec<HoldingId>, now: Instant) {
+        let mut state = self.state();
+        for id in ids {
+            if let Some(Holding { at, is_cancelled, .. }) = state.take(id) {
+                state.doubts.push(Doubt { at, until: now + IN_DOUBT, is_cancelled });
+            }
+        }
+    }
+
+    /// What is known by now of those that were settled too late; of all of them where it is `None`.
+    pub(super) fn judged(&self, now: Option<Instant>) -> Judged {
+        let mut state = self.state();
+        let mut judged = Judged::default();
+        state.doubts.retain(|doubt| {
+            let is_over = now.is_none_or(|now| doubt.until <= now);
+            judged.cancelled += u64::from(doubt.is_cancelled);
+            judged.lost += u64::from(is_over && !doubt.is_cancelled);
+            !is_over && !doubt.is_cancelled
+        });
+        judged.next = state.doubts.iter().map(|doubt| doubt.until).min();
+        judged
+    }
+
     /// They are settled, or lost.
     pub(super) fn release(&self, ids: impl IntoIterator<Item = HoldingId>) {
         let mut state = self.state();
         for id in ids {
-            state.remove(id);
+            state.take(id);
         }
     }
 
-    /// Completes when something was lost.
+    /// Completes when something was lost, or the worker is to look at something else.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing.
-    pub(super) async fn has_lost(&self) {
-        self.lost.notified().await;
+    pub(super) async fn has_news(&self) {
+        self.news.notified().await;
+    }
+
+    /// What tells the worker.
+    pub(super) fn news(&self) -> Arc<Notify> {
+        Arc::clone(&self.news)
     }
 
     /// What was lost since this was asked last.
@@ -201,7 +285,7 @@ impl Holdings {
         let is_told = !state.lost.is_empty();
         drop(state);
         if is_told {
-            self.lost.notify_one();
+            self.news.notify_one();
         }
     }
 
@@ -238,6 +322,7 @@ impl State {
             lease: lease.clone(),
             renewed_until: None,
             is_lost: false,
+            is_cancelled: false,
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -256,11 +341,17 @@ impl State {
         self.held.get_mut(id.index as usize)?.as_mut().filter(|holding| holding.number == id.number)
     }
 
-    fn remove(&mut self, id: HoldingId) {
-        if self.get(id).is_some() {
-            self.held[id.index as usize] = None;
-            self.vacant.push(id.index);
-        }
+    fn find(&self, at: &EntryAt) -> Option<HoldingId> {
+        let is_it = |(index, holding): (usize, &Option<Holding>)| {
+            holding.as_ref().filter(|holding| holding.at == *at).map(|holding| holding.id(index))
+        };
+        self.held.iter().enumerate().find_map(is_it)
+    }
+
+    fn take(&mut self, id: HoldingId) -> Option<Holding> {
+        self.get(id)?;
+        self.vacant.push(id.index);
+        self.held[id.index as usize].take()
     }
 
     fn lose(&mut self, id: HoldingId) {

@@ -43,6 +43,7 @@ pub(super) enum Trouble {
     Unknown,
     Parked,
     Dead,
+    Unannounced,
     NotReached,
 }
 
@@ -67,6 +68,7 @@ impl Trouble {
             }
             Self::Parked => "no instance has known a task for long; it waits aside until one comes that does",
             Self::Dead => "a task is given up, and is in the dead letters",
+            Self::Unannounced => "the end of a task could not be announced; it has ended all the same",
             Self::NotReached => "the tasks of a queue cannot be taken or settled; it is tried again",
         }
     }

@@ -21,6 +21,7 @@ use crate::{
     bus::handle::Bus,
     error::QueueError,
     serve::{
+        ends::{Ends, Said},
         holdings::{Holdings, Renewal},
         policy::{
             rounds::Rounds,
@@ -44,6 +45,7 @@ use crate::{
 pub(super) struct Kept {
     pub(super) queue: QueueSpec,
     pub(super) policy: Policy,
+    pub(super) ends: Ends,
     pub(super) holdings: Arc<Holdings>,
     /// The name of its handler.
     pub(super) handler: &'static str,
@@ -299,7 +301,7 @@ impl Round {
     /// Looks for tasks whose lease is over, and takes them from their owners.
     async fn reclaim(&mut self, index: usize) -> Result<(), QueueError> {
         let Self { bus, keeper, queues, chance, .. } = self;
-        let Watched { kept: Kept { queue, policy, handler, .. }, rounds, .. } = &mut queues[index];
+        let Watched { kept: Kept { queue, policy, ends, handler, .. }, rounds, .. } = &mut queues[index];
         if !rounds.is_time_to_look(now()) {
             return Ok(());
         }
@@ -316,9 +318,17 @@ impl Round {
         if entries.is_empty() {
             return Ok(());
         }
-        let decide = |overdue| policy.reclaim(overdue, Moment { now: server_now, random: chance.next() });
-        let settlements: Vec<Settlement> = entries.iter().map(decide).collect();
         let template = queue.name.template;
+        let decide = |overdue| {
+            let mut settlement = policy.reclaim(overdue, Moment { now: server_now, random: chance.next() });
+            let (beside, failure) = ends.beside(&overdue.entry, &settlement.verdict, Said::default());
+            settlement.beside = beside;
+            if let Some(reason) = failure {
+                tracing::warn!(queue = template, handler, reason, "the end of a task could not be announced");
+            }
+            settlement
+        };
+        let settlements: Vec<Settlement> = entries.iter().map(decide).collect();
         let dead = settlements.iter().filter(|settlement| matches!(settlement.verdict, Verdict::Dead { .. }));
         let dead: Vec<(String, String)> = dead.filter_map(given_up).collect();
         let settled = keeper.reclaim(queue, settlements).await?;

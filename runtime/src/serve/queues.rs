@@ -14,7 +14,9 @@ use crate::{
     message::facts::{Facts, Kind, QueueFacts},
     route::{entry::Route, routes::Routes},
     serve::{
+        control::listen,
         driver::Phase,
+        ends::Ends,
         holdings::Holdings,
         keeper::{Keeper, Kept},
         policy::{
@@ -27,7 +29,10 @@ use crate::{
         work::{Worker, chance::Chance},
     },
     time::unix_millis,
-    transport::durable::contract::{DeadBounds, Durable, QueueSpec},
+    transport::{
+        contract::Attachment,
+        durable::contract::{DeadBounds, Durable, QueueSpec},
+    },
 };
 
 /// The channels of queues that are bound, each with the template of its queue.
@@ -57,8 +62,19 @@ pub(crate) fn queue_of(facts: &Facts, bound: &Bound, bus: &Bus) -> Result<QueueS
 pub(super) struct Queues {
     instance: Arc<str>,
     park_after: Duration,
-    /// Each with the number of its route.
-    queues: Vec<(usize, QueueSpec)>,
+    /// Tells the keeper that one of the holdings has something for it.
+    wakes: Arc<Notify>,
+    queues: Vec<Declared>,
+}
+
+/// A queue that the server has proven to serve.
+struct Declared {
+    /// Of its route.
+    number: usize,
+    queue: QueueSpec,
+    holdings: Arc<Holdings>,
+    /// Where the instance hears of tasks that are cancelled.
+    control: Option<Attachment>,
 }
 
 /// What works on the queues of a service. Dropping it stops everything.
@@ -75,21 +91,26 @@ impl Queues {
         park_after: Duration,
         bus: &Bus,
     ) -> Result<Self, SubscribeError> {
-        let mut queues = Vec::new();
+        let (wakes, mut queues) = (Arc::new(Notify::new()), Vec::new());
         for (number, route) in routes.iter().enumerate() {
             if route.facts().kind() == Kind::Queue {
-                queues.push((number, queue_of(route.facts(), bound, bus)?));
+                let queue = queue_of(route.facts(), bound, bus)?;
+                let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
+                queues.push(Declared { number, queue, holdings, control: None });
             }
         }
-        for (number, queue) in &queues {
+        for Declared { number, queue, holdings, control } in &mut queues {
             bus.durable().declare(queue).await?;
+            if !queue.at_most_once {
+                *control = listen(bus, queue, holdings).await?;
+            }
             let facts = routes.at(*number).facts();
             let unparked = bus.durable().unpark(&queue.name, facts.name(), facts.version()).await?;
             if unparked > 0 {
                 tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
             }
         }
-        Ok(Self { instance: instance_name(), park_after, queues })
+        Ok(Self { instance: instance_name(), park_after, wakes, queues })
     }
 
     /// Starts a worker for each queue, and what keeps their leases; `None` where there are none.
@@ -101,15 +122,16 @@ impl Queues {
         counters: &Arc<Counters>,
         (phases, stages): (&watch::Receiver<Phase>, &watch::Receiver<Stage>),
     ) -> Result<Option<Works>, SubscribeError> {
-        let Self { instance, park_after, queues } = self;
-        let Some((_, first)) = queues.first() else { return Ok(None) };
-        let template = first.name.template;
-        let (mut kept, mut workers, wakes) = (Vec::new(), JoinSet::new(), Arc::new(Notify::new()));
-        for (number, queue) in queues {
-            let route = R::ROUTES.at(number);
+        let Self { instance, park_after, wakes, queues } = self;
+        let Some(first) = queues.first() else { return Ok(None) };
+        let template = first.queue.name.template;
+        let (mut kept, mut workers, endings) = (Vec::new(), JoinSet::new(), R::endings());
+        for declared in queues {
+            let route = R::ROUTES.at(declared.number);
             let policy = Policy::new(route.options(), park_after, Arc::clone(&instance));
-            let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
-            kept.push(keeps(route, &queue, &policy, &holdings));
+            let ends = Ends::new(bus, &declared.queue, endings.get(declared.number), counters, declared.number);
+            kept.push(keeps(route, &declared, &policy, &ends));
+            let Declared { number, queue, holdings, control } = declared;
             let turns = route.facts().queue().unwrap_or(QueueFacts::DEFAULT).turns;
             let worker = Worker {
                 router: Arc::clone(router),
@@ -119,6 +141,8 @@ impl Queues {
                 rotation: Rotation::new(&queue, &route.template(), turns),
                 queue,
                 policy,
+                ends,
+                control,
                 instance: Arc::clone(&instance),
                 holdings,
                 tally: Tally::new(bus.clone(), R::ROUTES, Arc::clone(counters)),
@@ -134,11 +158,12 @@ impl Queues {
     }
 }
 
-fn keeps(route: &Route, queue: &QueueSpec, policy: &Policy, holdings: &Arc<Holdings>) -> Kept {
+fn keeps(route: &Route, declared: &Declared, policy: &Policy, ends: &Ends) -> Kept {
     Kept {
-        queue: queue.clone(),
+        queue: declared.queue.clone(),
         policy: policy.clone(),
-        holdings: Arc::clone(holdings),
+        ends: ends.clone(),
+        holdings: Arc::clone(&declared.holdings),
         handler: route.handler(),
         knows: (route.facts().name(), route.facts().version()),
     }

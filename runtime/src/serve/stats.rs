@@ -93,13 +93,15 @@ pub struct HandlerStats {
     pub filtered: u64,
     /// Requests that were reached after their requester had stopped waiting, and tasks that had waited for longer than they may: not handled.
     pub expired: u64,
-    /// Requests whose requester stopped waiting while the handler ran: it was cancelled at its next await.
+    /// Requests whose requester stopped waiting while the handler ran, and tasks that somebody has cancelled while the instance had them: the handler
+    /// was stopped at its next await.
     pub cancelled: u64,
     /// Messages dropped because too many waited. Of requests the requester is told, and asks another instance.
     pub dropped: u64,
     /// Requests of other programs, which every instance gets, that another instance has taken.
     pub left_to_others: u64,
-    /// Messages that the handler returned and that could not be published. The message that it had handled counts as failed, once.
+    /// Messages that the handler returned and that could not be published: the message that it had handled counts as failed, once. And
+    /// announcements of the end of a task that could not be made: the task has ended all the same.
     pub unsent: u64,
     /// Tasks whose lease the instance lost while their handler ran, which was stopped at its next await, or before it was known that they are done.
     pub lost_leases: u64,

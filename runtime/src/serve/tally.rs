@@ -47,6 +47,14 @@ impl Tally {
         self.note(route, Trouble::LeaseLost, count, about);
     }
 
+    /// Counts tasks that somebody has cancelled while the instance had them. That was wanted, and is no trouble.
+    pub(super) fn cancelled_tasks(&self, route: usize, count: u64) {
+        if count > 0 {
+            self.counters.handler(route).cancelled.add(count);
+            tracing::debug!(route, count, "tasks were cancelled while an instance had them");
+        }
+    }
+
     /// Counts and logs a task that has waited for longer than it may.
     pub(super) fn expired_task(&mut self, route: usize, about: About) {
         self.counters.handler(route).expired.add(1);

@@ -6,21 +6,24 @@
 //! | `pull` | the reader, and the one call of it that is under way |
 //! | `outbox` | settlements on their way to the server |
 //! | `ages` | when what runs has arrived |
-//! | `alarm` | the warning that nothing comes |
+//! | `watchdog` | finds out that nothing comes |
+//! | `noting` | how far tasks have come, on its way to the server |
+//! | `question` | a call of the server beside the reader's |
 //! | `chance` | chance, for pauses |
 //!
 //! It is a tokio task of its own beside the driver's. While a place is free it reads; what has ended travels with the next take, or by itself where
 //! the reader waits. What decides is `policy`.
 
 mod ages;
-mod alarm;
 pub(super) mod chance;
+mod noting;
 mod outbox;
 mod places;
 mod pull;
+mod question;
+mod watchdog;
 
 use std::{
-    pin::Pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -29,11 +32,13 @@ use futures_util::stream::StreamExt;
 use tokio::{sync::watch, task::coop::consume_budget};
 
 use self::{
-    alarm::Alarm,
     chance::Chance,
+    noting::Noting,
     outbox::Way,
     places::Places,
     pull::{Pull, Pulled},
+    question::{Question, answer},
+    watchdog::Watchdog,
 };
 use crate::{
     bus::{closing::Stage, handle::Bus},
@@ -43,6 +48,7 @@ use crate::{
     serve::{
         call::{Callee, work},
         driver::{Phase, Stopping, at_once, reached, sooner},
+        ends::Ends,
         holdings::Holdings,
         journal::{About, Trouble},
         policy::{
@@ -56,8 +62,9 @@ use crate::{
     },
     time::{deadline_after, now},
     transport::{
+        contract::Attachment,
         durable::{
-            contract::{Durable, QueueSpec, Take, Taken},
+            contract::{Durable, QueueSpec, Take, Taken, Waited},
             look::QueueCounts,
             task::{Entry, Settled},
         },
@@ -75,15 +82,14 @@ pub(super) struct Worker<R> {
     pub(super) queue: QueueSpec,
     pub(super) rotation: Rotation,
     pub(super) policy: Policy,
+    pub(super) ends: Ends,
+    /// Where it hears of tasks that are cancelled.
+    pub(super) control: Option<Attachment>,
     pub(super) instance: Arc<str>,
     pub(super) holdings: Arc<Holdings>,
     pub(super) tally: Tally,
 }
 
-/// Takes nothing for so long although something is due: then its connection is not what it seems.
-const STALLED: Duration = Duration::from_secs(30);
-/// What is due for less than this may just not have been taken yet.
-const OVERDUE: Duration = Duration::from_secs(10);
 /// After the deadline of a shutdown, what was not finished has so long to be given back.
 const FAREWELL: Duration = Duration::from_millis(500);
 /// So many waits in a row that bring nothing, and bring it at once, are too many.
@@ -105,12 +111,15 @@ impl<R: Router> Worker<R> {
         phases: watch::Receiver<Phase>,
         stages: watch::Receiver<Stage>,
     ) -> Result<(), ShutdownError> {
-        let Self { router, layers, bus, route, queue, rotation, policy, instance, holdings, tally } = self;
+        let Self { router, layers, bus, route, queue, rotation, policy, ends, control, instance, holdings, tally } =
+            self;
         let is_done = queue.at_most_once;
         let make = |delivery| work(&*router, &layers, &bus, route, delivery, is_done);
         let callee = Callee::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
-        let pull = Pull::new(bus.clone(), queue.clone(), instance, Arc::clone(&holdings));
-        let places = Places::new(&bus, &queue, route, policy, Arc::clone(&holdings), (make, callee), tally);
+        let pull = Pull::new(bus.clone(), queue.clone(), Arc::clone(&instance), Arc::clone(&holdings));
+        let judges = (policy, ends);
+        let places = Places::new(&bus, &queue, route, judges, Arc::clone(&holdings), (make, callee), tally);
+        let noting = Noting::new(&bus, &queue, instance, Arc::clone(&places.reports));
         let course = Course {
             bus: &bus,
             queue: &queue,
@@ -119,16 +128,16 @@ impl<R: Router> Worker<R> {
             holdings: &holdings,
             pull,
             places,
+            noting,
             settling: None,
-            looking: None,
             brought: Vec::new(),
             more: true,
             next_due: None,
             waits_since: now(),
             empty_waits: 0,
-            alarm: Alarm::new(&bus, queue.name.template),
+            watchdog: Watchdog::new(&bus, &queue),
             had_no_place: false,
-            progress: now(),
+            is_paused: false,
             chance: Chance::new(),
             failures: 0,
             settle_again: None,
@@ -136,12 +145,12 @@ impl<R: Router> Worker<R> {
             takes: true,
             closed: None,
         };
-        course.run(phases, stages).await
+        let ended = course.run(phases, stages).await;
+        // Until then it is listened to.
+        drop(control);
+        ended
     }
 }
-
-/// A call of the server beside the reader's.
-type Question<T> = Pin<Box<dyn Future<Output = Result<T, QueueError>> + Send>>;
 
 /// How far the worker is.
 struct Course<'a, R, C, F> {
@@ -152,10 +161,9 @@ struct Course<'a, R, C, F> {
     holdings: &'a Holdings,
     pull: Pull,
     places: Places<'a, R, C, F>,
+    noting: Noting<'a>,
     /// Settlements that are on their way by themselves.
     settling: Option<Question<Vec<Settled>>>,
-    /// Whether something is due, where nothing comes.
-    looking: Option<Question<QueueCounts>>,
     /// What a wait has brought, until it is known whether something better is there.
     brought: Vec<Entry>,
     /// Whether more may be there to be taken at once.
@@ -164,12 +172,11 @@ struct Course<'a, R, C, F> {
     next_due: Option<Instant>,
     waits_since: Instant,
     empty_waits: u32,
-    /// Says in `health` that nothing comes.
-    alarm: Alarm<'a>,
+    watchdog: Watchdog<'a>,
     /// Whether nothing could be taken when it was to be.
     had_no_place: bool,
-    /// When something was taken, or a place for it became free.
-    progress: Instant,
+    /// Whether the queue is, as the server last said.
+    is_paused: bool,
     chance: Chance,
     /// In a row.
     failures: u32,
@@ -228,6 +235,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             }
             consume_budget().await;
         }
+        self.places.judge(None);
         self.closed.map_or(Ok(()), |reason| Err(ShutdownError::BusClosed { reason }))
     }
 
@@ -239,7 +247,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         end: &mut End,
     ) -> Next {
         let (told, stalls) = (self.places.tally.due().map(Into::into), self.stalls_at());
-        let again = self.settle_again.map(Into::into);
+        let (again, judges, noted) =
+            (self.settle_again.map(Into::into), self.places.judges_at.map(Into::into), self.noting.due());
         tokio::select! {
             // What ends makes room for what waits, and comes before anything new.
             biased;
@@ -255,7 +264,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
                 let asked = sooner(&mut end.closing, *stages.borrow(), end.stopping);
                 return asked.map_or(Next::GoesOn, Next::Stops);
             }
-            () = self.holdings.has_lost() => self.places.drop_lost(),
+            () = self.holdings.has_news() => self.places.drop_lost(),
             Some(finished) = self.places.running.next() => {
                 at_once(|context| self.places.finished(finished, context)).await;
             }
@@ -267,8 +276,11 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
                     return Next::Stops(SHUTDOWN_DEADLINE);
                 }
             }
-            counts = answer(&mut self.looking) => self.looked(counts),
-            () = reached(stalls) => self.look(),
+            noted = self.noting.answer() => self.noting.answered(noted, self.holdings),
+            () = reached(noted) => self.noting.send(),
+            () = reached(judges) => self.places.judge(Some(now())),
+            counts = self.watchdog.counts() => self.looked(counts),
+            () = reached(stalls) => self.watchdog.look(),
             // Only so that settlements are tried again.
             () = reached(again) => self.settle_again = None,
         }
@@ -286,12 +298,14 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             return;
         }
         if std::mem::take(&mut self.had_no_place) {
-            // That nothing was taken until now is no fault of the connection.
-            self.progress = now();
+            self.watchdog.begins();
         }
         if self.more || self.places.outbox.has_waiting() {
             let take = self.rotation.look(free, &[]);
             return self.take(take, true);
+        }
+        if self.is_paused {
+            return self.pause_with_queue();
         }
         let now = now();
         let until_due = self.next_due.map(|due| due.saturating_duration_since(now));
@@ -299,6 +313,23 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         // What is due by then is found by the look behind it.
         self.more = true;
         self.pull.wait(wait_for(until_due));
+    }
+
+    /// Waits until the queue goes on.
+    fn pause_with_queue(&mut self) {
+        self.waits_since = now();
+        self.more = true;
+        self.pull.rest(wait_for(None));
+    }
+
+    /// The server has said whether the queue is paused.
+    fn is_queue_paused(&mut self, is_paused: bool) {
+        if std::mem::replace(&mut self.is_paused, is_paused) != is_paused {
+            let queue = self.queue.name.template;
+            let what = if is_paused { "is paused: an instance takes nothing from it" } else { "goes on" };
+            tracing::info!(queue, "a queue {what}");
+            self.watchdog.is_well();
+        }
     }
 
     fn take(&mut self, mut take: Take, begins: bool) {
@@ -343,7 +374,11 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     fn pulled(&mut self, pulled: Pulled) {
         match pulled {
             Pulled::Taken(taken, asked) => self.taken(taken, asked),
-            Pulled::Waited(entries) => self.waited(entries),
+            Pulled::Waited(waited) => self.waited(waited),
+            Pulled::Rested(Ok(())) => {
+                self.failures = 0;
+                self.came_empty();
+            }
             Pulled::NotTaken(error) => {
                 self.places.outbox.lost(Way::WithTake);
                 // They are the instance's all the same.
@@ -356,8 +391,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
                 self.not_pulled(error);
             }
             Pulled::Declared(Ok(())) => self.more = true,
-            Pulled::Declared(Err(error)) => self.not_pulled(error),
-            Pulled::Rested => {
+            Pulled::Declared(Err(error)) | Pulled::Rested(Err(error)) => self.not_pulled(error),
+            Pulled::PauseEnded => {
                 self.more = true;
                 if self.gone_at.is_some() && self.failures > 0 && self.takes {
                     self.pull.declare();
@@ -367,29 +402,33 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     }
 
     fn taken(&mut self, taken: Taken, asked: Instant) {
-        let Taken { settled, entries, is_paused: _, next_due, now: server_now } = taken;
+        let Taken { settled, entries, is_paused, next_due, now: server_now } = taken;
         self.failures = 0;
         self.arrived(Way::WithTake, &settled);
         self.places.server_time = Some(ServerTime::new(server_now, asked));
         self.next_due = next_due.map(|due| asked + due);
         let brought = std::mem::take(&mut self.brought);
+        self.is_queue_paused(is_paused);
+        if is_paused {
+            self.more = false;
+            return self.places.refuse(brought, asked + self.queue.lease);
+        }
         self.more = !entries.is_empty() && entries.len() + brought.len() >= self.places.free();
         self.begin_with(brought, entries, asked);
     }
 
-    fn waited(&mut self, entries: Vec<Entry>) {
+    fn waited(&mut self, Waited { entries, is_paused }: Waited) {
         self.failures = 0;
         let now = now();
+        self.is_queue_paused(is_paused);
         if entries.is_empty() {
             self.holdings.call_ended(&[], now);
-            let is_hasty = now.saturating_duration_since(self.waits_since) < AT_ONCE;
-            self.empty_waits = if is_hasty { self.empty_waits + 1 } else { 0 };
-            if self.empty_waits > EMPTY_WAITS && self.takes {
-                self.pull.pause(FIRST_PAUSE);
-            }
-            return;
+            return self.came_empty();
         }
         self.empty_waits = 0;
+        if is_paused {
+            return self.places.refuse(entries, now + self.queue.lease);
+        }
         let look = self.rotation.look(self.places.free(), &entries);
         if look.further.1 > 0 && self.takes {
             // Something better may be there, and starts before it.
@@ -399,11 +438,19 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         self.begin_with(entries, Vec::new(), now);
     }
 
+    /// A wait has brought nothing.
+    fn came_empty(&mut self) {
+        let is_hasty = now().saturating_duration_since(self.waits_since) < AT_ONCE;
+        self.empty_waits = if is_hasty { self.empty_waits + 1 } else { 0 };
+        if self.empty_waits > EMPTY_WAITS && self.takes {
+            self.pull.pause(FIRST_PAUSE);
+        }
+    }
+
     /// Tasks are here: what has a place begins, and the rest goes back.
     fn begin_with(&mut self, brought: Vec<Entry>, taken: Vec<Entry>, asked: Instant) {
         if !brought.is_empty() || !taken.is_empty() {
-            self.progress = now();
-            self.alarm.clear();
+            self.watchdog.is_well();
         }
         let choice = self.rotation.choose(self.places.free(), brought, taken);
         self.places.arrived(choice, asked + self.queue.lease);
@@ -413,7 +460,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     }
 
     fn not_pulled(&mut self, error: QueueError) {
-        self.progress = now();
+        self.watchdog.begins();
         self.failed(&error);
         if self.closed.is_some() || !self.takes {
             return;
@@ -459,36 +506,14 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
 
     /// When it has taken nothing for too long, unless it has no place.
     fn stalls_at(&self) -> Option<tokio::time::Instant> {
-        let may_stall = self.takes && self.looking.is_none() && self.pull.is_asking() && self.places.free() > 0;
-        may_stall.then(|| (self.progress + STALLED).into())
-    }
-
-    /// Asks on another connection whether something is due.
-    fn look(&mut self) {
-        let (bus, queue) = (self.bus.clone(), self.queue.clone());
-        self.looking = Some(Box::pin(async move { bus.durable().counts(&queue).await }));
+        let may_stall = self.takes && !self.is_paused && self.pull.is_asking() && self.places.free() > 0;
+        if may_stall { self.watchdog.stalls_at() } else { None }
     }
 
     fn looked(&mut self, counts: Result<QueueCounts, QueueError>) {
-        let now = now();
-        let took = now.saturating_duration_since(self.progress) < STALLED;
-        self.progress = now;
-        let Ok(counts) = counts else { return };
-        let waiting: u64 = counts.parts.values().map(|part| part.waiting).sum();
-        if waiting == 0 || counts.oldest.is_none_or(|oldest| oldest < OVERDUE) {
-            return self.alarm.clear();
-        }
-        if took || !self.takes {
+        if !self.watchdog.is_stalled(counts, self.takes && !self.is_paused) {
             return;
         }
-        let queue = self.queue.name.template;
-        tracing::error!(
-            queue,
-            waiting,
-            "an instance takes nothing from a queue although something is due; it connects anew"
-        );
-        self.alarm.raise();
-        self.bus.tell(BusEvent::QueueStalled { queue });
         if self.pull.is_taking() {
             self.places.outbox.lost(Way::WithTake);
         }
@@ -545,12 +570,4 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         let handed_back = given_up.saturating_sub(left);
         ShutdownError::DeadlineMissed { abandoned: given_up + unsettled, handed_back, deadline }
     }
-}
-
-/// The answer to a question, once there is one; never where none is asked.
-async fn answer<T>(question: &mut Option<Question<T>>) -> Result<T, QueueError> {
-    let Some(asked) = question else { return std::future::pending().await };
-    let answer = asked.await;
-    *question = None;
-    answer
 }

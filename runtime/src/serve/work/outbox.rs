@@ -33,8 +33,8 @@ struct Due {
 pub(super) struct Arrived {
     /// To be released.
     pub(super) holdings: Vec<HoldingId>,
-    /// So many were not the instance's any more.
-    pub(super) stale: u64,
+    /// Those that were not the instance's any more.
+    pub(super) stale: Vec<HoldingId>,
 }
 
 /// So many settlements travel at once at most: what a script carries out in a few milliseconds.
@@ -74,8 +74,8 @@ impl Outbox {
         for (due, settled) in batch.into_iter().zip(settled.iter().map(Some).chain(std::iter::repeat(None))) {
             match settled {
                 Some(settled) => {
-                    arrived.holdings.extend(due.holding);
-                    arrived.stale += u64::from(*settled == Settled::Stale && !due.was_sent);
+                    let is_stale = *settled == Settled::Stale && !due.was_sent;
+                    if is_stale { &mut arrived.stale } else { &mut arrived.holdings }.extend(due.holding);
                 }
                 // It said nothing of this one.
                 None => self.waiting.push(Due { was_sent: true, ..due }),

@@ -20,11 +20,13 @@ use crate::{
     message::{
         delivery::Delivery,
         lease::{Lease, Task},
+        progress::Reports,
     },
     route::entry::Route,
     serve::{
         call::{Callee, Finished, Running, Slots},
-        holdings::{HoldingId, Holdings},
+        ends::{Ends, Said},
+        holdings::{HoldingId, Holdings, Judged},
         journal::{About, Trouble},
         lanes::Load,
         policy::{
@@ -51,6 +53,7 @@ pub(super) struct Places<'a, R, C, F> {
     number: usize,
     route: &'static Route,
     policy: Policy,
+    ends: Ends,
     holdings: Arc<Holdings>,
     make: C,
     callee: Callee<R>,
@@ -67,6 +70,9 @@ pub(super) struct Places<'a, R, C, F> {
     pub(super) server_time: Option<ServerTime>,
     /// Of handlers that may run twice: nobody looks into it.
     no_key: Key,
+    pub(super) reports: Arc<Reports>,
+    /// When it is known why tasks were settled too late.
+    pub(super) judges_at: Option<Instant>,
 }
 
 type Key = Arc<Mutex<Option<OnceKey>>>;
@@ -93,17 +99,19 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         bus: &'a Bus,
         queue: &'a QueueSpec,
         number: usize,
-        policy: Policy,
+        (policy, ends): (Policy, Ends),
         holdings: Arc<Holdings>,
         (make, callee): (C, Callee<R>),
         tally: Tally,
     ) -> Self {
+        let news = holdings.news();
         Self {
             bus,
             queue,
             number,
             route: R::ROUTES.at(number),
             policy,
+            ends,
             holdings,
             make,
             callee,
@@ -117,6 +125,8 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             chance: Chance::new(),
             server_time: None,
             no_key: Key::default(),
+            reports: Reports::new(news),
+            judges_at: None,
         }
     }
 
@@ -158,9 +168,15 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             if index < count {
                 self.ready.push_back(Ready { entry, holding: Some(holding), lease, arrived });
             } else {
-                self.settle(&entry, None, Some(holding), How::Displaced);
+                self.settle(&entry, None, Some(holding), How::Displaced, Said::default());
             }
         }
+    }
+
+    /// Tasks were given out when the queue was paused already: they go back. Of a queue that delivers at most once they cannot, and are begun.
+    pub(super) fn refuse(&mut self, entries: Vec<Entry>, ends: Instant) {
+        let (start, back) = if self.queue.at_most_once { (entries, Vec::new()) } else { (Vec::new(), entries) };
+        self.arrived(Choice { start, back }, ends);
     }
 
     /// Begins with what has arrived, as long as nothing better is to be done.
@@ -181,26 +197,33 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             Admission::Run => {}
             Admission::Unknown => {
                 self.is_unknown(&entry);
-                return self.settle(&entry, None, holding, How::Unknown);
+                return self.settle(&entry, None, holding, How::Unknown, Said::default());
             }
             Admission::Expired => {
                 self.tally.expired_task(self.number, About::channel(entry.at.channel.as_bytes()));
-                return self.settle(&entry, None, holding, How::Expired);
+                return self.settle(&entry, None, holding, How::Expired, Said::default());
             }
         }
         let once = if self.runs_once() { Key::default() } else { Arc::clone(&self.no_key) };
-        let kept = Entry {
+        let announces = self.ends.announces();
+        let mut kept = Entry {
             at: entry.at.clone(),
             id: Arc::clone(&entry.id),
-            name: None,
-            version: None,
+            name: entry.name.clone().filter(|_| announces),
+            version: entry.version,
             payload: Bytes::new(),
             record: entry.record.clone(),
             unique: entry.unique.clone(),
             expires_at: entry.expires_at,
         };
-        let task = Task { queue: self.queue.name.clone(), entry, lease, once: Arc::clone(&once) };
+        let reports = (!self.queue.at_most_once).then(|| Arc::clone(&self.reports));
+        let payload_limit = facts.queue().map_or(0, |facts| facts.payload_limit);
+        let queue = self.queue.name.clone();
+        let task = Task { queue, entry, lease, once: Arc::clone(&once), reports, payload_limit };
         let delivery = Delivery::of_task(task, self.bus.config().format);
+        if announces {
+            kept.payload = delivery.share_payload();
+        }
         let mut place = Place { entry: kept, holding, once, age: 0 };
         if self.route.options().spawn {
             self.waits(&mut place, arrived);
@@ -266,23 +289,24 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
     }
 
     fn ended(&mut self, place: Place, worked: Worked) {
-        let Worked { ended, follow_ups, unsent, open, unreadable } = worked;
+        let Worked { ended, follow_ups, result, unsent, open, unreadable } = worked;
         if unreadable > 0 {
             self.tally.counters.handler(self.number).unreadable.add(unreadable.into());
         }
         self.tally.unsent(self.number, &unsent);
         let how = how(&ended, follow_ups);
+        let said = if self.ends.are_plain() { Said::default() } else { said(&ended, &how, result) };
         if matches!(how, How::Unknown) {
             self.is_unknown(&place.entry);
         } else {
             self.tally.count(self.number, ended, open.as_deref().map(Open::delivery));
         }
         let once = place.once.lock().unwrap_or_else(PoisonError::into_inner).take();
-        self.settle(&place.entry, once, place.holding, how);
+        self.settle(&place.entry, once, place.holding, how, said);
     }
 
     /// Puts what is to become of a task on its way.
-    fn settle(&mut self, entry: &Entry, once: Option<OnceKey>, holding: Option<HoldingId>, how: How) {
+    fn settle(&mut self, entry: &Entry, once: Option<OnceKey>, holding: Option<HoldingId>, how: How, said: Said) {
         if self.queue.at_most_once {
             return;
         }
@@ -290,7 +314,10 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             How::Succeeded { .. } => Moment { now: 0, random: 0 },
             _ => Moment { now: self.server_now(), random: self.chance.next() },
         };
-        let settlement = self.policy.settle(entry, once, how, moment);
+        let mut settlement = self.policy.settle(entry, once, how, moment);
+        let said = Said { progress: self.reports.close(&entry.at), ..said };
+        let (beside, failure) = self.ends.beside(entry, &settlement.verdict, said);
+        settlement.beside = beside;
         let about = || About::channel(entry.at.channel.as_bytes());
         match &settlement.verdict {
             Verdict::Dead { record, .. } => {
@@ -299,6 +326,9 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             }
             Verdict::Park { .. } => self.tally.note(self.number, Trouble::Parked, 1, about()),
             Verdict::Done { .. } | Verdict::Again { .. } | Verdict::Discarded | Verdict::Expired => {}
+        }
+        if let Some(failure) = failure {
+            self.tally.note(self.number, Trouble::Unannounced, 1, about().because(&failure));
         }
         self.outbox.add(settlement, holding);
     }
@@ -312,7 +342,11 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
 
     /// Stops what was lost: another instance may have it.
     pub(super) fn drop_lost(&mut self) {
+        self.judge(Some(now()));
         let lost = self.holdings.take_lost();
+        if lost.is_empty() {
+            return;
+        }
         let is_lost = |holding: Option<HoldingId>| holding.is_some_and(|holding| lost.contains(&holding));
         let mut stopped = Vec::new();
         for running in std::mem::take(&mut self.running) {
@@ -328,14 +362,22 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         }
         let gone: VecDeque<Ready>;
         (gone, self.ready) = self.ready.drain(..).partition(|ready: &Ready| is_lost(ready.holding));
-        self.holdings.release(gone.iter().filter_map(|ready| ready.holding));
+        let gone = || gone.iter().filter_map(|ready| ready.holding);
+        let cancelled = gone().filter(|holding| self.holdings.is_cancelled(*holding)).count();
+        self.tally.cancelled_tasks(self.number, cancelled as u64);
+        self.holdings.release(gone());
         // They end at their next await.
         self.spawned.cancel(|place| is_lost(place.holding));
         self.note_load();
     }
 
     fn was_lost(&mut self, place: Place) {
-        self.tally.lost(self.number, 1, About::channel(place.entry.at.channel.as_bytes()));
+        self.reports.close(&place.entry.at);
+        if place.holding.is_some_and(|holding| self.holdings.is_cancelled(holding)) {
+            self.tally.cancelled_tasks(self.number, 1);
+        } else {
+            self.tally.lost(self.number, 1, About::channel(place.entry.at.channel.as_bytes()));
+        }
         self.holdings.release(place.holding);
     }
 
@@ -364,13 +406,25 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
 
     fn hand_back(&mut self, entry: &Entry, once: Option<OnceKey>, holding: Option<HoldingId>) {
         self.tally.counters.handler(self.number).handed_back.add(1);
-        self.settle(entry, once, holding, How::HandedBack);
+        self.settle(entry, once, holding, How::HandedBack, Said::default());
     }
 
-    /// So many settlements did not count, because their tasks were not the instance's any more.
-    pub(super) fn were_stale(&mut self, count: u64) {
-        if count > 0 {
-            self.tally.lost(self.number, count, About::default());
+    /// Settlements did not count, because their tasks were not the instance's any more.
+    pub(super) fn were_stale(&mut self, holdings: Vec<HoldingId>) {
+        if !holdings.is_empty() {
+            let now = now();
+            self.holdings.were_stale(holdings, now);
+            self.judge(Some(now));
+        }
+    }
+
+    /// Counts and tells what is known by now of those that were settled too late; all of them where it is `None`.
+    pub(super) fn judge(&mut self, now: Option<Instant>) {
+        let Judged { cancelled, lost, next } = self.holdings.judged(now);
+        self.judges_at = next;
+        self.tally.cancelled_tasks(self.number, cancelled);
+        if lost > 0 {
+            self.tally.lost(self.number, lost, About::default());
         }
     }
 
@@ -383,6 +437,21 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         let running = self.running.len() + self.spawned.len();
         let load = Load { running, waiting: self.ready.len(), oldest: self.ages.oldest() };
         self.tally.counters.handler(self.number).load.note(load);
+    }
+}
+
+/// What an attempt has said of itself, where that is wanted.
+fn said(ended: &Ended, how: &How, result: Option<Vec<u8>>) -> Said {
+    let typed = match ended {
+        Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(_, failure)) => {
+            failure.typed().map(<[u8]>::to_vec)
+        }
+        _ => None,
+    };
+    match how {
+        How::Succeeded { .. } => Said { result, ..Said::default() },
+        How::Failed { error, .. } => Said { result: typed, error: Some(error.clone()), progress: None },
+        _ => Said::default(),
     }
 }
 

@@ -18,7 +18,6 @@ use crate::{
     transport::durable::{
         any::AnyReader,
         contract::{Durable, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
-        task::Entry,
     },
 };
 
@@ -40,6 +39,7 @@ enum State {
     Idle(AnyReader),
     Taking(Call<Taken>, Instant),
     Waiting(Call<Waited>),
+    Resting(Call<()>),
     Declaring(Call<()>),
     Pausing(Option<AnyReader>, Pin<Box<Sleep>>),
     /// Only between two of the others.
@@ -50,13 +50,15 @@ enum State {
 pub(super) enum Pulled {
     /// What was taken, and when it was asked for.
     Taken(Taken, Instant),
-    Waited(Vec<Entry>),
+    Waited(Waited),
+    /// The queue may go on, after it was paused.
+    Rested(Result<(), QueueError>),
     /// A take has failed, and it is open what has become of its settlements.
     NotTaken(QueueError),
     NotWaited(QueueError),
     Declared(Result<(), QueueError>),
     /// A pause is over.
-    Rested,
+    PauseEnded,
 }
 
 impl Pull {
@@ -102,9 +104,18 @@ impl Pull {
         }));
     }
 
+    /// Begins to wait until the queue goes on.
+    pub(super) fn rest(&mut self, longest: Duration) {
+        let Some(mut reader) = self.reader() else { return };
+        self.state = State::Resting(Box::pin(async move {
+            let rested = reader.rest(longest.max(SHORTEST_WAIT)).await;
+            (reader, rested)
+        }));
+    }
+
     /// Has it return at once if it waits.
     pub(super) fn wake(&self) {
-        if matches!(self.state, State::Waiting(_)) {
+        if matches!(self.state, State::Waiting(_) | State::Resting(_)) {
             self.waker.wake();
         }
     }
@@ -173,7 +184,11 @@ impl Pull {
                 }
                 State::Waiting(call) => {
                     let Poll::Ready((reader, waited)) = call.as_mut().poll(context) else { return Poll::Pending };
-                    (Some(reader), waited.map_or_else(Pulled::NotWaited, |waited| Pulled::Waited(waited.entries)))
+                    (Some(reader), waited.map_or_else(Pulled::NotWaited, Pulled::Waited))
+                }
+                State::Resting(call) => {
+                    let Poll::Ready((reader, rested)) = call.as_mut().poll(context) else { return Poll::Pending };
+                    (Some(reader), Pulled::Rested(rested))
                 }
                 State::Declaring(call) => {
                     let Poll::Ready((reader, declared)) = call.as_mut().poll(context) else { return Poll::Pending };
@@ -183,7 +198,7 @@ impl Pull {
                     if sleep.as_mut().poll(context).is_pending() {
                         return Poll::Pending;
                     }
-                    (reader.take(), Pulled::Rested)
+                    (reader.take(), Pulled::PauseEnded)
                 }
             };
             if let Some(reader) = reader {

@@ -79,8 +79,10 @@ impl Enqueued {
         Self { id, was_there, message: PhantomData }
     }
 
-    /// The same, of a task of this type.
-    pub(crate) fn of<M>(self) -> Enqueued<M> {
+    /// The same, of a task of this type: what it was enqueued as. [`enqueue_all`](crate::Bus::enqueue_all) takes tasks of several types, and knows
+    /// them no more.
+    #[must_use]
+    pub fn of<M>(self) -> Enqueued<M> {
         Enqueued { id: self.id, was_there: self.was_there, message: PhantomData }
     }
 }
