@@ -5,7 +5,7 @@ use std::{convert::Infallible, fmt};
 use crate::{
     bus::handle::Bus,
     handler::{outcome::Outcome, progress::Progress},
-    message::{address::Address, contract::Message, delivery::Delivery, kind::Queue, lease::Lease},
+    message::{address::Address, contract::Message, delivery::Delivery, facts::QueueFacts, kind::Queue, lease::Lease},
 };
 
 /// What an extractor may look at.
@@ -148,7 +148,8 @@ impl<'a, M: Progresses, S> Extract<'a, M, S> for Progress {
                 );
             }
         }
-        Progress::of(context.delivery, context.bus).ok_or_else(|| {
+        let limit = M::QUEUE.unwrap_or(QueueFacts::DEFAULT).payload_limit;
+        Progress::of(context.delivery, context.bus, limit).ok_or_else(|| {
             ExtractError::new(
                 "nothing is kept of the progress of what is no task of a queue, or delivered at most once",
             )

@@ -137,14 +137,14 @@ impl Progress {
     /// Bytes of a text that are kept: what is longer is cut.
     pub const LONGEST_TEXT: usize = 1024;
 
-    /// Of a task whose progress is kept.
-    pub(crate) fn of(delivery: &Delivery, bus: &Bus) -> Option<Self> {
-        let Task { queue, entry, reports, payload_limit, .. } = delivery.task()?;
+    /// Of a task whose progress is kept, with checkpoints of so many bytes.
+    pub(crate) fn of(delivery: &Delivery, bus: &Bus, limit: usize) -> Option<Self> {
+        let Task { queue, entry, lease, .. } = delivery.task()?;
         let of_task = OfTask {
-            report: reports.as_ref()?.of(entry),
+            report: lease.reports()?.of(entry),
             bus: bus.clone(),
             queue: queue.clone(),
-            limit: *payload_limit,
+            limit,
             is_new: entry.token() == 1,
         };
         Some(Self { kept: Kept::WithTask(Arc::new(of_task)) })

@@ -21,11 +21,22 @@ use crate::{
 pub struct Lease {
     token: u64,
     ends: Arc<Mutex<Instant>>,
+    /// Where what its handler says of the task's progress is put down. Absent where nothing is kept of it.
+    reports: Option<Arc<Reports>>,
 }
 
 impl Lease {
     pub(crate) fn new(token: u64, ends: Instant) -> Self {
-        Self { token, ends: Arc::new(Mutex::new(ends)) }
+        Self { token, ends: Arc::new(Mutex::new(ends)), reports: None }
+    }
+
+    /// The same, of a task whose progress is kept.
+    pub(crate) fn reporting(self, reports: &Arc<Reports>) -> Self {
+        Self { reports: Some(Arc::clone(reports)), ..self }
+    }
+
+    pub(crate) fn reports(&self) -> Option<&Arc<Reports>> {
+        self.reports.as_ref()
     }
 
     /// The fencing token: it only grows from owner to owner of a task, whatever way the task went. A store that remembers the largest one that it
@@ -67,8 +78,4 @@ pub(crate) struct Task {
     pub(crate) lease: Lease,
     /// The key of a handler that runs once, from when it has begun.
     pub(crate) once: Arc<Mutex<Option<OnceKey>>>,
-    /// Where its handler's report is; absent of a queue that delivers at most once.
-    pub(crate) reports: Option<Arc<Reports>>,
-    /// Bytes of a task of its queue.
-    pub(crate) payload_limit: usize,
 }

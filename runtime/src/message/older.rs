@@ -192,10 +192,7 @@ mod tests {
         };
         let lease = Lease::new(entry.token(), now());
         let queue = QueueName { template: "tasks", namespace: "".into() };
-        Delivery::of_task(
-            Task { queue, entry, lease, once: Arc::new(Mutex::new(None)), reports: None, payload_limit: 0 },
-            Format::Envelope,
-        )
+        Delivery::of_task(Task { queue, entry, lease, once: Arc::new(Mutex::new(None)) }, Format::Envelope)
     }
 
     fn envelope(version: u64, data: &str) -> String {

@@ -104,9 +104,10 @@ pub enum ResultError<E> {
         /// The task's id.
         id: String,
     },
-    /// The task is done, and its handler has replied nothing: its filter did not want it, or another task of the same key was done before.
+    /// The task is done, and its handler has replied nothing: a layer has left it out, or the handler runs once
+    /// and another task of its key was done before.
     #[error(
-        "on {queue}: the task {id} is done without a reply: it was filtered out, or another one of its key was done before"
+        "on {queue}: the task {id} is done without a reply: a layer has left it out, or another one of its key was done before"
     )]
     #[non_exhaustive]
     NoReply {

@@ -9,6 +9,7 @@ use crate::{
     bus::handle::Bus,
     error::SubscribeError,
     serve::holdings::Holdings,
+    time::now,
     transport::{
         contract::Attachment,
         durable::{contract::QueueSpec, course::TakenAway},
@@ -72,7 +73,7 @@ impl Direct for Control {
     fn read(&self, item: Item) {
         let Item::Frame(frame) = item else { return };
         match serde_json::from_slice::<TakenAway>(frame.payload()) {
-            Ok(taken_away) => self.holdings.cancelled(&taken_away.at()),
+            Ok(taken_away) => self.holdings.cancelled(taken_away.at(), now()),
             Err(error) => tracing::debug!(queue = self.queue, %error, "what came to instances cannot be read"),
         }
     }

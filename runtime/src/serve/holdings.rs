@@ -4,7 +4,7 @@
 //! its thread, and its worker with it, keeps its lease.
 
 use std::{
-    collections::HashSet,
+    collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -43,6 +43,8 @@ struct State {
     lost: Vec<HoldingId>,
     /// Settled by the instance when they were not its own any more: perhaps somebody has cancelled them.
     doubts: Vec<Doubt>,
+    /// Cancelled lately and not here, the oldest first: the answer that brings one of them may be on its way still.
+    cancelled: VecDeque<(EntryAt, Instant)>,
     calls: Calls,
     /// Whether an answer may have been lost, and with it tasks that nobody knows of.
     may_miss: bool,
@@ -85,6 +87,18 @@ pub(super) struct Judged {
     pub(super) next: Option<Instant>,
 }
 
+/// What a call of the reader has brought.
+#[derive(Debug, Default)]
+pub(super) struct Brought {
+    pub(super) held: Vec<(HoldingId, Lease)>,
+    /// Whether one of them was cancelled before it arrived.
+    pub(super) is_any_lost: bool,
+}
+
+/// The news that a task was cancelled may be faster than the answer that brings it, by so much.
+const AHEAD: Duration = Duration::from_secs(10);
+/// Of so many at most: those of other instances are among them.
+const MOST_AHEAD: usize = 1_024;
 /// The news that a task was cancelled takes another way than the answer to its settlement, and may come so long after it.
 const IN_DOUBT: Duration = Duration::from_millis(500);
 
@@ -116,10 +130,12 @@ impl Holdings {
     }
 
     /// A call of the reader has ended, and has brought these, whose leases end then if they are not renewed.
-    pub(super) fn call_ended(&self, entries: &[Entry], ends: Instant) -> Vec<(HoldingId, Lease)> {
+    pub(super) fn call_ended(&self, entries: &[Entry], ends: Instant) -> Brought {
         let mut state = self.state();
         state.calls.ended += 1;
-        entries.iter().map(|entry| state.add(entry, ends)).collect()
+        let held: Vec<_> = entries.iter().map(|entry| state.add(entry, ends)).collect();
+        let is_any_lost = !state.cancelled.is_empty() && state.cancel_arrivals(&held);
+        Brought { held, is_any_lost }
     }
 
     /// The reader has another connection: what the one before was given may not have arrived.
@@ -149,18 +165,17 @@ impl Holdings {
     }
 
     /// Somebody has cancelled a task. It is lost, where it is here.
-    pub(super) fn cancelled(&self, at: &EntryAt) {
+    pub(super) fn cancelled(&self, at: EntryAt, now: Instant) {
         let mut state = self.state();
-        if let Some(doubt) = state.doubts.iter_mut().find(|doubt| doubt.at == *at) {
+        if let Some(doubt) = state.doubts.iter_mut().find(|doubt| doubt.at == at) {
             doubt.is_cancelled = true;
             drop(state);
             return self.news.notify_one();
         }
-        let Some(id) = state.find(at) else { return };
-        if let Some(holding) = state.get(id) {
-            holding.is_cancelled = true;
+        match state.find(&at) {
+            Some(id) => state.cancel(id),
+            None => state.note_cancelled(at, now),
         }
-        state.lose(id);
         self.tell(state);
     }
 
@@ -348,6 +363,37 @@ impl State {
         self.held.iter().enumerate().find_map(is_it)
     }
 
+    /// Somebody has cancelled it.
+    fn cancel(&mut self, id: HoldingId) {
+        if let Some(holding) = self.get(id) {
+            holding.is_cancelled = true;
+        }
+        self.lose(id);
+    }
+
+    /// Remembers one that is not here, and forgets those that will not come any more.
+    fn note_cancelled(&mut self, at: EntryAt, now: Instant) {
+        let is_over = |(_, since): &(EntryAt, Instant)| now.saturating_duration_since(*since) > AHEAD;
+        while self.cancelled.len() >= MOST_AHEAD || self.cancelled.front().is_some_and(is_over) {
+            self.cancelled.pop_front();
+        }
+        self.cancelled.push_back((at, now));
+    }
+
+    /// Whether some of what has just arrived were cancelled before.
+    fn cancel_arrivals(&mut self, held: &[(HoldingId, Lease)]) -> bool {
+        let mut is_any_lost = false;
+        for (id, _) in held {
+            let Some(at) = self.get(*id).map(|holding| holding.at.clone()) else { continue };
+            if let Some(index) = self.cancelled.iter().position(|(cancelled, _)| *cancelled == at) {
+                self.cancelled.remove(index);
+                self.cancel(*id);
+                is_any_lost = true;
+            }
+        }
+        is_any_lost
+    }
+
     fn take(&mut self, id: HoldingId) -> Option<Holding> {
         self.get(id)?;
         self.vacant.push(id.index);
@@ -366,5 +412,64 @@ impl State {
 impl Holding {
     fn id(&self, index: usize) -> HoldingId {
         HoldingId { index: u32::try_from(index).unwrap_or(u32::MAX), number: self.number }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use crate::transport::durable::record::Record;
+
+    use super::*;
+
+    fn entry(number: u32) -> Entry {
+        let at = EntryAt { channel: "tasks".into(), is_back: false, entry: format!("{number}-0").into() };
+        let (id, payload, record) = (at.entry.clone(), Bytes::new(), Record::default());
+        Entry { at, id, name: None, version: None, payload, record, unique: None, expires_at: None }
+    }
+
+    fn holdings() -> (Holdings, Instant) {
+        (Holdings::new(Duration::from_secs(30), None, Arc::default()), Instant::now())
+    }
+
+    fn arrives(holdings: &Holdings, number: u32, now: Instant) -> (HoldingId, bool) {
+        let Brought { held, is_any_lost } = holdings.call_ended(&[entry(number)], now);
+        (held[0].0, is_any_lost)
+    }
+
+    #[test]
+    fn a_task_that_is_cancelled_is_lost_whether_the_news_comes_before_it_or_behind_it() {
+        let (holdings, now) = holdings();
+        let (first, is_lost) = arrives(&holdings, 1, now);
+        assert!(!is_lost);
+        holdings.cancelled(entry(1).at, now);
+        assert_eq!((holdings.take_lost(), holdings.is_cancelled(first)), (HashSet::from([first]), true));
+        holdings.cancelled(entry(2).at, now);
+        assert!(holdings.take_lost().is_empty());
+        let (second, is_lost) = arrives(&holdings, 2, now);
+        assert!(is_lost && holdings.is_cancelled(second));
+        assert_eq!(holdings.take_lost(), HashSet::from([second]));
+        // What is remembered of others is bounded, in number and in time.
+        for number in 100..100 + 2 * MOST_AHEAD as u32 {
+            holdings.cancelled(entry(number).at, now);
+        }
+        assert_eq!(holdings.state().cancelled.len(), MOST_AHEAD);
+        holdings.cancelled(entry(3).at, now + AHEAD * 2);
+        assert_eq!(holdings.state().cancelled.len(), 1);
+    }
+
+    #[test]
+    fn what_was_settled_too_late_is_lost_unless_it_is_heard_that_it_was_cancelled() {
+        let (holdings, now) = holdings();
+        let ids: Vec<HoldingId> = (1..=3).map(|number| arrives(&holdings, number, now).0).collect();
+        holdings.cancelled(entry(1).at, now);
+        holdings.were_stale(ids, now);
+        let next = Some(now + IN_DOUBT);
+        assert_eq!(holdings.judged(Some(now)), Judged { cancelled: 1, lost: 0, next });
+        holdings.cancelled(entry(2).at, now);
+        assert_eq!(holdings.judged(Some(now)), Judged { cancelled: 1, lost: 0, next });
+        assert_eq!(holdings.judged(Some(now + IN_DOUBT)), Judged { cancelled: 0, lost: 1, next: None });
+        assert!(holdings.to_renew(now).is_empty());
     }
 }

@@ -26,7 +26,7 @@ use crate::{
     serve::{
         call::{Callee, Finished, Running, Slots},
         ends::{Ends, Said},
-        holdings::{HoldingId, Holdings, Judged},
+        holdings::{Brought, HoldingId, Holdings, Judged},
         journal::{About, Trouble},
         lanes::Load,
         policy::{
@@ -163,13 +163,16 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             }));
             return;
         }
-        let held = self.holdings.call_ended(&all, ends);
+        let Brought { held, is_any_lost } = self.holdings.call_ended(&all, ends);
         for (index, (entry, (holding, lease))) in all.into_iter().zip(held).enumerate() {
             if index < count {
                 self.ready.push_back(Ready { entry, holding: Some(holding), lease, arrived });
             } else {
                 self.settle(&entry, None, Some(holding), How::Displaced, Said::default());
             }
+        }
+        if is_any_lost {
+            self.drop_lost();
         }
     }
 
@@ -216,10 +219,9 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             unique: entry.unique.clone(),
             expires_at: entry.expires_at,
         };
-        let reports = (!self.queue.at_most_once).then(|| Arc::clone(&self.reports));
-        let payload_limit = facts.queue().map_or(0, |facts| facts.payload_limit);
+        let lease = if self.queue.at_most_once { lease } else { lease.reporting(&self.reports) };
         let queue = self.queue.name.clone();
-        let task = Task { queue, entry, lease, once: Arc::clone(&once), reports, payload_limit };
+        let task = Task { queue, entry, lease, once: Arc::clone(&once) };
         let delivery = Delivery::of_task(task, self.bus.config().format);
         if announces {
             kept.payload = delivery.share_payload();
