@@ -130,6 +130,15 @@ impl Reports {
     }
 }
 
+impl Drop for Reports {
+    /// Whoever waits does not wait for ever.
+    fn drop(&mut self) {
+        for report in self.book().open.values() {
+            report.close();
+        }
+    }
+}
+
 impl Report {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -251,7 +260,7 @@ impl DueNote {
     }
 
     /// The task is not the instance's any more. Whether that was not known yet.
-    pub(crate) fn is_lost(self) -> Option<EntryAt> {
+    pub(crate) fn lost(self) -> Option<EntryAt> {
         let was_over = self.report.state().is_over;
         self.report.close();
         (!was_over).then(|| self.report.at.clone())
@@ -328,7 +337,19 @@ mod tests {
         let flush = report.flush();
         tokio::pin!(flush);
         assert_eq!(flush.as_mut().now_or_never(), None);
-        assert_eq!(due.is_lost(), Some(entry("1").at));
+        assert_eq!(due.lost(), Some(entry("1").at));
+        assert_eq!(flush.now_or_never(), Some(Err(IsOver)));
+    }
+
+    #[test]
+    fn nobody_waits_for_an_instance_that_is_gone() {
+        let reports = Reports::new(Arc::default());
+        let report = reports.of(&entry("1"));
+        report.report(None, "on");
+        let flush = report.flush();
+        tokio::pin!(flush);
+        assert_eq!(flush.as_mut().now_or_never(), None);
+        drop(reports);
         assert_eq!(flush.now_or_never(), Some(Err(IsOver)));
     }
 

@@ -81,7 +81,7 @@ impl<'a> Noting<'a> {
         for due in std::mem::take(&mut self.under_way) {
             match settled.next() {
                 Some(Settled::Counted) => due.noted(),
-                Some(Settled::Stale) => due.is_lost().iter().for_each(|at| holdings.lost(at)),
+                Some(Settled::Stale) => due.lost().iter().for_each(|at| holdings.lost(at)),
                 None => due.again(),
             }
         }

@@ -212,7 +212,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         let mut kept = Entry {
             at: entry.at.clone(),
             id: Arc::clone(&entry.id),
-            name: entry.name.clone().filter(|_| announces),
+            name: if announces { entry.name.clone() } else { None },
             version: entry.version,
             payload: Bytes::new(),
             record: entry.record.clone(),
