@@ -67,6 +67,8 @@ on_both! {
         let task = found().await;
         let progress = task.progress.unwrap();
         assert_eq!((task.state, progress.fraction, progress.text.as_str()), (TaskState::Running, Some(0.25), "a quarter"));
+        // Its first heartbeat may come a moment later.
+        eventually(SOON, async || !steps.workers().await.unwrap().is_empty()).await;
         assert_eq!(task.instance, Some(steps.workers().await.unwrap()[0].instance.clone()));
         gate.open();
         done.wait_for(1).await;

@@ -111,6 +111,8 @@ on_both! {
             panic!("{found:?}")
         };
         assert_eq!((task.channel.as_str(), error.contains("no disk")), ("tasks:fates", true), "{error}");
+        // Its first heartbeat may come a moment later.
+        eventually(SOON, async || !tasks.workers().await.unwrap().is_empty()).await;
         assert_eq!(task.instance, Some(tasks.workers().await.unwrap()[0].instance.clone()));
         let early = before.duration_since(task.at).unwrap_or_default();
         assert!(early < SOON, "its time is the server's");

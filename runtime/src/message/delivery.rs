@@ -144,7 +144,7 @@ impl Delivery {
     /// A task that nobody holds.
     pub(crate) fn of_entry(queue: QueueName, entry: Entry, format: Format) -> Self {
         let lease = Lease::new(entry.token(), now());
-        Self::of_task(Task { queue, entry, lease, once: Arc::default(), reports: None, payload_limit: 0 }, format)
+        Self::of_task(Task { queue, entry, lease, once: Arc::default() }, format)
     }
 
     /// What is known of it as a task of a queue.

@@ -21,7 +21,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) enum AnyReader {
     Memory(MemoryReader),
-    Redis(RedisReader),
+    Redis(Box<RedisReader>),
 }
 
 /// Keeps the leases of one process.
@@ -184,7 +184,7 @@ impl Durable for AnyTransport {
     fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> AnyReader {
         match self {
             Self::Memory(memory) => AnyReader::Memory(memory.reader(queue, instance)),
-            Self::Redis(redis) => AnyReader::Redis(redis.reader(queue, instance)),
+            Self::Redis(redis) => AnyReader::Redis(Box::new(redis.reader(queue, instance))),
         }
     }
 
