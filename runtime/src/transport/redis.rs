@@ -9,7 +9,8 @@
 //! | `door`, `race`, `tls`, `stream` | the way into a server, at whichever of its addresses answers first, encrypted or not |
 //! | `capabilities`, `access`, `words` | what the greeting says of the server; what its access rules refuse; its errors without quotations |
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
-//! | `subscriber`, `session` | the connection for subscriptions: its tokio task, and its protocol without a socket |
+//! | `subscriber`, `live`, `session` | the connection for subscriptions: made anew when it is lost; its tokio task; its protocol without a socket |
+//! | `shared` | what that tokio task shares with its callers |
 //! | `commands`, `pipeline`, `line` | the connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
 //! | `queues/` | queues: streams, and scripts that make each step one |
 //! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
@@ -27,6 +28,7 @@ pub(crate) mod connector;
 pub(crate) mod door;
 pub(crate) mod followed;
 pub(crate) mod line;
+pub(crate) mod live;
 pub(crate) mod login;
 pub(crate) mod pipeline;
 pub(crate) mod queues;
@@ -35,6 +37,7 @@ pub(crate) mod resp;
 pub(crate) mod sentinels;
 pub(crate) mod session;
 pub(crate) mod settings;
+pub(crate) mod shared;
 pub(crate) mod stream;
 pub(crate) mod subscriber;
 #[cfg(feature = "tls")]
@@ -78,7 +81,8 @@ use crate::{
             connector::Connector,
             queues::{RedisKeeper, RedisReader, handle::Queues},
             settings::Settings,
-            subscriber::{Observer, Owner, Subscriber},
+            shared::Owner,
+            subscriber::{Observer, Subscriber},
             transactions::{Transaction, Transactions},
         },
         status::{Status, SubscriptionSnapshot},

@@ -23,10 +23,10 @@ use crate::transport::{
     contract::Expiry,
     redis::{
         line::{AllResponses, Answered, Caller, Heard, Line, NotTaken, Response, Writer, lock},
+        live::give_way,
         resp::reply::{Reply, reply},
         settings::Settings,
         stream::Stream,
-        subscriber::give_way,
         wire::{Wire, lost},
         words::cleaned,
     },

@@ -5,18 +5,14 @@
 
 use std::{
     fmt,
-    future::poll_fn,
-    pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::Poll,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures_util::future::join_all;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::oneshot,
     task::JoinSet,
-    time::{Sleep, sleep, sleep_until, timeout_at},
+    time::{sleep, timeout_at},
 };
 
 use crate::{
@@ -30,23 +26,17 @@ use crate::{
         redis::{
             connector::Connector,
             door::Opened,
-            session::Session,
+            live::LiveSession,
             settings::Settings,
+            shared::{ClosesInboxes, Owner, SharedRegistry},
             stream::Stream,
-            wire::{Wire, lost},
         },
-        registry::attached::{Confirmation, Registry},
-        status::{GapCause, Status, SubscriptionSnapshot},
+        status::{Status, SubscriptionSnapshot},
     },
 };
 
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings-sub";
-/// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a loaded machine's
-/// scheduler, short against the command timeout, and against the 60 seconds after which Redis drops a reader that lags.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// So many bytes at once are a burst, of which more is to come. After fewer the socket is empty, and the tokio task waits anyway.
-const BURST: usize = 32 * 1024;
 
 /// The owner of the tokio task. Dropping it stops the tokio task and ends every inbox.
 pub(super) struct Subscriber {
@@ -54,22 +44,6 @@ pub(super) struct Subscriber {
     command_timeout: Duration,
     /// The one tokio task; aborted when this is dropped.
     _tokio_task: JoinSet<()>,
-}
-
-struct SharedRegistry {
-    registry: Mutex<Registry>,
-    status: Mutex<Status>,
-    changed: Notify,
-    owner: Owner,
-    events: Arc<Events>,
-}
-
-/// Whose connection it is.
-pub(super) enum Owner {
-    /// That of all who have none of their own; the bus ends when it gives up.
-    Bus(Arc<Life>),
-    /// That of one inbox, which is called by its first name. It ends with the bus too.
-    One { channel: String, bus: Arc<Life> },
 }
 
 /// What the subscriptions of a connection look like, for as long as it is there.
@@ -132,13 +106,7 @@ impl Subscriber {
     }
 
     fn over(stream: Stream, connector: Connector, settings: Arc<Settings>, events: Arc<Events>, owner: Owner) -> Self {
-        let shared = Arc::new(SharedRegistry {
-            registry: Mutex::new(Registry::new(Confirmation::ByServer).telling(Arc::clone(&events))),
-            status: Mutex::new(Status::Connected),
-            changed: Notify::new(),
-            owner,
-            events,
-        });
+        let shared = Arc::new(SharedRegistry::new(owner, events));
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
         let mut tokio_task = JoinSet::new();
@@ -210,48 +178,6 @@ impl fmt::Debug for Subscriber {
     }
 }
 
-impl SharedRegistry {
-    fn registry(&self) -> MutexGuard<'_, Registry> {
-        // The registry's methods keep its parts consistent even if an allocation failed in between.
-        self.registry.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn status(&self) -> MutexGuard<'_, Status> {
-        self.status.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn close(&self, reason: &str) {
-        // The status first: whoever sees a subscription end must not then read that the bus is reconnecting.
-        *self.status() = Status::Closed;
-        if let Owner::Bus(life) = &self.owner {
-            life.end(reason);
-        }
-        self.registry().close_all(reason);
-    }
-}
-
-/// Ends every inbox when the tokio task ends, whatever ended it: without the tokio task they would wait for ever.
-struct ClosesInboxes(Arc<SharedRegistry>);
-
-impl Drop for ClosesInboxes {
-    fn drop(&mut self) {
-        self.0.close("the subscription tokio task has ended");
-    }
-}
-
-impl Detach for SharedRegistry {
-    fn detach(&self, id: usize) {
-        self.registry().detach(id);
-        self.changed.notify_one();
-    }
-
-    fn leave(&self, id: usize) -> oneshot::Receiver<()> {
-        let left = self.registry().leave(id);
-        self.changed.notify_one();
-        left
-    }
-}
-
 /// What the tokio task owns between connections.
 struct Worker {
     connector: Connector,
@@ -274,8 +200,12 @@ impl Worker {
         }
     }
 
+    fn live(&self, stream: Stream) -> LiveSession {
+        LiveSession::new(Arc::clone(&self.shared), Arc::clone(&self.settings), stream)
+    }
+
     async fn work(&self, stream: Stream) {
-        let mut live = LiveSession::new(self, stream);
+        let mut live = self.live(stream);
         let mut backoff = Backoff::default();
         loop {
             let cause = live.serve().await;
@@ -291,7 +221,7 @@ impl Worker {
             let lasted = now().saturating_duration_since(since);
             tracing::info!(?lasted, "connected for subscriptions again");
             self.shared.events.connected(lasted);
-            live = LiveSession::new(self, stream);
+            live = self.live(stream);
             live.lost = Some(since);
         }
     }
@@ -382,151 +312,4 @@ impl Backoff {
             (false, _) => self.failures.saturating_add(1),
         };
     }
-}
-
-/// A connection that serves.
-struct LiveSession {
-    shared: Arc<SharedRegistry>,
-    settings: Arc<Settings>,
-    wire: Wire,
-    session: Session,
-    timer: Pin<Box<Sleep>>,
-    heard: Instant,
-    pinged: Option<Instant>,
-    /// Everything that was wanted at the beginning has been answered.
-    settled: bool,
-    /// When the connection before this one was lost.
-    lost: Option<Instant>,
-}
-
-impl LiveSession {
-    fn new(worker: &Worker, stream: Stream) -> Self {
-        let now = now();
-        Self {
-            shared: Arc::clone(&worker.shared),
-            settings: Arc::clone(&worker.settings),
-            wire: Wire::new(stream),
-            session: Session::new(Arc::clone(&worker.settings)),
-            timer: Box::pin(sleep_until((now + worker.settings.ping_interval).into())),
-            heard: now,
-            pinged: None,
-            settled: false,
-            lost: None,
-        }
-    }
-
-    /// Serves until the connection is lost, and says why.
-    async fn serve(&mut self) -> GapCause {
-        let shared = Arc::clone(&self.shared);
-        loop {
-            self.ask();
-            // Each branch is cancel-safe: `advance` loses no byte, `notified` keeps its permit, the timer is our own.
-            let served = tokio::select! {
-                biased;
-                read = self.wire.advance(self.session.needed()) => match read {
-                    Ok(()) => self.receive().await,
-                    Err(error) => Err(GapCause::Disconnected(lost(&error))),
-                },
-                () = shared.changed.notified() => Ok(()),
-                () = &mut self.timer => self.watch(),
-            };
-            if let Err(cause) = served {
-                return cause;
-            }
-        }
-    }
-
-    /// Makes the commands that bring the server in line with what is wanted.
-    fn ask(&mut self) {
-        let mut registry = self.shared.registry();
-        let retry = registry.rested(now());
-        self.session.ask(&mut registry, &mut self.wire.outgoing);
-        let active = if self.settled { 0 } else { registry.active() };
-        drop(registry);
-        if let Some(retry) = retry.filter(|&retry| retry < self.timer.deadline().into_std()) {
-            self.timer.as_mut().reset(retry.into());
-        }
-        if !self.settled && self.session.is_idle() {
-            self.settled = true;
-            *self.shared.status() = Status::Connected;
-            if let Some(lost) = self.lost {
-                let now = now();
-                self.shared.events.resubscribed(active, now.saturating_duration_since(lost), now);
-            }
-        }
-    }
-
-    async fn receive(&mut self) -> Result<(), GapCause> {
-        self.heard = now();
-        self.pinged = None;
-        let read = self.wire.incoming.len();
-        let (wishes, received) = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard);
-        let full = wishes.read();
-        received?;
-        if !full.is_empty() {
-            return self.stall(full).await;
-        }
-        if read >= BURST {
-            give_way().await;
-        }
-        Ok(())
-    }
-
-    /// Reads nothing until the inboxes have room. Those that have none when patience ends drop their oldest messages, and
-    /// say so, until they are within their bounds again; one with a connection of its own may ask for endless patience. Commands
-    /// are still written meanwhile.
-    async fn stall(&mut self, full: Vec<Arc<Inbox>>) -> Result<(), GapCause> {
-        let shared = Arc::clone(&self.shared);
-        let patient = full.iter().any(|inbox| inbox.blocks());
-        let mut patience = std::pin::pin!(sleep(PATIENCE));
-        let mut room = std::pin::pin!(join_all(full.iter().map(|inbox| inbox.has_space())));
-        loop {
-            let to_write = self.wire.has_to_write();
-            // Cancel-safe as in `serve`; `room` and `patience` go on in the next turn.
-            tokio::select! {
-                biased;
-                _ = &mut room => break,
-                () = &mut patience, if !patient => {
-                    full.iter().for_each(|inbox| inbox.stop_waiting());
-                    break;
-                }
-                written = self.wire.write(), if to_write => written.map_err(|error| GapCause::Disconnected(lost(&error)))?,
-                () = shared.changed.notified() => self.ask(),
-            }
-        }
-        // Nothing was read meanwhile, so the server cannot be blamed for the silence.
-        self.heard = now();
-        Ok(())
-    }
-
-    /// The timer has fired: asks a silent server for a sign of life, and gives up on one that owes it for too long.
-    fn watch(&mut self) -> Result<(), GapCause> {
-        let now = now();
-        let next = match self.pinged {
-            Some(pinged) if now >= pinged + self.settings.ping_deadline => return Err(GapCause::Timeout),
-            Some(pinged) => pinged + self.settings.ping_deadline,
-            None if now >= self.heard + self.settings.ping_interval => {
-                self.session.ping(&mut self.wire.outgoing);
-                self.pinged = Some(now);
-                now + self.settings.ping_deadline
-            }
-            None => self.heard + self.settings.ping_interval,
-        };
-        self.timer.as_mut().reset(next.into());
-        Ok(())
-    }
-}
-
-/// Lets the others run first, on this thread: what was read is still in its processor's cache. Unlike tokio's `yield_now` it leaves the
-/// tokio task where another thread can take it, as one of them may block this one.
-pub(super) async fn give_way() {
-    let mut gave_way = false;
-    poll_fn(|context| {
-        if std::mem::replace(&mut gave_way, true) {
-            return Poll::Ready(());
-        }
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
