@@ -155,8 +155,8 @@ pub(crate) struct Attachment {
 pub(crate) trait Detach: Send + Sync {
     fn detach(&self, id: usize);
 
-    /// Unsubscribes, and hands the inbox what still comes; the receiver ends when nothing more will.
-    fn leave(&self, id: usize) -> oneshot::Receiver<()>;
+    /// Unsubscribes, and hands the inbox what still comes; the receivers, one for each connection, end when nothing more will.
+    fn leave(&self, id: usize) -> Vec<oneshot::Receiver<()>>;
 }
 
 impl Attachment {
@@ -170,8 +170,10 @@ impl Attachment {
     ///
     /// Dropping the future only stops waiting.
     pub(crate) async fn leave(&self) {
-        // An error is what ends it.
-        let _ = self.detach.leave(self.id).await;
+        for left in self.detach.leave(self.id) {
+            // An error is what ends it.
+            let _ = left.await;
+        }
     }
 }
 

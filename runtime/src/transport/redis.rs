@@ -11,6 +11,7 @@
 //! | `wire`, `resp` | the buffers of a connection; RESP3 in the read buffer |
 //! | `subscriber`, `live`, `session` | the connection for subscriptions: made anew when it is lost; its tokio task; its protocol without a socket |
 //! | `shared` | what that tokio task shares with its callers |
+//! | `shards` | on a cluster: connections for shard channels, each on the node that has its slot |
 //! | `commands`, `pipeline`, `line` | the connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
 //! | `queues/` | queues: streams, and scripts that make each step one |
 //! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
@@ -37,6 +38,7 @@ pub(crate) mod resp;
 pub(crate) mod sentinels;
 pub(crate) mod session;
 pub(crate) mod settings;
+pub(crate) mod shards;
 pub(crate) mod shared;
 pub(crate) mod stream;
 pub(crate) mod subscriber;
@@ -81,11 +83,12 @@ use crate::{
             connector::Connector,
             queues::{RedisKeeper, RedisReader, handle::Queues},
             settings::Settings,
+            shards::Shards,
             shared::Owner,
             subscriber::{Observer, Subscriber},
             transactions::{Transaction, Transactions},
         },
-        status::{Status, SubscriptionSnapshot},
+        status::{NameKind, Status, SubscriptionSnapshot},
     },
 };
 
@@ -93,6 +96,8 @@ use crate::{
 pub(crate) struct Redis {
     commands: Commands,
     subscriber: Subscriber,
+    /// On a cluster: shard channels, each where its slot is.
+    shards: Option<Shards>,
     transactions: Transactions,
     queues: Queues,
     /// For subscriptions that get a connection of their own.
@@ -129,10 +134,11 @@ impl Redis {
                 Owner::Bus(Arc::clone(&life))
             ),
         )?;
+        let shards = Shards::start(&connector, &settings, &events, &life);
         let further = Mutex::default();
         let transactions = Transactions::default();
         let queues = Queues::new(connector.clone(), Arc::clone(&settings), Arc::clone(&life));
-        Ok(Self { commands, subscriber, transactions, queues, connector, settings, events, life, further })
+        Ok(Self { commands, subscriber, shards, transactions, queues, connector, settings, events, life, further })
     }
 }
 
@@ -174,10 +180,12 @@ impl Broadcast for Redis {
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {
         let wanted: Vec<Name> = names.iter().map(|wanted| wanted.name.clone()).collect();
-        let attached = if inbox.blocks() {
-            self.attach_alone(inbox, names).await
-        } else {
-            self.subscriber.attach(inbox, names).await
+        let is_sharded = wanted.iter().any(|name| name.kind == NameKind::ShardChannel);
+        let attached = match &self.shards {
+            // Only subscriptions of the program's block, and those have no shard channels.
+            _ if inbox.blocks() => self.attach_alone(inbox, names).await,
+            Some(shards) if is_sharded => shards.attach(&self.subscriber, inbox, names).await,
+            _ => self.subscriber.attach(inbox, names).await,
         };
         attached.map_err(|error| match error {
             // The server refuses one name at a time; what is missing is told of all.
@@ -215,9 +223,13 @@ impl Redis {
 
 impl Link for Redis {
     fn status(&self) -> Status {
-        match (self.subscriber.status(), self.commands.lost()) {
-            (Status::Connected, Some(cause)) => Status::Reconnecting { cause },
-            (status, _) => status,
+        let of_shards = || self.shards.as_ref().map_or(Status::Connected, Shards::status);
+        let of_commands = || self.commands.lost().map_or(Status::Connected, |cause| Status::Reconnecting { cause });
+        match self.subscriber.status() {
+            Status::Connected => {
+                Some(of_shards()).filter(|status| *status != Status::Connected).unwrap_or_else(of_commands)
+            }
+            other => other,
         }
     }
 
@@ -226,7 +238,10 @@ impl Link for Redis {
     }
 
     fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
-        let mut snapshots = self.subscriber.snapshots();
+        let mut snapshots = match &self.shards {
+            Some(shards) => shards.snapshots(&self.subscriber),
+            None => self.subscriber.snapshots(),
+        };
         snapshots.extend(self.further().iter().filter_map(|look| look()).flatten());
         snapshots
     }
@@ -234,6 +249,7 @@ impl Link for Redis {
     fn close(&self, reason: &str) {
         let had_ended = self.life.ended().is_some();
         self.subscriber.close(reason);
+        self.shards.iter().for_each(|shards| shards.close(reason));
         self.commands.close(reason);
         self.transactions.close();
         self.queues.close();

@@ -11,12 +11,14 @@
 //! |--|--|
 //! | `attached` | the registry: which inbox wants which names, and who gets a message |
 //! | `standing` | what the server has confirmed, and what to ask of it next |
+//! | `moving` | names that an inbox gives up here, and takes up on another connection |
 //! | `names` | its two containers: places by name, and values by place |
 //! | `snapshot` | what the subscriptions look like from outside |
 //!
 //! It uses its neighbours in `transport` and the floors below, and knows neither `memory` nor `redis`.
 
 pub(crate) mod attached;
+pub(crate) mod moving;
 pub(crate) mod names;
 pub(crate) mod snapshot;
 pub(crate) mod standing;

@@ -41,6 +41,8 @@ pub enum GapCause {
     Timeout,
     /// The server sent bytes that are no protocol.
     Protocol(String),
+    /// On a Redis Cluster: the slot of a shard channel moved to another node, and the subscription went there.
+    SlotMoved,
 }
 
 impl fmt::Display for GapCause {
@@ -49,6 +51,7 @@ impl fmt::Display for GapCause {
             Self::Disconnected(reason) => write!(formatter, "disconnected: {reason}"),
             Self::Timeout => formatter.write_str("the server did not answer in time"),
             Self::Protocol(reason) => write!(formatter, "protocol error: {reason}"),
+            Self::SlotMoved => formatter.write_str("its slot moved to another node of the cluster"),
         }
     }
 }

@@ -20,7 +20,7 @@ use crate::{
         memory::broker::{Condition, MemoryBroker},
         registry::{
             attached::{Confirmation, Registry},
-            standing::CommandBounds,
+            standing::{CommandBounds, one_group},
         },
         status::GapCause,
     },
@@ -129,7 +129,7 @@ impl Detach for Connection {
         }
     }
 
-    fn leave(&self, id: usize) -> oneshot::Receiver<()> {
+    fn leave(&self, id: usize) -> Vec<oneshot::Receiver<()>> {
         let broker = self.broker.upgrade();
         let state = broker.as_ref().map(|broker| broker.lock());
         let mut registry = self.lock();
@@ -137,14 +137,17 @@ impl Detach for Connection {
         if state.is_none_or(|state| state.condition == Condition::Up) {
             confirm_all(&mut registry);
         }
-        left
+        vec![left]
     }
 }
+
+/// Nothing is sent, so that nothing has to be divided.
+const BOUNDLESS: CommandBounds = CommandBounds { names: usize::MAX, bytes: usize::MAX, group: one_group };
 
 /// The server's answers, given at once.
 pub(super) fn confirm_all(registry: &mut Registry) {
     let now = Instant::now();
-    while let Some(command) = registry.next_command(CommandBounds { names: usize::MAX, bytes: usize::MAX }) {
+    while let Some(command) = registry.next_command(BOUNDLESS) {
         for id in command.names {
             registry.confirmed(command.verb, id, now);
         }

@@ -17,13 +17,17 @@ use tokio::{
 use crate::{
     error::{ConnectError, chain},
     time::deadline_after,
-    transport::redis::{
-        client::patient_client,
-        door::{Door, Opened, Role},
-        race::first,
-        sentinels::Servers,
-        topology::{AddressMap, Endpoint},
-        words,
+    transport::{
+        contract::Name,
+        redis::{
+            client::patient_client,
+            door::{Opened, Role},
+            race::first,
+            sentinels::Servers,
+            topology::{AddressMap, Endpoint},
+            words,
+        },
+        status::NameKind,
     },
 };
 
@@ -44,6 +48,14 @@ pub(super) fn slot(name: &[u8]) -> u16 {
         Some(&name[open..open + length])
     };
     crc16(tag().unwrap_or(name)) % SLOTS
+}
+
+/// Names that may go into one command: shard channels of one slot, and any others.
+pub(super) fn group(name: &Name) -> u16 {
+    match name.kind {
+        NameKind::ShardChannel => slot(name.text.as_bytes()),
+        NameKind::Channel | NameKind::Pattern => 0,
+    }
 }
 
 /// CRC-16/XMODEM.

@@ -16,12 +16,15 @@ use crate::{
     transport::{
         inbox::Inbox,
         redis::{
+            cluster::group,
+            connector::Connector,
+            door::Opened,
             session::Session,
             settings::Settings,
             shared::SharedRegistry,
-            stream::Stream,
             wire::{Wire, lost},
         },
+        registry::standing::one_group,
         status::{GapCause, Status},
     },
 };
@@ -36,6 +39,8 @@ const BURST: usize = 32 * 1024;
 pub(super) struct LiveSession {
     shared: Arc<SharedRegistry>,
     settings: Arc<Settings>,
+    /// Told when the node does not have a slot any more.
+    connector: Connector,
     wire: Wire,
     session: Session,
     timer: Pin<Box<Sleep>>,
@@ -48,11 +53,18 @@ pub(super) struct LiveSession {
 }
 
 impl LiveSession {
-    pub(super) fn new(shared: Arc<SharedRegistry>, settings: Arc<Settings>, stream: Stream) -> Self {
+    pub(super) fn new(
+        shared: Arc<SharedRegistry>,
+        settings: Arc<Settings>,
+        connector: Connector,
+        opened: Opened,
+    ) -> Self {
         let now = now();
+        let group = if opened.capabilities.mode == "cluster" { group } else { one_group };
         Self {
-            wire: Wire::new(stream),
-            session: Session::new(Arc::clone(&settings)),
+            connector,
+            wire: Wire::new(opened.stream),
+            session: Session::new(Arc::clone(&settings), group),
             timer: Box::pin(sleep_until((now + settings.ping_interval).into())),
             shared,
             settings,
@@ -110,6 +122,9 @@ impl LiveSession {
         let read = self.wire.incoming.len();
         let (wishes, received) = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard);
         let full = wishes.read();
+        if self.session.has_moved() {
+            self.connector.outdated();
+        }
         received?;
         if !full.is_empty() {
             return self.stall(full).await;

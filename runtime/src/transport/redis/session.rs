@@ -3,7 +3,12 @@
 //! Redis answers in order, so an answer belongs to the oldest command without one. Whatever does not fit ends the connection:
 //! a stream that is out of step would be worse than an outage.
 
-use std::{collections::VecDeque, ops::Range, sync::Arc, time::Instant};
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use bytes::{Bytes, BytesMut};
 
@@ -15,6 +20,7 @@ use crate::{
         inbox::{Item, Wishes},
         redis::{
             access::{Operation, is_refusal, rule, rule_for_names},
+            cluster::group,
             resp::{
                 parts::{ProtocolError, Span},
                 scanner::{Scanned, Scanner},
@@ -25,20 +31,23 @@ use crate::{
         },
         registry::{
             attached::Registry,
-            standing::{Command, CommandBounds, Verb},
+            standing::{Command, CommandBounds, Verb, one_group},
         },
         status::{GapCause, NameKind},
     },
 };
 
 /// A command's size: a refused one is repeated name by name, and 20,000 names still take only 79 commands.
-const COMMAND_BOUNDS: CommandBounds = CommandBounds { names: 256, bytes: 32 * 1024 };
+const COMMAND_BOUNDS: CommandBounds = CommandBounds { names: 256, bytes: 32 * 1024, group: one_group };
+/// A name whose slot the node does not have is tried there again after so long, unless it was found elsewhere before.
+const ELSEWHERE: Duration = Duration::from_millis(100);
 /// So much may wait to be written before more commands are made.
 const OUTGOING_LIMIT: usize = 64 * 1024;
 
 /// Knows which command of one connection awaits which answer, and hands on to the registry what arrives.
 pub(super) struct Session {
     settings: Arc<Settings>,
+    bounds: CommandBounds,
     scanner: Scanner,
     /// Sent, and not or not wholly answered.
     asked: VecDeque<Asked>,
@@ -48,6 +57,8 @@ pub(super) struct Session {
     postponed: u32,
     /// Subscriptions that the server ended by itself in this batch.
     ended: usize,
+    /// The node said that it does not have a slot.
+    moved: bool,
     /// What the server would not unsubscribe, which it goes on sending.
     stuck: Stuck,
 }
@@ -76,15 +87,18 @@ enum Asked {
 }
 
 impl Session {
-    pub(super) fn new(settings: Arc<Settings>) -> Self {
+    /// On a node of a cluster only names of one slot may be in one command; on another server any names.
+    pub(super) fn new(settings: Arc<Settings>, group: fn(&Name) -> u16) -> Self {
         let scanner = Scanner::new(settings.payload_limit);
         Self {
             settings,
+            bounds: CommandBounds { group, ..COMMAND_BOUNDS },
             scanner,
             asked: VecDeque::new(),
             found: Vec::new(),
             postponed: 0,
             ended: 0,
+            moved: false,
             stuck: Stuck::default(),
         }
     }
@@ -99,6 +113,11 @@ impl Session {
         self.asked.is_empty()
     }
 
+    /// Whether the node has said since the last question that a slot is elsewhere.
+    pub(super) fn has_moved(&mut self) -> bool {
+        std::mem::take(&mut self.moved)
+    }
+
     pub(super) fn ping(&mut self, outgoing: &mut BytesMut) {
         encode(outgoing, 1, ["PING"]);
         self.asked.push_back(Asked::Ping);
@@ -107,7 +126,7 @@ impl Session {
     /// Appends the commands that the registry wants sent.
     pub(super) fn ask(&mut self, registry: &mut Registry, outgoing: &mut BytesMut) {
         while outgoing.len() < OUTGOING_LIMIT {
-            let Some(command) = registry.next_command(COMMAND_BOUNDS) else { return };
+            let Some(command) = registry.next_command(self.bounds) else { return };
             let word = match (command.verb, command.kind) {
                 (Verb::Subscribe, NameKind::Channel) => "SUBSCRIBE",
                 (Verb::Subscribe, NameKind::ShardChannel) => "SSUBSCRIBE",
@@ -224,7 +243,11 @@ impl Session {
             // Not asked for: the server ended the subscription by itself, if there was one.
             Verb::Unsubscribe => {
                 if let Some(id) = registry.find(kind, name) {
-                    let cause = GapCause::Disconnected("the server ended the subscription".to_owned());
+                    let cause = match kind {
+                        NameKind::ShardChannel => GapCause::SlotMoved,
+                        _ => GapCause::Disconnected("the server ended the subscription".to_owned()),
+                    };
+                    self.moved |= kind == NameKind::ShardChannel;
                     if registry.name_lost(id, &cause, now) {
                         self.ended += 1;
                     }
@@ -239,6 +262,10 @@ impl Session {
     fn refused(&mut self, words: &[u8], registry: &mut Registry, now: Instant) -> Result<(), GapCause> {
         let words = cleaned(words);
         let code = code(&words);
+        if let Some(slot) = moved_slot(&words) {
+            self.elsewhere(slot, registry, now);
+            return Ok(());
+        }
         let command = match self.asked.pop_front() {
             Some(Asked::Names { command, answered: 0 }) if code != "NOAUTH" => command,
             // A server that can refuse a PING is alive, which is all that was asked.
@@ -247,7 +274,7 @@ impl Session {
         };
         let rest = now + self.settings.reconnect.longest_pause;
         match (command.verb, code) {
-            (Verb::Subscribe, "NOPERM") if command.names.len() > 1 => registry.separate(&command.names),
+            (Verb::Subscribe, "NOPERM" | "CROSSSLOT") if command.names.len() > 1 => registry.separate(&command.names),
             (Verb::Subscribe, "NOPERM") => {
                 for id in command.names {
                     registry.refused(id, |name| refusal(&self.settings, name, &words), rest);
@@ -278,6 +305,28 @@ impl Session {
         Ok(())
     }
 
+    /// The node does not have the slot.
+    fn elsewhere(&mut self, slot: u16, registry: &mut Registry, now: Instant) {
+        self.moved = true;
+        let is_of_slot = |asked: &Asked| match asked {
+            Asked::Names { command, answered: 0 } if command.kind == NameKind::ShardChannel => {
+                command.names.first().and_then(|&id| registry.name(id)).is_some_and(|name| group(name) == slot)
+            }
+            _ => false,
+        };
+        // Otherwise it answers an SUNSUBSCRIBE of what the node has unsubscribed by itself, which was taken for the answer.
+        if !self.asked.front().is_some_and(is_of_slot) {
+            return;
+        }
+        let Some(Asked::Names { command, .. }) = self.asked.pop_front() else { return };
+        for id in command.names {
+            match command.verb {
+                Verb::Subscribe => registry.postponed(id, now + ELSEWHERE),
+                Verb::Unsubscribe => registry.confirmed(Verb::Unsubscribe, id, now),
+            }
+        }
+    }
+
     fn unsubscribe_rule(&self, kind: NameKind, words: &str) -> String {
         let operation = match kind {
             NameKind::Channel => Operation::Subscribe,
@@ -306,6 +355,11 @@ fn refusal(settings: &Settings, name: &Name, words: &str) -> SubscribeError {
         reason: words.to_owned(),
         rule: rule_for_names(settings, words, std::iter::once(name)),
     }
+}
+
+/// Of `MOVED slot address`.
+fn moved_slot(words: &str) -> Option<u16> {
+    words.strip_prefix("MOVED ")?.split(' ').next()?.parse().ok()
 }
 
 fn protocol(error: ProtocolError) -> GapCause {

@@ -1,14 +1,18 @@
 //! What the tokio task of a connection for subscriptions shares with its callers: the names and inboxes, and how the connection is.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Instant,
+};
 
 use tokio::sync::{Notify, oneshot};
 
 use crate::transport::{
-    contract::Detach,
+    contract::{Detach, Name, Wanted},
     events::Events,
+    inbox::Inbox,
     life::Life,
-    registry::attached::{Confirmation, Registry},
+    registry::attached::{Attached, Confirmation, Loss, Registry},
     status::Status,
 };
 
@@ -26,6 +30,8 @@ pub(super) struct SharedRegistry {
 pub(super) enum Owner {
     /// That of all who have none of their own; the bus ends when it gives up.
     Bus(Arc<Life>),
+    /// That of shard channels on one node of a cluster; the bus ends when it gives up, and not when it is dropped.
+    Node(Arc<Life>),
     /// That of one inbox, which is called by its first name. It ends with the bus too.
     One { channel: String, bus: Arc<Life> },
 }
@@ -66,10 +72,66 @@ impl Detach for SharedRegistry {
         self.changed.notify_one();
     }
 
-    fn leave(&self, id: usize) -> oneshot::Receiver<()> {
+    fn leave(&self, id: usize) -> Vec<oneshot::Receiver<()>> {
         let left = self.registry().leave(id);
         self.changed.notify_one();
+        vec![left]
+    }
+}
+
+/// Where an inbox has some of its names: on one of several connections. Dropping it unsubscribes them; the inbox stays attached elsewhere.
+pub(super) struct Part {
+    shared: Arc<SharedRegistry>,
+    id: usize,
+}
+
+impl Part {
+    /// Begins to attach; the receiver tells when every name is confirmed, or why not.
+    pub(super) fn attach(
+        shared: &Arc<SharedRegistry>,
+        inbox: Arc<Inbox>,
+        names: Vec<Wanted>,
+    ) -> (Self, oneshot::Receiver<Attached>) {
+        let (id, attached) = shared.registry().attach(inbox, names);
+        shared.changed.notify_one();
+        (Self { shared: Arc::clone(shared), id }, attached)
+    }
+
+    /// Goes on with names that the inbox had elsewhere.
+    pub(super) fn take_up(shared: &Arc<SharedRegistry>, inbox: Arc<Inbox>, names: Vec<(Wanted, Loss)>) -> Self {
+        let mut registry = shared.registry();
+        let id = registry.take_up(inbox, names, Instant::now());
+        let wishes = registry.flush();
+        drop(registry);
+        // It is told of a gap at most, with which no inbox becomes full.
+        let _ = wishes.read();
+        shared.changed.notify_one();
+        Self { shared: Arc::clone(shared), id }
+    }
+
+    /// Gives up a name, which the inbox gets elsewhere; tells since when it misses messages, if it does.
+    pub(super) fn give_up(&self, name: &Name) -> Option<Loss> {
+        let loss = self.shared.registry().give_up(self.id, name);
+        self.shared.changed.notify_one();
+        loss
+    }
+
+    pub(super) fn first_unconfirmed(&self) -> Option<String> {
+        self.shared.registry().first_unconfirmed(self.id)
+    }
+
+    /// See [`Detach::leave`].
+    pub(super) fn leave(&self) -> oneshot::Receiver<()> {
+        let left = self.shared.registry().leave(self.id);
+        self.shared.changed.notify_one();
         left
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        self.shared.registry().release(self.id);
+        self.shared.changed.notify_one();
     }
 }
 

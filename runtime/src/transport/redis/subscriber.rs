@@ -29,9 +29,8 @@ use crate::{
             live::LiveSession,
             settings::Settings,
             shared::{ClosesInboxes, Owner, SharedRegistry},
-            stream::Stream,
         },
-        status::{Status, SubscriptionSnapshot},
+        status::{GapCause, Status, SubscriptionSnapshot},
     },
 };
 
@@ -60,9 +59,9 @@ impl Detach for Owned {
         // Dropping it does.
     }
 
-    fn leave(&self, _id: usize) -> oneshot::Receiver<()> {
+    fn leave(&self, _id: usize) -> Vec<oneshot::Receiver<()>> {
         // Who has a connection of its own ends with it.
-        oneshot::channel().1
+        Vec::new()
     }
 }
 
@@ -74,8 +73,18 @@ impl Subscriber {
         events: Arc<Events>,
         owner: Owner,
     ) -> Result<Self, ConnectError> {
-        let Opened { stream, .. } = connector.open_master(CLIENT_NAME).await?;
-        Ok(Self::over(stream, connector, settings, events, owner))
+        let opened = connector.open_master(CLIENT_NAME).await?;
+        Ok(Self::over(Some(opened), connector, settings, events, owner))
+    }
+
+    /// Starts the tokio task, which connects.
+    pub(super) fn unconnected(
+        connector: Connector,
+        settings: Arc<Settings>,
+        events: Arc<Events>,
+        owner: Owner,
+    ) -> Self {
+        Self::over(None, connector, settings, events, owner)
     }
 
     /// Connects for one inbox alone and attaches it, all of it within the command timeout. A server that cannot be reached is tried again until
@@ -95,22 +104,28 @@ impl Subscriber {
         let timeout = settings.command_timeout;
         let deadline = deadline_after(timeout);
         let channel = names.first().map_or_else(String::new, |wanted| wanted.name.text.clone());
-        let stream = match timeout_at(deadline, open_persistently(&connector, &settings)).await {
+        let opened = match timeout_at(deadline, open_persistently(&connector, &settings)).await {
             Ok(opened) => opened.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?,
             Err(_) => return Err(SubscribeError::TimedOut { channel, timeout }),
         };
-        let own = Self::over(stream, connector, settings, events, Owner::One { channel, bus });
+        let own = Self::over(Some(opened), connector, settings, events, Owner::One { channel, bus });
         let attachment = own.attach_until(deadline, inbox, names).await?;
         let observer = own.observer();
         Ok((Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: own }), 0), observer))
     }
 
-    fn over(stream: Stream, connector: Connector, settings: Arc<Settings>, events: Arc<Events>, owner: Owner) -> Self {
+    fn over(
+        opened: Option<Opened>,
+        connector: Connector,
+        settings: Arc<Settings>,
+        events: Arc<Events>,
+        owner: Owner,
+    ) -> Self {
         let shared = Arc::new(SharedRegistry::new(owner, events));
         let command_timeout = settings.command_timeout;
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
         let mut tokio_task = JoinSet::new();
-        tokio_task.spawn(worker.run(stream));
+        tokio_task.spawn(worker.run(opened));
         Self { shared, command_timeout, _tokio_task: tokio_task }
     }
 
@@ -154,6 +169,11 @@ impl Subscriber {
         self.shared.status().clone()
     }
 
+    /// Where inboxes have names.
+    pub(super) fn registry(&self) -> &Arc<SharedRegistry> {
+        &self.shared
+    }
+
     /// What its subscriptions look like.
     pub(super) fn snapshots(&self) -> Vec<SubscriptionSnapshot> {
         self.shared.registry().snapshots(Instant::now())
@@ -186,43 +206,51 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(self, stream: Stream) {
+    async fn run(self, opened: Option<Opened>) {
         let _ended = ClosesInboxes(Arc::clone(&self.shared));
         match &self.shared.owner {
             Owner::Bus(life) => tokio::select! {
-                () = self.work(stream) => {}
+                () = self.work(opened) => {}
                 _ = life.over() => {}
             },
-            Owner::One { bus, .. } => tokio::select! {
-                () = self.work(stream) => {}
+            Owner::Node(bus) | Owner::One { bus, .. } => tokio::select! {
+                () = self.work(opened) => {}
                 reason = bus.over() => self.shared.close(reason),
             },
         }
     }
 
-    fn live(&self, stream: Stream) -> LiveSession {
-        LiveSession::new(Arc::clone(&self.shared), Arc::clone(&self.settings), stream)
+    fn live(&self, opened: Opened) -> LiveSession {
+        LiveSession::new(Arc::clone(&self.shared), Arc::clone(&self.settings), self.connector.clone(), opened)
     }
 
-    async fn work(&self, stream: Stream) {
-        let mut live = self.live(stream);
+    async fn work(&self, opened: Option<Opened>) {
+        let opened = match opened {
+            Some(opened) => Ok(opened),
+            None => self.connector.open_master(CLIENT_NAME).await,
+        };
+        let mut live = opened.map(|opened| self.live(opened));
         let mut backoff = Backoff::default();
         loop {
-            let cause = live.serve().await;
+            let (cause, settled) = match &mut live {
+                Ok(live) => (live.serve().await, live.settled),
+                Err(error) => (GapCause::Disconnected(chain(error)), false),
+            };
             let since = now();
             tracing::warn!(%cause, "lost the connection for subscriptions");
-            backoff.lost(live.settled, since, self.settings.reconnect.first_pause);
+            backoff.lost(settled, since, self.settings.reconnect.first_pause);
             self.shared.registry().connection_lost(&cause, since);
             *self.shared.status() = Status::Reconnecting { cause: cause.clone() };
             self.shared.events.disconnected(cause, since);
-            let Some(stream) = self.reconnect(&mut backoff, since).await else {
+            let Some(opened) = self.reconnect(&mut backoff, since).await else {
                 return self.give_up();
             };
             let lasted = now().saturating_duration_since(since);
             tracing::info!(?lasted, "connected for subscriptions again");
             self.shared.events.connected(lasted);
-            live = self.live(stream);
-            live.lost = Some(since);
+            let mut next = self.live(opened);
+            next.lost = Some(since);
+            live = Ok(next);
         }
     }
 
@@ -230,7 +258,8 @@ impl Worker {
         let reason = "the server was away for longer than the reconnect policy allows";
         self.shared.close(reason);
         match &self.shared.owner {
-            Owner::Bus(_) => {
+            Owner::Bus(life) | Owner::Node(life) => {
+                life.end(reason);
                 tracing::error!("gave up on the connection for subscriptions: every subscription ends");
                 self.shared.events.closed(reason, now());
             }
@@ -243,7 +272,7 @@ impl Worker {
 
     /// Tries until it succeeds or the policy's limit is reached: after the policy's pauses, and as soon as another connection of the bus was
     /// made.
-    async fn reconnect(&self, backoff: &mut Backoff, lost: Instant) -> Option<Stream> {
+    async fn reconnect(&self, backoff: &mut Backoff, lost: Instant) -> Option<Opened> {
         let policy = &self.settings.reconnect;
         let mut successes = self.connector.successes();
         // The first pause is for a server that accepts and at once closes: two connections that woke each other would not leave it alone.
@@ -263,7 +292,7 @@ impl Worker {
             // One that is made during the attempt counts: the server may have come up behind its back.
             successes.mark_unchanged();
             match self.connector.open_master(CLIENT_NAME).await {
-                Ok(Opened { stream, .. }) => return Some(stream),
+                Ok(opened) => return Some(opened),
                 // Rarer the longer it lasts: an outage must not fill the log, and its reason may change.
                 Err(error) if backoff.failures.saturating_add(1).is_power_of_two() => {
                     tracing::warn!(
@@ -281,11 +310,11 @@ impl Worker {
 }
 
 /// Tries until it succeeds or fails in a way that will last.
-async fn open_persistently(connector: &Connector, settings: &Settings) -> Result<Stream, ConnectError> {
+async fn open_persistently(connector: &Connector, settings: &Settings) -> Result<Opened, ConnectError> {
     let mut failures = 0;
     loop {
         match connector.open_master(CLIENT_NAME).await {
-            Ok(Opened { stream, .. }) => return Ok(stream),
+            Ok(opened) => return Ok(opened),
             Err(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. } | ConnectError::NoSentinel { .. }) => {
                 sleep(settings.reconnect.pause(failures)).await;
                 failures += 1;

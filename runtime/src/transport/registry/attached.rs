@@ -19,7 +19,7 @@ use crate::{
             names::{Arena, Index},
             standing::Standing,
         },
-        status::{GapCause, NameKind},
+        status::{Gap, GapCause, NameKind},
     },
 };
 
@@ -81,10 +81,11 @@ pub(super) struct Interest {
     pub(super) leaving: bool,
 }
 
-#[derive(Clone)]
-pub(super) struct Loss {
-    pub(super) cause: GapCause,
-    pub(super) at: Instant,
+/// Since when, and why, messages of a name are missed.
+#[derive(Clone, Debug)]
+pub(crate) struct Loss {
+    pub(crate) cause: GapCause,
+    pub(crate) at: Instant,
 }
 
 /// An attached inbox.
@@ -110,6 +111,26 @@ impl Entry {
 pub(super) struct Attaching {
     pub(super) unconfirmed: usize,
     pub(super) done: oneshot::Sender<Attached>,
+}
+
+impl Listener {
+    /// One name less to wait for.
+    pub(super) fn count_down(&mut self) {
+        let Some(attaching) = &mut self.attaching else { return };
+        attaching.unconfirmed = attaching.unconfirmed.saturating_sub(1);
+        if attaching.unconfirmed == 0
+            && let Some(Attaching { done, .. }) = self.attaching.take()
+        {
+            let _ = done.send(Ok(()));
+        }
+    }
+
+    /// The gap that ends now, as far as it was not told of.
+    pub(super) fn gap(&mut self, loss: &Loss, now: Instant) -> Item {
+        let from = self.gaps_told_until.map_or(loss.at, |told| told.max(loss.at));
+        self.gaps_told_until = Some(now);
+        Item::Gap(Gap { cause: loss.cause.clone(), lasted: now.saturating_duration_since(from) })
+    }
 }
 
 impl Registry {
@@ -139,15 +160,7 @@ impl Registry {
     /// twice the first token counts.
     pub(crate) fn attach(&mut self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> (usize, oneshot::Receiver<Attached>) {
         let (done, attached) = oneshot::channel();
-        let listener = Listener {
-            inbox,
-            names: Vec::with_capacity(names.len()),
-            staged: Vec::new(),
-            attaching: None,
-            gaps_told_until: None,
-            leaving: None,
-        };
-        let id = self.listeners.insert(listener);
+        let id = self.listen(inbox, names.len());
         if let Some(reason) = &self.closed {
             let _ = done.send(Err(SubscribeError::Closed { reason: reason.clone() }));
             return (id, attached);
@@ -166,9 +179,8 @@ impl Registry {
 
     /// Removes an inbox, for which nobody waits any more. Its id may be used again.
     pub(crate) fn detach(&mut self, id: usize) {
-        self.withdraw(id);
-        if let Some(listener) = self.listeners.remove(id) {
-            listener.inbox.detached();
+        if let Some(inbox) = self.release(id) {
+            inbox.detached();
         }
     }
 
@@ -301,6 +313,18 @@ impl Registry {
         let listener = self.listeners.get(id)?;
         let mut entries = listener.names.iter().filter_map(|&name| self.names.get(name));
         entries.find(|entry| entry.standing != Standing::Active).map(|entry| entry.name.text.clone())
+    }
+
+    /// An inbox that wants nothing yet.
+    pub(super) fn listen(&mut self, inbox: Arc<Inbox>, names: usize) -> usize {
+        self.listeners.insert(Listener {
+            inbox,
+            names: Vec::with_capacity(names),
+            staged: Vec::new(),
+            attaching: None,
+            gaps_told_until: None,
+            leaving: None,
+        })
     }
 
     pub(super) fn subscribe(&mut self, listener: usize, name: Name, token: u32) {

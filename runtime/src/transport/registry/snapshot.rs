@@ -1,8 +1,9 @@
 //! What the subscriptions of a connection look like from outside.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use crate::transport::{
+    inbox::Inbox,
     registry::{attached::Registry, standing::Standing},
     status::{NameSnapshot, SubscriptionSnapshot, SubscriptionState},
 };
@@ -15,8 +16,13 @@ impl Registry {
 
     /// Every attached inbox but those without a buffer, and those of instances.
     pub(crate) fn snapshots(&self, now: Instant) -> Vec<SubscriptionSnapshot> {
+        self.shown(now).into_iter().map(|(_, snapshot)| snapshot).collect()
+    }
+
+    /// The same, with the inboxes: one may be attached to several connections.
+    pub(crate) fn shown(&self, now: Instant) -> Vec<(Arc<Inbox>, SubscriptionSnapshot)> {
         let ids = self.listeners.indices().into_iter();
-        ids.filter_map(|id| self.snapshot(id, now)).collect()
+        ids.filter_map(|id| Some((Arc::clone(&self.listeners.get(id)?.inbox), self.snapshot(id, now)?))).collect()
     }
 
     fn snapshot(&self, id: usize, now: Instant) -> Option<SubscriptionSnapshot> {

@@ -18,8 +18,8 @@ use crate::{
         contract::Name,
         events::BusEvent,
         inbox::Item,
-        registry::attached::{Attaching, Confirmation, Entry, Loss, NameId, Registry, stage},
-        status::{Gap, GapCause, NameKind},
+        registry::attached::{Confirmation, Entry, Loss, NameId, Registry, stage},
+        status::{GapCause, NameKind},
     },
 };
 
@@ -53,6 +53,7 @@ struct Due {
     kind: NameKind,
     alone: bool,
     length: usize,
+    group: u16,
 }
 
 /// How much one command may hold, so that neither side buffers without bound and a refusal costs few repetitions.
@@ -60,6 +61,13 @@ struct Due {
 pub(crate) struct CommandBounds {
     pub(crate) names: usize,
     pub(crate) bytes: usize,
+    /// Only names of one group go into one command.
+    pub(crate) group: fn(&Name) -> u16,
+}
+
+/// Any names go together.
+pub(crate) fn one_group(_name: &Name) -> u16 {
+    0
 }
 
 impl Registry {
@@ -83,13 +91,16 @@ impl Registry {
     /// What to send next, or nothing when the server was asked for all that is wanted.
     pub(crate) fn next_command(&mut self, bounds: CommandBounds) -> Option<Command> {
         let mut command: Option<Command> = None;
-        let mut bytes = 0;
+        let (mut bytes, mut of) = (0, 0);
         while let Some(id) = self.unsettled.pop_front() {
-            let Some(Due { verb, kind, alone, length }) = self.due(id) else { continue };
+            let Some(Due { verb, kind, alone, length, group }) = self.due(id, bounds.group) else { continue };
             bytes += length;
             let names = match &mut command {
-                None => &mut command.insert(Command { verb, kind, names: Vec::new() }).names,
-                Some(open) if open.verb == verb && open.kind == kind && !alone && bytes <= bounds.bytes => {
+                None => {
+                    of = group;
+                    &mut command.insert(Command { verb, kind, names: Vec::new() }).names
+                }
+                Some(open) if (open.verb, open.kind, of) == (verb, kind, group) && !alone && bytes <= bounds.bytes => {
                     &mut open.names
                 }
                 Some(_) => {
@@ -228,11 +239,12 @@ impl Registry {
 
     /// What a name from the line needs. One that is neither wanted nor known to the server is forgotten, and only here: its id
     /// is free when nothing refers to it.
-    fn due(&mut self, id: NameId) -> Option<Due> {
+    fn due(&mut self, id: NameId, group: fn(&Name) -> u16) -> Option<Due> {
         let entry = self.names.get_mut(id)?;
         entry.in_line = false;
         let wanted = entry.is_wanted();
-        let due = |verb, alone| Some(Due { verb, kind: entry.name.kind, alone, length: entry.name.text.len() });
+        let (kind, length) = (entry.name.kind, entry.name.text.len());
+        let due = |verb, alone| Some(Due { verb, kind, alone, length, group: group(&entry.name) });
         match entry.standing {
             Standing::Absent if wanted => due(Verb::Subscribe, entry.alone),
             Standing::Active if !wanted => due(Verb::Unsubscribe, false),
@@ -276,19 +288,10 @@ impl Registry {
         let lost = entry.lost.take();
         for interest in &mut entry.interests {
             let Some(listener) = self.listeners.get_mut(interest.listener) else { continue };
-            if let Some(attaching) = &mut listener.attaching {
-                attaching.unconfirmed = attaching.unconfirmed.saturating_sub(1);
-                if attaching.unconfirmed == 0
-                    && let Some(Attaching { done, .. }) = listener.attaching.take()
-                {
-                    let _ = done.send(Ok(()));
-                }
-            }
+            listener.count_down();
             if let (true, Some(loss)) = (std::mem::take(&mut interest.missed), &lost) {
-                let from = listener.gaps_told_until.map_or(loss.at, |told| told.max(loss.at));
-                listener.gaps_told_until = Some(now);
-                let gap = Gap { cause: loss.cause.clone(), lasted: now.saturating_duration_since(from) };
-                stage(&mut self.listeners, &mut self.touched, interest.listener, Item::Gap(gap));
+                let gap = listener.gap(loss, now);
+                stage(&mut self.listeners, &mut self.touched, interest.listener, gap);
             }
         }
         if !entry.is_wanted() {

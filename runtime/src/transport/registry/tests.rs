@@ -18,13 +18,13 @@ use crate::{
         inbox::{Inbox, Item, WhenFull},
         registry::{
             attached::{Confirmation, Registry},
-            standing::{Command, CommandBounds, Verb},
+            standing::{Command, CommandBounds, Verb, one_group},
         },
         status::{GapCause, NameKind, SubscriptionState},
     },
 };
 
-const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000 };
+const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000, group: one_group };
 
 fn inbox() -> Arc<Inbox> {
     Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest))

@@ -32,7 +32,7 @@ impl Bench {
         let config = Config { namespace: Some("ns".into()), reconnect, payload_limit: 100, ..Config::default() };
         let bounds = Bounds { messages: 100, bytes: 10_000 };
         Self {
-            session: Session::new(Arc::new(Settings::new(&config, "shop"))),
+            session: Session::new(Arc::new(Settings::new(&config, "shop")), one_group),
             registry: Registry::new(Confirmation::ByServer),
             inbox: Arc::new(Inbox::new(bounds, WhenFull::DropOldest)),
             now: Instant::now(),
