@@ -26,6 +26,6 @@ mod world;
 #[doc(hidden)]
 pub use self::world::run;
 pub use self::{
-    log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels, wait::eventually,
+    cluster::Cluster, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels, wait::eventually,
     world::World,
 };
