@@ -5,7 +5,12 @@
 //!
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>, <https://redis.io/docs/latest/commands/cluster-slots/>
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    time::Duration,
+};
 
 use redis::{Value, cmd};
 use tokio::{
@@ -22,6 +27,7 @@ use crate::{
         redis::{
             client::patient_client,
             door::{Opened, Role},
+            followed::Followed,
             race::first,
             sentinels::Servers,
             topology::{AddressMap, Endpoint},
@@ -170,15 +176,24 @@ impl Cluster {
         self.found.outdated.notify_one();
     }
 
-    /// Connects to some master: the first that answers.
+    /// Connects to some master: the first that answers, beginning with any of them. The connection fails when the node has left the map, where
+    /// what is published there may reach nobody.
     ///
     /// # Cancel safety
     ///
     /// Dropping it closes what was made so far.
     pub(super) async fn open_any(&self, name: &str, deadline: Instant) -> Result<Opened, ConnectError> {
         let slots = self.slots(deadline).await?;
-        let nodes: Vec<Endpoint> = slots.nodes().into_iter().cloned().collect();
-        let open = async |endpoint| self.found.servers.door(endpoint)?.open(Role::Master, name, deadline).await;
+        let mut nodes: Vec<Endpoint> = slots.nodes().into_iter().cloned().collect();
+        let count = nodes.len().max(1) as u64;
+        nodes.rotate_left((RandomState::new().hash_one(0) % count) as usize);
+        let open = async |node: Endpoint| {
+            let door = self.found.servers.door(node.clone())?;
+            let Opened { address, stream, capabilities } = door.open(Role::Master, name, deadline).await?;
+            let is_there = move |slots: &Arc<Slots>| slots.nodes().contains(&&node);
+            let stream = Followed::new(stream, self.changes(), is_there, "the node has left the map of the cluster");
+            Ok(Opened { address, stream: Box::new(stream), capabilities })
+        };
         let opened = first(nodes, deadline, |_| true, open).await;
         opened.map_err(|failure| {
             self.outdated();

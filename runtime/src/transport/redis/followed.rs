@@ -1,4 +1,4 @@
-//! A connection to the master, for as long as it is the master.
+//! A connection for as long as what is known of its server stays so: that it is the master, or a node of the cluster.
 
 use std::{
     io,
@@ -15,27 +15,30 @@ use tokio::{
 
 use crate::transport::redis::stream::{Duplex, Stream};
 
-/// A connection that fails as soon as another server is the master: whatever is on it learns of that like of any other loss.
+/// A connection that fails as soon as its server is no longer what it was: whatever is on it learns of that like of any other loss.
 pub(super) struct Followed {
     stream: Stream,
-    /// Completes when another server is the master; absent once that was so.
+    /// Completes when that is so; absent once it was.
     replaced: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    /// What is said then.
+    reason: &'static str,
 }
 
 impl Followed {
-    /// Follows what is known of the master, as long as that equals `own`.
-    pub(super) fn new<T: PartialEq + Send + Sync + 'static>(
+    /// Follows what is known, as long as it `stays`.
+    pub(super) fn new<T: Send + Sync + 'static>(
         stream: Stream,
         mut known: watch::Receiver<T>,
-        own: T,
+        stays: impl Fn(&T) -> bool + Send + Sync + 'static,
+        reason: &'static str,
     ) -> Self {
         let replaced = async move {
             // Without a sender nothing changes any more.
-            if known.wait_for(|known| *known != own).await.is_err() {
+            if known.wait_for(|known| !stays(known)).await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        Self { stream, replaced: Some(Box::pin(replaced)) }
+        Self { stream, replaced: Some(Box::pin(replaced)), reason }
     }
 
     fn check(&mut self, context: &mut Context<'_>) -> io::Result<()> {
@@ -45,7 +48,7 @@ impl Followed {
             return Ok(());
         }
         self.replaced = None;
-        Err(io::Error::new(io::ErrorKind::ConnectionReset, "another server is the master now, as the Sentinels say"))
+        Err(io::Error::new(io::ErrorKind::ConnectionReset, self.reason))
     }
 }
 
@@ -68,7 +71,7 @@ impl AsyncRead for Followed {
 
 impl AsyncWrite for Followed {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        // Whoever reads is told; this only keeps bytes from a server that is not the master. Its waker belongs to the reader.
+        // Whoever reads is told; this only keeps bytes from a server that is another one now. Its waker belongs to the reader.
         if self.replaced.is_none() {
             self.check(context)?;
         }
@@ -91,17 +94,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_fails_once_another_server_is_the_master_and_not_before() {
+    async fn it_fails_once_what_is_known_has_changed_and_not_before() {
         let (near, mut far) = tokio::io::duplex(64);
         let (known, seen) = watch::channel(1);
-        let mut followed = Followed::new(Box::new(near), seen, 1);
+        let mut followed = Followed::new(Box::new(near), seen, |known| *known == 1, "another is the master");
         far.write_all(b"a").await.unwrap();
         let mut byte = [0];
         assert_eq!(followed.read(&mut byte).await.unwrap(), 1);
         known.send_replace(1);
         followed.write_all(b"b").await.unwrap();
         let (read, _) = tokio::join!(followed.read(&mut byte), async { known.send_replace(2) });
-        assert!(read.unwrap_err().to_string().contains("another server is the master"));
+        assert!(read.unwrap_err().to_string().contains("another is the master"));
         assert!(followed.write_all(b"c").await.is_err());
     }
 }

@@ -136,7 +136,9 @@ impl Found {
     async fn open(&self, master: Master, name: &str, deadline: Instant) -> Result<Opened, ConnectError> {
         let door = self.servers.door(master.endpoint.clone())?;
         let Opened { address, stream, capabilities } = door.open(Role::Master, name, deadline).await?;
-        let stream = Box::new(Followed::new(stream, self.known.subscribe(), Some(master)));
+        let reason = "another server is the master now, as the Sentinels say";
+        let is_master = move |known: &Option<Master>| known.as_ref() == Some(&master);
+        let stream = Box::new(Followed::new(stream, self.known.subscribe(), is_master, reason));
         Ok(Opened { address, stream, capabilities })
     }
 
