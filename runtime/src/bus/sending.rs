@@ -31,7 +31,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Receipt {
-    /// How many subscriptions the server passed the message to, where it can tell: `Some` on one server and in memory.
+    /// How many subscriptions the server passed the message to, where it can tell: `Some` on one server and in memory, and `None` on a
+    /// cluster, where a node counts only its own.
     ///
     /// It counts the connections that were subscribed, once for each matching pattern, not the handlers that worked on the
     /// message: all subscriptions of one bus to one channel count once, and a connection can break after it was counted.
@@ -113,7 +114,7 @@ impl Bus {
     /// Sends all of them or none.
     pub(crate) async fn send_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<Receipt>, PublishError> {
         let receivers = self.shared.transport.publish_atomically(parcels).await.map_err(undecided)?;
-        Ok(receivers.into_iter().map(|receivers| Receipt { receivers: Some(receivers) }).collect())
+        Ok(receivers.into_iter().map(|receivers| Receipt { receivers }).collect())
     }
 
     /// Length and limit of a name that is too long. The limit is for names of the program's, and not for those that the protocol makes.

@@ -56,7 +56,7 @@ impl Broadcast for AnyTransport {
         }
     }
 
-    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
+    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<Option<u64>>, PublishError> {
         match self {
             Self::Memory(memory) => memory.publish_atomically(parcels).await,
             Self::Redis(redis) => redis.publish_atomically(parcels).await,

@@ -102,8 +102,11 @@ pub(crate) trait Broadcast: Send + Sync + 'static {
     /// Publishes in one round trip, in order; a result for each.
     fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> impl Future<Output = Vec<Published>> + Send;
 
-    /// Publishes all of them or none, in order; the number of receivers of each.
-    fn publish_atomically(&self, parcels: Vec<Parcel>) -> impl Future<Output = Result<Vec<u64>, PublishError>> + Send;
+    /// Publishes all of them or none, in order; the number of receivers of each, where the server can tell.
+    fn publish_atomically(
+        &self,
+        parcels: Vec<Parcel>,
+    ) -> impl Future<Output = Result<Vec<Option<u64>>, PublishError>> + Send;
 
     /// Connects the inbox to the names; returns once the server has confirmed every one of them. All or nothing.
     fn attach(

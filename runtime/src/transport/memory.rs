@@ -98,11 +98,11 @@ impl Broadcast for Memory {
         results
     }
 
-    async fn publish_atomically(&self, mut parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
+    async fn publish_atomically(&self, mut parcels: Vec<Parcel>) -> Result<Vec<Option<u64>>, PublishError> {
         let count = parcels.len();
         let receivers = self.publish_together(self.deadline(), &mut parcels).await?;
         // A broker that was frozen meanwhile did not count.
-        Ok(receivers.unwrap_or_else(|| vec![0; count]))
+        Ok(receivers.unwrap_or_else(|| vec![0; count]).into_iter().map(Some).collect())
     }
 
     async fn attach(&self, inbox: Arc<Inbox>, names: Vec<Wanted>) -> Result<Attachment, SubscribeError> {

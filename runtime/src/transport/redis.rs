@@ -12,7 +12,8 @@
 //! | `subscriber`, `live`, `session` | the connection for subscriptions: made anew when it is lost; its tokio task; its protocol without a socket |
 //! | `shared` | what that tokio task shares with its callers |
 //! | `shards` | on a cluster: connections for shard channels, each on the node that has its slot |
-//! | `commands`, `pipeline`, `line` | the connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `commands`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `nodes` | on a cluster: connections for commands that belong to a slot, each on the node that has it |
 //! | `queues/` | queues: streams, and scripts that make each step one |
 //! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
 //!
@@ -31,6 +32,7 @@ pub(crate) mod followed;
 pub(crate) mod line;
 pub(crate) mod live;
 pub(crate) mod login;
+pub(crate) mod nodes;
 pub(crate) mod pipeline;
 pub(crate) mod queues;
 pub(crate) mod race;
@@ -65,7 +67,7 @@ use crate::{
     config::Config,
     error::{ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
     transport::{
-        contract::{Attachment, Broadcast, Claim, Lined, Link, Name, Parcel, Published, Wanted},
+        contract::{Attachment, Broadcast, Claim, Lined, Link, Name, Parcel, Published, Reach, Wanted},
         durable::{
             contract::{Durable, QueueSpec},
             course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
@@ -81,6 +83,7 @@ use crate::{
             admin::{Uses, health},
             commands::Commands,
             connector::Connector,
+            nodes::Nodes,
             queues::{RedisKeeper, RedisReader, handle::Queues},
             settings::Settings,
             shards::Shards,
@@ -95,6 +98,8 @@ use crate::{
 /// The only handle to the connections: dropping it ends their tokio tasks and every inbox.
 pub(crate) struct Redis {
     commands: Commands,
+    /// Where the server is a cluster: for what belongs to a slot.
+    nodes: Option<Nodes>,
     subscriber: Subscriber,
     /// On a cluster: shard channels, each where its slot is.
     shards: Option<Shards>,
@@ -135,10 +140,23 @@ impl Redis {
             ),
         )?;
         let shards = Shards::start(&connector, &settings, &events, &life);
+        let nodes = Nodes::new(&connector, &settings, &life);
         let further = Mutex::default();
         let transactions = Transactions::default();
         let queues = Queues::new(connector.clone(), Arc::clone(&settings), Arc::clone(&life));
-        Ok(Self { commands, subscriber, shards, transactions, queues, connector, settings, events, life, further })
+        Ok(Self {
+            commands,
+            nodes,
+            subscriber,
+            shards,
+            transactions,
+            queues,
+            connector,
+            settings,
+            events,
+            life,
+            further,
+        })
     }
 }
 
@@ -154,17 +172,25 @@ impl Redis {
 impl Broadcast for Redis {
     async fn publish(&self, parcel: Parcel) -> Published {
         self.life.check(parcel.template)?;
-        self.commands.publish(&parcel).await
+        match &self.nodes {
+            Some(nodes) if parcel.reach == Reach::ShardChannel => nodes.publish(&parcel).await,
+            _ => self.commands.publish(&parcel).await,
+        }
     }
 
     async fn publish_all(&self, parcels: Vec<Parcel>, lined: Option<Lined>) -> Vec<Published> {
         if self.life.ended().is_some() {
             return parcels.iter().map(|parcel| self.life.check(parcel.template).map(|()| None)).collect();
         }
-        self.commands.publish_all(&parcels, lined).await
+        match &self.nodes {
+            Some(nodes) if parcels.iter().any(|parcel| parcel.reach == Reach::ShardChannel) => {
+                nodes.publish_all(&self.commands, parcels, lined).await
+            }
+            _ => self.commands.publish_all(&parcels, lined).await,
+        }
     }
 
-    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<u64>, PublishError> {
+    async fn publish_atomically(&self, parcels: Vec<Parcel>) -> Result<Vec<Option<u64>>, PublishError> {
         let Some(first) = parcels.first() else { return Ok(Vec::new()) };
         self.life.check(first.template)?;
         let deadline = tokio::time::Instant::now() + self.settings.command_timeout;
@@ -199,7 +225,10 @@ impl Broadcast for Redis {
 
     async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
         self.life.check(claim.template)?;
-        self.commands.claim(&claim).await
+        match &self.nodes {
+            Some(nodes) => nodes.claim(&claim).await,
+            None => self.commands.claim(&claim).await,
+        }
     }
 }
 
@@ -224,7 +253,8 @@ impl Redis {
 impl Link for Redis {
     fn status(&self) -> Status {
         let of_shards = || self.shards.as_ref().map_or(Status::Connected, Shards::status);
-        let of_commands = || self.commands.lost().map_or(Status::Connected, |cause| Status::Reconnecting { cause });
+        let lost = || self.commands.lost().or_else(|| self.nodes.as_ref()?.lost());
+        let of_commands = || lost().map_or(Status::Connected, |cause| Status::Reconnecting { cause });
         match self.subscriber.status() {
             Status::Connected => {
                 Some(of_shards()).filter(|status| *status != Status::Connected).unwrap_or_else(of_commands)
@@ -251,6 +281,7 @@ impl Link for Redis {
         self.subscriber.close(reason);
         self.shards.iter().for_each(|shards| shards.close(reason));
         self.commands.close(reason);
+        self.nodes.iter().for_each(|nodes| nodes.close(reason));
         self.transactions.close();
         self.queues.close();
         if !had_ended {

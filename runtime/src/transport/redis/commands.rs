@@ -1,4 +1,4 @@
-//! The connection for commands: it is shared by all publishers, and made anew as soon as it is lost.
+//! A connection for commands: it is shared by all publishers, and made anew as soon as it is lost.
 //!
 //! Not on the `redis` crate, whose pipeline costs a channel, two more copies of the payload and about a third more CPU for each command, lets
 //! commands overtake each other when it is full, and does not say of a lost command whether it was sent. Scripts, streams and clusters, which
@@ -118,12 +118,18 @@ impl Commands {
         settings: Arc<Settings>,
         life: Arc<Life>,
     ) -> Result<Self, ConnectError> {
+        let commands = Self::idle(connector, settings, life);
+        commands.link.open().await?;
+        Ok(commands)
+    }
+
+    /// Connects when it is first needed.
+    pub(super) fn idle(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
         let (current, retry, lost) = (Mutex::default(), AsyncMutex::default(), Arc::default());
         let link = Arc::new(SharedLink { connector, settings, life, current, retry, lost });
-        link.open().await?;
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&link)));
-        Ok(Self { link, _keeper: keeper })
+        Self { link, _keeper: keeper }
     }
 
     /// PUBLISH; waits for a connection to be made anew if there is none, and for room if too much waits. All of it within the command timeout.
@@ -141,14 +147,28 @@ impl Commands {
         self.link.publish(now, now + self.link.settings.command_timeout, parcel).await
     }
 
+    /// The same until then.
+    pub(super) async fn publish_until(&self, deadline: Instant, parcel: &Parcel) -> Published {
+        self.link.publish(Instant::now(), deadline, parcel).await
+    }
+
     /// PUBLISH of each message, written together: one round trip for each part of a batch. Those whose connection was lost before they were
     /// sent are published again, one by one. All of it within one command timeout.
     ///
     /// # Cancel safety
     ///
     /// As for [`publish`](Self::publish), for each of them.
-    pub(super) async fn publish_all(&self, parcels: &[Parcel], mut lined: Option<Lined>) -> Vec<Published> {
-        let deadline = Instant::now() + self.link.settings.command_timeout;
+    pub(super) async fn publish_all(&self, parcels: &[Parcel], lined: Option<Lined>) -> Vec<Published> {
+        self.publish_all_until(Instant::now() + self.link.settings.command_timeout, parcels, lined).await
+    }
+
+    /// The same until then; what is `lined` is dropped when they are in line.
+    pub(super) async fn publish_all_until<L>(
+        &self,
+        deadline: Instant,
+        parcels: &[Parcel],
+        mut lined: Option<L>,
+    ) -> Vec<Published> {
         let mut results = Vec::with_capacity(parcels.len());
         while results.len() < parcels.len() {
             let rest = &parcels[results.len()..];
@@ -167,7 +187,12 @@ impl Commands {
     ///
     /// Dropping it leaves open whether the name was taken.
     pub(super) async fn claim(&self, claim: &Claim) -> Result<bool, PublishError> {
-        self.link.claim(Instant::now() + self.link.settings.command_timeout, claim).await
+        self.claim_until(Instant::now() + self.link.settings.command_timeout, claim).await
+    }
+
+    /// The same until then.
+    pub(super) async fn claim_until(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
+        self.link.claim(deadline, claim).await
     }
 
     /// Refuses payloads that the server is known not to take.
@@ -190,7 +215,11 @@ impl Commands {
     /// Why there is no connection, if there is none and another one could not be made at once.
     pub(super) fn lost(&self) -> Option<GapCause> {
         let current = lock(&self.link.current);
-        current.failed.as_ref().and(current.lost())
+        let failed = current.failed.as_ref()?;
+        match current.live {
+            Some(_) => current.lost(),
+            None => Some(GapCause::Disconnected(failed.clone())),
+        }
     }
 }
 
@@ -243,7 +272,9 @@ impl SharedLink {
                     let rule = rule_for_claims(&self.settings, &reason);
                     Err(PublishError::Refused { channel: key.clone(), reason, rule })
                 }
-                Ok(Ok(Ok(Response::Error(reason)))) => Err(PublishError::Server { template, reason }),
+                Ok(Ok(Ok(Response::Error(reason)))) => {
+                    Err(PublishError::Server { template, reason: self.explained(reason) })
+                }
                 Ok(Ok(Ok(Response::Texts(_)))) => lost("the server answered something else".to_owned()),
                 Ok(Ok(Err(Unanswered::NotSent))) => continue,
                 Ok(Ok(Err(Unanswered::Lost(reason)))) => lost(reason),
@@ -271,11 +302,11 @@ impl SharedLink {
         self.result(&own, parcel, answered.ok())
     }
 
-    async fn publish_part(
+    async fn publish_part<L>(
         &self,
         deadline: Instant,
         parcels: &[Parcel],
-        lined: Option<Lined>,
+        lined: Option<L>,
         results: &mut Vec<Published>,
     ) {
         if parcels.iter().any(|parcel| parcel.payload.len() > SURELY_FITS) {
@@ -385,7 +416,11 @@ impl SharedLink {
     fn result(&self, live: &OpenPipeline, parcel: &Parcel, answered: Option<Answered>) -> Published {
         let template = parcel.template;
         match answered {
-            Some(Ok(Response::Integer(receivers))) => Ok(live.counts_receivers.then_some(receivers)),
+            Some(Ok(Response::Integer(receivers))) => {
+                // All subscribers of a shard channel are with the node that has its slot.
+                let is_exact = live.counts_receivers || parcel.reach == Reach::ShardChannel;
+                Ok(is_exact.then_some(receivers))
+            }
             Some(Ok(Response::Error(words))) => Err(self.refused(live, words, parcel)),
             Some(Ok(Response::Texts(_))) => {
                 Err(PublishError::ConnectionLost { template, reason: "the server answered something else".to_owned() })
@@ -423,10 +458,7 @@ impl SharedLink {
             retry.not_before = Some(Instant::now() + self.settings.reconnect.pause(retry.failures));
             retry.failures = retry.failures.saturating_add(1);
             match self.open().await {
-                Ok(()) => {
-                    retry.failures = 0;
-                    tracing::info!("connected for commands again");
-                }
+                Ok(()) => retry.failures = 0,
                 Err(error) => {
                     if retry.failures.is_power_of_two() {
                         let failures = retry.failures;
@@ -453,8 +485,12 @@ impl SharedLink {
             return Ok(());
         }
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
-        current.live = Some(Arc::new(OpenPipeline::new(pipeline, counts_receivers)));
+        let before = current.live.replace(Arc::new(OpenPipeline::new(pipeline, counts_receivers)));
         current.failed = None;
+        drop(current);
+        if before.is_some() {
+            tracing::info!("connected for commands again");
+        }
         Ok(())
     }
 
@@ -469,7 +505,7 @@ impl SharedLink {
             _ => {}
         }
         if !is_refusal(&reason) {
-            return PublishError::Server { template, reason };
+            return PublishError::Server { template, reason: self.explained(reason) };
         }
         let operation = match reach {
             Reach::Channel => Operation::Publish,
@@ -477,6 +513,16 @@ impl SharedLink {
         };
         let rule = rule(&self.settings, &reason, operation, &[channel]);
         PublishError::Refused { channel: channel.clone(), reason, rule }
+    }
+
+    /// Where the address names one server, that is a node of a cluster; of that nothing was known when it was given.
+    fn explained(&self, reason: String) -> String {
+        match code(&reason) {
+            "MOVED" | "ASK" if self.connector.cluster().is_none() => {
+                format!("another node of the cluster has the slot ({reason}); write `redis+cluster://` in the address")
+            }
+            _ => reason,
+        }
     }
 
     fn overloaded(&self, parcel: &Parcel) -> PublishError {

@@ -3,7 +3,7 @@
 use std::{fmt, path::PathBuf};
 
 /// One server.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Endpoint {
     Network {
         host: String,

@@ -42,6 +42,7 @@ pub(super) struct Transactions {
 
 struct Client {
     connection: MultiplexedConnection,
+    counts_receivers: bool,
     /// Drives the connection, and ends with it.
     _driver: JoinSet<()>,
 }
@@ -58,14 +59,14 @@ pub(super) struct Transaction<'a> {
 }
 
 impl Transactions {
-    /// Publishes all messages or none; the number of receivers of each. All of it until the deadline.
+    /// Publishes all messages or none; the number of receivers of each, where the server can tell. All of it until the deadline.
     ///
     /// [MULTI and EXEC](https://redis.io/docs/latest/develop/using-commands/transactions/)
     ///
     /// # Cancel safety
     ///
     /// Once it was polled, all of the messages may be published, or none.
-    pub(super) async fn publish(&self, transaction: &Transaction<'_>) -> Result<Vec<u64>, PublishError> {
+    pub(super) async fn publish(&self, transaction: &Transaction<'_>) -> Result<Vec<Option<u64>>, PublishError> {
         let Transaction { deadline, template, .. } = *transaction;
         let begun = timeout_at(deadline, async {
             let mut link = self.link.lock().await;
@@ -82,10 +83,11 @@ impl Transactions {
         let answers = executed.map_err(|_| PublishError::TimedOut { template, timeout })?;
         let answers = answers.map_err(|error| PublishError::ConnectionLost { template, reason: words::of(&error) })?;
         let (ended, is_clean) = transaction.ended(answers);
+        let counts_receivers = client.counts_receivers;
         if is_clean {
             *link = Some(client);
         }
-        ended
+        ended.map(|receivers| receivers.into_iter().map(|number| counts_receivers.then_some(number)).collect())
     }
 
     /// Closes the connection, unless a batch is on it.
@@ -123,11 +125,12 @@ impl Transaction<'_> {
 
     async fn opened(&self) -> Result<Client, String> {
         let opened = self.connector.open_master(CLIENT_NAME).await.map_err(|error| chain(&error))?;
+        let counts_receivers = opened.capabilities.counts_receivers();
         let connected = client(opened.stream, self.settings).await;
         let (connection, driver) = connected.map_err(|error| words::of(&error))?;
         let mut tokio_task = JoinSet::new();
         tokio_task.spawn(driver);
-        Ok(Client { connection, _driver: tokio_task })
+        Ok(Client { connection, counts_receivers, _driver: tokio_task })
     }
 
     fn publishes(&self) -> Pipeline {
