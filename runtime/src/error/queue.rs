@@ -85,6 +85,15 @@ pub enum EnqueueError {
         /// The command that would allow it.
         rule: String,
     },
+    /// The address names one server, and that is a node of a cluster, where only a bus that knows all of it finds a queue. Nothing was added.
+    #[error("on {queue}: the server is a node of a cluster: write `redis+cluster://{address}` in the address")]
+    #[non_exhaustive]
+    ClusterNode {
+        /// The queue's template.
+        queue: &'static str,
+        /// Host and port of the node.
+        address: String,
+    },
     /// Another task of the same atomic batch was refused, so none was added.
     #[error("on {queue}: not added, because another task of the batch was refused")]
     #[non_exhaustive]
@@ -171,6 +180,7 @@ impl Observed for EnqueueError {
             Self::QueueFull { .. } => "queue_full",
             Self::ServerFull { .. } => "server_full",
             Self::Refused { .. } => "refused",
+            Self::ClusterNode { .. } => "cluster_node",
             Self::Aborted { .. } => "aborted",
             Self::Undecided { .. } => "undecided",
             Self::NotConnected { .. } => "not_connected",
@@ -207,6 +217,15 @@ pub enum QueueError {
         found: String,
         /// What this version writes.
         known: &'static str,
+    },
+    /// The address names one server, and that is a node of a cluster, where only a bus that knows all of it finds a queue.
+    #[error("on {queue}: the server is a node of a cluster: write `redis+cluster://{address}` in the address")]
+    #[non_exhaustive]
+    ClusterNode {
+        /// The queue's template.
+        queue: &'static str,
+        /// Host and port of the node.
+        address: String,
     },
     /// The keys of the queue are gone: somebody flushed or deleted them, or the server evicted them. They are made again.
     #[error("the keys of the queue {queue} are gone: {reason}")]

@@ -68,6 +68,9 @@ impl Context {
             ConnectError::Unauthorized { .. } | ConnectError::Tls { .. } => Failure::KeptOut(chain(&error)),
             _ => Failure::NotConnected(chain(&error)),
         })?;
+        if opened.capabilities.mode == "cluster" && self.connector.cluster().is_none() {
+            return Err(Failure::ClusterNode(opened.address));
+        }
         let connected = timeout(self.settings.command_timeout, patient_client(opened.stream)).await;
         let late = |_| Failure::NotConnected("the server did not answer in time".to_owned());
         connected.map_err(late)?.map_err(|error| Failure::NotConnected(words::of(&error)))

@@ -20,6 +20,8 @@ pub(super) enum Failure {
     NotConnected(String),
     /// The server takes no connection of this user, and will not before somebody changes that. Nothing was sent.
     KeptOut(String),
+    /// The address names one server, and that is a node of a cluster. Nothing was sent.
+    ClusterNode(String),
     /// The bus is closed. Nothing was sent.
     Closed(String),
     /// No answer in time.
@@ -54,6 +56,7 @@ impl Failure {
             Self::NotConnected(reason) | Self::KeptOut(reason) | Self::Lost(reason) => {
                 QueueError::NotConnected { queue, reason }
             }
+            Self::ClusterNode(address) => QueueError::ClusterNode { queue, address },
             Self::Closed(reason) => QueueError::Closed { queue, reason },
             Self::Late => QueueError::TimedOut { queue, timeout: settings.command_timeout },
             Self::Unreadable => QueueError::Server { queue, reason: UNREADABLE.to_owned() },
@@ -73,6 +76,7 @@ impl Failure {
             Self::NotConnected(reason) | Self::KeptOut(reason) => {
                 EnqueueError::NotConnected { queue, reason: reason.clone() }
             }
+            Self::ClusterNode(address) => EnqueueError::ClusterNode { queue, address: address.clone() },
             Self::Closed(reason) => EnqueueError::Closed { queue, reason: reason.clone() },
             Self::Late => {
                 EnqueueError::Undecided { queue, reason: format!("no answer within {:?}", settings.command_timeout) }
@@ -112,6 +116,7 @@ impl fmt::Display for Failure {
             | Self::Closed(reason)
             | Self::Lost(reason)
             | Self::Server(reason) => formatter.write_str(reason),
+            Self::ClusterNode(address) => write!(formatter, "{address} is a node of a cluster: write `redis+cluster://`"),
             Self::Late => formatter.write_str("no answer in time"),
             Self::Unreadable => formatter.write_str(UNREADABLE),
         }
