@@ -54,7 +54,8 @@ impl fmt::Debug for BusStats {
 pub struct Health {
     /// How long a PING took there and back. Connecting is not in it.
     pub round_trip: Duration,
-    /// Host and port of the server that was asked, or the path of its socket: with Sentinels that of the master now. Absent on memory.
+    /// Host and port of the server that was asked, or the path of its socket: with Sentinels that of the master now, on a cluster that of one of its
+    /// masters. Absent on memory.
     pub server: Option<String>,
     /// The server's version, such as `7.2.4`. Absent on memory, and where the server does not tell.
     pub server_version: Option<String>,
@@ -97,6 +98,27 @@ pub enum HealthWarning {
     },
     /// The server is a replica: what is published there reaches only its own subscribers.
     Replica,
+    /// The address names one server, and that is a node of a cluster: channels work, requests only by chance, and queues not at all.
+    #[non_exhaustive]
+    ClusterNode {
+        /// Host and port of the node.
+        address: String,
+    },
+    /// No node of the cluster answers for some slots: requests to instances whose inbox is there fail, and as the cluster is set up, all others too.
+    #[non_exhaustive]
+    UncoveredSlots {
+        /// How many of 16,384.
+        slots: u16,
+    },
+    /// A node of the cluster is in another state than `ok`.
+    #[non_exhaustive]
+    NodeState {
+        /// Host and port of the node.
+        node: String,
+        /// What the node that was asked says of it: `fail?` when only it misses the node, `fail` when most masters do; of itself that its
+        /// `cluster_state` is `fail`.
+        state: String,
+    },
     /// The access rules do not let the bus read what it would check.
     #[non_exhaustive]
     Unchecked {
@@ -158,6 +180,20 @@ impl fmt::Display for HealthWarning {
             ),
             Self::Replica => formatter.write_str(
                 "the server is a replica, and what is published there reaches only its own subscribers: connect to the master",
+            ),
+            Self::ClusterNode { address } => write!(
+                formatter,
+                "{address} is a node of a cluster: requests work there only where it has the slots of all that they need, and queues do not; \
+                 write `redis+cluster://{address}` in the address"
+            ),
+            Self::UncoveredSlots { slots } => write!(
+                formatter,
+                "no node of the cluster answers for {slots} slots of 16384, so requests fail: start the nodes that had them, or run \
+                 `redis-cli --cluster fix`"
+            ),
+            Self::NodeState { node, state } => write!(
+                formatter,
+                "the node {node} of the cluster is in the state `{state}`: look at it and at the network, or remove it with `redis-cli --cluster del-node`"
             ),
             Self::Unchecked { command, reason } => write!(
                 formatter,
