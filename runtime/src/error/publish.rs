@@ -151,11 +151,14 @@ fn at(error: &AddressError) -> String {
     error.parameter().map_or_else(String::new, |parameter| format!(" in `{parameter}`"))
 }
 
-/// What a server says that will take commands again: it starts, is busy or full, changes its role or has lost its replicas.
-const PASSING: [&str; 10] = [
+/// What a server says that will take commands again: it starts, is busy or full, changes its role or has lost its replicas; of a cluster, that a slot
+/// moves or nobody has it.
+const PASSING: [&str; 12] = [
     "LOADING",
     "BUSY",
     "TRYAGAIN",
+    "MOVED",
+    "ASK",
     "CLUSTERDOWN",
     "MASTERDOWN",
     "READONLY",
@@ -171,7 +174,8 @@ impl PublishError {
     ///
     /// After [`TimedOut`](Self::TimedOut), [`ConnectionLost`](Self::ConnectionLost) and [`Undecided`](Self::Undecided) that is not known, so they
     /// are never retryable: whether a second message does harm only the program can tell. What the server answered is retryable if it is a
-    /// condition that passes: `LOADING`, `BUSY`, `OOM`, `READONLY`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, `MISCONF`, `TRYAGAIN`.
+    /// condition that passes: `LOADING`, `BUSY`, `OOM`, `READONLY`, `CLUSTERDOWN`, `MASTERDOWN`, `NOREPLICAS`, `MISCONF`, `TRYAGAIN`, `MOVED`,
+    /// `ASK`.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {

@@ -552,6 +552,8 @@ async fn keep(link: Arc<SharedLink>) {
         if let Some(cause) = lost {
             tracing::warn!(%cause, "lost the connection for commands");
         }
+        // On a cluster another node may have what was here.
+        link.connector.outdated();
         while link.life.ended().is_none() && link.reconnected().await.is_err() {}
     }
 }

@@ -287,7 +287,13 @@ impl Way<'_> {
                 self.failed = Some((node, error));
                 None
             }
-            ended => Some(ended),
+            ended => {
+                // A node that stands still refuses nothing, and another one may have taken over.
+                if matches!(ended, Err(PublishError::TimedOut { .. })) {
+                    self.nodes.cluster.outdated();
+                }
+                Some(ended)
+            }
         }
     }
 }

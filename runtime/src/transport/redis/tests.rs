@@ -1,3 +1,4 @@
+mod cluster;
 mod connecting;
 pub(crate) mod server;
 #[cfg(feature = "tls")]
