@@ -260,12 +260,12 @@ impl Session {
 
     /// <https://redis.io/docs/latest/operate/oss_and_stack/management/security/acl/>
     fn refused(&mut self, words: &[u8], registry: &mut Registry, now: Instant) -> Result<(), GapCause> {
-        let words = cleaned(words);
-        let code = code(&words);
-        if let Some(slot) = moved_slot(&words) {
+        if let Some(slot) = moved_slot(words) {
             self.elsewhere(slot, registry, now);
             return Ok(());
         }
+        let words = cleaned(words);
+        let code = code(&words);
         let command = match self.asked.pop_front() {
             Some(Asked::Names { command, answered: 0 }) if code != "NOAUTH" => command,
             // A server that can refuse a PING is alive, which is all that was asked.
@@ -358,8 +358,8 @@ fn refusal(settings: &Settings, name: &Name, words: &str) -> SubscribeError {
 }
 
 /// Of `MOVED slot address`.
-fn moved_slot(words: &str) -> Option<u16> {
-    words.strip_prefix("MOVED ")?.split(' ').next()?.parse().ok()
+fn moved_slot(words: &[u8]) -> Option<u16> {
+    std::str::from_utf8(words).ok()?.strip_prefix("MOVED ")?.split(' ').next()?.parse().ok()
 }
 
 fn protocol(error: ProtocolError) -> GapCause {

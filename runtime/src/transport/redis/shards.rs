@@ -5,44 +5,55 @@
 //! where their inbox is told of the gap. Whatever shows that the map is out of date only has it asked for anew.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
+use redis::cmd;
 use tokio::{
     sync::{oneshot, watch},
     task::JoinSet,
-    time::timeout_at,
+    time::{sleep, timeout_at},
 };
 
 use crate::{
-    error::SubscribeError,
+    error::{SubscribeError, chain},
     time::{deadline_after, now},
     transport::{
-        contract::{Attachment, Detach, Wanted},
+        contract::{Attachment, Detach, Name, Wanted},
         events::Events,
         inbox::Inbox,
         life::Life,
         redis::{
+            client::client,
             cluster::{Slots, slot},
             connector::Connector,
             settings::Settings,
-            shared::{Owner, Part},
+            shared::{Owner, Part, SharedRegistry},
             subscriber::Subscriber,
             topology::Endpoint,
+            words,
         },
         registry::attached::{Attached, Loss},
         status::{GapCause, NameKind, Status, SubscriptionSnapshot},
     },
 };
 
+/// What CLIENT LIST shows of the connections that check.
+const CHECK_NAME: &str = "tidings-check";
+/// Nodes are asked after so long whether they have the names that they have confirmed. As rare as the map's own look: both are for what no message
+/// told.
+const CHECK: Duration = Duration::from_secs(60);
+/// Names in one question.
+const CHECKED_AT_ONCE: usize = 256;
+
 /// Keeps shard channels where their slots are. Dropping it ends their connections.
 pub(super) struct Shards {
     shared: Arc<SharedPlaces>,
-    /// Follows the map.
-    _tokio_task: JoinSet<()>,
+    /// One follows the map, one checks what no message told.
+    _tokio_tasks: JoinSet<()>,
 }
 
 struct SharedPlaces {
@@ -106,14 +117,20 @@ impl Shards {
             slots: changes.clone(),
             places: Mutex::default(),
         });
-        let mut tokio_task = JoinSet::new();
-        let follower = Arc::clone(&shared);
-        tokio_task.spawn(async move {
+        let mut tokio_tasks = JoinSet::new();
+        let (follower, checker) = (Arc::clone(&shared), Arc::clone(&shared));
+        tokio_tasks.spawn(async move {
             while changes.changed().await.is_ok() {
                 follower.rearrange();
             }
         });
-        Some(Self { shared, _tokio_task: tokio_task })
+        tokio_tasks.spawn(async move {
+            loop {
+                sleep(CHECK).await;
+                checker.check().await;
+            }
+        });
+        Some(Self { shared, _tokio_tasks: tokio_tasks })
     }
 
     /// See `Broadcast::attach`: names of any kind, of which those that are no shard channels go to `anywhere`.
@@ -297,6 +314,64 @@ impl SharedPlaces {
         places.leave_nodes();
     }
 
+    /// Asks each node whether it has the names that it has confirmed: of one that it does not, nobody was told.
+    async fn check(&self) {
+        let nodes: Vec<(Endpoint, Arc<SharedRegistry>)> = self
+            .lock()
+            .nodes
+            .iter()
+            .map(|(node, subscriber)| (node.clone(), Arc::clone(subscriber.registry())))
+            .collect();
+        for (node, shared) in nodes {
+            let names = shared.registry().confirmed_names(NameKind::ShardChannel);
+            match self.missing(&node, names).await {
+                Ok(missing) if missing.is_empty() => {}
+                Ok(missing) => {
+                    tracing::warn!(server = %node, names = missing.len(), "shard channels were lost unnoticed; they are made anew");
+                    let mut registry = shared.registry();
+                    missing.iter().for_each(|name| {
+                        registry.found_missing(name, now());
+                    });
+                    drop(registry);
+                    shared.changed.notify_one();
+                    self.connector.outdated();
+                }
+                // Whoever cannot be asked is no worse off than without the question: what is lost is noticed when messages are.
+                Err(reason) => tracing::debug!(server = %node, reason, "cannot check shard channels"),
+            }
+        }
+    }
+
+    /// The names of which the node knows no subscriber. <https://redis.io/docs/latest/commands/pubsub-shardnumsub/>
+    async fn missing(&self, node: &Endpoint, mut names: Vec<Name>) -> Result<Vec<Name>, String> {
+        if names.is_empty() {
+            return Ok(names);
+        }
+        let opened = self.connector.at_node(node.clone()).open_master(CHECK_NAME).await;
+        let stream = opened.map_err(|error| chain(&error))?.stream;
+        let (mut connection, driver) = client(stream, &self.settings).await.map_err(|error| words::of(&error))?;
+        let asked = async {
+            let mut counts = HashMap::<String, u64>::new();
+            for names in names.chunks(CHECKED_AT_ONCE) {
+                let mut question = cmd("PUBSUB");
+                question.arg("SHARDNUMSUB");
+                names.iter().for_each(|name| {
+                    question.arg(&name.text);
+                });
+                let answer: HashMap<String, u64> =
+                    question.query_async(&mut connection).await.map_err(|error| words::of(&error))?;
+                counts.extend(answer);
+            }
+            Ok::<_, String>(counts)
+        };
+        let counts = tokio::select! {
+            counts = asked => counts?,
+            () = driver => return Err("it closed the connection".to_owned()),
+        };
+        names.retain(|name| counts.get(&name.text) == Some(&0));
+        Ok(names)
+    }
+
     /// What an attach has to wait for; once there is nothing, the place is told of gaps.
     fn unconfirmed(&self, id: usize) -> Vec<oneshot::Receiver<Attached>> {
         let mut places = self.lock();
@@ -383,5 +458,58 @@ fn to(moving: &mut Moving, node: Endpoint, name: (u16, Wanted, Option<Loss>)) {
     match moving.iter_mut().find(|(known, _)| *known == node) {
         Some((_, names)) => names.push(name),
         None => moving.push((node, vec![name])),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::{
+        config::Bounds,
+        transport::{
+            contract::Broadcast,
+            inbox::WhenFull,
+            redis::tests::{
+                cluster::Cluster,
+                shards::{FIRST, name_in, shard},
+            },
+            registry::standing::{CommandBounds, Verb, one_group},
+        },
+    };
+
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_node_has_lost_unnoticed_is_found_by_asking() {
+        let cluster = Cluster::start(2, &[]).await;
+        let redis = cluster.bus().await;
+        let one = name_in(FIRST, "");
+        let lost = &name_in(FIRST, &one);
+        let inbox = Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest));
+        let _attachment = redis.attach(Arc::clone(&inbox), vec![shard(&one)]).await.unwrap();
+        let shared = &redis.shards.as_ref().unwrap().shared;
+        let node = cluster.endpoint(0);
+        assert_eq!(shared.missing(&node, vec![shard(&one).name, shard(lost).name]).await, Ok(vec![shard(lost).name]));
+        shared.check().await;
+        assert!(is_empty(&inbox), "all was well");
+        // As if the node had confirmed a name, and forgotten it.
+        let second = Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest));
+        let registry = Arc::clone(shared.lock().nodes[0].1.registry());
+        let mut names = registry.registry();
+        let (_, _attached) = names.attach(Arc::clone(&second), vec![shard(&one), shard(lost)]);
+        let bounds = CommandBounds { names: 10, bytes: 1_000, group: one_group };
+        let command = names.next_command(bounds).unwrap();
+        names.confirmed(Verb::Subscribe, command.names[0], now());
+        drop(names);
+        shared.check().await;
+        cluster.has_subscribers(0, lost, 1).await;
+        assert!(is_empty(&inbox));
+        assert!(!is_empty(&second));
+    }
+
+    fn is_empty(inbox: &Inbox) -> bool {
+        let mut items = std::collections::VecDeque::new();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        let _ = inbox.poll_take(&mut context, &mut items, 100);
+        items.is_empty()
     }
 }

@@ -1,6 +1,7 @@
-mod cluster;
+pub(crate) mod cluster;
 mod connecting;
 pub(crate) mod server;
+pub(crate) mod shards;
 #[cfg(feature = "tls")]
 mod tls;
 

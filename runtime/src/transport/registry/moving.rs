@@ -9,10 +9,10 @@ use crate::transport::{
     contract::{Name, Wanted},
     inbox::Inbox,
     registry::{
-        attached::{Loss, Registry, stage},
+        attached::{Entry, Loss, Registry, stage},
         standing::Standing,
     },
-    status::GapCause,
+    status::{GapCause, NameKind},
 };
 
 impl Registry {
@@ -79,10 +79,141 @@ impl Registry {
     }
 
     /// The names of a kind that the server has confirmed, and somebody wants.
-    pub(crate) fn confirmed_names(&self, kind: crate::transport::status::NameKind) -> Vec<Name> {
-        let has = |entry: &&super::attached::Entry| {
-            entry.name.kind == kind && entry.standing == Standing::Active && entry.is_wanted()
-        };
+    pub(crate) fn confirmed_names(&self, kind: NameKind) -> Vec<Name> {
+        let has = |entry: &&Entry| entry.name.kind == kind && entry.standing == Standing::Active && entry.is_wanted();
         self.names.iter().filter(has).map(|entry| entry.name.clone()).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::transport::registry::{
+        attached::Confirmation,
+        tests::{cause, channel, frame, inbox, refusal, settle, taken},
+    };
+
+    use super::*;
+
+    fn loss(at: Instant) -> Loss {
+        Loss { cause: GapCause::SlotMoved, at }
+    }
+
+    fn name(text: &str) -> Name {
+        channel(text, 0).name
+    }
+
+    fn seconds(start: Instant, seconds: u64) -> Instant {
+        start + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn a_name_that_moves_is_told_of_once_it_is_confirmed_and_nothing_comes_from_where_it_was() {
+        let (mut old, mut new) = (Registry::new(Confirmation::ByServer), Registry::new(Confirmation::ByServer));
+        let (start, inbox) = (Instant::now(), inbox());
+        let (id, _) = old.attach(Arc::clone(&inbox), vec![channel("a", 1), channel("b", 2)]);
+        settle(&mut old, start);
+        assert!(old.deliver(NameKind::Channel, b"a", frame));
+        let _ = old.flush();
+        assert!(old.give_up(id, &name("a")).is_none(), "it has missed nothing yet");
+        assert!(!old.deliver(NameKind::Channel, b"a", frame));
+        assert!(old.deliver(NameKind::Channel, b"b", frame));
+        let _ = old.flush();
+        assert_eq!(settle(&mut old, start), ["Unsubscribe a"]);
+
+        let part = new.take_up(Arc::clone(&inbox), vec![(channel("a", 1), loss(start))], start);
+        assert_eq!(settle(&mut new, seconds(start, 2)), ["Subscribe a"]);
+        assert!(new.deliver(NameKind::Channel, b"a", frame));
+        let _ = new.flush();
+        assert_eq!(taken(&inbox), ["frame 1", "frame 2", "gap 2", "frame 1"]);
+        // It stays attached where it is still.
+        new.release(part);
+        assert_eq!(settle(&mut new, start), ["Unsubscribe a"]);
+        assert!(old.deliver(NameKind::Channel, b"b", frame));
+        let _ = old.flush();
+        assert_eq!(taken(&inbox), ["frame 2"]);
+    }
+
+    #[test]
+    fn a_name_that_was_lost_before_it_moves_keeps_its_loss() {
+        let (mut old, mut new) = (Registry::new(Confirmation::ByServer), Registry::new(Confirmation::ByServer));
+        let (start, inbox) = (Instant::now(), inbox());
+        let (id, _) = old.attach(Arc::clone(&inbox), vec![channel("a", 1)]);
+        settle(&mut old, start);
+        old.connection_lost(&cause(), start);
+        let loss = old.give_up(id, &name("a")).unwrap();
+        assert_eq!((&loss.cause, loss.at), (&cause(), start));
+        old.release(id);
+        assert!(settle(&mut old, start).is_empty() && old.is_empty());
+        let part = new.take_up(Arc::clone(&inbox), vec![(channel("a", 1), loss)], start);
+        // And once more, before it was confirmed.
+        let loss = new.give_up(part, &name("a")).unwrap();
+        assert_eq!(loss.at, start);
+        old.take_up(Arc::clone(&inbox), vec![(channel("a", 1), loss)], seconds(start, 1));
+        settle(&mut old, seconds(start, 3));
+        let _ = old.flush();
+        assert_eq!(taken(&inbox), ["gap 3"]);
+    }
+
+    #[test]
+    fn where_a_name_is_confirmed_already_the_gap_is_told_at_once_and_only_to_who_came() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let (start, there, comes) = (Instant::now(), inbox(), inbox());
+        let (_, _attached) = registry.attach(Arc::clone(&there), vec![channel("a", 1)]);
+        settle(&mut registry, start);
+        registry.take_up(Arc::clone(&comes), vec![(channel("a", 2), loss(start))], seconds(start, 1));
+        registry.deliver(NameKind::Channel, b"a", frame);
+        let _ = registry.flush();
+        assert_eq!(
+            (taken(&there), taken(&comes)),
+            (vec!["frame 1".to_owned()], vec!["gap 1".to_owned(), "frame 2".to_owned()])
+        );
+        // Nor is somebody told who begins to want what comes.
+        registry.take_up(Arc::clone(&comes), vec![(channel("b", 2), loss(start))], start);
+        let (_, _attached) = registry.attach(Arc::clone(&there), vec![channel("b", 1)]);
+        settle(&mut registry, seconds(start, 5));
+        let _ = registry.flush();
+        assert_eq!((taken(&there), taken(&comes)), (vec![], vec!["gap 5".to_owned()]));
+    }
+
+    #[test]
+    fn an_attach_does_not_wait_for_a_name_that_was_given_up() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let start = Instant::now();
+        let (id, mut attached) = registry.attach(inbox(), vec![channel("a", 1), channel("b", 2)]);
+        assert!(registry.give_up(id, &name("a")).is_none());
+        assert!(attached.try_recv().is_err());
+        assert_eq!(settle(&mut registry, start), ["Subscribe b"]);
+        assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+        assert!(registry.give_up(id, &name("a")).is_none(), "it is not there twice");
+    }
+
+    #[test]
+    fn who_takes_up_a_name_that_is_refused_is_told_and_keeps_it() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let (start, inbox) = (Instant::now(), inbox());
+        registry.take_up(Arc::clone(&inbox), vec![(channel("a", 1), loss(start))], start);
+        let command = registry.next_command(crate::transport::registry::tests::BOUNDS).unwrap();
+        registry.refused(command.names[0], refusal, seconds(start, 1));
+        registry.rested(seconds(start, 1));
+        settle(&mut registry, seconds(start, 2));
+        let _ = registry.flush();
+        assert_eq!(taken(&inbox), ["refused a", "gap 2"]);
+    }
+
+    #[test]
+    fn a_name_that_is_found_missing_is_subscribed_anew() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let (start, inbox) = (Instant::now(), inbox());
+        let (_, _attached) = registry.attach(Arc::clone(&inbox), vec![channel("a", 1), channel("b", 1)]);
+        assert!(!registry.found_missing(&name("a"), start), "nobody had thought so");
+        settle(&mut registry, start);
+        assert_eq!(registry.confirmed_names(NameKind::Channel), [name("a"), name("b")]);
+        assert!(registry.found_missing(&name("a"), start));
+        assert_eq!(registry.confirmed_names(NameKind::Channel), [name("b")]);
+        assert_eq!(settle(&mut registry, seconds(start, 1)), ["Subscribe a"]);
+        let _ = registry.flush();
+        assert_eq!(taken(&inbox), ["gap 1"]);
     }
 }

@@ -24,13 +24,13 @@ use crate::{
     },
 };
 
-const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000, group: one_group };
+pub(super) const BOUNDS: CommandBounds = CommandBounds { names: 3, bytes: 1_000, group: one_group };
 
-fn inbox() -> Arc<Inbox> {
+pub(super) fn inbox() -> Arc<Inbox> {
     Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest))
 }
 
-fn channel(text: &str, token: u32) -> Wanted {
+pub(super) fn channel(text: &str, token: u32) -> Wanted {
     Wanted { name: Name { text: text.into(), kind: NameKind::Channel }, token }
 }
 
@@ -38,20 +38,20 @@ fn pattern(text: &str, token: u32) -> Wanted {
     Wanted { name: Name { text: text.into(), kind: NameKind::Pattern }, token }
 }
 
-fn frame(token: u32) -> Item {
+pub(super) fn frame(token: u32) -> Item {
     Item::Frame(Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token }, Instant::now()))
 }
 
-fn refusal(name: &Name) -> SubscribeError {
+pub(super) fn refusal(name: &Name) -> SubscribeError {
     SubscribeError::Refused { channel: name.text.clone(), reason: "no".into(), rule: "rule".into() }
 }
 
-fn cause() -> GapCause {
+pub(super) fn cause() -> GapCause {
     GapCause::Disconnected("test".into())
 }
 
 /// What the inbox holds, in short.
-fn taken(inbox: &Inbox) -> Vec<String> {
+pub(super) fn taken(inbox: &Inbox) -> Vec<String> {
     let mut items = VecDeque::new();
     let _ = inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 1_000);
     let describe = |item| match item {
@@ -78,7 +78,7 @@ fn sent(registry: &mut Registry) -> Vec<(Command, String)> {
 }
 
 /// Sends and confirms everything.
-fn settle(registry: &mut Registry, now: Instant) -> Vec<String> {
+pub(super) fn settle(registry: &mut Registry, now: Instant) -> Vec<String> {
     let mut texts = Vec::new();
     loop {
         let commands = sent(registry);

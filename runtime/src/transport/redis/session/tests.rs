@@ -46,6 +46,12 @@ impl Bench {
         self.registry.attach(Arc::clone(&self.inbox), wanted.collect()).1
     }
 
+    fn attach_shards(&mut self, names: &[&str]) -> Receiver<Attached> {
+        let wanted = names.iter().map(|name| Name { text: (*name).into(), kind: NameKind::ShardChannel });
+        let wanted = wanted.map(|name| Wanted { name, token: 1 }).collect();
+        self.registry.attach(Arc::clone(&self.inbox), wanted).1
+    }
+
     /// The commands that are due, their words in short.
     fn asks(&mut self) -> String {
         let mut outgoing = BytesMut::new();
@@ -246,4 +252,90 @@ fn what_does_not_fit_ends_the_connection_after_what_came_before() {
         bench.receives(&(message("ns:a", "1") + trouble)).unwrap_err();
         assert_eq!(bench.taken(), ["a 1"], "{trouble}");
     }
+}
+
+/// A session on a node of a cluster.
+fn on_a_node() -> Bench {
+    let mut bench = Bench::new();
+    let settings = Arc::clone(&bench.session.settings);
+    bench.session = Session::new(settings, group);
+    bench
+}
+
+/// Of `a` and `{a}b`.
+const SLOT: u16 = 15_495;
+
+#[test]
+fn shard_channels_of_several_slots_are_asked_for_apart() {
+    let mut bench = on_a_node();
+    let mut attached = bench.attach_shards(&["a", "{a}b", "c", "{a}d"]);
+    assert_eq!(bench.asks(), "SSUBSCRIBE a {a}b SSUBSCRIBE c SSUBSCRIBE {a}d");
+    for name in ["a", "{a}b", "c", "{a}d"] {
+        bench.receives(&confirmation("ssubscribe", name)).unwrap();
+    }
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+    bench.registry.detach(0);
+    assert_eq!(bench.asks(), "SUNSUBSCRIBE a {a}b SUNSUBSCRIBE c SUNSUBSCRIBE {a}d");
+}
+
+#[test]
+fn a_server_that_turns_out_to_be_a_node_is_asked_for_one_shard_channel_at_a_time() {
+    let mut bench = Bench::new();
+    let _attached = bench.attach_shards(&["a", "c"]);
+    assert_eq!(bench.asks(), "SSUBSCRIBE a c");
+    bench.receives("-CROSSSLOT Keys in request don't hash to the same slot\r\n").unwrap();
+    assert_eq!(bench.asks(), "SSUBSCRIBE a SSUBSCRIBE c");
+}
+
+#[test]
+fn a_slot_that_the_node_does_not_have_is_no_refusal() {
+    let mut bench = on_a_node();
+    let mut attached = bench.attach_shards(&["a", "c"]);
+    bench.asks();
+    bench.receives(&format!("-MOVED {SLOT} h:1\r\n{}", confirmation("ssubscribe", "c"))).unwrap();
+    assert!(bench.session.has_moved() && !bench.session.has_moved());
+    assert!(attached.try_recv().is_err() && bench.session.is_idle());
+    // Tried again in case that the slot comes back.
+    bench.now += ELSEWHERE;
+    bench.registry.rested(bench.now);
+    assert_eq!(bench.asks(), "SSUBSCRIBE a");
+}
+
+#[test]
+fn what_the_node_unsubscribes_by_itself_may_meet_the_question_to_do_so() {
+    let mut bench = on_a_node();
+    let _attached = bench.attach_shards(&["a", "c"]);
+    bench.asks();
+    bench.receives(&(confirmation("ssubscribe", "a") + &confirmation("ssubscribe", "c"))).unwrap();
+    bench.registry.detach(0);
+    let mut attached = bench.attach_shards(&["d"]);
+    assert_eq!(bench.asks(), "SUNSUBSCRIBE a SUNSUBSCRIBE c SSUBSCRIBE d");
+    // Unasked, then the answers: of `a` it is the refusal, which belongs to nothing any more.
+    bench.receives(&confirmation("sunsubscribe", "a")).unwrap();
+    bench.receives(&format!("-MOVED {SLOT} h:1\r\n")).unwrap();
+    bench.receives(&(confirmation("sunsubscribe", "c") + &confirmation("ssubscribe", "d"))).unwrap();
+    assert!(matches!(attached.try_recv(), Ok(Ok(()))));
+    assert!(bench.session.is_idle() && bench.session.has_moved());
+    // Or only the refusal.
+    let _attached = bench.attach_shards(&["a"]);
+    bench.asks();
+    bench.receives(&confirmation("ssubscribe", "a")).unwrap();
+    bench.registry.detach(1);
+    assert_eq!(bench.asks(), "SUNSUBSCRIBE a");
+    bench.receives(&format!("-MOVED {SLOT} h:1\r\n")).unwrap();
+    assert!(bench.session.is_idle() && bench.asks().is_empty());
+}
+
+#[test]
+fn a_shard_channel_that_the_node_ends_is_a_gap_of_a_moved_slot() {
+    let mut bench = on_a_node();
+    let _attached = bench.attach_shards(&["a"]);
+    bench.asks();
+    bench.receives(&(confirmation("ssubscribe", "a") + &confirmation("sunsubscribe", "a"))).unwrap();
+    assert!(bench.session.has_moved());
+    assert_eq!(bench.asks(), "SSUBSCRIBE a");
+    bench.receives(&confirmation("ssubscribe", "a")).unwrap();
+    let mut items = VecDeque::new();
+    let _ = bench.inbox.poll_take(&mut Context::from_waker(Waker::noop()), &mut items, 100);
+    assert!(matches!(&items[0], Item::Gap(gap) if gap.cause == GapCause::SlotMoved), "{items:?}");
 }

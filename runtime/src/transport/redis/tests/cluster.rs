@@ -15,13 +15,13 @@ use crate::transport::{
 use super::*;
 
 /// Masters without replicas.
-struct Cluster {
-    nodes: Vec<Server>,
+pub(crate) struct Cluster {
+    pub(crate) nodes: Vec<Server>,
 }
 
 impl Cluster {
     /// Each has the same share of the slots.
-    async fn start(count: u16, options: &[&str]) -> Self {
+    pub(crate) async fn start(count: u16, options: &[&str]) -> Self {
         let share = |at: u16| u32::from(SLOTS) * u32::from(at) / u32::from(count);
         let shares = (0..count).map(|at| (share(at) as u16, share(at + 1) as u16 - 1)).collect();
         Self::with_slots(shares, options).await
@@ -55,16 +55,16 @@ impl Cluster {
         self.nodes[0].url().replace("redis://", "redis+cluster://")
     }
 
-    async fn bus(&self) -> Redis {
+    pub(crate) async fn bus(&self) -> Redis {
         self.bus_with(config()).await
     }
 
-    async fn bus_with(&self, config: Config) -> Redis {
+    pub(super) async fn bus_with(&self, config: Config) -> Redis {
         Redis::connect(&self.url(), &config).await.unwrap()
     }
 
     /// Which node has the slot of a name.
-    fn owner(&self, name: &str) -> usize {
+    pub(super) fn owner(&self, name: &str) -> usize {
         let ranges: Vec<(u16, u16, Vec<Value>)> =
             redis::from_redis_value(self.nodes[0].run("CLUSTER SLOTS")).unwrap();
         let slot = slot(name.as_bytes());
@@ -100,7 +100,7 @@ impl Cluster {
         }
     }
 
-    fn moves(&self, slot: u16, from: usize, to: usize) {
+    pub(super) fn moves(&self, slot: u16, from: usize, to: usize) {
         self.begin_to_move(slot, from, to);
         self.end_to_move(slot, from, to);
     }

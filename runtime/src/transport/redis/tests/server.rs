@@ -131,7 +131,7 @@ impl Server {
         redis::from_redis_value(self.run("PUBSUB NUMPAT")).unwrap()
     }
 
-    fn client(&self) -> redis::Client {
+    pub(crate) fn client(&self) -> redis::Client {
         redis::Client::open(self.url()).unwrap()
     }
 }
