@@ -95,7 +95,7 @@ async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<En
         // It belongs to an instance that knows it.
         return rejected(Rejection::NewerVersion { name, found, known });
     }
-    let key = bus.channel(|key| key.literal(&format!("{CLAIMS}{}:{}", to.channel, to.correlation_id)));
+    let key = bus.channel(|key| key.literal(&claims_key(to.channel, to.correlation_id)));
     let time_left = delivery.remaining().unwrap_or_default();
     let holds = time_left.max(LATE);
     match bus.claim(Claim { template: route.template().text(), key, holds }).await {
@@ -103,6 +103,11 @@ async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<En
         Ok(false) => Some(Ended::LeftToOthers),
         Err(error) => Some(Ended::Returned(Outcome::Failed(error.to_string().into()))),
     }
+}
+
+/// Where an answer goes is written by another program, which must not choose the slot on a cluster.
+fn claims_key(channel: &str, correlation_id: &str) -> String {
+    format!("{CLAIMS}{channel}:{correlation_id}").replace('{', "%7B").replace('}', "%7D")
 }
 
 fn rejected(rejection: Rejection) -> Option<Ended> {
@@ -332,5 +337,17 @@ pub(crate) fn work<R: Router>(
         }
         // Boxed, as what is seldom there must not make every call's future larger.
         Box::pin(called.worked(bus, is_done)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_name_brings_no_hash_tag() {
+        let key = claims_key("tidings:replies:{a}", "{b}{}}{");
+        assert_eq!(key, "tidings:claims:tidings:replies:%7Ba%7D:%7Bb%7D%7B%7D%7D%7B");
+        assert_eq!(claims_key("tidings:replies:a", "0-7"), "tidings:claims:tidings:replies:a:0-7");
     }
 }
