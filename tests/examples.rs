@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings_tests::{RedisServer, Sentinels, eventually};
+use tidings_tests::{Cluster, RedisServer, Sentinels, eventually};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines},
     process::{Child, ChildStdout, Command},
@@ -206,6 +206,35 @@ async fn quickstart_outlives_its_master() {
     sentinels.another_than(old.port()).await;
     let master = sentinels.master().await;
     assert_eq!(master.publish("orders:7", br#"{"id": 7, "customer": "Grace", "cents": 1999}"#).await, 1);
+    until(&mut lines, "orders   │ Grace orders number 7").await;
+}
+
+/// On a cluster it listens on when a master is killed, says that there was a gap if it was there, and hears what another program says to any node.
+#[tokio::test]
+async fn quickstart_outlives_a_master_of_its_cluster() {
+    let cluster = Cluster::start().await;
+    let mut child = example("quickstart", &[], Some(&cluster.url()));
+    let mut lines = stdout(&mut child);
+    until(&mut lines, "listening").await;
+    let listens_at = async || {
+        for node in cluster.nodes() {
+            if node.try_command::<u64>(&["PUBSUB", "NUMPAT"]).await.is_ok_and(|patterns| patterns > 0) {
+                return Some(node);
+            }
+        }
+        None
+    };
+    let old = listens_at().await.expect("it listens somewhere");
+    old.kill();
+    until(&mut lines, "bus      │ a gap").await;
+    eventually(DEADLINE, async || listens_at().await.is_some()).await;
+    let new = listens_at().await.expect("it listens somewhere else").port();
+    let other = cluster.nodes().iter().find(|node| ![old.port(), new].contains(&node.port())).expect("there are six");
+    assert_eq!(
+        other.publish("orders:7", br#"{"id": 7, "customer": "Grace", "cents": 1999}"#).await,
+        0,
+        "it counts its own"
+    );
     until(&mut lines, "orders   │ Grace orders number 7").await;
 }
 

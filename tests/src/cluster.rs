@@ -2,6 +2,8 @@
 
 use std::{process::Command, time::Duration};
 
+use tokio::sync::OnceCell;
+
 use crate::{port, redis_server::RedisServer, wait::eventually};
 
 /// A deadline for what takes a few seconds on an idle machine.
@@ -16,6 +18,12 @@ pub struct Cluster {
 impl Cluster {
     /// After so long without an answer the others count a node as gone.
     pub const NODE_TIMEOUT: Duration = Duration::from_millis(1_500);
+
+    /// The one that all tests of a binary share which break nothing on it, each in a namespace of its own.
+    pub async fn shared() -> &'static Self {
+        static SHARED: OnceCell<Cluster> = OnceCell::const_new();
+        SHARED.get_or_init(Self::start).await
+    }
 
     /// Starts it, and waits until every node says that all is well.
     pub async fn start() -> Self {
@@ -65,6 +73,20 @@ impl Cluster {
     #[must_use]
     pub fn url(&self) -> String {
         format!("redis+cluster://127.0.0.1:{},127.0.0.1:{}", self.nodes[0].port(), self.nodes[1].port())
+    }
+
+    /// Those that are masters when it starts.
+    #[must_use]
+    pub fn masters(&self) -> &[RedisServer] {
+        &self.nodes[..3]
+    }
+
+    /// The replica of a master.
+    pub async fn replica_of(&self, master: &RedisServer) -> &RedisServer {
+        let id: String = master.command(&["CLUSTER", "MYID"]).await;
+        let replicas: Vec<String> = self.living().await.command(&["CLUSTER", "REPLICAS", &id]).await;
+        let is_replica = |node: &&RedisServer| replicas.iter().any(|line| line.contains(&format!(":{}@", node.port())));
+        self.nodes.iter().find(is_replica).expect("it has one")
     }
 
     /// All nodes: at first three masters and then their replicas.

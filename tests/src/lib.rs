@@ -26,6 +26,6 @@ mod world;
 #[doc(hidden)]
 pub use self::world::run;
 pub use self::{
-    cluster::Cluster, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels, wait::eventually,
-    world::World,
+    cluster::Cluster, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels,
+    wait::eventually, world::World,
 };

@@ -255,7 +255,7 @@ const LOG: &str = "redis.log";
 
 struct PortTaken;
 
-/// The server's process, and a shell that ends it should this process be killed before it can.
+/// The server's process, and a shell that ends it and removes its folder should this process end before it can.
 #[derive(Debug)]
 struct Running {
     server: Child,
@@ -268,7 +268,8 @@ impl Running {
         let log = File::create(folder.join(LOG)).expect("the folder can be written to");
         // Its standard input ends when we do, however that happens. It is there first, so that it misses no server.
         let mut guard = Command::new("sh")
-            .args(["-c", "read -r server || exit; read -r _; kill -KILL \"$server\""])
+            .args(["-c", "read -r server || exit; read -r _; kill -KILL \"$server\"; rm -rf \"$0\""])
+            .arg(folder)
             .stdin(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
