@@ -10,6 +10,7 @@ mod bad_input;
 mod batch;
 mod borrowed;
 mod closing;
+mod cluster;
 mod codecs;
 mod concurrency;
 mod delivery;

@@ -214,10 +214,17 @@ mod tests {
         let limits = "normal 0 0 0 slave 268435456 67108864 60 pubsub 33554432 8388608 60";
         assert_eq!(hard_limit_of_subscribers(limits), Some(33_554_432));
         assert_eq!(hard_limit_of_subscribers("normal 0 0 0"), None);
-        assert_eq!(missed_node("07c3 127.0.0.1:30004@31004,a slave,fail? 67ed 0 1 4 connected"), Some(("127.0.0.1:30004", "fail?")));
+        assert_eq!(
+            missed_node("07c3 127.0.0.1:30004@31004,a slave,fail? 67ed 0 1 4 connected"),
+            Some(("127.0.0.1:30004", "fail?"))
+        );
         assert_eq!(missed_node("07c3 127.0.0.1:30004@31004 myself,master - 0 1 4 connected 0-99"), None);
-        let slots = |ok, missed| format!("cluster_state:ok\r\ncluster_slots_ok:{ok}\r\ncluster_slots_pfail:{missed}\r\n");
-        assert_eq!((uncovered_slots(&slots(16_000, 384)), uncovered_slots(&slots(16_000, 0)), uncovered_slots("")), (0, 384, 0));
+        let slots =
+            |ok, missed| format!("cluster_state:ok\r\ncluster_slots_ok:{ok}\r\ncluster_slots_pfail:{missed}\r\n");
+        assert_eq!(
+            (uncovered_slots(&slots(16_000, 384)), uncovered_slots(&slots(16_000, 0)), uncovered_slots("")),
+            (0, 384, 0)
+        );
         assert_eq!(version("# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n"), Some("7.0.15"));
     }
 }

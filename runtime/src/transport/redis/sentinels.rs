@@ -181,9 +181,11 @@ impl Found {
         let Opened { stream, capabilities, .. } = door.open(Role::Any, NAME, deadline).await?;
         if capabilities.mode != "sentinel" {
             let scheme = if self.servers.trust.is_some() { "rediss" } else { "redis" };
-            return Err(
-                door.unusable(&format!("it is a Redis server and no Sentinel: write `{scheme}://{}`", door.address()))
-            );
+            let (what, scheme) = match capabilities.mode.as_str() {
+                "cluster" => ("a node of a cluster", format!("{scheme}+cluster")),
+                _ => ("a Redis server", scheme.to_owned()),
+            };
+            return Err(door.unusable(&format!("it is {what} and no Sentinel: write `{scheme}://{}`", door.address())));
         }
         let push = move |info| {
             on_push(info);

@@ -116,7 +116,9 @@ impl fmt::Display for Failure {
             | Self::Closed(reason)
             | Self::Lost(reason)
             | Self::Server(reason) => formatter.write_str(reason),
-            Self::ClusterNode(address) => write!(formatter, "{address} is a node of a cluster: write `redis+cluster://`"),
+            Self::ClusterNode(address) => {
+                write!(formatter, "{address} is a node of a cluster: write `redis+cluster://`")
+            }
             Self::Late => formatter.write_str("no answer in time"),
             Self::Unreadable => formatter.write_str(UNREADABLE),
         }

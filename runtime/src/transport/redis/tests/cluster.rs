@@ -65,8 +65,7 @@ impl Cluster {
 
     /// Which node has the slot of a name.
     pub(super) fn owner(&self, name: &str) -> usize {
-        let ranges: Vec<(u16, u16, Vec<Value>)> =
-            redis::from_redis_value(self.nodes[0].run("CLUSTER SLOTS")).unwrap();
+        let ranges: Vec<(u16, u16, Vec<Value>)> = redis::from_redis_value(self.nodes[0].run("CLUSTER SLOTS")).unwrap();
         let slot = slot(name.as_bytes());
         let (.., master) = ranges.iter().find(|(first, last, _)| (*first..=*last).contains(&slot)).unwrap();
         let Value::Int(port) = master[1] else { panic!("{master:?}") };
@@ -280,7 +279,9 @@ async fn a_slot_that_nobody_has_is_waited_for_and_then_an_error() {
     }
     let warnings = hurried.health().await.unwrap().warnings;
     assert!(warnings.contains(&HealthWarning::UncoveredSlots { slots: 1 }), "{warnings:?}");
-    assert!(warnings.iter().any(|warning| matches!(warning, HealthWarning::NodeState { state, .. } if state == "fail")));
+    assert!(
+        warnings.iter().any(|warning| matches!(warning, HealthWarning::NodeState { state, .. } if state == "fail"))
+    );
     let asked = cluster.nodes[1].text("INFO errorstats");
     let found = async {
         eventually("it was asked for", || cluster.nodes[1].text("INFO errorstats") != asked).await;
@@ -323,7 +324,10 @@ async fn a_node_that_is_away_takes_only_its_own_slots_with_it() {
     let [Ok(Some(0)), Err(error)] = &batch[..] else { panic!("{batch:?}") };
     assert!(matches!(error, PublishError::NotConnected { .. } | PublishError::ConnectionLost { .. }), "{error}");
     let error = redis.publish(to_shard(&names[1], "3")).await.unwrap_err();
-    assert!(matches!(&error, PublishError::NotConnected { reason, .. } if reason.contains(&cluster.nodes[1].port.to_string())), "{error}");
+    assert!(
+        matches!(&error, PublishError::NotConnected { reason, .. } if reason.contains(&cluster.nodes[1].port.to_string())),
+        "{error}"
+    );
     assert!(matches!(redis.status(), Status::Reconnecting { .. }));
     assert_eq!(redis.publish(to_shard(&names[0], "4")).await.unwrap(), Some(0));
     cluster.nodes[1].restart();
@@ -363,10 +367,9 @@ async fn a_node_that_is_given_as_one_server_says_so() {
     let names = [cluster.name_at(0), cluster.name_at(1)];
     assert_eq!(publish(&redis, "news", "1").await.unwrap(), None);
     assert_eq!(redis.publish(to_shard(&names[0], "1")).await.unwrap(), Some(0));
-    for error in [
-        redis.publish(to_shard(&names[1], "1")).await.unwrap_err(),
-        redis.claim(claim(&names[1])).await.unwrap_err(),
-    ] {
+    for error in
+        [redis.publish(to_shard(&names[1], "1")).await.unwrap_err(), redis.claim(claim(&names[1])).await.unwrap_err()]
+    {
         assert!(error.to_string().contains("redis+cluster://") && !error.is_retryable(), "{error}");
     }
     let warnings = redis.health().await.unwrap().warnings;
