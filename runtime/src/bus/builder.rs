@@ -109,7 +109,8 @@ impl BusBuilder {
     }
 
     /// Reaches a server that the others announce as `announced` at `reached` instead, both written `host:port`: for servers in containers, which
-    /// know each other by addresses that this program does not see. May be given several times. Only what Sentinels announce is looked up.
+    /// know each other by addresses that this program does not see. May be given several times. Only what Sentinels and the nodes of a cluster
+    /// announce is looked up.
     pub fn map_address(mut self, announced: impl Into<String>, reached: impl Into<String>) -> Self {
         self.config.address_map.push((announced.into(), reached.into()));
         self

@@ -1,7 +1,8 @@
 //! Which node of a cluster has which slot.
 //!
 //! The map is asked of any node that answers: at first, at least once a minute, and whenever somebody finds that it is out of date (a MOVED, a name
-//! that a node unsubscribed by itself, a node that is gone). Whoever depends on it watches it.
+//! that a node unsubscribed by itself, a node that is gone). Whoever depends on it watches it. A node for which the cluster is down is believed only where no
+//! other one knows better: it may be cut off from those that have elected another.
 //!
 //! <https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/>, <https://redis.io/docs/latest/commands/cluster-slots/>
 
@@ -25,8 +26,9 @@ use crate::{
     transport::{
         contract::Name,
         redis::{
+            access::is_refusal,
             client::patient_client,
-            door::{Opened, Role},
+            door::{Door, Opened, Role},
             followed::Followed,
             race::first,
             sentinels::Servers,
@@ -43,6 +45,8 @@ const NAME: &str = "tidings-slots";
 const LOOK: Duration = Duration::from_secs(60);
 /// And not more often than this.
 const PAUSE: Duration = Duration::from_millis(100);
+/// For so long it is waited for one that is up, after a node for which the cluster is down has said what it knows.
+const DOUBT: Duration = Duration::from_millis(500);
 /// Slots of a cluster.
 pub(super) const SLOTS: u16 = 16_384;
 
@@ -240,7 +244,33 @@ impl Found {
         let mut nodes: Vec<Endpoint> = known.nodes().into_iter().cloned().collect();
         nodes.extend(self.seeds.iter().filter(|seed| !known.nodes().contains(seed)).cloned());
         let tells = |error: &ConnectError| !matches!(error, ConnectError::Unreachable { .. });
-        let slots = first(nodes, deadline, tells, async |node: Endpoint| self.ask_one(node, deadline).await).await;
+        let (doubtful, mut doubts) = watch::channel(Slots::default());
+        let asked = first(nodes, deadline, tells, async |node: Endpoint| {
+            let (slots, is_up) = self.ask_one(node, deadline).await?;
+            if is_up {
+                return Ok(slots);
+            }
+            doubtful.send_if_modified(|known| {
+                let is_more = slots.covered() > known.covered();
+                if is_more {
+                    *known = slots;
+                }
+                is_more
+            });
+            Err(self.none("the cluster is down"))
+        });
+        let doubted = async {
+            let _ = doubts.changed().await;
+            sleep(DOUBT).await;
+        };
+        let told = tokio::select! {
+            told = asked => told,
+            () = doubted => Err(None),
+        };
+        let slots = told.or_else(|error| match doubtful.borrow().clone() {
+            slots if slots.ranges.is_empty() => Err(error),
+            slots => Ok(slots),
+        });
         let slots =
             Arc::new(slots.map_err(|error| error.unwrap_or_else(|| self.none("no node has answered in time")))?);
         self.known.send_if_modified(|known| {
@@ -253,7 +283,8 @@ impl Found {
         Ok(slots)
     }
 
-    async fn ask_one(&self, node: Endpoint, deadline: Instant) -> Result<Slots, ConnectError> {
+    /// Who has which slot, as one node knows it, and whether the cluster is up for it.
+    async fn ask_one(&self, node: Endpoint, deadline: Instant) -> Result<(Slots, bool), ConnectError> {
         let door = self.servers.door(node)?;
         let Opened { stream, capabilities, .. } = door.open(Role::Any, NAME, deadline).await?;
         if capabilities.mode != "cluster" {
@@ -266,21 +297,34 @@ impl Found {
         }
         let asked = async {
             let (mut connection, driver) = patient_client(stream).await.map_err(|error| words::of(&error))?;
-            let mut question = cmd("CLUSTER");
-            question.arg("SLOTS");
+            let (mut question, mut state) = (cmd("CLUSTER"), cmd("CLUSTER"));
+            let asked = async {
+                let answer = question.arg("SLOTS").query_async::<Value>(&mut connection).await;
+                // Who may not ask for the state believes what it is told.
+                let info = state.arg("INFO").query_async::<String>(&mut connection).await.unwrap_or_default();
+                Ok((answer.map_err(|error| words::of(&error))?, !info.contains("cluster_state:fail")))
+            };
             tokio::select! {
-                answer = question.query_async::<Value>(&mut connection) => answer.map_err(|error| words::of(&error)),
+                answer = asked => answer,
                 () = driver => Err("it closed the connection".to_owned()),
             }
         };
         let answer = timeout_at(deadline, asked).await.map_err(|_| door.late())?;
-        let answer = answer.map_err(|reason| door.unusable(&reason))?;
+        let (answer, is_up) = answer.map_err(|reason| self.untold(&door, &reason))?;
         let slots = Slots::read(&answer, &door.endpoint, &self.map);
         let slots = slots.ok_or_else(|| door.unusable("it does not say who has which slot"))?;
         if slots.ranges.is_empty() {
             return Err(door.unusable("it is a node of a cluster that has no slots yet"));
         }
-        Ok(slots)
+        Ok((slots, is_up))
+    }
+
+    fn untold(&self, door: &Door, reason: &str) -> ConnectError {
+        if !is_refusal(reason) {
+            return door.unusable(reason);
+        }
+        let rule = format!("ACL SETUSER {} +cluster|slots", self.servers.login.user());
+        door.unusable(&format!("{reason}; a rule that allows it: `{rule}`"))
     }
 
     fn none(&self, reason: &str) -> ConnectError {

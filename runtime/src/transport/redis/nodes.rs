@@ -216,18 +216,10 @@ impl Nodes {
 
     /// Sends again what nobody has carried out, one after the other.
     async fn send_again(&self, deadline: Instant, all: &mut [Sent]) {
-        let mut overtaken = HashSet::new();
-        let mut again = Vec::new();
-        for (at, Sent { node, parcel, published, .. }) in all.iter().enumerate().rev() {
-            let is_elsewhere = published.as_ref().is_err_and(|error| self.is_elsewhere(node.as_deref(), error));
-            match parcel.reach {
-                Reach::ShardChannel if is_elsewhere && !overtaken.contains(&parcel.channel) => again.push(at),
-                _ if is_elsewhere => {}
-                Reach::ShardChannel => drop(overtaken.insert(parcel.channel.clone())),
-                Reach::Channel => {}
-            }
-        }
-        for at in again.into_iter().rev() {
+        let again = again(all, |sent| {
+            sent.published.as_ref().is_err_and(|error| self.is_elsewhere(sent.node.as_deref(), error))
+        });
+        for at in again {
             if Instant::now() < deadline {
                 all[at].published = self.publish_until(deadline, &all[at].parcel).await;
             }
@@ -353,6 +345,22 @@ impl Group {
     }
 }
 
+/// Which of them are sent again: those that were not carried out, unless a later one on the same channel may have been, which would be overtaken.
+fn again(all: &[Sent], is_elsewhere: impl Fn(&Sent) -> bool) -> Vec<usize> {
+    let mut done = HashSet::new();
+    let mut again = Vec::new();
+    for (at, sent) in all.iter().enumerate().rev().filter(|(_, sent)| sent.parcel.reach == Reach::ShardChannel) {
+        let channel = sent.parcel.channel.as_str();
+        if !is_elsewhere(sent) {
+            done.insert(channel);
+        } else if !done.contains(channel) {
+            again.push(at);
+        }
+    }
+    again.reverse();
+    again
+}
+
 /// Closes the connections to nodes that have left the map, and all of them when the bus has ended.
 async fn watch(mut slots: watch::Receiver<Arc<Slots>>, known: Arc<Known>, life: Arc<Life>) {
     loop {
@@ -383,5 +391,37 @@ fn close(known: &Known, reason: &str) {
 impl fmt::Debug for Nodes {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Nodes").field("connected", &lock(&self.known).len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_again_overtakes_nothing() {
+        let sent = |place, (reach, channel, is_done): (Reach, &str, bool)| {
+            let parcel =
+                Parcel { template: "a", reach, channel: channel.to_owned(), payload: Vec::new(), expiry: None };
+            Sent { place, parcel, node: None, published: if is_done { Ok(Some(1)) } else { Err(uncovered("a", 0)) } }
+        };
+        let (shard, plain) = (Reach::ShardChannel, Reach::Channel);
+        let all: Vec<Sent> = [
+            (shard, "a", true),
+            (shard, "b", false),
+            (shard, "a", false),
+            (shard, "c", false),
+            (plain, "d", false),
+            (shard, "a", false),
+            (shard, "c", true),
+            (plain, "a", true),
+            (shard, "b", false),
+        ]
+        .into_iter()
+        .enumerate()
+        .map(|(place, what)| sent(place, what))
+        .collect();
+        // The first on `c` was refused, and the second published.
+        assert_eq!(again(&all, |sent| sent.published.is_err()), [1, 2, 5, 8]);
     }
 }

@@ -312,6 +312,43 @@ async fn the_connection_to_a_node_that_leaves_the_map_is_closed() {
 }
 
 #[tokio::test]
+async fn a_node_that_is_cut_off_is_not_believed() {
+    let cluster = Cluster::start(3, &[]).await;
+    let redis = cluster.bus_with(patient()).await;
+    let name = cluster.name_at(0);
+    let slots = format!("0 {}", SLOTS / 3 - 1);
+    assert_eq!(redis.publish(to_shard(&name, "1")).await.unwrap(), Some(0));
+    // The others take over what the first one has, and do not speak with it any more, nor it with them.
+    let ids = [0, 1, 2].map(|node| cluster.id(node));
+    for (node, other) in [(0, 1), (0, 2), (1, 0), (2, 0)] {
+        cluster.nodes[node].run(&format!("CLUSTER FORGET {}", ids[other]));
+    }
+    eventually("it is alone", || cluster.nodes[0].text("CLUSTER INFO").contains("cluster_state:fail")).await;
+    cluster.nodes[1].run(&format!("CLUSTER ADDSLOTSRANGE {slots}"));
+    for node in [1, 2] {
+        let has_all = || cluster.nodes[node].text("CLUSTER INFO").contains("cluster_slots_assigned:16384");
+        eventually("the others have all slots", has_all).await;
+    }
+    cluster.nodes[0].run("CLIENT KILL TYPE normal SKIPME yes");
+    eventually("nobody is connected to it", || cluster.connections(0) == 0).await;
+    let mut listener = Listener::on(&cluster.nodes[1], &name).await;
+    assert_eq!(redis.publish(to_shard(&name, "2")).await.unwrap(), Some(1));
+    assert_eq!(listener.payload().await, "2");
+}
+
+#[tokio::test]
+async fn a_user_who_may_not_ask_who_has_which_slot_is_told_the_rule() {
+    let cluster = Cluster::start(1, &[]).await;
+    let login = || Config { username: Some("shop".to_owned()), password: Some("bread".to_owned()), ..config() };
+    cluster.nodes[0].run("ACL SETUSER shop on >bread &* ~* +publish +subscribe +psubscribe");
+    let error = Redis::connect(&cluster.url(), &login()).await.unwrap_err();
+    assert!(error.to_string().contains("`ACL SETUSER shop +cluster|slots`"), "{error}");
+    cluster.nodes[0].run("ACL SETUSER shop +cluster|slots");
+    let redis = Redis::connect(&cluster.url(), &login()).await.unwrap();
+    assert_eq!(publish(&redis, "news", "1").await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn a_node_that_is_away_takes_only_its_own_slots_with_it() {
     let mut cluster = Cluster::start(2, &["--cluster-require-full-coverage", "no"]).await;
     let redis = cluster.bus_with(hasty()).await;

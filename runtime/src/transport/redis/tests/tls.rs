@@ -117,3 +117,47 @@ async fn a_certificate_authority_that_is_none_is_said_to_be_none() {
         assert!(matches!(error, ConnectError::InvalidConfig(_)), "{error:?}");
     }
 }
+
+/// A cluster of one node that has a certificate for `localhost`, announces `endpoint`, and has its address.
+fn cluster(authority: &Authority, endpoint: &[&str]) -> (Server, u16) {
+    let (certificate, key) = authority.sign("localhost", 2100);
+    let folder = std::env::temp_dir().join(format!("tidings-tls-{}-{}", std::process::id(), free_port()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let files = [("tls-cert-file", &certificate), ("tls-key-file", &key), ("tls-ca-cert-file", &authority.pem)];
+    let port = free_port();
+    let mut options =
+        ["--cluster-enabled yes --tls-cluster yes --tls-auth-clients no", &format!("--tls-port {port}")].join(" ");
+    for (option, content) in files {
+        let path = folder.join(option);
+        std::fs::write(&path, content).unwrap();
+        options.push_str(&format!(" --{option} {}", path.display()));
+    }
+    options.push_str(&format!(" --cluster-port {}", free_port()));
+    let server = Server::start_with(&options.split(' ').chain(endpoint.iter().copied()).collect::<Vec<_>>());
+    std::fs::remove_dir_all(&folder).unwrap();
+    server.run("CLUSTER ADDSLOTSRANGE 0 16383");
+    (server, port)
+}
+
+#[tokio::test]
+async fn a_cluster_is_reached_by_the_names_that_its_nodes_announce() {
+    let authority = Authority::new();
+    let announced = ["--cluster-announce-hostname", "localhost", "--cluster-preferred-endpoint-type", "hostname"];
+    let (server, port) = cluster(&authority, &announced);
+    eventually("a cluster", || server.text("CLUSTER INFO").contains("cluster_state:ok")).await;
+    let redis = Redis::connect(&format!("rediss+cluster://localhost:{port}"), &authority.trusted()).await.unwrap();
+    assert_eq!(publish(&redis, "a", "1").await.unwrap(), None);
+    let to_shard = Parcel { reach: Reach::ShardChannel, ..parcel("b", "2") };
+    assert_eq!(redis.publish(to_shard).await.unwrap(), Some(0));
+    assert_eq!(redis.health().await.unwrap().server, Some(format!("localhost:{port}")));
+
+    // The certificate is for no address, so one that is announced has to be reached by the name.
+    let (server, port) = cluster(&authority, &["--cluster-announce-ip", "127.0.0.1"]);
+    eventually("a cluster", || server.text("CLUSTER INFO").contains("cluster_state:ok")).await;
+    let url = format!("rediss+cluster://localhost:{port}");
+    let text = refusal(&url, &authority.trusted()).await;
+    assert!(text.contains("127.0.0.1") && text.contains("not valid for name"), "{text}");
+    let address_map = vec![(format!("127.0.0.1:{port}"), format!("localhost:{port}"))];
+    let redis = Redis::connect(&url, &Config { address_map, ..authority.trusted() }).await.unwrap();
+    assert_eq!(publish(&redis, "a", "1").await.unwrap(), None);
+}
