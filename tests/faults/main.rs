@@ -16,6 +16,7 @@ mod access;
 mod buffers;
 mod child;
 mod churn;
+mod cluster;
 mod failover;
 mod instances;
 mod ledger;

@@ -11,6 +11,7 @@ mod batch;
 mod borrowed;
 mod closing;
 mod cluster;
+mod cluster_requests;
 mod codecs;
 mod concurrency;
 mod delivery;
