@@ -94,6 +94,16 @@ pub enum EnqueueError {
         /// Host and port of the node.
         address: String,
     },
+    /// The batch is atomic and holds tasks of several queues, which a cluster keeps in several places: no step can add all of them or none. Nothing was
+    /// sent.
+    #[error(
+        "on {queue}: an atomic batch with tasks of several queues, which are on several nodes of the cluster; enqueue each queue's tasks in a batch of its own"
+    )]
+    #[non_exhaustive]
+    SeveralSlots {
+        /// The queue's template.
+        queue: &'static str,
+    },
     /// Another task of the same atomic batch was refused, so none was added.
     #[error("on {queue}: not added, because another task of the batch was refused")]
     #[non_exhaustive]
@@ -181,6 +191,7 @@ impl Observed for EnqueueError {
             Self::ServerFull { .. } => "server_full",
             Self::Refused { .. } => "refused",
             Self::ClusterNode { .. } => "cluster_node",
+            Self::SeveralSlots { .. } => "several_slots",
             Self::Aborted { .. } => "aborted",
             Self::Undecided { .. } => "undecided",
             Self::NotConnected { .. } => "not_connected",

@@ -308,7 +308,7 @@ impl Durable for Redis {
     }
 
     async fn settle(&self, queue: &QueueName, settlements: Vec<Settlement>) -> Result<Vec<Settled>, QueueError> {
-        self.queues.settle(queue, &settlements).await
+        self.queues.settle(queue, settlements).await
     }
 
     async fn begin(&self, queue: &QueueName, key: &OnceKey, id: &str, token: u64) -> Result<Begun, QueueError> {

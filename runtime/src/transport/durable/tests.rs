@@ -1,4 +1,4 @@
-//! The contract of queues: one body for each promise, on memory and on a real server.
+//! The contract of queues: one body for each promise, on memory, on a real server, and on a node of a cluster.
 
 mod cancelling;
 mod enqueueing;
@@ -38,7 +38,7 @@ use crate::{
         },
         inbox::{Inbox, Item, WhenFull},
         memory::broker::MemoryBroker,
-        redis::tests::server::{DEADLINE, Server},
+        redis::tests::server::{DEADLINE, Server, free_port},
         status::NameKind,
     },
 };
@@ -61,6 +61,11 @@ macro_rules! on_both {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn on_redis() {
                     holds(World::redis().await).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_a_cluster() {
+                    holds(World::cluster().await).await;
                 }
             }
         )*
@@ -102,6 +107,22 @@ impl World {
     async fn redis() -> Self {
         let server = tokio::task::spawn_blocking(Server::start).await.unwrap();
         Self::on(&server.url(), Behind::Redis(Box::new(server))).await
+    }
+
+    /// One node that has all slots: what a script does beyond the slot of its queue fails there too.
+    async fn cluster() -> Self {
+        let start = || {
+            let port = free_port().to_string();
+            let server = Server::start_with(&["--cluster-enabled", "yes", "--cluster-port", &port]);
+            server.run("CLUSTER ADDSLOTSRANGE 0 16383");
+            while !server.text("CLUSTER INFO").contains("cluster_state:ok") {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            server
+        };
+        let server = tokio::task::spawn_blocking(start).await.unwrap();
+        let url = server.url().replace("redis://", "redis+cluster://");
+        Self::on(&url, Behind::Redis(Box::new(server))).await
     }
 
     async fn on(url: &str, server: Behind) -> Self {

@@ -6,6 +6,7 @@
 //! | `course` | one task by its id, lists of them, and what is done to them from outside |
 //! | `enqueue` | tasks on their way to their queues |
 //! | `reader`, `keeper` | what takes tasks, and what keeps leases, each on a connection of its own |
+//! | `homes` | where each queue lives, on one server or on a cluster |
 //! | `connection`, `failure` | those connections; what goes wrong on them |
 //! | `scripts`, `settling` | the scripts, and what they are told |
 //! | `packed`, `entry` | what they answer, and tasks in it |
@@ -20,6 +21,7 @@ pub(crate) mod enqueue;
 pub(crate) mod entry;
 pub(crate) mod failure;
 pub(crate) mod handle;
+pub(crate) mod homes;
 pub(crate) mod keeper;
 pub(crate) mod packed;
 pub(crate) mod reader;

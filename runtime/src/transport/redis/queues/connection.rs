@@ -15,7 +15,7 @@ use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::Mutex as AsyncMutex,
     task::JoinSet,
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 
 use crate::{
@@ -38,13 +38,17 @@ use crate::{
 /// What CLIENT LIST shows of the shared connection.
 const SHARED_NAME: &str = "tidings-queue";
 
+/// After a node has said that it does not have a slot, the next one is asked after such a pause, which doubles.
+const MOVED: Duration = Duration::from_millis(20);
+const LONGEST_MOVED: Duration = Duration::from_millis(200);
+
 /// What the connections of one bus have in common.
 pub(super) struct Context {
     pub(super) connector: Connector,
     pub(super) settings: Arc<Settings>,
     pub(super) life: Arc<Life>,
     /// Whether it was said that the access rules refuse to publish.
-    pub(super) is_publishing_refused: AtomicBool,
+    pub(super) is_publishing_refused: Arc<AtomicBool>,
 }
 
 impl Context {
@@ -159,19 +163,45 @@ impl Shared {
             return Err(Failure::Closed(reason.to_owned()));
         }
         let deadline = Instant::now() + self.context.settings.command_timeout;
+        let mut answers = self.ask_until(deadline, &commands).await?;
+        // What a node has not done, because it does not have the slot or is just giving it away, goes to whoever has it then. An ASK is waited out and
+        // not followed: scripts must find all keys of a queue, or none.
+        let mut pause = MOVED;
+        while self.context.connector.cluster().is_some()
+            && let moved = answers.iter().enumerate().filter(|(_, answer)| Failure::is_of_another_node(answer))
+            && let moved = moved.map(|(at, _)| at).collect::<Vec<_>>()
+            && !moved.is_empty()
+            && Instant::now() + pause < deadline
+        {
+            sleep(pause).await;
+            pause = (2 * pause).min(LONGEST_MOVED);
+            let mut again = Pipeline::with_capacity(moved.len());
+            let all: Vec<&Cmd> = commands.cmd_iter().collect();
+            for &at in &moved {
+                again.add_command(all[at].clone());
+            }
+            for (at, answer) in moved.into_iter().zip(self.ask_until(deadline, &again).await?) {
+                answers[at] = answer;
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn ask_until(&self, deadline: Instant, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let connected = timeout_at(deadline, self.connected()).await;
         let late = |_| {
             let reason = lock(&self.failed).clone();
             Err(Failure::NotConnected(reason.unwrap_or_else(|| "the connection is being made anew".to_owned())))
         };
         let live = connected.unwrap_or_else(late)?;
-        let answers = timeout_at(deadline, answered(&mut live.connection.clone(), &commands)).await;
+        let answers = timeout_at(deadline, answered(&mut live.connection.clone(), commands)).await;
         let answers = answers.unwrap_or(Err(Failure::Late));
         let is_lost = match &answers {
             Ok(answers) => answers.iter().any(Failure::is_of_a_server_that_is_no_master),
             Err(_) => true,
         };
         if is_lost {
+            self.context.connector.outdated();
             self.forget(&live);
         } else if !live.has_answered.swap(true, Ordering::Relaxed)
             && let Ok(mut retry) = self.retry.try_lock()
@@ -303,8 +333,10 @@ impl Place {
 
     /// Puts the connection back, unless what it was asked last shows that it is lost; the answer, or the server's error.
     pub(super) fn put_back(&mut self, own: Box<Own>, answer: Result<Value, Failure>) -> Result<Value, Failure> {
-        let answer = answer?;
-        if !Failure::is_of_a_server_that_is_no_master(&answer) {
+        let answer = answer.inspect_err(|_| self.context.connector.outdated())?;
+        if Failure::is_of_a_server_that_is_no_master(&answer) {
+            self.context.connector.outdated();
+        } else {
             self.own = Some(own);
             self.retry.failures = 0;
         }

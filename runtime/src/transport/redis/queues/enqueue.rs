@@ -1,15 +1,21 @@
 //! Tasks on their way to their queues.
 
+use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use crate::{
     error::EnqueueError,
     transport::{
-        durable::task::{Due, Enqueued, NewTask},
+        durable::task::{Due, Enqueued, NewTask, QueueName, Settlement},
         redis::{
             line::lock,
             queues::{
-                connection::Shared, entry::state_of, failure::Failure, packed::Packed, scripts::ENQUEUE,
+                connection::Shared,
+                entry::state_of,
+                failure::{Failure, UNREADABLE},
+                homes::Homes,
+                packed::Packed,
+                scripts::ENQUEUE,
                 settling::write_task,
             },
         },
@@ -24,7 +30,38 @@ const SCRIPT: usize = 500;
 type Results = Vec<Result<Enqueued, EnqueueError>>;
 
 /// Adds tasks; a result for each, in order.
-pub(super) async fn enqueue(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
+pub(super) async fn enqueue(homes: &Homes, tasks: Vec<NewTask>, atomic: bool) -> Results {
+    let count = tasks.len();
+    let templates: Vec<&'static str> = tasks.iter().map(|task| task.queue.template).collect();
+    let mut apart = homes.apart(tasks);
+    if let [(shared, _, tasks)] = apart.as_mut_slice() {
+        return enqueue_on(shared, std::mem::take(tasks), atomic).await;
+    }
+    if atomic {
+        return templates.into_iter().map(|queue| Err(EnqueueError::SeveralSlots { queue })).collect();
+    }
+    let sent = apart.into_iter().map(async |(shared, places, tasks)| (places, enqueue_on(&shared, tasks, false).await));
+    let mut results: Vec<_> = (0..count).map(|_| None).collect();
+    for (places, each) in join_all(sent).await {
+        for (place, result) in places.into_iter().zip(each) {
+            results[place] = Some(result);
+        }
+    }
+    let unanswered = |queue| Err(EnqueueError::Undecided { queue, reason: UNREADABLE.to_owned() });
+    results.into_iter().zip(templates).map(|(result, queue)| result.unwrap_or_else(|| unanswered(queue))).collect()
+}
+
+/// Adds the follow-ups that the step which settles cannot add: right before it. A step that is tried again after that adds them again.
+pub(super) async fn follow_up(homes: &Homes, queue: &QueueName, settlements: &mut [Settlement]) -> Result<(), Failure> {
+    let elsewhere = homes.elsewhere(queue, settlements);
+    if elsewhere.is_empty() {
+        return Ok(());
+    }
+    let failed = enqueue(homes, elsewhere, false).await.into_iter().find_map(Result::err);
+    failed.map_or(Ok(()), |error| Err(Failure::NotConnected(format!("a follow-up is not in its queue: {error}"))))
+}
+
+async fn enqueue_on(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
     if atomic {
         let whole = Part { commands: vec![(scripted("atomic", &tasks), tasks.len())] };
         return whole.sent(shared, &tasks).await;

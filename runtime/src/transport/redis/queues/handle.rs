@@ -22,10 +22,11 @@ use crate::{
         redis::{
             connector::Connector,
             queues::{
-                connection::{Context, Shared},
-                enqueue::enqueue,
+                connection::Context,
+                enqueue::{enqueue, follow_up},
                 entry::dead_letter,
                 failure::Failure,
+                homes::Homes,
                 keeper::{RedisKeeper, with_channels},
                 packed::Packed,
                 reader::RedisReader,
@@ -45,16 +46,16 @@ const TOGETHER: usize = 200;
 
 /// The queues of a bus.
 pub(crate) struct Queues {
-    shared: Arc<Shared>,
+    homes: Arc<Homes>,
     /// Whether the bus has served a queue, enqueued a task, or looked at a queue.
     is_used: AtomicBool,
 }
 
 impl Queues {
     pub(crate) fn new(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
-        let is_publishing_refused = AtomicBool::new(false);
-        let context = Arc::new(Context { connector, settings, life, is_publishing_refused });
-        Self { shared: Arc::new(Shared::new(context)), is_used: AtomicBool::new(false) }
+        let is_publishing_refused = Arc::default();
+        let context = Context { connector, settings, life, is_publishing_refused };
+        Self { homes: Arc::new(Homes::new(context)), is_used: AtomicBool::new(false) }
     }
 
     /// Whether the bus uses queues.
@@ -63,16 +64,16 @@ impl Queues {
     }
 
     pub(crate) fn close(&self) {
-        self.shared.close();
+        self.homes.close();
     }
 
     pub(crate) fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {
         self.is_used.store(true, Ordering::Relaxed);
-        RedisReader::new(Arc::clone(&self.shared), queue, instance)
+        RedisReader::new(Arc::clone(&self.homes), queue, instance)
     }
 
     pub(crate) fn keeper(&self) -> RedisKeeper {
-        RedisKeeper::new(Arc::clone(&self.shared.context))
+        RedisKeeper::new(Arc::clone(&self.homes.context))
     }
 
     pub(crate) async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
@@ -80,7 +81,7 @@ impl Queues {
             return Vec::new();
         }
         self.is_used.store(true, Ordering::Relaxed);
-        enqueue(&self.shared, tasks, atomic).await
+        enqueue(&self.homes, tasks, atomic).await
     }
 
     /// The script runs each command that the others take: what is refused shows now.
@@ -91,7 +92,7 @@ impl Queues {
         write_bounds(&mut command, queue.results);
         with_channels(&mut command, queue);
         let layout = |found| QueueError::Layout { queue: queue.name.template, found, known: LAYOUT };
-        match self.shared.ask(command).await {
+        match self.homes.of(&queue.name).ask(command).await {
             Ok(Value::BulkString(found)) if found == LAYOUT.as_bytes() => Ok(()),
             Ok(Value::BulkString(found)) => Err(layout(format!("{:.20}", String::from_utf8_lossy(&found)))),
             Ok(_) => Err(self.failed(&queue.name, Failure::Unreadable)),
@@ -108,18 +109,19 @@ impl Queues {
     pub(crate) async fn settle(
         &self,
         queue: &QueueName,
-        settlements: &[Settlement],
+        mut settlements: Vec<Settlement>,
     ) -> Result<Vec<Settled>, QueueError> {
+        follow_up(&self.homes, queue, &mut settlements).await.map_err(|failure| self.failed(queue, failure))?;
         let mut command = SETTLE.on(&queue.base());
         command.arg("");
-        let order = write(&mut command, settlements);
+        let order = write(&mut command, &settlements);
         let digits = self.text(queue, command).await?;
         self.settled(queue, &order, &digits)
     }
 
     /// What counted, of the answer to settlements.
     pub(super) fn settled(&self, queue: &QueueName, order: &Order, answer: &[u8]) -> Result<Vec<Settled>, QueueError> {
-        let settled = self.shared.context.settled(queue.template, order, answer);
+        let settled = self.homes.context.settled(queue.template, order, answer);
         settled.ok_or_else(|| self.failed(queue, Failure::Unreadable))
     }
 
@@ -183,7 +185,7 @@ impl Queues {
         command.arg(format!("{}dead", queue.base()));
         command.arg(before.map_or_else(|| "+".to_owned(), |before| format!("({before}")));
         command.arg("-").arg("COUNT").arg(limit);
-        let answer = self.shared.ask(command).await.map_err(|failure| self.failed(queue, failure))?;
+        let answer = self.homes.of(queue).ask(command).await.map_err(|failure| self.failed(queue, failure))?;
         let dead = match answer {
             Value::Array(entries) => entries.into_iter().map(dead_letter).collect(),
             _ => None,
@@ -200,7 +202,7 @@ impl Queues {
                 Mend::Delete => "delete",
             });
             command.arg(entries);
-            match self.shared.ask(command).await {
+            match self.homes.of(queue).ask(command).await {
                 Ok(Value::Int(number)) => mended += u64::try_from(number).unwrap_or_default(),
                 Ok(_) => return Err(self.failed(queue, Failure::Unreadable)),
                 Err(failure) => return Err(self.failed(queue, failure)),
@@ -214,7 +216,7 @@ impl Queues {
         loop {
             let mut command = UNPARK.on(&queue.base());
             command.arg(cursor).arg(name).arg(version);
-            let answer = self.shared.ask(command).await.map_err(|failure| self.failed(queue, failure))?;
+            let answer = self.homes.of(queue).ask(command).await.map_err(|failure| self.failed(queue, failure))?;
             let Value::Array(answer) = answer else { return Err(self.failed(queue, Failure::Unreadable)) };
             let [Value::BulkString(next), Value::Int(number)] = answer.as_slice() else {
                 return Err(self.failed(queue, Failure::Unreadable));
@@ -236,11 +238,11 @@ impl Queues {
 
     pub(super) async fn asked(&self, queue: &QueueName, command: Cmd) -> Result<Value, QueueError> {
         self.is_used.store(true, Ordering::Relaxed);
-        self.shared.ask(command).await.map_err(|failure| self.failed(queue, failure))
+        self.homes.of(queue).ask(command).await.map_err(|failure| self.failed(queue, failure))
     }
 
     pub(super) fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
-        failure.for_queue(queue.template, &self.shared.context.settings)
+        failure.for_queue(queue.template, &self.homes.context.settings)
     }
 }
 

@@ -35,31 +35,39 @@ const TRIMMED: (i64, usize) = (1_000, 20);
 /// Whoever has connected again must not take tasks from others at once, whose leases are over only because nobody could renew them. So after each
 /// connection but the first the next [`keep`](Keeper::keep) of each queue says so, and until then nothing is reclaimed.
 pub(crate) struct RedisKeeper {
-    place: Place,
+    context: Arc<Context>,
+    /// One on one server; on a cluster one for each slot that has a queue.
+    places: HashMap<u16, Place>,
     /// Of which connection each queue knows.
     told: HashMap<QueueName, u64>,
 }
 
 impl RedisKeeper {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { place: Place::new(context, NAME), told: HashMap::new() }
+        Self { context, places: HashMap::new(), told: HashMap::new() }
+    }
+
+    fn place(&mut self, queue: &QueueName) -> &mut Place {
+        let slot = self.context.slot(queue);
+        let context = &self.context;
+        self.places.entry(slot).or_insert_with(|| Place::new(Arc::new(context.at(slot)), NAME))
     }
 
     /// Whether the queue does not know yet that the connection is another one.
     fn is_anew(&mut self, queue: &QueueName) -> bool {
-        let connections = self.place.connections();
+        let connections = self.place(queue).connections();
         *self.told.entry(queue.clone()).or_insert(connections) != connections
     }
 
     /// Asks for what must not be done on a connection that is made anew.
     async fn ask_known(&mut self, queue: &QueueName, command: Cmd) -> Result<Value, Failure> {
-        let (mut own, _) = self.place.take().await?;
+        let (mut own, _) = self.place(queue).take().await?;
         if self.is_anew(queue) {
-            self.place.put_back_unused(own);
+            self.place(queue).put_back_unused(own);
             return Err(Failure::NotConnected(ANEW.to_owned()));
         }
-        let answer = own.ask(command, self.place.context.settings.command_timeout).await;
-        self.place.put_back(own, answer)
+        let answer = own.ask(command, self.context.settings.command_timeout).await;
+        self.place(queue).put_back(own, answer)
     }
 
     async fn try_keep(
@@ -78,7 +86,9 @@ impl RedisKeeper {
             for at in these {
                 command.arg(stream(&at.channel, at.is_back)).arg(at.entry.as_ref());
             }
-            let Value::BulkString(digits) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
+            let Value::BulkString(digits) = self.place(queue).ask(command).await? else {
+                return Err(Failure::Unreadable);
+            };
             if digits.len() != these.len() {
                 return Err(Failure::Unreadable);
             }
@@ -90,7 +100,8 @@ impl RedisKeeper {
         }
         let is_anew = self.is_anew(queue);
         if is_anew {
-            self.told.insert(queue.clone(), self.place.connections());
+            let connections = self.place(queue).connections();
+            self.told.insert(queue.clone(), connections);
         }
         Ok(Heartbeat { lost, is_anew })
     }
@@ -112,7 +123,9 @@ impl RedisKeeper {
         let mut command = PENDING.on(&queue.name.base());
         command.arg(instance);
         with_channels(&mut command, queue);
-        let Value::BulkString(answer) = self.place.ask(command).await? else { return Err(Failure::Unreadable) };
+        let Value::BulkString(answer) = self.place(&queue.name).ask(command).await? else {
+            return Err(Failure::Unreadable);
+        };
         let mut packed = Packed::new(answer);
         let (entries, tombstones) = read_pending(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
@@ -126,7 +139,7 @@ impl RedisKeeper {
         let Value::BulkString(digits) = self.ask_known(&queue.name, command).await? else {
             return Err(Failure::Unreadable);
         };
-        self.place.context.settled(queue.name.template, &order, &digits).ok_or(Failure::Unreadable)
+        self.context.settled(queue.name.template, &order, &digits).ok_or(Failure::Unreadable)
     }
 
     async fn try_tidy(&mut self, queue: &QueueSpec, leaving: Option<&str>) -> Result<(), Failure> {
@@ -134,7 +147,7 @@ impl RedisKeeper {
             let mut command = TIDY.on(&queue.name.base());
             command.arg(millis(queue.lease)).arg(leaving.unwrap_or_default());
             with_channels(&mut command, queue);
-            match self.place.ask(command).await? {
+            match self.place(&queue.name).ask(command).await? {
                 Value::Int(trimmed) if trimmed < TRIMMED.0 => break,
                 Value::Int(_) => {}
                 _ => return Err(Failure::Unreadable),
@@ -144,7 +157,7 @@ impl RedisKeeper {
     }
 
     fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
-        failure.for_queue(queue.template, &self.place.context.settings)
+        failure.for_queue(queue.template, &self.context.settings)
     }
 }
 
@@ -227,6 +240,6 @@ impl Keeper for RedisKeeper {
 
 impl std::fmt::Debug for RedisKeeper {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("RedisKeeper").field("connections", &self.place.connections()).finish_non_exhaustive()
+        formatter.debug_struct("RedisKeeper").field("places", &self.places.len()).finish_non_exhaustive()
     }
 }

@@ -22,8 +22,10 @@ use crate::{
         },
         redis::queues::{
             connection::{Own, Place, Shared},
+            enqueue::follow_up,
             entry::Part,
             failure::Failure,
+            homes::Homes,
             packed::Packed,
             scripts::{SETTLE, TAKE, TOLD},
             settling::{GROUP, Order, stream, write},
@@ -45,6 +47,7 @@ const WAKE_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 /// Takes tasks for one instance.
 pub(crate) struct RedisReader {
     place: Place,
+    homes: Arc<Homes>,
     shared: Arc<Shared>,
     queue: QueueSpec,
     base: String,
@@ -71,10 +74,11 @@ impl WakeReader for Waker {
 }
 
 impl RedisReader {
-    pub(super) fn new(shared: Arc<Shared>, queue: QueueSpec, instance: Arc<str>) -> Self {
+    pub(super) fn new(homes: Arc<Homes>, queue: QueueSpec, instance: Arc<str>) -> Self {
+        let shared = homes.of(&queue.name);
         let place = Place::new(Arc::clone(&shared.context), NAME);
         let (base, waker) = (queue.name.base(), Arc::default());
-        Self { place, shared, queue, base, instance, waker, client: None, woken_by: String::new() }
+        Self { place, homes, shared, queue, base, instance, waker, client: None, woken_by: String::new() }
     }
 
     async fn connected(&mut self) -> Result<Box<Own>, Failure> {
@@ -92,7 +96,8 @@ impl RedisReader {
         self.place.put_back(own, answer)
     }
 
-    async fn try_take(&mut self, take: &Take) -> Result<Taken, Failure> {
+    async fn try_take(&mut self, take: &mut Take) -> Result<Taken, Failure> {
+        follow_up(&self.homes, &self.queue.name, &mut take.settlements).await?;
         let mut command = TAKE.on(&self.base);
         let once = if self.queue.at_most_once { "once" } else { "" };
         command.arg(self.instance.as_ref()).arg(once).arg(&self.woken_by);
@@ -324,8 +329,8 @@ async fn unblocked(shared: &Shared, waker: &Waker, client: Option<i64>) -> Infal
 }
 
 impl Reader for RedisReader {
-    async fn take(&mut self, take: Take) -> Result<Taken, QueueError> {
-        let taken = self.try_take(&take).await;
+    async fn take(&mut self, mut take: Take) -> Result<Taken, QueueError> {
+        let taken = self.try_take(&mut take).await;
         taken.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
     }
 
