@@ -17,6 +17,7 @@ mod buffers;
 mod child;
 mod churn;
 mod cluster;
+mod cluster_queues;
 mod failover;
 mod instances;
 mod ledger;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::transport::{
-    durable::task::{NewTask, QueueName, Settlement, Verdict},
+    durable::task::{NewTask, QueueName, Settlement, Unique, Verdict},
     redis::{
         cluster::slot,
         line::lock,
