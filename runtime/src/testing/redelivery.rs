@@ -1,7 +1,12 @@
 //! A task that is delivered again, after a crash at each point at which an instance can die: what comes of it must be the same.
 //!
-//! Each run is a broker of its own, and a real service on it. `mortal` stands around the service's router and has the instance die where it is to;
-//! `report` is what is told of it; `scene` is one run: it lets the lease pass by the broker's clock, takes the task back as a keeper would, and has another instance go on.
+//! Each run is a broker of its own, and a real service on it.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `scene` | one run: it lets leases pass by the broker's clock, takes the task back as a keeper would, and has another instance go on |
+//! | `mortal` | what stands around the service's router, and has the instance die where it is to |
+//! | `report` | what is told of it |
 
 mod mortal;
 pub(crate) mod report;
