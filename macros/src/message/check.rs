@@ -32,7 +32,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
     }
     let kind = match (queue, reply) {
         (None, Said::Nothing | Said::Something) => Kind::Broadcast,
-        (None, Said::Reply(reply)) => Kind::Request(Box::new(reply)),
+        (None, Said::Reply(reply)) => Kind::Request(reply),
         (Some(options), reply) => Kind::Queue(Box::new(Queue::checked(&literal, &parsed, options, reply, diagnostics))),
     };
     let fields = fields(input);
@@ -249,7 +249,7 @@ fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Said {
     }
     match &first.meta {
         Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(parse_reply) {
-            Ok(reply) => return Said::Reply(reply),
+            Ok(reply) => return Said::Reply(Box::new(reply)),
             Err(error) => diagnostics.at(error.span(), ADVICE),
         },
         _ => diagnostics.over(first, ADVICE),

@@ -33,7 +33,7 @@ pub(super) enum Said {
     Nothing,
     /// An attribute with a mistake, which was told.
     Something,
-    Reply(Reply),
+    Reply(Box<Reply>),
 }
 
 impl Ending {
@@ -217,6 +217,6 @@ impl Results {
             }
             return None;
         };
-        Some(Self { nanos: nanos?, count, bytes, reply })
+        Some(Self { nanos: nanos?, count, bytes, reply: *reply })
     }
 }

@@ -98,7 +98,7 @@ impl<'a, M: Queue + AddressedByFields, R: Router> Scene<'a, M, R> {
             // Only of a queue that needs it.
             let is_bound = route.facts().queue().is_some_and(|queue| queue.bound);
             let bound = if is_bound { &bound } else { &Bound::new() };
-            queues.push((route, queue_of(&route.facts(), bound, &bus)?));
+            queues.push((route, queue_of(route.facts(), bound, &bus)?));
         }
         let task = bus.task(channel, message, &Headers::default(), EnqueueOptions::default())?;
         let scene = Self { cast, broker, bus, router, message, task, queues };
