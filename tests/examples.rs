@@ -116,6 +116,25 @@ async fn state_and_extractors() {
 }
 
 #[tokio::test]
+async fn task_queue() {
+    let lines = [
+        "5 are pending",
+        "taken back: Cancelled(Waiting)",
+        "result: 800x600/logo.png by the ",
+        "result: 800x600/poster.png",
+        "no result of notes.txt: notes.txt is no image",
+        "result: 800x600/holiday.png",
+        "tasks:completed │ logo.png",
+        "tasks:completed │ poster.png",
+        "tasks:completed │ holiday.png",
+        "tasks:failed    │ notes.txt: notes.txt is no image",
+        "seen on the way: ",
+        "3 completed, 1 failed, 1 cancelled",
+    ];
+    prints("task_queue", &lines).await;
+}
+
+#[tokio::test]
 async fn testing_your_service() {
     let lines = ["ok: warns when little is left", "ok: refuses what is not there", "3 checks in "];
     prints("testing_your_service", &lines).await;
