@@ -127,8 +127,8 @@ on_both! {
 
     async fn of_a_queue_that_is_bound_it_is_said_which_parts_are_looked_at(world: World) {
         let bus = world.bus().await;
-        let acme = Work { n: 1 }.enqueue_to(&Work::channel("acme"), &bus).await.unwrap();
-        Work { n: 2 }.enqueue_to(&Work::channel("bolt"), &bus).await.unwrap();
+        let acme = Work { n: 1 }.enqueue_to(Work::channel("acme"), &bus).await.unwrap();
+        Work { n: 2 }.enqueue_to(Work::channel("bolt"), &bus).await.unwrap();
         let all = bus.queue::<Work>();
         assert!(matches!(all.find(&acme.id).await, Err(QueueError::Unbound { .. })));
         let work = bus.queue::<Work>().on(Work::channel("acme"));

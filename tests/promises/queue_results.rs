@@ -8,6 +8,7 @@ use tidings::{
     TaskState, handler, router, routes, testing::Broker,
 };
 use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tokio::task::JoinSet;
 
 use crate::support::{Gate, SOON, message};
 
@@ -140,9 +141,19 @@ async fn enqueue(bus: &Bus, id: u64, does: Does) -> Enqueued<Resize> {
 }
 
 /// Waits for a result beside the test.
-fn wait(bus: &Bus, id: &str) -> tokio::task::JoinHandle<Result<Resized, ResultError<ResizeError>>> {
+fn wait(bus: &Bus, id: &str) -> Waiting {
     let (bus, id) = (bus.clone(), id.to_owned());
-    tokio::spawn(async move { bus.queue::<Resize>().result(id).within(SOON).await })
+    let mut waiting = JoinSet::new();
+    waiting.spawn(async move { bus.queue::<Resize>().result(id).within(SOON).await });
+    Waiting(waiting)
+}
+
+struct Waiting(JoinSet<Result<Resized, ResultError<ResizeError>>>);
+
+impl Waiting {
+    async fn ended(mut self) -> Result<Resized, ResultError<ResizeError>> {
+        self.0.join_next().await.unwrap().unwrap()
+    }
 }
 
 /// A bus that goes to its server again at once, whichever it is.
@@ -163,7 +174,7 @@ on_both! {
         resizer.gate.open();
         let expected = Resized { id: 1, attempt: 1 };
         for waits in waiting.into_iter().chain([other]) {
-            assert_eq!(waits.await.unwrap().unwrap(), expected);
+            assert_eq!(waits.ended().await.unwrap(), expected);
         }
         assert_eq!(enqueued.result(&bus).await.unwrap(), expected);
         assert_eq!(enqueued.result(&bus).within(Duration::ZERO).await.unwrap(), expected);
@@ -189,7 +200,7 @@ on_both! {
         assert!(late.is_retryable());
         assert!(matches!(late, ResultError::TimedOut { state: TaskState::Delayed, .. }), "{late}");
         images.cancel(&cancelled.id).await.unwrap();
-        assert!(matches!(waits.await.unwrap(), Err(ResultError::Cancelled { id, .. }) if id == cancelled.id));
+        assert!(matches!(waits.ended().await, Err(ResultError::Cancelled { id, .. }) if id == cancelled.id));
         tokio::time::sleep(Duration::from_millis(5)).await;
         let service = serve(&bus, &resizer).await;
         let expired = expires.result(&bus).within(SOON).await.unwrap_err();
@@ -250,14 +261,14 @@ on_both! {
         let waits = wait(&asker, &enqueued.id);
         resizer.begun.wait_for(1).await;
         // The asker goes, and so does the instance, in the middle of the task.
-        waits.abort();
+        drop(waits);
         drop((asker, one, first));
         let _two = serve(&instances, &resizer).await;
         let asker = world.bus().await;
         let waits = wait(&asker, &enqueued.id);
         resizer.begun.wait_for(2).await;
         resizer.gate.open();
-        let resized = waits.await.unwrap().unwrap();
+        let resized = waits.ended().await.unwrap();
         assert_eq!(resized.id, 1);
         // And one who comes later still.
         assert_eq!(world.bus().await.queue::<Resize>().result(enqueued.id).await.unwrap(), resized);
@@ -284,7 +295,7 @@ on_both! {
             world.disconnect_everything().await;
             resizer.gate.admit(100);
             for waits in waiting {
-                waits.await.unwrap().unwrap();
+                waits.ended().await.unwrap();
             }
         }
         let _ = service.shutdown().await;
@@ -389,7 +400,7 @@ async fn a_result_survives_a_restart_of_the_server(server: Lasting) {
     resizer.begun.wait_for(2).await;
     server.restart().await;
     resizer.gate.open();
-    assert_eq!(waits.await.unwrap().unwrap().id, 2);
+    assert_eq!(waits.ended().await.unwrap().id, 2);
     assert_eq!(before.result(&asker).within(SOON).await.unwrap().id, 1);
     assert_eq!(bus_at(&server.url()).await.queue::<Resize>().result(meanwhile.id).await.unwrap().id, 2);
 }
@@ -445,7 +456,7 @@ async fn whoever_waits_asks_the_server_nothing_meanwhile() {
     assert_eq!(calls().await, settled);
     let resizer = Resizer::new();
     let service = serve(&bus, &resizer).await;
-    assert_eq!(waits.await.unwrap().unwrap().id, 1);
+    assert_eq!(waits.ended().await.unwrap().id, 1);
     service.shutdown().await.unwrap();
 }
 

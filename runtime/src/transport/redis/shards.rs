@@ -494,12 +494,14 @@ mod tests {
         // As if the node had confirmed a name, and forgotten it.
         let second = Arc::new(Inbox::new(Bounds { messages: 100, bytes: 10_000 }, WhenFull::DropOldest));
         let registry = Arc::clone(shared.lock().nodes[0].1.registry());
-        let mut names = registry.registry();
-        let (_, _attached) = names.attach(Arc::clone(&second), vec![shard(&one), shard(lost)]);
-        let bounds = CommandBounds { names: 10, bytes: 1_000, group: one_group };
-        let command = names.next_command(bounds).unwrap();
-        names.confirmed(Verb::Subscribe, command.names[0], now());
-        drop(names);
+        let _attached = {
+            let mut names = registry.registry();
+            let (_, attached) = names.attach(Arc::clone(&second), vec![shard(&one), shard(lost)]);
+            let bounds = CommandBounds { names: 10, bytes: 1_000, group: one_group };
+            let command = names.next_command(bounds).unwrap();
+            names.confirmed(Verb::Subscribe, command.names[0], now());
+            attached
+        };
         shared.check().await;
         cluster.has_subscribers(0, lost, 1).await;
         assert!(is_empty(&inbox));

@@ -33,7 +33,7 @@ impl Cluster {
         eventually(channel, || self.shard_subscribers(node, channel) == count).await;
     }
 
-    pub(crate) fn endpoint(&self, node: usize) -> Endpoint {
+    pub(in crate::transport::redis) fn endpoint(&self, node: usize) -> Endpoint {
         Endpoint::Network { host: "127.0.0.1".to_owned(), port: self.nodes[node].port }
     }
 

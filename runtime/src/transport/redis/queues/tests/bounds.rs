@@ -180,7 +180,12 @@ async fn what_the_access_rules_refuse_shows_when_a_queue_is_declared_with_a_rule
     assert!(matches!(&refused, Err(EnqueueError::Refused { rule, .. }) if *rule == format!("ACL SETUSER shop {keys}")));
     server.run(&rule);
     redis.declare(&spec()).await.unwrap();
+    what_is_declared_is_allowed(&redis, spec()).await;
+}
 
+/// Whatever a queue with results does runs under the rules that declaring it has proven.
+async fn what_is_declared_is_allowed(redis: &Redis, spec: QueueSpec) {
+    let spec = || spec.clone();
     let (mut reader, mut keeper) = (redis.reader(spec(), "instance-1".into()), redis.keeper());
     let delayed = NewTask { due: Due::In(Duration::from_secs(100)), ..task("b") };
     assert!(redis.enqueue(vec![task("a"), delayed], false).await.iter().all(Result::is_ok));

@@ -114,7 +114,7 @@ impl Model {
                 let letters = self.redis.dead(&name(), None, 100).await.unwrap();
                 let Some(letter) = letters.first() else { return };
                 let mend = if replays == 2 { Mend::Replay } else { Mend::Delete };
-                self.redis.mend(&name(), &[letter.entry.clone()], mend).await.unwrap();
+                self.redis.mend(&name(), std::slice::from_ref(&letter.entry), mend).await.unwrap();
                 if replays == 2 {
                     self.tasks.insert(letter.id.clone(), TaskState::Waiting);
                 } else {
