@@ -4,7 +4,7 @@ use std::{
     fmt,
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     task::{Context, Poll},
@@ -27,16 +27,20 @@ use crate::{
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum BusEvent {
-    /// A connection for subscriptions was lost: the shared one, or the one of a subscription with
-    /// [`Overflow::BackPressure`](crate::Overflow::BackPressure).
+    /// A connection for subscriptions was lost: the shared one, the one of a subscription with
+    /// [`Overflow::BackPressure`](crate::Overflow::BackPressure), or on a Redis Cluster one to a node that has inboxes of instances.
     #[non_exhaustive]
     Disconnected {
         /// Why.
         cause: GapCause,
+        /// The server, as host and port, where it is known.
+        server: Option<String>,
     },
     /// The connection was made anew; its subscriptions are not confirmed yet.
     #[non_exhaustive]
     Connected {
+        /// The server, as host and port; absent on `memory:`.
+        server: Option<String>,
         /// Since the loss was noticed.
         lasted: Duration,
     },
@@ -232,30 +236,35 @@ impl fmt::Debug for BusEvents {
 #[derive(Debug)]
 pub(crate) struct Events {
     sender: broadcast::Sender<BusEvent>,
-    reconnects: AtomicU64,
-    since: Mutex<Instant>,
+    counted: Arc<Totals>,
     gauge: ConnectionGauge,
     renewed: Counted,
 }
 
+/// What is told of several connections together.
+#[derive(Debug)]
+struct Totals {
+    reconnects: AtomicU64,
+    since: Mutex<Instant>,
+}
+
 impl Events {
     pub(crate) fn new(now: Instant) -> Arc<Self> {
-        Self::of(broadcast::channel(CAPACITY).0, now)
+        Self::of(broadcast::channel(CAPACITY).0, Totals::new(now))
     }
 
     /// For a further connection of the bus: its events go to the same streams, its state is its own.
     pub(crate) fn further(&self, now: Instant) -> Arc<Self> {
-        Self::of(self.sender.clone(), now)
+        Self::of(self.sender.clone(), Totals::new(now))
     }
 
-    fn of(sender: broadcast::Sender<BusEvent>, now: Instant) -> Arc<Self> {
-        Arc::new(Self {
-            sender,
-            reconnects: AtomicU64::new(0),
-            since: Mutex::new(now),
-            gauge: ConnectionGauge::new(),
-            renewed: Counted::new(names::RECONNECTS, &[]),
-        })
+    /// For one of several connections that do together what otherwise one does.
+    pub(crate) fn part(&self) -> Arc<Self> {
+        Self::of(self.sender.clone(), Arc::clone(&self.counted))
+    }
+
+    fn of(sender: broadcast::Sender<BusEvent>, counted: Arc<Totals>) -> Arc<Self> {
+        Arc::new(Self { sender, counted, gauge: ConnectionGauge::new(), renewed: Counted::new(names::RECONNECTS, &[]) })
     }
 
     pub(crate) fn subscribe(&self) -> BusEvents {
@@ -267,17 +276,17 @@ impl Events {
         let _ = self.sender.send(event);
     }
 
-    pub(crate) fn disconnected(&self, cause: GapCause, now: Instant) {
+    pub(crate) fn disconnected(&self, cause: GapCause, server: Option<String>, now: Instant) {
         self.changed(now);
         self.gauge.went_down();
-        self.tell(BusEvent::Disconnected { cause });
+        self.tell(BusEvent::Disconnected { cause, server });
     }
 
-    pub(crate) fn connected(&self, lasted: Duration) {
-        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn connected(&self, lasted: Duration, server: Option<String>) {
+        self.counted.reconnects.fetch_add(1, Ordering::Relaxed);
         self.renewed.add(1);
         self.gauge.went_up();
-        self.tell(BusEvent::Connected { lasted });
+        self.tell(BusEvent::Connected { server, lasted });
     }
 
     pub(crate) fn resubscribed(&self, names: usize, lasted: Duration, now: Instant) {
@@ -299,15 +308,25 @@ impl Events {
     }
 
     pub(crate) fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Relaxed)
+        self.counted.reconnects.load(Ordering::Relaxed)
     }
 
     /// Since when the connection is as it is.
     pub(crate) fn since(&self) -> Instant {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.counted.since()
     }
 
     fn changed(&self, now: Instant) {
-        *self.since.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *self.counted.since() = now;
+    }
+}
+
+impl Totals {
+    fn new(now: Instant) -> Arc<Self> {
+        Arc::new(Self { reconnects: AtomicU64::new(0), since: Mutex::new(now) })
+    }
+
+    fn since(&self) -> MutexGuard<'_, Instant> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -16,7 +16,7 @@ pub struct BusStats {
     pub status: Status,
     /// For how long the status has been what it is.
     pub status_since: Duration,
-    /// How often the connection for subscriptions was made anew.
+    /// How often the connection for subscriptions was made anew; on a Redis Cluster those to nodes that have inboxes of instances count too.
     pub reconnects: u64,
     /// Every subscription and service of the bus; the channels for answers and the inboxes of instances are not among them.
     pub subscriptions: Vec<SubscriptionSnapshot>,

@@ -83,7 +83,7 @@ impl Connection {
     pub(super) fn lost(&self, cause: GapCause, now: Instant) {
         self.lock().connection_lost(&cause, now);
         self.away.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
-        self.events.disconnected(cause, now);
+        self.events.disconnected(cause, None, now);
     }
 
     /// The server answers again, and confirms what is wanted.
@@ -95,7 +95,7 @@ impl Connection {
         if let Some(since) = self.away.lock().unwrap_or_else(PoisonError::into_inner).take() {
             let now = Instant::now();
             let lasted = now.saturating_duration_since(since);
-            self.events.connected(lasted);
+            self.events.connected(lasted, None);
             self.events.resubscribed(active, lasted, now);
         }
     }

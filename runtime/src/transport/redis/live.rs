@@ -41,6 +41,8 @@ pub(super) struct LiveSession {
     settings: Arc<Settings>,
     /// Told when the node does not have a slot any more.
     connector: Connector,
+    /// Host and port of the server.
+    pub(super) server: String,
     wire: Wire,
     session: Session,
     timer: Pin<Box<Sleep>>,
@@ -63,6 +65,7 @@ impl LiveSession {
         let group = if opened.capabilities.mode == "cluster" { group } else { one_group };
         Self {
             connector,
+            server: opened.address,
             wire: Wire::new(opened.stream),
             session: Session::new(Arc::clone(&settings), group),
             timer: Box::pin(sleep_until((now + settings.ping_interval).into())),

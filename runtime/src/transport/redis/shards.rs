@@ -292,7 +292,7 @@ impl SharedPlaces {
 
     fn subscriber(&self, node: &Endpoint) -> Subscriber {
         let (connector, settings) = (self.connector.at_node(node.clone()), Arc::clone(&self.settings));
-        let events = self.events.further(Instant::now());
+        let events = self.events.part();
         Subscriber::unconnected(connector, settings, events, Owner::Node(Arc::clone(&self.bus)))
     }
 

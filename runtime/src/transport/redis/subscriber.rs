@@ -232,22 +232,22 @@ impl Worker {
         let mut live = opened.map(|opened| self.live(opened));
         let mut backoff = Backoff::default();
         loop {
-            let (cause, settled) = match &mut live {
-                Ok(live) => (live.serve().await, live.settled),
-                Err(error) => (GapCause::Disconnected(chain(error)), false),
+            let (cause, settled, server) = match &mut live {
+                Ok(live) => (live.serve().await, live.settled, Some(live.server.clone())),
+                Err(error) => (GapCause::Disconnected(chain(error)), false, None),
             };
             let since = now();
-            tracing::warn!(%cause, "lost the connection for subscriptions");
+            tracing::warn!(%cause, server, "lost the connection for subscriptions");
             backoff.lost(settled, since, self.settings.reconnect.first_pause);
             self.shared.registry().connection_lost(&cause, since);
             *self.shared.status() = Status::Reconnecting { cause: cause.clone() };
-            self.shared.events.disconnected(cause, since);
+            self.shared.events.disconnected(cause, server, since);
             let Some(opened) = self.reconnect(&mut backoff, since).await else {
                 return self.give_up();
             };
             let lasted = now().saturating_duration_since(since);
-            tracing::info!(?lasted, "connected for subscriptions again");
-            self.shared.events.connected(lasted);
+            tracing::info!(?lasted, server = opened.address, "connected for subscriptions again");
+            self.shared.events.connected(lasted, Some(opened.address.clone()));
             let mut next = self.live(opened);
             next.lost = Some(since);
             live = Ok(next);
