@@ -76,8 +76,19 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
     let services = client.services().within(SOON).await.unwrap();
     assert_eq!(services.iter().map(|service| service.instances.len()).sum::<usize>(), 2);
 
-    // Each shard channel gets another node.
-    let names = shard_channels(&cluster).await;
+    let names = moved(&cluster, &client).await;
+    a_master_dies(&cluster, &names, &server, &client).await;
+
+    // And who has gone is known to be gone.
+    service.shutdown().await.unwrap();
+    further.shutdown().await.unwrap();
+    let nobody = Square { n: 1 }.request(&client).timeout(SOON).await;
+    assert!(matches!(nobody, Err(RequestError::NobodyListens { .. })), "{nobody:?}");
+}
+
+/// Each shard channel gets another node; their names.
+async fn moved(cluster: &Cluster, client: &Bus) -> Vec<String> {
+    let names = shard_channels(cluster).await;
     assert!(names.len() >= 4, "two inboxes and two questions: {names:?}");
     for name in &names {
         let slot = cluster.slot(name).await;
@@ -86,18 +97,21 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
         cluster.migrate(slot, to).await;
     }
     eventually(SOON, async || {
-        let mut there = shard_channels(&cluster).await;
+        let mut there = shard_channels(cluster).await;
         there.sort();
         there.dedup();
-        there.len() == names.len() && answers(&client).await
+        there.len() == names.len() && answers(client).await
     })
     .await;
     eventually(SOON, async || {
-        Square { n: 3 }.request(&client).timeout(SOON).collect(2).await.is_ok_and(|all| all.len() == 2)
+        Square { n: 3 }.request(client).timeout(SOON).collect(2).await.is_ok_and(|all| all.len() == 2)
     })
     .await;
+    names
+}
 
-    // Through all of it, a subscription that has a connection of its own.
+/// The master of an inbox dies; through all of it there is a subscription that has a connection of its own.
+async fn a_master_dies(cluster: &Cluster, names: &[String], server: &Bus, client: &Bus) {
     let mut patient = client.subscribe(Step::any()).overflow(Overflow::BackPressure).await.unwrap();
     let mut events = server.events();
     let inbox = names.iter().find(|name| name.contains("inbox")).unwrap();
@@ -105,7 +119,7 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
     let master = cluster.owner(slot).await;
     master.kill();
     cluster.another_than(master.port(), slot).await;
-    eventually(SOON, async || answers(&client).await).await;
+    eventually(SOON, async || answers(client).await).await;
     let address = format!("127.0.0.1:{}", master.port());
     let told = async {
         while let Some(event) = events.next().await {
@@ -129,18 +143,12 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
     eventually(SOON, async || {
         n += 1;
         // A gap may come first.
-        Step { line: 1, n }.publish(&server).await.is_ok()
+        Step { line: 1, n }.publish(server).await.is_ok()
             && tokio::time::timeout(SOON / 10, patient.next())
                 .await
                 .is_ok_and(|event| event.and_then(Event::into_message).is_some())
     })
     .await;
-
-    // And who has gone is known to be gone.
-    service.shutdown().await.unwrap();
-    further.shutdown().await.unwrap();
-    let nobody = Square { n: 1 }.request(&client).timeout(SOON).await;
-    assert!(matches!(nobody, Err(RequestError::NobodyListens { .. })), "{nobody:?}");
 }
 
 async fn answers(client: &Bus) -> bool {
