@@ -21,6 +21,9 @@ use crate::{
 /// A handler acknowledges when it returns without an error, and refuses with its error's words otherwise. It is no promise of more than one
 /// attempt: after a timeout the message may have been handled or not.
 ///
+/// That nobody listens is known at once on one server and in memory. On a cluster a node counts only its own subscribers, so there it is a timeout with no
+/// handlers; also that all who are there have answered is not known there, and whoever asks for more than there are waits until the timeout.
+///
 /// # Examples
 ///
 /// ```
