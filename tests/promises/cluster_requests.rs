@@ -76,6 +76,16 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
     let services = client.services().within(SOON).await.unwrap();
     assert_eq!(services.iter().map(|service| service.instances.len()).sum::<usize>(), 2);
 
+    // Who was given one node only asks, and is asked, like the others.
+    let one = Bus::connect(&cluster.nodes()[0].url()).await.unwrap();
+    for n in 0..20 {
+        assert_eq!(Square { n }.request(&one).timeout(SOON).await.unwrap(), n * n);
+    }
+    let third = one.serve(squares.clone()).group("east").await.unwrap();
+    let collected = Square { n: 3 }.request(&client).timeout(SOON).collect(3).await.unwrap();
+    assert_eq!(collected.len(), 3);
+    third.shutdown().await.unwrap();
+
     let names = moved(&cluster, &client).await;
     a_master_dies(&cluster, &names, &server, &client).await;
 

@@ -139,8 +139,10 @@ impl Redis {
                 Owner::Bus(Arc::clone(&life))
             ),
         )?;
-        let shards = Shards::start(&connector, &settings, &events, &life);
-        let nodes = Nodes::new(&connector, &settings, &life);
+        // What has a slot is not on a node that is given as one server, but for a part of it.
+        let whole = if subscriber.is_on_cluster() { connector.whole_cluster() } else { connector.clone() };
+        let shards = Shards::start(&whole, &settings, &events, &life);
+        let nodes = Nodes::new(&whole, &settings, &life);
         let further = Mutex::default();
         let transactions = Transactions::default();
         let queues = Queues::new(connector.clone(), Arc::clone(&settings), Arc::clone(&life));

@@ -32,8 +32,8 @@ pub(crate) struct Connector {
 /// Where connections go.
 #[derive(Clone, Debug)]
 enum Way {
-    /// To this server.
-    One(Arc<Door>),
+    /// To this server, and with what others would be reached if it turns out to be a node of a cluster.
+    One(Arc<Door>, Arc<(Servers, AddressMap)>),
     /// To the master that these name.
     Sentinels(Arc<Sentinels>),
     /// To any master of this cluster.
@@ -69,7 +69,8 @@ impl Connector {
                     ConnectError::Tls { reason, .. } => ConnectError::InvalidConfig(reason),
                     other => other,
                 };
-                Way::One(Arc::new(servers.door(endpoint).map_err(invalid)?))
+                let door = servers.door(endpoint).map_err(invalid)?;
+                Way::One(Arc::new(door), Arc::new((servers, map)))
             }
             Topology::Sentinels { sentinels, master } => {
                 let (username, password) = config.sentinel_credentials.clone().unzip();
@@ -86,7 +87,19 @@ impl Connector {
     pub(super) fn cluster(&self) -> Option<&Arc<Cluster>> {
         match &self.way {
             Way::Cluster(cluster) | Way::Node(cluster, _) | Way::Slot(cluster, _) => Some(cluster),
-            Way::One(_) | Way::Sentinels(_) => None,
+            Way::One(..) | Way::Sentinels(_) => None,
+        }
+    }
+
+    /// The same to the whole cluster, where the address names one node of it.
+    pub(super) fn whole_cluster(&self) -> Self {
+        match &self.way {
+            Way::One(door, around) => {
+                let (servers, map) = &**around;
+                let cluster = Cluster::start(vec![door.endpoint.clone()], servers.clone(), map.clone());
+                Self { way: Way::Cluster(Arc::new(cluster)), successes: Arc::default(), ..self.clone() }
+            }
+            _ => self.clone(),
         }
     }
 
@@ -144,7 +157,7 @@ impl Connector {
     async fn open_to(&self, role: Role, name: &str) -> Result<Opened, ConnectError> {
         let deadline = deadline_after(self.timeout);
         let opened = match &self.way {
-            Way::One(door) => door.open(role, name, deadline).await?,
+            Way::One(door, _) => door.open(role, name, deadline).await?,
             Way::Sentinels(sentinels) => sentinels.open(name, deadline).await?,
             Way::Cluster(cluster) => cluster.open_any(name, deadline).await?,
             Way::Node(cluster, node) => cluster.open_node(node, name, deadline).await?,

@@ -41,6 +41,7 @@ const CLIENT_NAME: &str = "tidings-sub";
 pub(super) struct Subscriber {
     shared: Arc<SharedRegistry>,
     command_timeout: Duration,
+    is_on_cluster: bool,
     /// The one tokio task; aborted when this is dropped.
     _tokio_task: JoinSet<()>,
 }
@@ -123,10 +124,11 @@ impl Subscriber {
     ) -> Self {
         let shared = Arc::new(SharedRegistry::new(owner, events));
         let command_timeout = settings.command_timeout;
+        let is_on_cluster = opened.as_ref().is_some_and(|opened| opened.capabilities.mode == "cluster");
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
         let mut tokio_task = JoinSet::new();
         tokio_task.spawn(worker.run(opened));
-        Self { shared, command_timeout, _tokio_task: tokio_task }
+        Self { shared, command_timeout, is_on_cluster, _tokio_task: tokio_task }
     }
 
     /// See `Broadcast::attach`.
@@ -167,6 +169,11 @@ impl Subscriber {
 
     pub(super) fn status(&self) -> Status {
         self.shared.status().clone()
+    }
+
+    /// Whether the server was a node of a cluster when it was first connected to.
+    pub(super) fn is_on_cluster(&self) -> bool {
+        self.is_on_cluster
     }
 
     /// Where inboxes have names.
