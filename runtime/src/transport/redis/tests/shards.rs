@@ -181,13 +181,13 @@ async fn what_a_node_does_not_give_is_said_and_nothing_is_left_behind() {
     let (one, other) = (name_in(FIRST, ""), name_in(SECOND, ""));
     // Only this node refuses.
     cluster.nodes[1].run("ACL SETUSER default resetchannels &free:*");
-    let refused = Reader::attach(&redis, vec![shard(&one), shard(&other), channel("a")]).await.err();
+    let refused = Reader::attach(&redis, vec![shard(&one), shard(&other), channel("free:a")]).await.err();
     assert!(
         matches!(&refused, Some(SubscribeError::Refused { channel, rule, .. }) if *channel == other && rule.contains(&other)),
         "{refused:?}"
     );
     eventually("all of it is undone", || {
-        cluster.shard_subscribers(0, &one) == 0 && (0..2).all(|node| cluster.nodes[node].subscribers("a") == 0)
+        cluster.shard_subscribers(0, &one) == 0 && (0..2).all(|node| cluster.nodes[node].subscribers("free:a") == 0)
     })
     .await;
     cluster.nodes[1].run("ACL SETUSER default allchannels");
