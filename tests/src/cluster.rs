@@ -84,9 +84,16 @@ impl Cluster {
     /// The replica of a master.
     pub async fn replica_of(&self, master: &RedisServer) -> &RedisServer {
         let id: String = master.command(&["CLUSTER", "MYID"]).await;
-        let replicas: Vec<String> = self.living().await.command(&["CLUSTER", "REPLICAS", &id]).await;
-        let is_replica = |node: &&RedisServer| replicas.iter().any(|line| line.contains(&format!(":{}@", node.port())));
-        self.nodes.iter().find(is_replica).expect("it has one")
+        let mut found = None;
+        // The others tell it with some delay who has become a replica of it.
+        eventually(SOON, async || {
+            let replicas: Vec<String> = master.command(&["CLUSTER", "REPLICAS", &id]).await;
+            let is_one = |node: &&RedisServer| replicas.iter().any(|line| line.contains(&format!(":{}@", node.port())));
+            found = self.nodes.iter().find(is_one);
+            found.is_some()
+        })
+        .await;
+        found.expect("it is waited for")
     }
 
     /// All nodes: at first three masters and then their replicas.
