@@ -130,7 +130,7 @@ pub enum RedeliveryError {
     Serve(#[from] SubscribeError),
     /// The task could not be enqueued.
     #[error("the task could not be enqueued")]
-    Enqueue(#[from] EnqueueError),
+    NotEnqueued(#[from] EnqueueError),
     /// The queue could not be looked at.
     #[error("the queue could not be looked at")]
     Queue(#[from] QueueError),
