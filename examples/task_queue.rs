@@ -5,9 +5,7 @@
 use std::{env, error::Error, fmt, time::Duration};
 
 use serde::{Deserialize, Serialize};
-use tidings::{
-    Bus, ChannelParam, Delivery, Ended, Event, Message, Outcome, Progress, QueueEvent, ResultError, router,
-};
+use tidings::{Bus, ChannelParam, Delivery, Ended, Event, Message, Outcome, Progress, QueueEvent, ResultError, router};
 use tokio::time::sleep;
 
 /// Each task is worked on by one worker, those of a high priority first. What came of it is kept for an hour, and announced.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use redis::{AsyncCommands, aio::MultiplexedConnection, streams::StreamReadReply};
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Format, Message, handler, routes};
+use tidings::{AddressedByFields, Bus, Format, Message, Queue, Router, handler, routes};
 
 use crate::{
     measure::{Begun, Report, TAKEN, percentiles},
@@ -21,6 +21,22 @@ use crate::{
 pub struct OrderTask {
     #[serde(flatten)]
     order: Order,
+}
+
+/// The same, whose results are kept.
+#[derive(Clone, Debug, Message, Serialize, Deserialize)]
+#[queue("bench:kept", results = "1h")]
+#[reply(u64)]
+pub struct KeptTask {
+    #[serde(flatten)]
+    order: Order,
+}
+
+#[handler(idempotent, timeout = "30s", concurrency = 64)]
+async fn kept(task: KeptTask) -> u64 {
+    let checksum = task.order.checksum();
+    TAKEN.add(checksum);
+    checksum
 }
 
 #[handler(idempotent, timeout = "30s", concurrency = 64)]
@@ -43,21 +59,16 @@ pub async fn drain(program: &str, url: &str, messages: u64, at_once: u64) -> Rep
     match program {
         "tidings" => {
             let bus = plain(url).await;
-            fill_in_batches(&bus, messages).await;
-            let begun = Begun::now();
-            let service = match at_once {
-                1 => bus.serve(routes![one]).await,
-                _ => bus.serve(routes![many]).await,
-            };
-            let service = service.expect("a service");
-            while TAKEN.messages() < messages {
-                tokio::time::sleep(Duration::from_millis(2)).await;
+            fill_in_batches(&bus, messages, |order| OrderTask { order }).await;
+            match at_once {
+                1 => drained::<OrderTask, _>(&bus, routes![one], messages).await,
+                _ => drained::<OrderTask, _>(&bus, routes![many], messages).await,
             }
-            service.shutdown().await.expect("nothing waits");
-            let report = begun.report(messages);
-            let counts = bus.queue::<OrderTask>().counts().await.expect("counts");
-            assert_eq!(counts.ended.completed, messages, "each was done once");
-            report
+        }
+        "tidings-results" => {
+            let bus = plain(url).await;
+            fill_in_batches(&bus, messages, |order| KeptTask { order }).await;
+            drained::<KeptTask, _>(&bus, routes![kept], messages).await
         }
         "redis" => {
             let client = redis::Client::open(url).expect("an address");
@@ -78,6 +89,19 @@ pub async fn drain(program: &str, url: &str, messages: u64, at_once: u64) -> Rep
         }
         other => crate::peers::drain(other, url, messages, at_once).await,
     }
+}
+
+async fn drained<M: Queue, R: Router>(bus: &Bus, router: R, messages: u64) -> Report {
+    let begun = Begun::now();
+    let service = bus.serve(router).await.expect("a service");
+    while TAKEN.messages() < messages {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    service.shutdown().await.expect("nothing waits");
+    let report = begun.report(messages);
+    let counts = bus.queue::<M>().counts().await.expect("counts");
+    assert_eq!(counts.ended.completed, messages, "each was done once");
+    report
 }
 
 /// The loop that a program has that is written by hand.
@@ -107,7 +131,7 @@ pub async fn fill(program: &str, url: &str, messages: u64, at_once: u64) -> Repo
         "tidings" if at_once == LARGE => {
             let bus = plain(url).await;
             let begun = Begun::now();
-            fill_in_batches(&bus, messages).await;
+            fill_in_batches(&bus, messages, |order| OrderTask { order }).await;
             begun.report(messages)
         }
         "tidings" => {
@@ -200,9 +224,9 @@ async fn plain(url: &str) -> Bus {
     Bus::builder(url).format(Format::Plain).connect().await.expect("a connection")
 }
 
-async fn fill_in_batches(bus: &Bus, messages: u64) {
+async fn fill_in_batches<M: AddressedByFields + Queue>(bus: &Bus, messages: u64, task: impl Fn(Order) -> M) {
     for numbers in batches(messages, LARGE) {
-        let tasks: Vec<_> = numbers.map(|number| OrderTask { order: Order::new(number) }).collect();
+        let tasks: Vec<M> = numbers.map(|number| task(Order::new(number))).collect();
         assert!(bus.enqueue_all(&tasks).await.iter().all(Result::is_ok));
     }
 }

@@ -57,6 +57,8 @@ const REQUEST_64: &[Target] = &[Target::median(Column::Rate, at_least(1.30, 1.60
 /// Of three instances, to one.
 const INSTANCES: &[Target] = &[Target::median(Column::Rate, at_least(2.5, 2.5)).of_program("tidings-3")];
 const QUEUE: &[Target] = &[Target::median(Column::Rate, at_least(1.0, 1.2))];
+/// To the same queue without them.
+const KEPT: &[Target] = &[Target::median(Column::Rate, at_least(0.8, 0.9)).of_program("tidings-results")];
 const LATENCY: &[Target] = &[Target::median(Column::Median, at_most(0.95, 0.82))];
 const ROUTES: &[Target] = &[Target::median(Column::Cpu, at_most(1.05, 1.02)).of_program("1000")];
 
@@ -132,6 +134,10 @@ fn queueing() -> Vec<Work> {
     let fill = |title, messages| Work::new(title, Kind::Fill, messages);
     vec![
         drain("W6 queue, 64 at once", 100_000).at_once(64).targets(QUEUE),
+        drain("W6 queue whose results are kept, 64 at once", 100_000)
+            .at_once(64)
+            .by(&["tidings", "tidings-results"])
+            .targets(KEPT),
         drain("W6 queue, one at a time", 20_000),
         fill("W6 enqueue, one at a time", 20_000),
         fill("W6 enqueue, 64 at once", 100_000).at_once(64),
