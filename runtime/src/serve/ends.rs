@@ -63,10 +63,10 @@ impl Ends {
     }
 
     /// What goes with a settlement, and why an announcement could not be made: that keeps no task from its end, and is counted here.
-    pub(super) fn beside(&self, entry: &Entry, verdict: &Verdict, said: Said) -> (Option<Box<Beside>>, Option<String>) {
+    pub(super) fn beside(&self, entry: &Entry, verdict: &Verdict, said: Said) -> (Option<Arc<Beside>>, Option<String>) {
         let Some((state, reason)) = end(verdict) else {
             let beside = said.progress.map(|progress| Beside { progress: Some(progress), ..Beside::default() });
-            return (beside.map(Box::new), None);
+            return (beside.map(Arc::new), None);
         };
         if self.are_plain() {
             return (None, None);
@@ -80,7 +80,7 @@ impl Ends {
         };
         let result = self.keeps.then(|| said.result.unwrap_or_default());
         let is_empty = result.is_none() && announcement.is_none();
-        ((!is_empty).then(|| Box::new(Beside { result, announcement, progress: None })), failure)
+        ((!is_empty).then(|| Arc::new(Beside { result, announcement, progress: None })), failure)
     }
 
     fn announcement(

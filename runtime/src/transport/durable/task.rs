@@ -191,8 +191,8 @@ pub(crate) struct Settlement {
     /// deleted.
     pub(crate) once: Option<OnceKey>,
     pub(crate) verdict: Verdict,
-    /// Absent where nothing goes with it. Boxed, because mostly nothing does.
-    pub(crate) beside: Option<Box<Beside>>,
+    /// Absent where nothing goes with it, which is mostly so. Shared, because settlements are kept until the server has answered.
+    pub(crate) beside: Option<Arc<Beside>>,
 }
 
 /// A key of a handler that is not to run twice.

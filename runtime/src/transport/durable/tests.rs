@@ -324,7 +324,7 @@ fn settlement(entry: &Entry, verdict: Verdict) -> Settlement {
 }
 
 fn beside(settlement: Settlement, beside: Beside) -> Settlement {
-    Settlement { beside: Some(Box::new(beside)), ..settlement }
+    Settlement { beside: Some(Arc::new(beside)), ..settlement }
 }
 
 fn kept(result: &str) -> Beside {

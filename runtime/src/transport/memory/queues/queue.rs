@@ -274,7 +274,7 @@ impl Queue {
             Verdict::Dead { reason: DeadReason::Unfinished, .. } => self.once.unfinished(once.as_ref(), now),
             _ => self.once.free(once.as_ref().map(|once| once.key.as_str())),
         }
-        let Beside { result, announcement, progress } = beside.map(|beside| *beside).unwrap_or_default();
+        let Beside { result, announcement, progress } = beside.map(Arc::unwrap_or_clone).unwrap_or_default();
         // One that ends loses it with its end.
         if let Some(progress) = progress {
             self.course.note(&entry.id, progress);

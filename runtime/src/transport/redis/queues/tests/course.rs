@@ -16,7 +16,7 @@ fn kept() -> QueueSpec {
 
 fn with_result(entry: &Entry, result: &str) -> Settlement {
     let beside = Beside { result: Some(result.as_bytes().to_vec()), ..Beside::default() };
-    Settlement { beside: Some(Box::new(beside)), ..done(entry) }
+    Settlement { beside: Some(Arc::new(beside)), ..done(entry) }
 }
 
 async fn state_of(redis: &Redis, id: &str) -> Option<TaskState> {
@@ -97,7 +97,7 @@ async fn results_are_kept_and_whoever_asks_is_told() {
         announcement: Some(Announcement { channel: "shop:done".into(), payload: b"!".to_vec() }),
         ..Beside::default()
     };
-    let announced = Settlement { beside: Some(Box::new(announced)), ..done(&entries[2]) };
+    let announced = Settlement { beside: Some(Arc::new(announced)), ..done(&entries[2]) };
     let settlements = vec![with_result(&entries[0], "{\"a\":1}"), with_result(&entries[1], ""), announced];
     let settled = reader.take(Take { settlements: settlements.clone(), ..take(1) }).await.unwrap().settled;
     assert_eq!(settled, [Settled::Counted; 3]);
@@ -131,7 +131,7 @@ async fn progress_is_noted_by_the_owner_alone_and_ends_with_the_task() {
     assert_eq!(redis.find(&spec(), "a").await.unwrap().unwrap().progress, Some(both.clone()));
     let last = Progress { fraction: Some(0.75), ..Progress::default() };
     let beside = Beside { progress: Some(last), ..Beside::default() };
-    let settlement = Settlement { beside: Some(Box::new(beside)), ..again(&entry, Why::Failed, None) };
+    let settlement = Settlement { beside: Some(Arc::new(beside)), ..again(&entry, Why::Failed, None) };
     redis.settle(&name(), vec![settlement]).await.unwrap();
     let kept = redis.progress(&name(), "a").await.unwrap().unwrap();
     assert_eq!((kept.fraction, kept.checkpoint), (Some(0.75), both.checkpoint));

@@ -23,7 +23,7 @@ fn bounded(bounds: ResultBounds) -> QueueSpec {
 }
 
 fn with_result(settlement: Settlement, result: Vec<u8>) -> Settlement {
-    Settlement { beside: Some(Box::new(Beside { result: Some(result), ..Beside::default() })), ..settlement }
+    Settlement { beside: Some(Arc::new(Beside { result: Some(result), ..Beside::default() })), ..settlement }
 }
 
 fn number(server: &Server, command: &str) -> u64 {
@@ -190,7 +190,7 @@ async fn what_the_access_rules_do_not_let_publish_is_counted_and_fails_nothing()
     }
     let entries = taken(&mut reader, 2).await.entries;
     let announcement = Some(Announcement { channel: "shop:done".into(), payload: Vec::new() });
-    let beside = Some(Box::new(Beside { announcement, ..Beside::default() }));
+    let beside = Some(Arc::new(Beside { announcement, ..Beside::default() }));
     let announced = Settlement { beside, ..done(&entries[0]) };
     let next = reader.take(Take { settlements: vec![announced], ..take(1) }).await.unwrap();
     assert_eq!(next.settled, [Settled::Counted]);
