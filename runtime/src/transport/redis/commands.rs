@@ -477,7 +477,7 @@ impl SharedLink {
     async fn open(&self) -> Result<(), ConnectError> {
         let Opened { address, stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
         // Of a bus's connections only this one says so, and what asks for the health of a server now and then does not.
-        tracing::info!(server = address, version = capabilities.version, "connected to the server");
+        tracing::info!(server = %address, version = capabilities.version, "connected to the server");
         let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost));
         let counts_receivers = capabilities.counts_receivers();
         let mut current = lock(&self.current);
