@@ -48,7 +48,8 @@
 //! | test a service without a server, and handlers as functions | [`testing`], [`Delivery::testing`], [`Progress::testing`] |
 //! | stop | [`Service::run_until_stopped`], [`Bus::close`] |
 //!
-//! Delivery is at most once, in order for each publisher and channel; what may have been missed is always reported. Features: `tls`, `uuid`,
+//! Broadcasts and requests are delivered at most once, broadcasts in order for each publisher and channel; what may have been missed is always
+//! reported. Tasks are delivered at least once. Features: `tls`, `uuid`,
 //! `messagepack`, `cbor`, `tower`, `opentelemetry`, `metrics`; none is on by default.
 
 extern crate self as tidings;

@@ -67,8 +67,10 @@ impl Bus {
     /// Connects with the default settings.
     ///
     /// `redis://[user[:password]@]host[:port]` is a Redis server (`rediss://` with TLS, feature `tls`), `unix://[user:password@]/path` one
-    /// behind a unix socket; `memory:` is a new transport in this process, and `memory:name` one that all buses of the process share by
-    /// that name. Of a name with several addresses the first that answers counts; one that hangs holds up the next for 250 ms.
+    /// behind a unix socket; `redis+sentinel://[user:password@]host:port,host:port/name` is the master that Sentinels know by this name, and
+    /// `redis+cluster://[user:password@]host:port,host:port` a cluster of which these are nodes (both with `rediss+…` too). `memory:` is a new transport
+    /// in this process, and `memory:name` one that all buses of the process share by that name. Of a name with several addresses the first that
+    /// answers counts; one that hangs holds up the next for 250 ms.
     ///
     /// # Errors
     ///
