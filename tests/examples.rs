@@ -3,7 +3,9 @@
 
 use std::{
     env,
+    path::PathBuf,
     process::Stdio,
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -16,11 +18,19 @@ use tokio::{
 /// Long enough to compile an example on a loaded machine; a built one takes less than a second.
 const DEADLINE: Duration = Duration::from_secs(300);
 
-/// An example as a reader starts it: the same command, and the same features as the rest of the suite.
+/// An example as a reader starts it: built by the same command, with the same features as the rest of the suite, once for all of them.
 fn example(name: &str, arguments: &[&str], url: Option<&str>) -> Child {
-    let mut command = Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
-    command.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/..")).args(["run", "--quiet", "--all-features"]);
-    command.args(["--example", name, "--"]).args(arguments);
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    let examples = BUILT.get_or_init(|| {
+        let mut cargo = std::process::Command::new(env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned()));
+        cargo.current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."));
+        let status = cargo.args(["build", "--quiet", "--all-features", "--examples"]).status().unwrap();
+        assert!(status.success(), "the examples do not build");
+        // Beside the folder of this test.
+        env::current_exe().unwrap().parent().unwrap().with_file_name("examples")
+    });
+    let mut command = Command::new(examples.join(name));
+    command.args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true).env_remove("REDIS_URL");
     if let Some(url) = url {
         command.env("REDIS_URL", url);
