@@ -28,10 +28,9 @@ use crate::{
         redis::{
             access::is_refusal,
             client::patient_client,
-            door::{Door, Opened, Role},
+            door::{Door, Opened, Role, Servers},
             followed::Followed,
             race::first,
-            sentinels::Servers,
             topology::{AddressMap, Endpoint},
             words,
         },
@@ -110,11 +109,13 @@ impl Slots {
                 (host, _) => host.to_owned(),
             };
             let endpoint = map.reached(Endpoint::Network { host, port: number(port)? });
-            Some((number(first)?, number(last)?, endpoint))
+            let (first, last) = (number(first)?, number(last)?);
+            (first <= last && last < SLOTS).then_some((first, last, endpoint))
         };
         let mut ranges: Vec<_> = ranges.iter().map(range).collect::<Option<_>>()?;
         ranges.sort_by_key(|&(first, ..)| first);
-        Some(Self { ranges })
+        // No slot has two masters.
+        ranges.windows(2).all(|two| two[0].1 < two[1].0).then_some(Self { ranges })
     }
 
     /// Who has a slot; nobody where the cluster does not cover it.
@@ -402,5 +403,10 @@ mod tests {
         }
         assert_eq!((slots.nodes().len(), slots.covered()), (2, 101 + 8_384));
         assert_eq!(Slots::read(&Value::Int(1), &node("a", 1), &map), None);
+        for wrong in
+            [vec![range(5, 4, "a", 1)], vec![range(0, 16_384, "a", 1)], vec![range(0, 9, "a", 1), range(9, 12, "b", 2)]]
+        {
+            assert_eq!(Slots::read(&Value::Array(wrong), &node("a", 1), &map), None);
+        }
     }
 }

@@ -11,9 +11,9 @@ use crate::{
     transport::redis::{
         address::{ServerAddress, announced},
         cluster::Cluster,
-        door::{Door, Opened, Role},
+        door::{Door, Opened, Role, Servers},
         login::Login,
-        sentinels::{Sentinels, Servers},
+        sentinels::Sentinels,
         tls::Trust,
         topology::{AddressMap, Endpoint, Topology},
     },

@@ -17,7 +17,7 @@ use crate::{
         race::{alternating, first},
         resp::reply::hello,
         stream::{Stream, Unencrypted},
-        tls::Tls,
+        tls::{Tls, Trust},
         topology::Endpoint,
         wire::encode,
     },
@@ -30,6 +30,27 @@ pub(super) struct Door {
     pub(super) login: Login,
     pub(super) tls: Option<Tls>,
     pub(super) timeout: Duration,
+}
+
+/// How servers are reached, wherever they are.
+#[derive(Clone, Debug)]
+pub(super) struct Servers {
+    pub(super) login: Login,
+    pub(super) trust: Option<Trust>,
+    pub(super) timeout: Duration,
+}
+
+impl Servers {
+    pub(super) fn door(&self, endpoint: Endpoint) -> Result<Door, ConnectError> {
+        let tls = match (&self.trust, &endpoint) {
+            (Some(trust), Endpoint::Network { host, .. }) => {
+                let address = endpoint.to_string();
+                Some(trust.of(host).map_err(|reason| ConnectError::Tls { address, reason })?)
+            }
+            _ => None,
+        };
+        Ok(Door { endpoint, login: self.login.clone(), tls, timeout: self.timeout })
+    }
 }
 
 /// What the server has to be.

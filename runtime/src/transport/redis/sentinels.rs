@@ -30,11 +30,9 @@ use crate::{
     time::deadline_after,
     transport::redis::{
         client::ClientDriver,
-        door::{Door, Opened, Role},
+        door::{Door, Opened, Role, Servers},
         followed::Followed,
-        login::Login,
         race::first,
-        tls::Trust,
         topology::{AddressMap, Endpoint},
         words,
     },
@@ -44,27 +42,6 @@ use crate::{
 const NAME: &str = "tidings-sentinel";
 /// A Sentinel that is listened to is asked as often, and has answered by then.
 const LOOK: Duration = Duration::from_secs(5);
-
-/// How servers are reached, wherever they are.
-#[derive(Clone, Debug)]
-pub(super) struct Servers {
-    pub(super) login: Login,
-    pub(super) trust: Option<Trust>,
-    pub(super) timeout: Duration,
-}
-
-impl Servers {
-    pub(super) fn door(&self, endpoint: Endpoint) -> Result<Door, ConnectError> {
-        let tls = match (&self.trust, &endpoint) {
-            (Some(trust), Endpoint::Network { host, .. }) => {
-                let address = endpoint.to_string();
-                Some(trust.of(host).map_err(|reason| ConnectError::Tls { address, reason })?)
-            }
-            _ => None,
-        };
-        Ok(Door { endpoint, login: self.login.clone(), tls, timeout: self.timeout })
-    }
-}
 
 /// Finds the master, and follows it. Dropping it ends that.
 pub(super) struct Sentinels {
