@@ -316,10 +316,7 @@ mod tests {
     use tidings::{Message, Outcome, handler, router, routers, routes};
 
     use super::*;
-    use crate::{
-        handler::contract::{Handler, Router},
-        transport::durable::{record::Record, task::EntryAt},
-    };
+    use crate::handler::contract::{Handler, Router};
 
     #[derive(Debug, Serialize, Deserialize, Outcome, thiserror::Error)]
     #[outcome(dead_letter)]
@@ -405,19 +402,6 @@ mod tests {
         async fn view(&self, _: View<'_>) {}
     }
 
-    fn entry(channel: &str, payload: &str) -> Entry {
-        Entry {
-            at: EntryAt { channel: channel.into(), is_back: true, entry: "1700000000000-0".into() },
-            id: "t-1".into(),
-            name: None,
-            version: None,
-            payload: payload.to_owned().into(),
-            record: Record::default(),
-            unique: None,
-            expires_at: None,
-        }
-    }
-
     async fn bus() -> Bus {
         Bus::builder("memory:").namespace("shop").payload_limit(300).connect().await.unwrap()
     }
@@ -435,7 +419,7 @@ mod tests {
     #[tokio::test]
     async fn an_end_is_announced_with_the_users_message() {
         let (bus, endings) = (bus().await, <resize as Handler>::ENDINGS);
-        let entry = entry("tasks:resize:3", r#"{"size":3,"path":"cat"}"#);
+        let entry = Entry::made("tasks:resize:3", r#"{"size":3,"path":"cat"}"#);
         let told = announced(endings.of(TaskState::Completed), &completed(&entry), &bus).unwrap();
         assert_eq!(told, ("shop:completed:t-1".to_owned(), r#"{"id":"t-1","said":"Some(7) None 2"}"#.to_owned()));
 
@@ -453,7 +437,7 @@ mod tests {
 
     #[tokio::test]
     async fn tasks_that_borrow_are_announced_too() {
-        let entry = entry("tasks:view", r#"{"path":"cat"}"#);
+        let entry = Entry::made("tasks:view", r#"{"path":"cat"}"#);
         let end = TaskEnd { state: TaskState::Dead, ..completed(&entry) };
         let told = announced(<view as Handler>::ENDINGS.of(end.state), &end, &bus().await).unwrap();
         assert_eq!(told.0, "shop:failed:cat");
@@ -464,14 +448,14 @@ mod tests {
     async fn what_cannot_be_announced_says_why() {
         let (bus, announce) = (bus().await, <resize as Handler>::ENDINGS.of(TaskState::Completed));
         let refused = |payload: &str| {
-            let entry = entry("tasks:resize:3", payload);
+            let entry = Entry::made("tasks:resize:3", payload);
             announced(announce, &completed(&entry), &bus).unwrap_err()
         };
         assert!(refused("{").contains("is no Resize"), "{}", refused("{"));
         assert!(refused(r#"{"size":4,"path":"cat"}"#).contains("tasks:resize"), "its size is not that of its channel");
 
         let failed = <resize as Handler>::ENDINGS.of(TaskState::Dead);
-        let entry = entry("tasks:resize:3", &format!(r#"{{"size":3,"path":"{}"}}"#, "x".repeat(300)));
+        let entry = Entry::made("tasks:resize:3", &format!(r#"{{"size":3,"path":"{}"}}"#, "x".repeat(300)));
         let end = TaskEnd { state: TaskState::Dead, ..completed(&entry) };
         let refused = announced(failed, &end, &bus).unwrap_err();
         assert!(refused.contains("the limit of 300"), "{refused}");

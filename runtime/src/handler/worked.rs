@@ -208,13 +208,7 @@ mod tests {
     use tidings::{Enqueue, Message, Outcome as Rules, Publish, handler};
 
     use super::*;
-    use crate::{
-        handler::contract::Call,
-        transport::durable::{
-            record::Record,
-            task::{Entry, EntryAt},
-        },
-    };
+    use crate::{handler::contract::Call, transport::durable::task::Entry};
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Resized {
@@ -304,16 +298,7 @@ mod tests {
 
     async fn run<H: Call<()>>(channel: &str, payload: &str) -> Outcome {
         let bus = Bus::connect("memory:").await.unwrap();
-        let entry = Entry {
-            at: EntryAt { channel: channel.into(), is_back: false, entry: "1700000000000-0".into() },
-            id: "t-1".into(),
-            name: None,
-            version: None,
-            payload: payload.to_owned().into(),
-            record: Record::default(),
-            unique: None,
-            expires_at: None,
-        };
+        let entry = Entry::made(channel, payload);
         H::call(&(), &mut Delivery::of_entry(bus.queue_name("tasks"), entry, bus.config().format), &bus).await
     }
 

@@ -167,6 +167,21 @@ impl Entry {
         self.record.owners.saturating_add(1)
     }
 
+    /// One that no transport has, for tests of what is made of it.
+    #[cfg(test)]
+    pub(crate) fn made(channel: &str, payload: &str) -> Self {
+        Self {
+            at: EntryAt { channel: channel.into(), is_back: false, entry: "1700000000000-0".into() },
+            id: "t-1".into(),
+            name: None,
+            version: None,
+            payload: payload.to_owned().into(),
+            record: Record::default(),
+            unique: None,
+            expires_at: None,
+        }
+    }
+
     /// When the task was enqueued, by the server's clock in milliseconds.
     pub(crate) fn enqueued_at(&self) -> Option<u64> {
         self.record.enqueued_at.or_else(|| self.at.entry.split_once('-')?.0.parse().ok())
