@@ -31,7 +31,7 @@ use crate::{
             line::lock,
             settings::Settings,
             topology::Endpoint,
-            words::code,
+            words::{code, is_elsewhere},
         },
         status::GapCause,
     },
@@ -229,9 +229,7 @@ impl Nodes {
     /// Whether the node has not carried something out that another one would, or the same one later.
     fn is_elsewhere(&self, node: Option<&Node>, error: &PublishError) -> bool {
         match error {
-            PublishError::Server { reason, .. } => {
-                matches!(code(reason), "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
-            }
+            PublishError::Server { reason, .. } => is_elsewhere(code(reason)),
             // The node's connection, and not the bus.
             PublishError::Closed { .. } => self.life.ended().is_none(),
             PublishError::NotConnected { .. } => node.is_none(),

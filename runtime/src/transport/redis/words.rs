@@ -76,6 +76,12 @@ fn is_known(word: &str) -> bool {
     bare.is_empty() && word.len() == 1 || KNOWN.split_ascii_whitespace().any(|known| known == bare)
 }
 
+/// Whether the code of an error says that a node of a cluster has done nothing, because the slot is not its own, or not any more, or is not served
+/// for now.
+pub(super) fn is_elsewhere(code: &str) -> bool {
+    matches!(code, "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

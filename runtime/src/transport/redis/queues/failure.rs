@@ -53,7 +53,7 @@ impl Failure {
 
     /// Whether a node of a cluster has done nothing, because the slot is not its own, or not any more, or is not served at all for now.
     pub(super) fn is_of_another_node(answer: &Value) -> bool {
-        matches!(answer, Value::ServerError(error) if is_elsewhere(error.code()))
+        matches!(answer, Value::ServerError(error) if words::is_elsewhere(error.code()))
     }
 
     pub(super) fn for_queue(self, queue: &'static str, settings: &Settings) -> QueueError {
@@ -106,11 +106,7 @@ impl Failure {
 pub(super) const UNREADABLE: &str = "an answer that cannot be read";
 
 fn is_no_master(code: &str) -> bool {
-    matches!(code, "READONLY" | "LOADING" | "MASTERDOWN") || is_elsewhere(code)
-}
-
-fn is_elsewhere(code: &str) -> bool {
-    matches!(code, "MOVED" | "ASK" | "TRYAGAIN" | "CLUSTERDOWN")
+    matches!(code, "READONLY" | "LOADING" | "MASTERDOWN") || words::is_elsewhere(code)
 }
 
 fn is_refused(words: &str) -> bool {
