@@ -115,11 +115,15 @@ on_both! {
         world.enqueue(HIGH, &["a"]).await;
         let entry = world.hand("one").take_one().await;
         let other = QueueName { template: "mail:<region>", namespace: "shop:".into() };
-        let mail = NewTask { queue: other.clone(), channel: "mail:eu".to_owned(), ..world.task(HIGH, "mail") };
-        let settlement = settlement(&entry, Verdict::Done { follow_ups: vec![mail] });
+        // They have to go somewhere, however many wait there.
+        let mail = |id| {
+            let (queue, channel) = (other.clone(), "mail:eu".to_owned());
+            NewTask { queue, channel, max_length: Some(1), ..world.task(HIGH, id) }
+        };
+        let settlement = settlement(&entry, Verdict::Done { follow_ups: vec![mail("mail"), mail("copy")] });
         for expected in [Settled::Counted, Settled::Stale] {
             assert_eq!(world.settle(settlement.clone()).await, expected);
         }
-        assert_eq!(waiting(&world, &other, "mail:eu").await, ["mail"]);
+        assert_eq!(waiting(&world, &other, "mail:eu").await, ["mail", "copy"]);
     }
 }

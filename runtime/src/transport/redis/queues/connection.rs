@@ -164,27 +164,35 @@ impl Shared {
         }
         let deadline = Instant::now() + self.context.settings.command_timeout;
         let mut answers = self.ask_until(deadline, &commands).await?;
-        // What a node has not done, because it does not have the slot or is just giving it away, goes to whoever has it then. An ASK is waited out and
-        // not followed: scripts must find all keys of a queue, or none.
-        let mut pause = MOVED;
-        while self.context.connector.cluster().is_some()
-            && let moved = answers.iter().enumerate().filter(|(_, answer)| Failure::is_of_another_node(answer))
-            && let moved = moved.map(|(at, _)| at).collect::<Vec<_>>()
-            && !moved.is_empty()
-            && Instant::now() + pause < deadline
-        {
+        if self.context.connector.cluster().is_some() {
+            self.ask_again(deadline, &commands, &mut answers).await?;
+        }
+        Ok(answers)
+    }
+
+    /// What a node has not done, because it does not have the slot or is just giving it away, goes to whoever has it then. An ASK is waited out and not
+    /// followed: scripts must find all keys of a queue, or none.
+    async fn ask_again(&self, deadline: Instant, commands: &Pipeline, answers: &mut [Value]) -> Result<(), Failure> {
+        let (all, mut pause): (Vec<&Cmd>, _) = (commands.cmd_iter().collect(), MOVED);
+        loop {
+            let is_moved = |&at: &usize| Failure::is_of_another_node(&answers[at]);
+            let moved: Vec<usize> = (0..answers.len()).filter(is_moved).collect();
+            if moved.is_empty() || Instant::now() + pause >= deadline {
+                return Ok(());
+            }
             sleep(pause).await;
             pause = (2 * pause).min(LONGEST_MOVED);
             let mut again = Pipeline::with_capacity(moved.len());
-            let all: Vec<&Cmd> = commands.cmd_iter().collect();
             for &at in &moved {
                 again.add_command(all[at].clone());
             }
-            for (at, answer) in moved.into_iter().zip(self.ask_until(deadline, &again).await?) {
-                answers[at] = answer;
+            match self.ask_until(deadline, &again).await {
+                Ok(told) => moved.into_iter().zip(told).for_each(|(at, answer)| answers[at] = answer),
+                // Nothing was sent again: what the first node has answered holds, and others may have been done there.
+                Err(Failure::NotConnected(_) | Failure::KeptOut(_) | Failure::Closed(_)) => return Ok(()),
+                Err(failure) => return Err(failure),
             }
         }
-        Ok(answers)
     }
 
     async fn ask_until(&self, deadline: Instant, commands: &Pipeline) -> Result<Vec<Value>, Failure> {

@@ -73,6 +73,8 @@ impl Homes {
                 }
                 let key = || Unique { key: format!("{}:{id}:{number}", queue.base()), window: FOLLOWED };
                 task.unique.get_or_insert_with(key);
+                // As in the step that settles: follow-ups have to go somewhere.
+                task.max_length = None;
                 elsewhere.push(task);
             }
         }
