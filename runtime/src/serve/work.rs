@@ -99,6 +99,8 @@ const AT_ONCE: Duration = Duration::from_millis(5);
 /// Keys that are gone are made again after such pauses, which double.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// For fewer places it is not asked ahead: each question costs as much as some tasks.
+const AHEAD: usize = 8;
 /// So long a queue is well before what happens to its keys is told again.
 const WELL_AGAIN: Duration = Duration::from_secs(10);
 
@@ -137,6 +139,8 @@ impl<R: Router> Worker<R> {
             empty_waits: 0,
             watchdog: Watchdog::new(&bus, &queue),
             had_no_place: false,
+            wanted: 0,
+            ahead: (R::ROUTES.at(route).options().concurrency / 2).max(AHEAD),
             is_paused: false,
             chance: Chance::new(),
             failures: 0,
@@ -175,6 +179,10 @@ struct Course<'a, R, C, F> {
     watchdog: Watchdog<'a>,
     /// Whether nothing could be taken when it was to be.
     had_no_place: bool,
+    /// So many places were free when it took last.
+    wanted: usize,
+    /// While so many places are free, more is taken before what was taken has begun: the server gives out as this instance works.
+    ahead: usize,
     /// Whether the queue is, as the server last said.
     is_paused: bool,
     chance: Chance,
@@ -215,10 +223,6 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     ) -> Result<(), ShutdownError> {
         let mut end = End::default();
         loop {
-            if self.takes && self.places.has_ready() {
-                let is_disturbed = || phases.has_changed().unwrap_or(true);
-                at_once(|context| self.places.begin(context, is_disturbed)).await;
-            }
             self.ask();
             self.settle();
             if end.stopping.is_some() && self.is_done() {
@@ -283,16 +287,25 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             () = reached(stalls) => self.watchdog.look(),
             // Only so that settlements are tried again.
             () = reached(again) => self.settle_again = None,
+            // What is asked for is on its way by now.
+            () = std::future::ready(()), if self.takes && self.places.has_ready() => {
+                let is_disturbed = || phases.has_changed().unwrap_or(true);
+                let enough = if self.more && self.pull.is_idle() { self.ahead } else { usize::MAX };
+                at_once(|context| self.places.begin(context, enough, is_disturbed)).await;
+            }
         }
         Next::GoesOn
     }
 
     /// Has the reader do what is to be done next.
     fn ask(&mut self) {
-        if !self.takes || !self.pull.is_idle() || self.places.has_ready() {
+        if !self.takes || !self.pull.is_idle() {
             return;
         }
         let free = self.places.free();
+        if self.places.has_ready() && !(self.more && free >= self.ahead) {
+            return;
+        }
         if free == 0 {
             self.had_no_place = true;
             return;
@@ -333,6 +346,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     }
 
     fn take(&mut self, mut take: Take, begins: bool) {
+        self.wanted = self.places.free();
         take.settlements = self.places.outbox.send(Way::WithTake);
         self.pull.take(take, begins);
     }
@@ -407,13 +421,14 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         self.arrived(Way::WithTake, &settled);
         self.places.server_time = Some(ServerTime::new(server_now, asked));
         self.next_due = next_due.map(|due| asked + due);
-        let brought = std::mem::take(&mut self.brought);
+        let mut brought = std::mem::take(&mut self.brought);
         self.is_queue_paused(is_paused);
         if is_paused {
             self.more = false;
+            brought.extend(entries);
             return self.places.refuse(brought, asked + self.queue.lease);
         }
-        self.more = !entries.is_empty() && entries.len() + brought.len() >= self.places.free();
+        self.more = !entries.is_empty() && entries.len() + brought.len() >= self.wanted;
         self.begin_with(brought, entries, asked);
     }
 

@@ -182,11 +182,11 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         self.arrived(Choice { start, back }, ends);
     }
 
-    /// Begins with what has arrived, as long as nothing better is to be done.
-    pub(super) fn begin(&mut self, context: &mut Context<'_>, is_disturbed: impl Fn() -> bool) {
+    /// Begins with what has arrived, as long as nothing better is to be done, or until so many places are free.
+    pub(super) fn begin(&mut self, context: &mut Context<'_>, enough: usize, is_disturbed: impl Fn() -> bool) {
         while let Some(ready) = self.ready.pop_front() {
             self.start(ready, context);
-            if is_disturbed() {
+            if is_disturbed() || self.free() >= enough {
                 break;
             }
         }
