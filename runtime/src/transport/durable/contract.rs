@@ -231,8 +231,10 @@ pub(crate) struct Waited {
 pub(crate) struct Taken {
     /// For each settlement, whether it counted.
     pub(crate) settled: Vec<Settled>,
-    /// In the order in which they were asked for. None while the queue is paused.
+    /// In the order in which they were asked for.
     pub(crate) entries: Vec<Entry>,
+    /// Whether the queue was paused when they were given out: then none of them may begin, and they go back. Where tasks are done when they are taken
+    /// there are none.
     pub(crate) is_paused: bool,
     /// When the next delayed task is due.
     pub(crate) next_due: Option<Duration>,

@@ -7,7 +7,8 @@
 //! | `enqueue` | tasks on their way to their queues |
 //! | `reader`, `keeper` | what takes tasks, and what keeps leases, each on a connection of its own |
 //! | `homes` | where each queue lives, on one server or on a cluster |
-//! | `connection`, `failure` | those connections; what goes wrong on them |
+//! | `connection`, `own` | the connection that is shared, and those that a reader or a keeper has alone |
+//! | `failure` | what goes wrong on them |
 //! | `scripts`, `settling` | the scripts, and what they are told |
 //! | `packed`, `entry` | what they answer, and tasks in it |
 //!
@@ -23,6 +24,7 @@ pub(crate) mod failure;
 pub(crate) mod handle;
 pub(crate) mod homes;
 pub(crate) mod keeper;
+pub(crate) mod own;
 pub(crate) mod packed;
 pub(crate) mod reader;
 pub(crate) mod scripts;

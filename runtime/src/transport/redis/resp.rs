@@ -10,6 +10,7 @@
 //! | `scanner` | what a subscription connection receives |
 //! | `reply` | what commands are answered with, and the greeting |
 //! | `skip` | passing over a value of any size without holding it |
+//! | `value` | values of any kind, as they came |
 //!
 //! It is pure, and uses nothing else of the crate: bytes in, positions out.
 //!
@@ -19,6 +20,7 @@ pub(crate) mod parts;
 pub(crate) mod reply;
 pub(crate) mod scanner;
 pub(crate) mod skip;
+pub(crate) mod value;
 
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,4 @@
-//! Connections for queues: one that all of a bus share, and those that a reader or a keeper has alone. All are the `redis` crate's, over our own
-//! connector, and none is made anew behind our back.
+//! The connection that all queues of a bus share: the `redis` crate's, over our own connector, and not made anew behind our back.
 
 use std::{
     collections::HashSet,
@@ -10,7 +9,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::FutureExt;
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::Mutex as AsyncMutex,
@@ -28,8 +26,13 @@ use crate::{
             client::{ClientDriver, patient_client},
             connector::Connector,
             line::lock,
-            queues::{failure::Failure, scripts::with_text, settling::Order},
+            queues::{
+                failure::Failure,
+                scripts::{is_unknown, with_text},
+                settling::Order,
+            },
             settings::Settings,
+            stream::Stream,
             words,
         },
     },
@@ -66,7 +69,7 @@ impl Context {
         Some(settled)
     }
 
-    async fn open(&self, name: &str) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
+    async fn open(&self, name: &str) -> Result<Stream, Failure> {
         let opened = self.connector.open_master(name).await;
         let opened = opened.map_err(|error| match error {
             ConnectError::Unauthorized { .. } | ConnectError::Tls { .. } => Failure::KeptOut(chain(&error)),
@@ -75,17 +78,11 @@ impl Context {
         if opened.capabilities.mode == "cluster" && self.connector.cluster().is_none() {
             return Err(Failure::ClusterNode(opened.address));
         }
-        let connected = timeout(self.settings.command_timeout, patient_client(opened.stream)).await;
-        let late = |_| Failure::NotConnected("the server did not answer in time".to_owned());
-        connected.map_err(late)?.map_err(|error| Failure::NotConnected(words::of(&error)))
+        Ok(opened.stream)
     }
 
     /// Makes a connection after the pause that the attempts before call for, or as soon as another one could be made.
-    async fn open_in_time(
-        &self,
-        name: &str,
-        retry: &mut Retry,
-    ) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
+    pub(super) async fn open_in_time(&self, name: &str, retry: &mut Retry) -> Result<Stream, Failure> {
         if let Some(not_before) = retry.not_before {
             let mut successes = self.connector.successes();
             tokio::select! {
@@ -114,8 +111,8 @@ impl Context {
 
 /// When the next attempt may be. A connection that was made is no success yet: a server may take it and do nothing else.
 #[derive(Default)]
-struct Retry {
-    failures: u32,
+pub(super) struct Retry {
+    pub(super) failures: u32,
     not_before: Option<Instant>,
 }
 
@@ -239,7 +236,7 @@ impl Shared {
             if let Some(live) = self.usable() {
                 return Ok(live);
             }
-            match self.context.open_in_time(SHARED_NAME, &mut retry).await {
+            match self.opened(&mut retry).await {
                 Ok((connection, driver)) => {
                     let mut tokio_task = JoinSet::new();
                     tokio_task.spawn(driver);
@@ -258,6 +255,13 @@ impl Shared {
         }
     }
 
+    async fn opened(&self, retry: &mut Retry) -> Result<(MultiplexedConnection, ClientDriver), Failure> {
+        let stream = self.context.open_in_time(SHARED_NAME, retry).await?;
+        let connected = timeout(self.context.settings.command_timeout, patient_client(stream)).await;
+        let late = |_| Failure::NotConnected("the server did not answer in time".to_owned());
+        connected.map_err(late)?.map_err(|error| Failure::NotConnected(words::of(&error)))
+    }
+
     fn usable(&self) -> Option<Arc<Live>> {
         lock(&self.live).as_ref().filter(|live| live.is_usable()).map(Arc::clone)
     }
@@ -267,95 +271,6 @@ impl Shared {
         if live.as_ref().is_some_and(|live| Arc::ptr_eq(live, lost)) {
             *live = None;
         }
-    }
-}
-
-/// A connection that its owner has alone. It is driven where it is used, in whichever runtime that is: no tokio task of its own.
-pub(super) struct Own {
-    connection: MultiplexedConnection,
-    driver: ClientDriver,
-}
-
-impl Own {
-    /// Sends commands together; an answer for each.
-    pub(super) async fn ask_all(&mut self, commands: &Pipeline, within: Duration) -> Result<Vec<Value>, Failure> {
-        let lost = || Failure::Lost("the server closed the connection".to_owned());
-        let answers = async {
-            tokio::select! {
-                biased;
-                answers = answered(&mut self.connection, commands) => answers,
-                () = &mut self.driver => Err(lost()),
-            }
-        };
-        timeout(within, answers).await.unwrap_or(Err(Failure::Late))
-    }
-
-    pub(super) async fn ask(&mut self, command: Cmd, within: Duration) -> Result<Value, Failure> {
-        Ok(self.ask_all(&alone(command), within).await?.pop().unwrap_or_default())
-    }
-
-    fn is_usable(&mut self) -> bool {
-        (&mut self.driver).now_or_never().is_none()
-    }
-}
-
-/// The place of a connection that its owner has alone: empty before the first use, while it is used, and after a fault.
-pub(super) struct Place {
-    pub(super) context: Arc<Context>,
-    name: &'static str,
-    own: Option<Box<Own>>,
-    retry: Retry,
-    connections: u64,
-}
-
-impl Place {
-    pub(super) fn new(context: Arc<Context>, name: &'static str) -> Self {
-        Self { context, name, own: None, retry: Retry::default(), connections: 0 }
-    }
-
-    /// How often there was a connection.
-    pub(super) fn connections(&self) -> u64 {
-        self.connections
-    }
-
-    /// Takes the connection out; makes one if there is none. The flag says that it is new.
-    pub(super) async fn take(&mut self) -> Result<(Box<Own>, bool), Failure> {
-        if let Some(reason) = self.context.life.ended() {
-            self.own = None;
-            return Err(Failure::Closed(reason.to_owned()));
-        }
-        if let Some(mut own) = self.own.take()
-            && own.is_usable()
-        {
-            return Ok((own, false));
-        }
-        let (connection, driver) = self.context.open_in_time(self.name, &mut self.retry).await?;
-        self.connections += 1;
-        Ok((Box::new(Own { connection, driver }), true))
-    }
-
-    /// Puts the connection back without having asked anything.
-    pub(super) fn put_back_unused(&mut self, own: Box<Own>) {
-        self.own = Some(own);
-    }
-
-    /// Puts the connection back, unless what it was asked last shows that it is lost; the answer, or the server's error.
-    pub(super) fn put_back(&mut self, own: Box<Own>, answer: Result<Value, Failure>) -> Result<Value, Failure> {
-        let answer = answer.inspect_err(|_| self.context.connector.outdated())?;
-        if Failure::is_of_a_server_that_is_no_master(&answer) {
-            self.context.connector.outdated();
-        } else {
-            self.own = Some(own);
-            self.retry.failures = 0;
-        }
-        Failure::check(answer)
-    }
-
-    /// Asks within the command timeout.
-    pub(super) async fn ask(&mut self, command: Cmd) -> Result<Value, Failure> {
-        let (mut own, _) = self.take().await?;
-        let answer = own.ask(command, self.context.settings.command_timeout).await;
-        self.put_back(own, answer)
     }
 }
 
@@ -369,7 +284,9 @@ async fn answered(connection: &mut MultiplexedConnection, commands: &Pipeline) -
     let mut answers = sent(connection, commands).await?;
     let (mut places, mut unknown) = (Vec::new(), Pipeline::new());
     for (at, (command, answer)) in commands.cmd_iter().zip(&answers).enumerate() {
-        if let Some(command) = with_text(command, answer) {
+        if is_unknown(answer)
+            && let Some(command) = with_text(command)
+        {
             places.push(at);
             unknown.add_command(command);
         }

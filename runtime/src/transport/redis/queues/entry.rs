@@ -10,7 +10,10 @@ use crate::transport::{
         record::Record,
         task::{DeadReason, Entry, EntryAt, TaskState},
     },
-    redis::queues::packed::Packed,
+    redis::{
+        queues::packed::{Packed, payload},
+        resp::value::Walk,
+    },
 };
 
 /// The fields of an entry that are ours. Of another program's entry only the payload is needed.
@@ -58,7 +61,7 @@ impl Fields {
         Some(fields)
     }
 
-    /// The same in the answer of a command: names and values by turns.
+    /// The same in the answer of the crate: names and values by turns.
     fn of(values: Vec<redis::Value>) -> Option<Self> {
         let mut fields = Self::default();
         let mut values = values.into_iter();
@@ -100,10 +103,19 @@ impl Part<'_> {
         Some(Fields::packed(packed)?.entry(at))
     }
 
-    /// An entry in the answer of a command: `[id, fields]`.
-    pub(super) fn entry(self, value: redis::Value) -> Option<Entry> {
-        let (id, fields) = id_and_fields(value)?;
-        Some(Fields::of(fields)?.entry(self.at(&id)))
+    /// An entry in the answer of XREADGROUP: `[id, fields]`.
+    pub(super) fn entry(self, walk: &mut Walk, answer: &Bytes) -> Option<Entry> {
+        if walk.array(answer)? != 2 {
+            return None;
+        }
+        let id = walk.text(answer)?;
+        let at = self.at(std::str::from_utf8(&answer[id]).ok()?);
+        let mut fields = Fields::default();
+        for _ in 0..walk.array(answer)? / 2 {
+            let (name, value) = (walk.text(answer)?, walk.text(answer)?);
+            fields.set(&answer[name], &answer[value.clone()], || payload(answer, value));
+        }
+        Some(fields.entry(at))
     }
 }
 

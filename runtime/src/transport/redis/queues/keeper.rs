@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use redis::{Cmd, Value};
+use redis::Cmd;
 
 use crate::{
     error::QueueError,
@@ -12,9 +12,10 @@ use crate::{
             task::{Entry, EntryAt, QueueName, Settled, Settlement},
         },
         redis::queues::{
-            connection::{Context, Place},
+            connection::Context,
             entry::Part,
             failure::Failure,
+            own::{Answer, Place},
             packed::Packed,
             scripts::{KEEP, OVERDUE, PENDING, SETTLE, TIDY},
             settling::{millis, stream, write_each},
@@ -60,7 +61,7 @@ impl RedisKeeper {
     }
 
     /// Asks for what must not be done on a connection that is made anew.
-    async fn ask_known(&mut self, queue: &QueueName, command: Cmd) -> Result<Value, Failure> {
+    async fn ask_known(&mut self, queue: &QueueName, command: Cmd) -> Result<Answer, Failure> {
         let (mut own, _) = self.place(queue).take().await?;
         if self.is_anew(queue) {
             self.place(queue).put_back_unused(own);
@@ -86,9 +87,7 @@ impl RedisKeeper {
             for at in these {
                 command.arg(stream(&at.channel, at.is_back)).arg(at.entry.as_ref());
             }
-            let Value::BulkString(digits) = self.place(queue).ask(command).await? else {
-                return Err(Failure::Unreadable);
-            };
+            let digits = self.place(queue).ask(command).await?.text()?;
             if digits.len() != these.len() {
                 return Err(Failure::Unreadable);
             }
@@ -110,10 +109,7 @@ impl RedisKeeper {
         let mut command = OVERDUE.on(&queue.name.base());
         command.arg(millis(queue.lease)).arg(limit);
         with_channels(&mut command, queue);
-        let Value::BulkString(answer) = self.ask_known(&queue.name, command).await? else {
-            return Err(Failure::Unreadable);
-        };
-        let mut packed = Packed::new(answer);
+        let mut packed = Packed::new(self.ask_known(&queue.name, command).await?.text()?);
         let (overdue, tombstones) = read_overdue(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
         Ok(overdue)
@@ -123,10 +119,7 @@ impl RedisKeeper {
         let mut command = PENDING.on(&queue.name.base());
         command.arg(instance);
         with_channels(&mut command, queue);
-        let Value::BulkString(answer) = self.place(&queue.name).ask(command).await? else {
-            return Err(Failure::Unreadable);
-        };
-        let mut packed = Packed::new(answer);
+        let mut packed = Packed::new(self.place(&queue.name).ask(command).await?.text()?);
         let (entries, tombstones) = read_pending(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
         Ok(entries)
@@ -136,9 +129,7 @@ impl RedisKeeper {
         let mut command = SETTLE.on(&queue.name.base());
         command.arg(millis(queue.lease) + 1);
         let order = write_each(&mut command, settlements);
-        let Value::BulkString(digits) = self.ask_known(&queue.name, command).await? else {
-            return Err(Failure::Unreadable);
-        };
+        let digits = self.ask_known(&queue.name, command).await?.text()?;
         self.context.settled(queue.name.template, &order, &digits).ok_or(Failure::Unreadable)
     }
 
@@ -147,10 +138,8 @@ impl RedisKeeper {
             let mut command = TIDY.on(&queue.name.base());
             command.arg(millis(queue.lease)).arg(leaving.unwrap_or_default());
             with_channels(&mut command, queue);
-            match self.place(&queue.name).ask(command).await? {
-                Value::Int(trimmed) if trimmed < TRIMMED.0 => break,
-                Value::Int(_) => {}
-                _ => return Err(Failure::Unreadable),
+            if self.place(&queue.name).ask(command).await?.number()? < TRIMMED.0 {
+                break;
             }
         }
         Ok(())

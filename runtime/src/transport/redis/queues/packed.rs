@@ -7,8 +7,14 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-/// Answers up to this size are held by their payloads; of larger ones a payload is copied, unless it is most of it.
-const SHARED: usize = 64 * 1024;
+/// From this size on a payload is a slice of what was read, and holds that. What is smaller is copied: it would hold a whole buffer for as long as
+/// its task runs.
+const SHARED: usize = 32 * 1024;
+
+/// A payload of an answer.
+pub(super) fn payload(answer: &Bytes, range: Range<usize>) -> Bytes {
+    if range.len() < SHARED { Bytes::copy_from_slice(&answer[range]) } else { answer.slice(range) }
+}
 
 /// An answer that is read from its beginning. `None` says that it is none of ours.
 pub(super) struct Packed {
@@ -17,7 +23,7 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    pub(super) fn new(bytes: Vec<u8>) -> Self {
+    pub(super) fn new(bytes: impl Into<Bytes>) -> Self {
         Self { bytes: bytes.into(), at: 0 }
     }
 
@@ -98,10 +104,7 @@ impl Packed {
     }
 
     pub(super) fn keep(&self, range: Range<usize>) -> Bytes {
-        if self.bytes.len() <= SHARED || range.len() > self.bytes.len() / 2 {
-            return self.bytes.slice(range);
-        }
-        Bytes::copy_from_slice(&self.bytes[range])
+        payload(&self.bytes, range)
     }
 
     /// Writes an array of texts, as it is read here and by scripts.

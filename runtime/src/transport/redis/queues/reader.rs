@@ -9,7 +9,8 @@ use std::{
     time::Duration,
 };
 
-use redis::{Cmd, Pipeline, Value, cmd};
+use bytes::Bytes;
+use redis::{Cmd, Pipeline, cmd};
 use tokio::{sync::Notify, time::sleep};
 
 use crate::{
@@ -20,15 +21,19 @@ use crate::{
             record::Record,
             task::{Entry, Settled, Settlement, Verdict, Why},
         },
-        redis::queues::{
-            connection::{Own, Place, Shared},
-            enqueue::follow_up,
-            entry::Part,
-            failure::Failure,
-            homes::Homes,
-            packed::Packed,
-            scripts::{SETTLE, TAKE, TOLD},
-            settling::{GROUP, Order, stream, write},
+        redis::{
+            queues::{
+                connection::Shared,
+                enqueue::follow_up,
+                entry::Part,
+                failure::Failure,
+                homes::Homes,
+                own::{Answer, Own, Place},
+                packed::Packed,
+                scripts::{SETTLE, STEP, TAKE, TOLD},
+                settling::{GROUP, Order, stream, write},
+            },
+            resp::value::Walk,
         },
     },
 };
@@ -57,6 +62,8 @@ pub(crate) struct RedisReader {
     client: Option<i64>,
     /// Entries that have woken this reader, to be acknowledged, with spaces between them.
     woken_by: String,
+    /// Whether nothing but new tasks was there when it took last, and nobody watched.
+    has_only_new: bool,
 }
 
 #[derive(Default)]
@@ -78,7 +85,18 @@ impl RedisReader {
         let shared = homes.of(&queue.name);
         let place = Place::new(Arc::clone(&shared.context), NAME);
         let (base, waker) = (queue.name.base(), Arc::default());
-        Self { place, homes, shared, queue, base, instance, waker, client: None, woken_by: String::new() }
+        Self {
+            place,
+            homes,
+            shared,
+            queue,
+            base,
+            instance,
+            waker,
+            client: None,
+            woken_by: String::new(),
+            has_only_new: false,
+        }
     }
 
     async fn connected(&mut self) -> Result<Box<Own>, Failure> {
@@ -90,7 +108,7 @@ impl RedisReader {
         Ok(own)
     }
 
-    async fn ask(&mut self, command: Cmd) -> Result<Value, Failure> {
+    async fn ask(&mut self, command: Cmd) -> Result<Answer, Failure> {
         let mut own = self.connected().await?;
         let answer = own.ask(command, self.place.context.settings.command_timeout).await;
         self.place.put_back(own, answer)
@@ -98,6 +116,10 @@ impl RedisReader {
 
     async fn try_take(&mut self, take: &mut Take) -> Result<Taken, Failure> {
         follow_up(&self.homes, &self.queue.name, &mut take.settlements).await?;
+        let is_only_new = self.queue.parts.len() == 1 && !self.queue.at_most_once && self.woken_by.is_empty();
+        if is_only_new && std::mem::take(&mut self.has_only_new) {
+            return self.take_new(take).await;
+        }
         let mut command = TAKE.on(&self.base);
         let once = if self.queue.at_most_once { "once" } else { "" };
         command.arg(self.instance.as_ref()).arg(once).arg(&self.woken_by);
@@ -107,10 +129,53 @@ impl RedisReader {
             command.arg(self.queue.parts[part].as_ref()).arg(quota.min(take.want));
         }
         let order = write(&mut command, &take.settlements);
-        let answer = self.ask(command).await?;
+        let answer = self.ask(command).await?.text()?;
         self.woken_by.clear();
-        let Value::BulkString(answer) = answer else { return Err(Failure::Unreadable) };
-        self.read(take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)
+        let taken = self.read(take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)?;
+        self.has_only_new = !taken.is_paused && !taken.entries.iter().any(|entry| entry.at.is_back);
+        Ok(taken)
+    }
+
+    /// Takes from the only stream that has anything, by the command itself: a script would copy each entry twice. The step behind it settles, and
+    /// says whether that was right: what was taken while the queue was paused goes back.
+    async fn take_new(&mut self, take: &Take) -> Result<Taken, Failure> {
+        let channel = &self.queue.parts[0];
+        let mut step = STEP.on(&self.base);
+        step.arg(self.instance.as_ref()).arg(channel.as_ref());
+        let order = write(&mut step, &take.settlements);
+        let mut commands = Pipeline::with_capacity(2);
+        commands.add_command(self.reading(take.want, None, &[stream(channel, false)])).add_command(step);
+        let mut own = self.connected().await?;
+        let answers = own.ask_all(&commands, self.place.context.settings.command_timeout).await;
+        let was_given =
+            answers.as_ref().is_ok_and(|answers| answers.first().is_some_and(|read| read.error().is_none()));
+        let answers = self.place.put_back_all(own, answers);
+        if was_given && answers.is_err() {
+            // What an instance was given and does not know of is looked for after its next connection.
+            self.place.give_up();
+        }
+        let answers = answers?;
+        let [read, step] = answers.as_slice() else { return Err(Failure::Unreadable) };
+        let entries = self.read_streams(read).ok_or(Failure::Unreadable)?;
+        let (taken, is_watched) =
+            self.read_step(entries, &order, Packed::new(step.text()?)).ok_or(Failure::Unreadable)?;
+        if is_watched && !taken.is_paused {
+            self.tell_of(&taken.entries).await;
+        }
+        Ok(taken)
+    }
+
+    fn read_step(&mut self, entries: Vec<Entry>, order: &Order, mut packed: Packed) -> Option<(Taken, bool)> {
+        if packed.array()? != 6 {
+            return None;
+        }
+        let digits = packed.text()?;
+        let settled = self.place.context.settled(self.queue.name.template, order, packed.get(digits))?;
+        let now = u64::try_from(packed.number()?).ok()?;
+        let next_due = u64::try_from(packed.number()?).ok().map(Duration::from_millis);
+        let [is_paused, has_more, is_watched] = [packed.number()? == 1, packed.number()? == 1, packed.number()? == 1];
+        self.has_only_new = !is_paused && !has_more && !is_watched;
+        Some((Taken { settled, entries, is_paused, next_due, now }, is_watched))
     }
 
     fn read(&self, take: &Take, order: &Order, mut packed: Packed) -> Option<Taken> {
@@ -141,8 +206,8 @@ impl RedisReader {
         let mut state = cmd("MGET");
         state.arg(format!("{}paused", self.base)).arg(format!("{}watched", self.base));
         let Some(answers) = self.blocked(longest, &streams, Some(state)).await? else { return Ok(Waited::default()) };
-        let [read, Value::Array(state)] = answers.as_slice() else { return Err(Failure::Unreadable) };
-        let [is_paused, is_watched] = [0, 1].map(|at| matches!(state.get(at), Some(Value::BulkString(_))));
+        let [read, state] = answers.as_slice() else { return Err(Failure::Unreadable) };
+        let [is_paused, is_watched] = both(state).ok_or(Failure::Unreadable)?;
         let mut entries = self.read_streams(read).ok_or(Failure::Unreadable)?;
         if is_watched && !is_paused {
             self.tell_of(&entries).await;
@@ -166,7 +231,7 @@ impl RedisReader {
         longest: Duration,
         streams: &[String],
         behind: Option<Cmd>,
-    ) -> Result<Option<Vec<Value>>, Failure> {
+    ) -> Result<Option<Vec<Answer>>, Failure> {
         let waker = Arc::clone(&self.waker);
         let mut own = tokio::select! {
             biased;
@@ -176,7 +241,7 @@ impl RedisReader {
         // BLOCK takes no zero, which is for ever.
         let block = longest.min(if self.client.is_some() { LONGEST } else { UNWAKEABLE }).max(Duration::from_millis(1));
         let mut commands = Pipeline::with_capacity(2);
-        commands.add_command(self.blocking(block, streams));
+        commands.add_command(self.reading(1, Some(block), streams));
         if let Some(command) = behind {
             commands.add_command(command);
         }
@@ -184,22 +249,20 @@ impl RedisReader {
         let answers = tokio::select! {
             biased;
             reason = context.life.over() => return Err(Failure::Closed(reason.to_owned())),
-            answers = own.ask_all(&commands, block + context.settings.command_timeout) => answers?,
+            answers = own.ask_all(&commands, block + context.settings.command_timeout) => answers,
             never = unblocked(&self.shared, &waker, self.client) => match never {},
         };
-        let mut answers = answers.into_iter();
-        let mut checked = vec![self.place.put_back(own, Ok(answers.next().unwrap_or_default()))?];
-        for answer in answers {
-            checked.push(Failure::check(answer)?);
-        }
-        Ok(Some(checked))
+        self.place.put_back_all(own, answers).map(Some)
     }
 
     /// <https://redis.io/docs/latest/commands/xreadgroup/>
-    fn blocking(&self, block: Duration, streams: &[String]) -> Cmd {
+    fn reading(&self, most: usize, block: Option<Duration>, streams: &[String]) -> Cmd {
         let mut command = cmd("XREADGROUP");
-        command.arg("GROUP").arg(GROUP).arg(self.instance.as_ref()).arg("COUNT").arg(1);
-        command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX)).arg("STREAMS");
+        command.arg("GROUP").arg(GROUP).arg(self.instance.as_ref()).arg("COUNT").arg(most);
+        if let Some(block) = block {
+            command.arg("BLOCK").arg(u64::try_from(block.as_millis()).unwrap_or(u64::MAX));
+        }
+        command.arg("STREAMS");
         for stream in streams {
             command.arg(format!("{}{stream}", self.base));
         }
@@ -209,33 +272,43 @@ impl RedisReader {
         command
     }
 
-    fn read_streams(&mut self, answer: &Value) -> Option<Vec<Entry>> {
-        let streams = match answer {
-            Value::Nil => return Some(Vec::new()),
-            Value::Map(streams) => streams,
-            _ => return None,
-        };
-        let mut found = Vec::new();
-        for (name, entries) in streams {
-            let (Value::BulkString(name), Value::Array(entries)) = (name, entries) else { return None };
-            let name = name.strip_prefix(self.base.as_bytes())?;
+    fn read_streams(&mut self, answer: &Answer) -> Option<Vec<Entry>> {
+        let (answer, mut walk, mut found) = (answer.bytes(), Walk::new(), Vec::new());
+        if walk.null(answer) {
+            return Some(found);
+        }
+        for _ in 0..walk.map(answer)? {
+            let name = walk.text(answer)?;
+            let name = answer[name].strip_prefix(self.base.as_bytes())?;
+            let count = walk.array(answer)?;
             if name == b"wake" {
-                if let Some(Value::Array(entry)) = entries.first()
-                    && let Some(Value::BulkString(id)) = entry.first()
-                {
-                    self.woken_by.push_str(&String::from_utf8_lossy(id));
-                    self.woken_by.push(' ');
+                for _ in 0..count {
+                    self.was_woken_by(&mut walk, answer)?;
                 }
                 continue;
             }
             let (kind, channel) = name.split_at(name.iter().position(|&byte| byte == b':')? + 1);
             let channel = self.queue.parts.iter().find(|part| part.as_bytes() == channel)?;
             let part = Part { channel, is_back: kind == b"back:" };
-            for entry in entries {
-                found.push(part.entry(entry.clone())?);
+            found.reserve(count);
+            for _ in 0..count {
+                found.push(part.entry(&mut walk, answer)?);
             }
         }
         Some(found)
+    }
+
+    fn was_woken_by(&mut self, walk: &mut Walk, answer: &Bytes) -> Option<()> {
+        if walk.array(answer)? != 2 {
+            return None;
+        }
+        let id = walk.text(answer)?;
+        self.woken_by.push_str(std::str::from_utf8(&answer[id]).ok()?);
+        self.woken_by.push(' ');
+        for _ in 0..walk.array(answer)? {
+            walk.text(answer)?;
+        }
+        Some(())
     }
 
     /// Tells watchers that these are taken. What is lost of it is only not told.
@@ -255,7 +328,7 @@ impl RedisReader {
         let mut command = SETTLE.on(&self.base);
         command.arg("");
         let order = write(&mut command, settlements);
-        let Value::BulkString(answer) = self.ask(command).await? else { return Err(Failure::Unreadable) };
+        let answer = self.ask(command).await?.text()?;
         self.place.context.settled(self.queue.name.template, &order, &answer).ok_or(Failure::Unreadable)
     }
 
@@ -299,18 +372,25 @@ async fn client(
 ) -> Result<Option<i64>, Failure> {
     let mut questions = redis::pipe();
     questions.cmd("CLIENT").arg("ID").cmd("CLIENT").arg("UNBLOCK").arg(0).arg("TIMEOUT");
-    match own.ask_all(&questions, timeout).await?.as_slice() {
-        [Value::Int(id), Value::Int(_)] => Ok(Some(*id)),
-        [id, unblocked] => {
-            if let Some(failure) = Failure::of(id).or_else(|| Failure::of(unblocked))
-                && !waker.is_refused.swap(true, Ordering::Relaxed)
-            {
-                tracing::warn!(queue, %failure, "readers cannot be woken, so they look every second");
-            }
-            Ok(None)
+    let answers = own.ask_all(&questions, timeout).await?;
+    let [id, unblocked] = answers.as_slice() else { return Err(Failure::Unreadable) };
+    if let Some(error) = id.error().or_else(|| unblocked.error()) {
+        if let Some(failure) = Failure::of(&error)
+            && !waker.is_refused.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!(queue, %failure, "readers cannot be woken, so they look every second");
         }
-        _ => Err(Failure::Unreadable),
+        return Ok(None);
     }
+    id.number().map(Some)
+}
+
+/// Whether there is something at each of two keys, in the answer of MGET.
+fn both(answer: &Answer) -> Option<[bool; 2]> {
+    let (answer, mut walk) = (answer.bytes(), Walk::new());
+    let is_there = |walk: &mut Walk| if walk.null(answer) { Some(false) } else { walk.text(answer).map(|_| true) };
+    (walk.array(answer)? == 2).then_some(())?;
+    Some([is_there(&mut walk)?, is_there(&mut walk)?])
 }
 
 /// Ends the wait of a connection once its reader is woken. As long as that is not over, it had not begun yet, and is ended again.

@@ -28,7 +28,9 @@ macro_rules! scripts {
 scripts! {
     /// Adds tasks. It is the only one that a full server refuses.
     ENQUEUE = "", "shared", "tasks", "enqueue";
-    TAKE = " flags=allow-oom", "shared", "tasks", "course", "settling", "take";
+    TAKE = " flags=allow-oom", "shared", "tasks", "course", "settling", "due", "take";
+    /// Behind a command that takes: settles, and says what that one could not know.
+    STEP = " flags=allow-oom", "shared", "tasks", "course", "settling", "due", "step";
     SETTLE = " flags=allow-oom", "shared", "tasks", "course", "settling", "settle";
     BEGIN = " flags=allow-oom", "shared", "begin";
     KEEP = " flags=allow-oom", "shared", "keep";
@@ -66,12 +68,13 @@ impl Script {
     }
 }
 
-/// The same command with the script's text, where the server does not know the script any more. `None` where that is not the matter.
-pub(super) fn with_text(command: &Cmd, answer: &Value) -> Option<Cmd> {
-    let Value::ServerError(error) = answer else { return None };
-    if error.code() != "NOSCRIPT" {
-        return None;
-    }
+/// Whether the server does not know a script, or not any more.
+pub(super) fn is_unknown(answer: &Value) -> bool {
+    matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
+}
+
+/// The same command with the script's text. `None` where it runs no script of ours.
+pub(super) fn with_text(command: &Cmd) -> Option<Cmd> {
     let mut words = command.args_iter().filter_map(|word| match word {
         Arg::Simple(word) => Some(word),
         _ => None,

@@ -7,6 +7,7 @@ mod faults;
 mod index;
 mod kept;
 mod ledger;
+mod only_new;
 mod waiting;
 
 use std::{sync::Arc, time::Duration};
