@@ -109,6 +109,10 @@ impl Answer {
         }
     }
 
+    pub(super) fn is_null(&self) -> bool {
+        Walk::new().null(&self.0)
+    }
+
     pub(super) fn text(&self) -> Result<Bytes, Failure> {
         let text = Walk::new().text(&self.0).ok_or(Failure::Unreadable)?;
         Ok(self.0.slice(text))

@@ -30,8 +30,8 @@ use crate::{
                 homes::Homes,
                 own::{Answer, Own, Place},
                 packed::Packed,
-                scripts::{SETTLE, STEP, TAKE, TOLD},
-                settling::{GROUP, Order, stream, write},
+                scripts::{QUICK, SETTLE, STEP, TAKE, TOLD},
+                settling::{GROUP, Order, stream, write, write_quick},
             },
             resp::value::Walk,
         },
@@ -62,8 +62,19 @@ pub(crate) struct RedisReader {
     client: Option<i64>,
     /// Entries that have woken this reader, to be acknowledged, with spaces between them.
     woken_by: String,
-    /// Whether nothing but new tasks was there when it took last, and nobody watched.
-    has_only_new: bool,
+    way: Way,
+}
+
+/// How it takes next, as the last take has shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Way {
+    /// By the script that looks everywhere.
+    #[default]
+    Anywhere,
+    /// From the only stream where something was, and by the script that settles.
+    New,
+    /// The same where there was little to settle.
+    Quick,
 }
 
 #[derive(Default)]
@@ -95,7 +106,7 @@ impl RedisReader {
             waker,
             client: None,
             woken_by: String::new(),
-            has_only_new: false,
+            way: Way::default(),
         }
     }
 
@@ -116,9 +127,9 @@ impl RedisReader {
 
     async fn try_take(&mut self, take: &mut Take) -> Result<Taken, Failure> {
         follow_up(&self.homes, &self.queue.name, &mut take.settlements).await?;
-        let is_only_new = self.queue.parts.len() == 1 && !self.queue.at_most_once && self.woken_by.is_empty();
-        if is_only_new && std::mem::take(&mut self.has_only_new) {
-            return self.take_new(take).await;
+        let way = std::mem::take(&mut self.way);
+        if way != Way::Anywhere && self.woken_by.is_empty() {
+            return self.take_new(take, way).await;
         }
         let mut command = TAKE.on(&self.base);
         let once = if self.queue.at_most_once { "once" } else { "" };
@@ -132,18 +143,19 @@ impl RedisReader {
         let answer = self.ask(command).await?.text()?;
         self.woken_by.clear();
         let taken = self.read(take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)?;
-        self.has_only_new = !taken.is_paused && !taken.entries.iter().any(|entry| entry.at.is_back);
+        let has_only_new = !taken.is_paused && !taken.entries.iter().any(|entry| entry.at.is_back);
+        if has_only_new && self.queue.parts.len() == 1 && !self.queue.at_most_once {
+            self.way = Way::Quick;
+        }
         Ok(taken)
     }
 
     /// Takes from the only stream that has anything, by the command itself: a script would copy each entry twice. The step behind it settles, and
     /// says whether that was right: what was taken while the queue was paused goes back.
-    async fn take_new(&mut self, take: &Take) -> Result<Taken, Failure> {
-        let channel = &self.queue.parts[0];
-        let mut step = STEP.on(&self.base);
-        step.arg(self.instance.as_ref()).arg(channel.as_ref());
-        let order = write(&mut step, &take.settlements);
+    async fn take_new(&mut self, take: &Take, way: Way) -> Result<Taken, Failure> {
+        let (step, order, is_quick) = self.step(take, way);
         let mut commands = Pipeline::with_capacity(2);
+        let channel = &self.queue.parts[0];
         commands.add_command(self.reading(take.want, None, &[stream(channel, false)])).add_command(step);
         let mut own = self.connected().await?;
         let answers = own.ask_all(&commands, self.place.context.settings.command_timeout).await;
@@ -157,8 +169,36 @@ impl RedisReader {
         let answers = answers?;
         let [read, step] = answers.as_slice() else { return Err(Failure::Unreadable) };
         let entries = self.read_streams(read).ok_or(Failure::Unreadable)?;
-        let (taken, is_watched) =
-            self.read_step(entries, &order, Packed::new(step.text()?)).ok_or(Failure::Unreadable)?;
+        if !is_quick {
+            return self.stepped(entries, &order, step.text()?).await;
+        }
+        if step.is_null() {
+            let (step, order, _) = self.step(take, Way::New);
+            let step = self.ask(step).await.inspect_err(|_| self.place.give_up())?;
+            return self.stepped(entries, &order, step.text()?).await;
+        }
+        self.way = Way::Quick;
+        self.read_quick(entries, &order, Packed::new(step.text()?)).ok_or(Failure::Unreadable)
+    }
+
+    /// What settles behind a command that takes, and whether that is by `quick`.
+    fn step(&self, take: &Take, way: Way) -> (Cmd, Order, bool) {
+        let channel = &self.queue.parts[0];
+        if way == Way::Quick {
+            let mut quick = QUICK.on(&self.base);
+            quick.arg(channel.as_ref());
+            if let Some(order) = write_quick(&mut quick, &take.settlements) {
+                return (quick, order, true);
+            }
+        }
+        let mut step = STEP.on(&self.base);
+        step.arg(self.instance.as_ref()).arg(channel.as_ref());
+        let order = write(&mut step, &take.settlements);
+        (step, order, false)
+    }
+
+    async fn stepped(&mut self, entries: Vec<Entry>, order: &Order, answer: Bytes) -> Result<Taken, Failure> {
+        let (taken, is_watched) = self.read_step(entries, order, Packed::new(answer)).ok_or(Failure::Unreadable)?;
         if is_watched && !taken.is_paused {
             self.tell_of(&taken.entries).await;
         }
@@ -166,26 +206,42 @@ impl RedisReader {
     }
 
     fn read_step(&mut self, entries: Vec<Entry>, order: &Order, mut packed: Packed) -> Option<(Taken, bool)> {
-        if packed.array()? != 6 {
+        if packed.array()? != 7 {
             return None;
         }
+        let (settled, now, next_due) = self.read_settled(order, &mut packed)?;
+        let mut is_there = || packed.number().map(|number| number == 1);
+        let (is_paused, has_further, is_watched, has_anything) = (is_there()?, is_there()?, is_there()?, is_there()?);
+        self.way = match (is_paused || has_further, has_anything) {
+            (true, _) => Way::Anywhere,
+            (false, true) => Way::New,
+            (false, false) => Way::Quick,
+        };
+        Some((Taken { settled, entries, is_paused, next_due, now }, is_watched))
+    }
+
+    fn read_quick(&self, entries: Vec<Entry>, order: &Order, mut packed: Packed) -> Option<Taken> {
+        if packed.array()? != 3 {
+            return None;
+        }
+        let (settled, now, next_due) = self.read_settled(order, &mut packed)?;
+        Some(Taken { settled, entries, is_paused: false, next_due, now })
+    }
+
+    /// What counted, the server's time, and when the next task is due.
+    fn read_settled(&self, order: &Order, packed: &mut Packed) -> Option<(Vec<Settled>, u64, Option<Duration>)> {
         let digits = packed.text()?;
         let settled = self.place.context.settled(self.queue.name.template, order, packed.get(digits))?;
         let now = u64::try_from(packed.number()?).ok()?;
         let next_due = u64::try_from(packed.number()?).ok().map(Duration::from_millis);
-        let [is_paused, has_more, is_watched] = [packed.number()? == 1, packed.number()? == 1, packed.number()? == 1];
-        self.has_only_new = !is_paused && !has_more && !is_watched;
-        Some((Taken { settled, entries, is_paused, next_due, now }, is_watched))
+        Some((settled, now, next_due))
     }
 
     fn read(&self, take: &Take, order: &Order, mut packed: Packed) -> Option<Taken> {
         if packed.array()? != 5 {
             return None;
         }
-        let digits = packed.text()?;
-        let settled = self.place.context.settled(self.queue.name.template, order, packed.get(digits))?;
-        let now = u64::try_from(packed.number()?).ok()?;
-        let next_due = u64::try_from(packed.number()?).ok().map(Duration::from_millis);
+        let (settled, now, next_due) = self.read_settled(order, &mut packed)?;
         let mut entries = Vec::new();
         for _ in 0..packed.array()? / 3 {
             let (part, back) = (usize::try_from(packed.number()?).ok()?, packed.number()?);

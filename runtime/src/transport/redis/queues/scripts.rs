@@ -31,6 +31,8 @@ scripts! {
     TAKE = " flags=allow-oom", "shared", "tasks", "course", "settling", "due", "take";
     /// Behind a command that takes: settles, and says what that one could not know.
     STEP = " flags=allow-oom", "shared", "tasks", "course", "settling", "due", "step";
+    /// The same as `STEP` where there is little to do, and nothing elsewhere.
+    QUICK = " flags=allow-oom", "shared", "quick";
     SETTLE = " flags=allow-oom", "shared", "tasks", "course", "settling", "settle";
     BEGIN = " flags=allow-oom", "shared", "begin";
     KEEP = " flags=allow-oom", "shared", "keep";

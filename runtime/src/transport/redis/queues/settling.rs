@@ -137,6 +137,26 @@ pub(super) fn write(command: &mut Cmd, settlements: &[Settlement]) -> Order {
     Order(order)
 }
 
+/// Adds settlements of the only part of a queue as `quick` takes them: all are done, came from where new tasks are, and leave nothing behind but a
+/// result each, or nothing. `None` where they are others.
+pub(super) fn write_quick(command: &mut Cmd, settlements: &[Settlement]) -> Option<Order> {
+    let has_results = settlements.first().is_some_and(|first| result_of(first).is_some());
+    let is_quick = |settlement: &Settlement| {
+        is_plain(settlement) && !settlement.at.is_back && result_of(settlement).is_some() == has_results
+    };
+    if settlements.len() > TOGETHER || !settlements.iter().all(is_quick) {
+        return None;
+    }
+    command.arg(if has_results { "R" } else { "D" }).arg(settlements.len());
+    let all: Vec<usize> = (0..settlements.len()).collect();
+    if has_results {
+        write_batch(command, settlements, &all);
+    } else {
+        write_entries(command, settlements, &all);
+    }
+    Some(Order(all))
+}
+
 fn write_entries(command: &mut Cmd, settlements: &[Settlement], these: &[usize]) {
     for &at in these {
         command.arg(settlements[at].at.entry.as_ref());

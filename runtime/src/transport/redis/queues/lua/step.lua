@@ -1,8 +1,8 @@
--- ARGV: consumer, channel of the only part; settlements. It runs right behind an XREADGROUP of the part's `new` stream, on one connection.
+-- ARGV: consumer, channel of the only part; settlements. It runs behind an XREADGROUP of the part's `new` stream, on one connection.
 -- Answers {what counted, now, milliseconds until the next task is due or -1, 1 the queue is paused or 0, 1 the next take must look further than into
--- `new` or 0, 1 somebody watches or 0}.
+-- `new` or 0, 1 somebody watches or 0, 1 `quick` would do nothing or 0}.
 owner = ARGV[1]
 local settled = settle(3)
 local next_due = bring_due()
 local further = call('XLEN', base .. 'back:' .. ARGV[2]) > 0 and 1 or 0
-return cmsgpack.pack({settled, now, next_due, has[PAUSED] and 1 or 0, further, has[WATCHED] and 1 or 0})
+return cmsgpack.pack({settled, now, next_due, has[PAUSED] and 1 or 0, further, has[WATCHED] and 1 or 0, next(has) and 1 or 0})

@@ -1,9 +1,13 @@
 //! A queue with one part: where nothing but new tasks is there, they are taken by a command and not by a script.
 
-use std::time::Duration;
+use std::{collections::HashMap, time::Duration};
 
 use super::*;
-use crate::transport::durable::{contract::Keeper, task::Settled};
+use crate::transport::durable::{
+    contract::Keeper,
+    course::{Beside, Known, ResultBounds},
+    task::Settled,
+};
 
 const CHANNEL: &str = "tasks:high";
 
@@ -92,13 +96,87 @@ async fn a_take_is_one_round_trip_and_one_command_reads() {
     let redis = connected(&server).await;
     let mut reader = reader(&redis).await;
     add(&redis, &["a", "b", "c"]).await;
-    server.run("CONFIG RESETSTAT");
+    calls(&server);
     let mut settlements = Vec::new();
     for _ in 0..4 {
         let next = taken(&mut reader, 1, std::mem::take(&mut settlements)).await;
         settlements = next.entries.iter().map(done).collect();
     }
+    let calls = calls(&server);
+    assert_eq!((calls["xreadgroup"], calls["evalsha"]), (4, 4), "{calls:?}");
+}
+
+/// How often each script and command was called since the last look.
+fn calls(server: &Server) -> HashMap<String, u64> {
     let stats = server.text("INFO commandstats");
-    let calls = |command: &str| stats.contains(&format!("cmdstat_{command}:calls=4,"));
-    assert!(calls("xreadgroup") && calls("evalsha"), "{stats}");
+    let call = |line: &str| {
+        let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+        Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
+    };
+    let calls = stats.lines().filter_map(call).collect();
+    server.run("CONFIG RESETSTAT");
+    calls
+}
+
+fn kept(entry: &Entry, result: Vec<u8>) -> Settlement {
+    Settlement { beside: Some(Arc::new(Beside { result: Some(result), ..Beside::default() })), ..done(entry) }
+}
+
+#[tokio::test]
+async fn results_are_kept_within_their_bounds_and_only_of_what_counted() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let spec =
+        QueueSpec { results: Some(ResultBounds::for_nanos(3_600_000_000_000).count(50).bytes(2_500)), ..one_part() };
+    redis.declare(&spec).await.unwrap();
+    let mut reader = redis.reader(spec.clone(), "instance-1".into());
+    let number = |command: &str| redis::from_redis_value::<Option<u64>>(server.run(command)).unwrap().unwrap_or(0);
+    let (mut settlements, mut next, mut ended) = (Vec::new(), 0, 0);
+    while ended < 400 {
+        let names: Vec<String> = (next..next + 5).map(|id| format!("{id:03}")).collect();
+        add(&redis, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+        next += 5;
+        let took = taken(&mut reader, 1 + next % 7, std::mem::take(&mut settlements)).await;
+        ended += took.settled.iter().filter(|settled| **settled == Settled::Counted).count();
+        settlements = took.entries.iter().map(|entry| kept(entry, vec![b'r'; next % 60])).collect();
+        if next % 3 == 0 && !settlements.is_empty() {
+            // Somebody else has settled the first of them: what it left stays as it is.
+            let first = kept(&took.entries[0], b"first".to_vec());
+            assert_eq!(redis.settle(&name(), vec![first]).await.unwrap(), [Settled::Counted]);
+        }
+        let results = number(&format!("HLEN {BASE}results"));
+        assert!(results <= 50 && number(&format!("HGET {BASE}counts results_held")) <= 2_500 || ended == 0);
+        assert!(ended == 0 || results == number(&format!("HGET {BASE}counts results_listed")), "{results}");
+        for entry in took.entries.iter().filter(|_| next % 3 == 0).take(1) {
+            let Known::Ended(ended) = redis.ask(&name(), &entry.id, None).await.unwrap() else { panic!("not kept") };
+            assert_eq!(ended.result.as_ref(), b"first");
+        }
+    }
+    let values: Vec<Vec<u8>> = redis::from_redis_value(server.run(&format!("HVALS {BASE}results"))).unwrap();
+    let bytes: usize = values.iter().map(Vec::len).sum();
+    assert_eq!(bytes as u64, number(&format!("HGET {BASE}counts results_held")));
+}
+
+#[tokio::test]
+async fn what_somebody_has_asked_for_is_done_by_the_longer_step() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let mut reader = reader(&redis).await;
+    add(&redis, &["a", "b", "c", "d", "e"]).await;
+    let a = taken(&mut reader, 1, Vec::new()).await.entries;
+    redis.watch(&name()).await.unwrap();
+    calls(&server);
+    // The short one does nothing then, and is asked no more while it would not.
+    let b = taken(&mut reader, 1, vec![done(&a[0])]).await;
+    assert_eq!((ids(&b.entries), b.settled), (vec!["b"], vec![Settled::Counted]));
+    let first = calls(&server);
+    assert_eq!((first["evalsha"], first["publish"]), (3, 2), "asked in vain, settled, told");
+    let c = taken(&mut reader, 1, vec![done(&b.entries[0])]).await;
+    let second = calls(&server);
+    assert_eq!((second["evalsha"], second["publish"]), (2, 2));
+    server.run(&format!("DEL {BASE}watched"));
+    let d = taken(&mut reader, 1, vec![done(&c.entries[0])]).await;
+    let e = taken(&mut reader, 1, vec![done(&d.entries[0])]).await;
+    assert_eq!(ids(&e.entries), ["e"]);
+    assert!(!calls(&server).contains_key("publish"));
 }
