@@ -47,6 +47,7 @@ mod queue_cancelled;
 mod queue_control;
 mod queue_crashes;
 mod queue_failures;
+mod queue_hops;
 mod queue_fleet;
 mod queue_looked_at;
 mod queue_names;

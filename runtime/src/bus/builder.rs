@@ -200,9 +200,9 @@ impl BusBuilder {
         self
     }
 
-    /// Refuses what handlers return from this hop on, 1 at least: a message that a handler returned while it handled another is one hop
-    /// further than that. The delivery fails then, and nothing that its handler returned is published. Default: no limit; from 64 on
-    /// [`BusEvent::ManyHops`](crate::BusEvent::ManyHops) and a warning name the handlers.
+    /// Refuses what handlers return from this hop on, 1 at least: a message or task that a handler returned while it handled another is one hop
+    /// further than that. The delivery fails then, and nothing that its handler returned is published or enqueued; a task that fails so goes the way
+    /// of its failures, and to the dead letters at last. A task that is tried again is no further. Default: no limit; from 64 on [`BusEvent::ManyHops`](crate::BusEvent::ManyHops) and a warning name the handlers.
     pub fn hop_limit(mut self, hops: u32) -> Self {
         self.config.hop_limit = Some(hops.max(1));
         self

@@ -19,11 +19,13 @@ pub(crate) struct EnqueueOptions {
     pub(crate) due: Due,
     pub(crate) expires_in: Option<Duration>,
     pub(crate) unique: Option<Unique>,
+    /// How far it is from the first of its chain, where a handler has returned it.
+    pub(crate) hops: u32,
 }
 
 impl Default for EnqueueOptions {
     fn default() -> Self {
-        Self { due: Due::Now, expires_in: None, unique: None }
+        Self { due: Due::Now, expires_in: None, unique: None, hops: 0 }
     }
 }
 
@@ -48,14 +50,15 @@ impl Bus {
         let template = M::TEMPLATE.text();
         let facts = M::QUEUE.unwrap_or(QueueFacts::DEFAULT);
         let id = self.next_id();
+        let EnqueueOptions { due, expires_in, unique, hops } = options;
         let draft = Draft {
+            hops,
             id: Some(&id),
             payload_limit: Some(facts.payload_limit),
             ..Draft::of::<M>(self.channel(|name| name.literal(&channel)), headers)
         };
         let parcel = self.encode::<M::Codec, _>(draft, written(message));
         let parcel = parcel.map_err(|error| EnqueueError::before_sending(template, error))?;
-        let EnqueueOptions { due, expires_in, unique } = options;
         Ok(NewTask {
             queue: self.queue_name(template),
             channel,

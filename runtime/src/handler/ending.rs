@@ -6,6 +6,7 @@ use crate::{
     bus::{handle::Bus, sending::Draft},
     codec::headers::Headers,
     error::PublishError,
+    handler::returned::hop,
     message::{
         contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
         delivery::Delivery,
@@ -296,14 +297,10 @@ fn delivery<M: Message>(end: &TaskEnd<'_>, bus: &Bus) -> Delivery {
 
 /// The message, as it is published. It is as far from the first of a chain as one that the handler returns.
 fn announcement<T: AddressedByFields>(message: &T, delivery: &Delivery, bus: &Bus) -> Result<Announcement, String> {
-    encode(message, delivery.hops().saturating_add(1), bus).map_err(|error| error.to_string())
+    hop::<T>(delivery, bus).and_then(|hops| encode(message, hops, bus)).map_err(|error| error.to_string())
 }
 
 fn encode<T: AddressedByFields>(message: &T, hops: u32, bus: &Bus) -> Result<Announcement, PublishError> {
-    let template = T::TEMPLATE.text();
-    if let Some(limit) = bus.config().hop_limit.filter(|&limit| hops >= limit) {
-        return Err(PublishError::TooManyHops { template, hops, limit });
-    }
     let headers = Headers::default();
     let draft = Draft { hops, ..Draft::of::<T>(bus.channel(|name| message.write_channel(name)), &headers) };
     let parcel = bus.encode::<T::Codec, _>(draft, written(message))?;

@@ -133,7 +133,7 @@ impl<T: Into<String>> From<T> for Failure {
 #[doc(hidden)]
 pub struct Outgoing {
     pub(crate) messages: Vec<Enclosed>,
-    /// How far the messages are from the first of their chain.
+    /// How far the messages and follow-ups are from the first of their chain.
     pub(crate) hops: u32,
     pub(crate) answer: Option<Parcel>,
     /// Follow-ups: in their queues in the step that says that the task is done.

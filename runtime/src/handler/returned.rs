@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use serde::Serialize;
 
 use crate::{
-    bus::{handle::Bus, sending::Draft},
+    bus::{handle::Bus, sending::Draft, tasks::EnqueueOptions},
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::Exchange,
@@ -73,7 +73,10 @@ pub trait FollowUp {
 // Only a broadcast can be put into one: a bound here, or on the type, would say so again at each mention of it.
 impl<M: Message> FollowUp for Publish<M> {
     fn add_to(self, outgoing: &mut Outgoing, delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
-        outgoing.hops = delivery.hops().saturating_add(1);
+        if self.messages.is_empty() {
+            return Ok(());
+        }
+        outgoing.hops = hop::<M>(delivery, bus).map_err(|error| error.to_string())?;
         for message in &self.messages {
             outgoing.messages.push(enclose(message, outgoing.hops, bus).map_err(|error| error.to_string())?);
         }
@@ -83,8 +86,13 @@ impl<M: Message> FollowUp for Publish<M> {
 
 // And only a task into one of these.
 impl<M: Message> FollowUp for Enqueue<M> {
-    fn add_to(self, outgoing: &mut Outgoing, _delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
+    fn add_to(self, outgoing: &mut Outgoing, delivery: &Delivery, bus: &Bus) -> Result<(), Failure> {
+        if self.tasks.is_empty() {
+            return Ok(());
+        }
+        outgoing.hops = hop::<M>(delivery, bus).map_err(|error| error.to_string())?;
         for Planned { channel, headers, options, message } in self.tasks {
+            let options = EnqueueOptions { hops: outgoing.hops, ..options };
             let full = bus.channel(|name| name.literal(&channel));
             bus.check_address(&full, &message).map_err(|error| error.to_string())?;
             let task = bus.task(channel, &message, &headers, options).map_err(|error| error.to_string())?;
@@ -130,15 +138,20 @@ fn sent(add: impl FnOnce(&mut Outgoing) -> Result<(), Failure>) -> Outcome {
     }
 }
 
+/// How far what a handler returns is from the first of its chain. A task that is tried again is where it was.
+pub(super) fn hop<M: Message>(delivery: &Delivery, bus: &Bus) -> Result<u32, PublishError> {
+    let (hops, template) = (delivery.hops().saturating_add(1), M::TEMPLATE.text());
+    match bus.config().hop_limit.filter(|&limit| hops >= limit) {
+        Some(limit) => Err(PublishError::TooManyHops { template, hops, limit }),
+        None => Ok(hops),
+    }
+}
+
 /// Encodes a message that a handler returned, within a span of its own.
 fn enclose<M: Message>(returned: &Addressed<M>, hops: u32, bus: &Bus) -> Result<Enclosed, PublishError> {
     let Addressed { channel, headers, message } = returned;
-    let template = M::TEMPLATE.text();
-    if let Some(limit) = bus.config().hop_limit.filter(|&limit| hops >= limit) {
-        return Err(PublishError::TooManyHops { template, hops, limit });
-    }
     let channel = bus.channel(|name| name.literal(channel));
-    let observation = bus.observer().publish(template);
+    let observation = bus.observer().publish(M::TEMPLATE.text());
     let encode = || {
         bus.check_address(&channel, message)?;
         let draft = Draft { hops, ..Draft::of::<M>(channel, headers) };

@@ -243,7 +243,7 @@ impl Delivery {
         self.task().map(|task| &task.entry.record)
     }
 
-    /// How far the message is from the first of its chain: 0, unless a handler returned it while it handled another.
+    /// How far the message is from the first of its chain: 0, unless a handler returned it while it handled another. Attempts of a task are no hops.
     #[must_use]
     pub fn hops(&self) -> u32 {
         // Whatever else stands there did not come from us.

@@ -35,7 +35,6 @@ use crate::{
         call::{Callee, call},
         ending::Ending,
         engine::Engine,
-        hops::Hops,
         intake::Intake,
         lanes::Lanes,
         presence::Presence,
@@ -113,7 +112,6 @@ impl<R: Router> Driver<R> {
             bus: bus.clone(),
             full: None,
             served,
-            hops: Hops::new(R::ROUTES.len()),
             closed: None,
         };
         Self { router, layers, bus, inbox, attachment, presence, intake }

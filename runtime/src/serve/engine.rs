@@ -261,7 +261,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                 self.answer(route, answer, context);
             }
             Step::Publish(publishing) => {
-                self.intake.note_hops(route, publishing.hops());
+                self.intake.tally.note_hops(route, publishing.hops());
                 match self.departures.publish(route, *publishing, context) {
                     Published::Sent(sent) => self.sent(route, sent, context),
                     Published::InLine => {}

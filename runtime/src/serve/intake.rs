@@ -9,7 +9,6 @@ use crate::{
     message::facts::Kind,
     route::{order::OrderKey, routes::Routes, table::RouteTable},
     serve::{
-        hops::Hops,
         journal::{About, Trouble},
         lanes::{LaneId, Lanes, Waits},
         tally::Tally,
@@ -40,8 +39,6 @@ pub(super) struct Intake {
     pub(super) full: Option<usize>,
     /// How many services of the bus share the names, where they share a connection.
     pub(super) served: Option<Served>,
-    /// Hops of what each handler returned last, and whether that was told.
-    pub(super) hops: Hops,
     /// Why the bus has given up, once it has.
     pub(super) closed: Option<String>,
 }
@@ -117,18 +114,6 @@ impl Intake {
     /// How many services share the subscription by which the route's messages come.
     pub(super) fn shared(&self, route: usize) -> usize {
         self.served.as_ref().map_or(1, |served| served.services(self.tokens[route] as usize))
-    }
-
-    /// Notes how far what a handler returned is from the first message of its chain.
-    pub(super) fn note_hops(&mut self, route: usize, hops: u32) {
-        let Some(looping) = self.hops.note(route, hops) else { return };
-        let handlers: Vec<&'static str> = looping.into_iter().map(|route| self.routes.at(route).handler()).collect();
-        tracing::warn!(
-            hops,
-            handlers = handlers.join(", "),
-            "handlers return messages to each other for many hops; if that is a loop, it ends only with `hop_limit`"
-        );
-        self.bus.tell(BusEvent::ManyHops { handlers, hops });
     }
 
     fn note_load(&self, route: usize) {

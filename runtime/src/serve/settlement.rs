@@ -94,6 +94,8 @@ pub(crate) struct Worked {
     pub(crate) follow_ups: Vec<NewTask>,
     /// The reply, in JSON, where it is kept.
     pub(crate) result: Option<Vec<u8>>,
+    /// How far what it has returned is from the first of its chain; 0 where that is nothing.
+    pub(crate) hops: u32,
     /// Why messages were not published, one for each.
     pub(crate) unsent: Vec<PublishError>,
     /// Absent where nothing was left to be done.
@@ -103,7 +105,7 @@ pub(crate) struct Worked {
 
 impl Worked {
     pub(crate) fn of(ended: Ended) -> Self {
-        Self { ended, follow_ups: Vec::new(), result: None, unsent: Vec::new(), open: None, unreadable: 0 }
+        Self { ended, follow_ups: Vec::new(), result: None, hops: 0, unsent: Vec::new(), open: None, unreadable: 0 }
     }
 }
 
@@ -112,19 +114,21 @@ impl Called {
     /// already: its queue delivers at most once.
     pub(crate) async fn worked(mut self, bus: &Bus, is_done: bool) -> Worked {
         let unreadable = self.unreadable;
-        let (mut follow_ups, result) = match &mut self.ended {
-            Ended::Returned(Outcome::Send(outgoing)) => (std::mem::take(&mut outgoing.tasks), outgoing.result.take()),
-            _ => (Vec::new(), None),
+        let (mut follow_ups, result, hops) = match &mut self.ended {
+            Ended::Returned(Outcome::Send(outgoing)) => {
+                (std::mem::take(&mut outgoing.tasks), outgoing.result.take(), outgoing.hops)
+            }
+            _ => (Vec::new(), None, 0),
         };
         if is_done && let Some(error) = enqueue(bus, std::mem::take(&mut follow_ups)).await {
             self.ended = Ended::Returned(Outcome::Failed(error.to_string().into()));
         }
         match self.step(Kind::Queue, bus, || 1) {
-            Step::Answer(ended, _, open) => Worked { follow_ups, result, open, unreadable, ..Worked::of(ended) },
+            Step::Answer(ended, _, open) => Worked { follow_ups, result, hops, open, unreadable, ..Worked::of(ended) },
             Step::Publish(publishing) => {
                 let (_in_line, sent) = publishing.start(bus);
                 let Sent { ended, unsent, open, .. } = sent.await;
-                Worked { ended, follow_ups, result, unsent, open: Some(open), unreadable }
+                Worked { ended, follow_ups, result, hops, unsent, open: Some(open), unreadable }
             }
         }
     }

@@ -11,7 +11,7 @@ use crate::{
     message::facts::Kind,
     observe::{meters::Counted, names},
     route::{entry::Route, routes::Routes},
-    serve::{lanes::Load, services::HandlerReport},
+    serve::{hops::Hops, lanes::Load, services::HandlerReport},
 };
 
 /// What a service has done so far. `Debug` shows more than two handlers together, and leaves out what is zero.
@@ -159,6 +159,7 @@ pub(crate) struct Counters {
     pub(crate) unmatched: Counter,
     pub(crate) gaps: Counter,
     pub(crate) lagged: Counter,
+    pub(super) hops: Hops,
 }
 
 #[derive(Debug)]
@@ -296,6 +297,7 @@ impl Counters {
             unmatched: Counter::new(names::UNMATCHED, &[]),
             gaps: Counter::new(names::GAPS, &[names::BY_SERVICE]),
             lagged: Counter::new(names::LAGGED, &[names::BY_SERVICE]),
+            hops: Hops::new(routes.len()),
         }
     }
 

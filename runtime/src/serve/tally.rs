@@ -13,17 +13,20 @@ use crate::{
         stats::Counters,
     },
     time::now,
+    transport::events::BusEvent,
 };
 
 /// Counts how calls end, and tells of trouble.
 pub(super) struct Tally {
     pub(super) counters: Arc<Counters>,
+    bus: Bus,
+    routes: Routes,
     journal: Journal,
 }
 
 impl Tally {
     pub(super) fn new(bus: Bus, routes: Routes, counters: Arc<Counters>) -> Self {
-        Self { counters, journal: Journal::new(bus, routes) }
+        Self { counters, bus: bus.clone(), routes, journal: Journal::new(bus, routes) }
     }
 
     /// Tells of trouble, or counts it to be told later.
@@ -116,6 +119,18 @@ impl Tally {
             self.counters.handler(route).unsent.add(1);
             self.note(route, Trouble::Unsent, 1, About::default().because(&error.to_string()));
         }
+    }
+
+    /// Notes how far what a handler returned is from the first of its chain; where that is far for the first time, it is told.
+    pub(super) fn note_hops(&self, route: usize, hops: u32) {
+        let Some(looping) = self.counters.hops.note(route, hops) else { return };
+        let handlers: Vec<&'static str> = looping.into_iter().map(|route| self.routes.at(route).handler()).collect();
+        tracing::warn!(
+            hops,
+            handlers = handlers.join(", "),
+            "handlers return messages to each other for many hops; if that is a loop, it ends only with `hop_limit`"
+        );
+        self.bus.tell(BusEvent::ManyHops { handlers, hops });
     }
 
     /// Counts and logs an answer that could not be sent.

@@ -66,7 +66,7 @@ pub enum BusEvent {
         /// The first channel or pattern of the subscription, with the namespace; of a handler, the template of its channel.
         channel: String,
     },
-    /// Handlers of a service return messages to each other for many hops: perhaps a loop. Told once for each service.
+    /// Handlers of a service return messages or tasks to each other for many hops: perhaps a loop. Told once for each service.
     #[non_exhaustive]
     ManyHops {
         /// The handlers that were on the way.

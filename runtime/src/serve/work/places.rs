@@ -291,7 +291,8 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
     }
 
     fn ended(&mut self, place: Place, worked: Worked) {
-        let Worked { ended, follow_ups, result, unsent, open, unreadable } = worked;
+        let Worked { ended, follow_ups, result, hops, unsent, open, unreadable } = worked;
+        self.tally.note_hops(self.number, hops);
         if unreadable > 0 {
             self.tally.counters.handler(self.number).unreadable.add(unreadable.into());
         }
