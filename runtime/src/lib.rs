@@ -81,8 +81,8 @@ pub use self::{
     codec::{Codec, Format, Headers, Json},
     config::{Bounds, Overflow, Reconnect},
     error::{
-        AcknowledgeError, AddressError, ConnectError, EnqueueError, PublishError, QueueError, Rejection, RequestError,
-        ShutdownError, SubscribeError,
+        AcknowledgeError, AddressError, BatchError, ConnectError, EnqueueError, PublishError, QueueError, Rejection,
+        RequestError, ShutdownError, SubscribeError,
     },
     future::BusFuture,
     handler::{
@@ -99,7 +99,7 @@ pub use self::{
     },
     publish::{
         Acknowledged, Acknowledging, AtomicBatch, AwaitingResult, Batch, Collecting, EnqueueAll, EnqueueAtomically,
-        Enqueueable, Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting, ResultError,
+        Enqueueable, Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting, ResultError, Sent,
     },
     route::{HandlerOptions, Order, Redelivery, Route, Routes, WorkOptions},
     serve::{
@@ -116,7 +116,7 @@ pub use self::{
     transport::{
         durable::{
             course::ResultBounds,
-            look::{EndedCounts, PartCounts, QueueCounts},
+            look::{DeadLetterBounds, EndedCounts, PartCounts, QueueCounts},
             task::{DeadReason, Enqueued, TaskState},
         },
         events::{BusEvent, BusEvents},
@@ -184,7 +184,7 @@ pub mod __private {
             table::RouteTable,
             work::{prove_option, prove_parts, prove_turns, prove_weights, prove_window, prove_work},
         },
-        transport::durable::course::ResultBounds,
+        transport::durable::{course::ResultBounds, look::DeadLetterBounds},
     };
     pub use serde;
 }

@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `publishing` | one message |
-//! | `batch` | many messages in one round trip |
+//! | `batch` | many messages in one round trip, and tasks with them |
 //! | `enqueue`, `enqueue_all` | one task, and many in one round trip |
 //! | `awaiting` | waiting for what comes of a task |
 //! | `request` | a message that is answered with a typed reply, by one instance, or one of each group |
@@ -31,7 +31,7 @@ pub(crate) mod request;
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
     awaiting::{AwaitingResult, ResultError},
-    batch::{AtomicBatch, Batch},
+    batch::{AtomicBatch, Batch, Sent},
     enqueue::Enqueueing,
     enqueue_all::{EnqueueAll, EnqueueAtomically},
     generic::{Enqueueable, Publishable, Requestable},

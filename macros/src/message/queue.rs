@@ -26,7 +26,16 @@ pub(crate) struct Queue {
     at_most_once: bool,
     max_length: Option<u64>,
     payload_limit: Option<u64>,
+    dead_letters: DeadLetters,
     pub(crate) ending: Ending,
+}
+
+/// What dead letters are kept, where the queue says so.
+#[derive(Default)]
+struct DeadLetters {
+    nanos: Option<u64>,
+    count: Option<u64>,
+    bytes: Option<u64>,
 }
 
 /// Which part is served first, by a parameter.
@@ -40,7 +49,7 @@ struct Weights {
     numbers: Vec<u32>,
 }
 
-const KNOWN: [&str; 13] = [
+const KNOWN: [&str; 16] = [
     "strict",
     "weighted",
     "weights",
@@ -49,6 +58,9 @@ const KNOWN: [&str; 13] = [
     "at_most_once",
     "max_length",
     "payload_limit",
+    "dead_letters",
+    "dead_letters_count",
+    "dead_letters_bytes",
     ending::KEYS[0],
     ending::KEYS[1],
     ending::KEYS[2],
@@ -91,6 +103,7 @@ impl Queue {
             at_most_once,
             max_length: None,
             payload_limit: None,
+            dead_letters: DeadLetters::default(),
             ending,
         }
     }
@@ -104,7 +117,7 @@ impl Queue {
     ) -> Self {
         let mut queue = Self::plain(template.span(), false, Ending::default());
         let names: Vec<&str> = template::parameters(segments).map(|parameter| parameter.name.as_str()).collect();
-        let (mut chosen, mut weights, mut ending) = (None, None, Vec::new());
+        let (mut chosen, mut weights, mut dead, mut ending) = (None, None, Vec::new(), Vec::new());
         for entry in attr::entries("queue", options, &KNOWN, &mut HashSet::new(), diagnostics) {
             match entry.key.to_string().as_str() {
                 "strict" | "weighted" if chosen.is_some() => diagnostics.at(
@@ -122,10 +135,12 @@ impl Queue {
                 "payload_limit" => {
                     queue.payload_limit = entry.number((1, 512 * 1024 * 1024), "payload_limit = 65536", diagnostics);
                 }
+                "dead_letters" | "dead_letters_count" | "dead_letters_bytes" => dead.push(entry),
                 _ => ending.push(entry),
             }
         }
         queue.turns = turns(chosen, weights, diagnostics);
+        queue.dead_letters = DeadLetters::checked(dead, queue.at_most_once, diagnostics);
         queue.ending = Ending::checked(ending, reply, (queue.at_most_once, template.span()), diagnostics);
         queue
     }
@@ -134,7 +149,17 @@ impl Queue {
     //
     //     const QUEUE: Option<__tidings::QueueFacts> = Some(__tidings::QueueFacts::DEFAULT.lease_nanos(30000000000u64));
     pub(super) fn facts(&self) -> TokenStream {
-        let Self { template: _, turns, lease_nanos, bound, at_most_once, max_length, payload_limit, ending } = self;
+        let Self {
+            template: _,
+            turns,
+            lease_nanos,
+            bound,
+            at_most_once,
+            max_length,
+            payload_limit,
+            dead_letters,
+            ending,
+        } = self;
         let turns = turns.as_ref().map(|turns| match turns {
             Turns::Strict(name) => quote!(.turns(__tidings::Turns::Strict(#name))),
             Turns::Weighted(name, Weights { numbers, .. }) => {
@@ -149,10 +174,11 @@ impl Queue {
             let limit = proc_macro2::Literal::u64_unsuffixed(limit);
             quote!(.payload_limit(#limit))
         });
+        let dead_letters = dead_letters.facts();
         let results = ending.facts();
         quote! {
             const QUEUE: ::core::option::Option<__tidings::QueueFacts> = ::core::option::Option::Some(
-                __tidings::QueueFacts::DEFAULT #turns #lease #bound #at_most_once #max_length #payload_limit #results
+                __tidings::QueueFacts::DEFAULT #turns #lease #bound #at_most_once #max_length #payload_limit #dead_letters #results
             );
         }
     }
@@ -192,6 +218,47 @@ impl Queue {
             quote!(#by_name #by_number)
         });
         quote!(#parts #turns)
+    }
+}
+
+impl DeadLetters {
+    fn checked(entries: Vec<Entry>, at_most_once: bool, diagnostics: &mut Diagnostics) -> Self {
+        let mut kept = Self::default();
+        for entry in entries {
+            if at_most_once {
+                diagnostics.at(
+                    entry.key.span(),
+                    format!(
+                        "`{}` has no use here: a task of this queue is done when it is taken, as `at_most_once` says, and is never a dead letter; \
+                         remove one of the two",
+                        entry.key
+                    ),
+                );
+                continue;
+            }
+            match entry.key.to_string().as_str() {
+                "dead_letters" => kept.nanos = entry.duration(diagnostics),
+                "dead_letters_count" => {
+                    kept.count = entry.number((1, u64::MAX), "dead_letters_count = 10000", diagnostics);
+                }
+                _ => kept.bytes = entry.number((1, u64::MAX), "dead_letters_bytes = 67108864", diagnostics),
+            }
+        }
+        kept
+    }
+
+    // Output:
+    //
+    //     .dead_letters(__tidings::DeadLetterBounds::DEFAULT.for_nanos(2592000000000000u64).count(1000u64))
+    fn facts(&self) -> Option<TokenStream> {
+        let Self { nanos, count, bytes } = self;
+        if nanos.or(*count).or(*bytes).is_none() {
+            return None;
+        }
+        let age = nanos.map(|nanos| quote!(.for_nanos(#nanos)));
+        let count = count.map(|count| quote!(.count(#count)));
+        let bytes = bytes.map(|bytes| quote!(.bytes(#bytes)));
+        Some(quote!(.dead_letters(__tidings::DeadLetterBounds::DEFAULT #age #count #bytes)))
     }
 }
 

@@ -74,6 +74,11 @@ impl Headers {
 }
 
 impl Headers {
+    /// These and others; where both set one, that of the others counts.
+    pub(crate) fn with(&self, others: Self) -> Self {
+        if self.is_empty() { others } else { self.iter().chain(others.iter()).collect() }
+    }
+
     /// Whether a message may carry so many.
     ///
     /// # Errors

@@ -94,6 +94,15 @@ pub enum EnqueueError {
         /// Host and port of the node.
         address: String,
     },
+    /// The server is older than Redis 7.0, whose scripts queues are made of. Nothing was added.
+    #[error("on {queue}: queues need Redis 7.0 or newer, and the server is {version}")]
+    #[non_exhaustive]
+    ServerTooOld {
+        /// The queue's template.
+        queue: &'static str,
+        /// What the server says of itself, such as `6.2.14`.
+        version: String,
+    },
     /// The batch is atomic and holds tasks of several queues, which a cluster keeps in several places: no step can add all of them or none. Nothing was
     /// sent.
     #[error(
@@ -191,6 +200,7 @@ impl Observed for EnqueueError {
             Self::ServerFull { .. } => "server_full",
             Self::Refused { .. } => "refused",
             Self::ClusterNode { .. } => "cluster_node",
+            Self::ServerTooOld { .. } => "server_too_old",
             Self::SeveralSlots { .. } => "several_slots",
             Self::Aborted { .. } => "aborted",
             Self::Undecided { .. } => "undecided",
@@ -237,6 +247,15 @@ pub enum QueueError {
         queue: &'static str,
         /// Host and port of the node.
         address: String,
+    },
+    /// The server is older than Redis 7.0, whose scripts queues are made of.
+    #[error("on {queue}: queues need Redis 7.0 or newer, and the server is {version}")]
+    #[non_exhaustive]
+    ServerTooOld {
+        /// The queue's template.
+        queue: &'static str,
+        /// What the server says of itself, such as `6.2.14`.
+        version: String,
     },
     /// The keys of the queue are gone: somebody flushed or deleted them, or the server evicted them. They are made again.
     #[error("the keys of the queue {queue} are gone: {reason}")]
@@ -287,6 +306,15 @@ pub enum QueueError {
     #[error("the queue {queue} is bound: say which of its values are served, with `bus.serve(…).on(…)`")]
     #[non_exhaustive]
     Unbound {
+        /// The queue's template.
+        queue: &'static str,
+    },
+    /// A part of the queue was to be served, and no handler of the service works on it.
+    #[error(
+        "no handler of the service works on the queue {queue}, a part of which `bus.serve(…).on(…)` names: serve a router that has one, or remove `on`"
+    )]
+    #[non_exhaustive]
+    NoHandler {
         /// The queue's template.
         queue: &'static str,
     },

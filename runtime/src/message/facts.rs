@@ -6,7 +6,7 @@ use crate::{
     channel::template::Template,
     codec::contract::{Codec, ReadMetadata},
     message::contract::Message,
-    transport::durable::course::ResultBounds,
+    transport::durable::{course::ResultBounds, look::DeadLetterBounds},
 };
 
 /// What a message promises to whoever sends it.
@@ -86,6 +86,8 @@ pub struct QueueFacts {
     pub max_length: Option<u64>,
     /// Bytes of an encoded task. Default 256 KiB.
     pub payload_limit: usize,
+    /// What dead letters are kept.
+    pub dead_letters: DeadLetterBounds,
     /// What results of its tasks are kept. Default: none.
     pub results: Option<ResultBounds>,
 }
@@ -111,8 +113,16 @@ impl QueueFacts {
         at_most_once: false,
         max_length: None,
         payload_limit: 256 * 1024,
+        dead_letters: DeadLetterBounds::DEFAULT,
         results: None,
     };
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn dead_letters(mut self, bounds: DeadLetterBounds) -> Self {
+        self.dead_letters = bounds;
+        self
+    }
 
     #[doc(hidden)]
     #[must_use]

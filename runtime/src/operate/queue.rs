@@ -84,7 +84,7 @@ impl<M: Queue> QueueHandle<M> {
         self.bus.durable().counts(&self.spec()?).await
     }
 
-    /// Tasks that instances have, `limit` at most, and which instances these are.
+    /// Tasks that instances have, `limit` at most, which instances these are, and for how long they have had them.
     ///
     /// # Errors
     ///
@@ -99,6 +99,7 @@ impl<M: Queue> QueueHandle<M> {
             id: task.id,
             channel: task.channel.to_string(),
             instance: task.instance,
+            running_for: task.held,
             since_renewal: task.idle,
         });
         Ok(running.collect())
@@ -143,6 +144,8 @@ pub struct RunningTask {
     pub channel: String,
     /// Who has it: the name of one of the [`workers`](QueueHandle::workers).
     pub instance: String,
+    /// How long ago its instance was given it, by the server's clock: so long this attempt runs, but for the moment before its handler began.
+    pub running_for: Duration,
     /// How long ago its lease began, or was renewed last: each third of the lease while its handler runs. One that is longer than the lease belongs
     /// to an instance that is gone, or hangs, and is about to be given to another one.
     pub since_renewal: Duration,

@@ -8,6 +8,7 @@ use std::{
 
 use crate::{
     bus::{handle::Bus, tasks::EnqueueOptions},
+    codec::headers::Headers,
     error::EnqueueError,
     future::BusFuture,
     message::{
@@ -105,11 +106,12 @@ impl<'a, M: Message> Enqueueing<'a, M> {
         self
     }
 
-    /// The task as it is enqueued on a bus.
-    pub(super) fn on(self, bus: &Bus) -> Result<NewTask, EnqueueError> {
+    /// The task as it is enqueued on a bus, in a batch with these headers. Where both set one, its own counts.
+    pub(super) fn on(self, bus: &Bus, batch: &Headers) -> Result<NewTask, EnqueueError> {
         let Self { to_send, options } = self;
-        let (message, channel, headers) = to_send.on(bus);
+        let (message, channel, own) = to_send.on(bus);
         let channel = channel.map_err(|error| EnqueueError::before_sending(M::TEMPLATE.text(), error))?;
+        let headers = batch.with(own);
         bus.task(bus.without_namespace(&channel).to_owned(), message, &headers, options)
     }
 }
@@ -127,7 +129,7 @@ impl<'a, M: Message> IntoFuture for Enqueueing<'a, M> {
     fn into_future(self) -> Self::IntoFuture {
         let bus = self.to_send.bus;
         let observation = bus.observer().enqueue(M::TEMPLATE.text());
-        match Observation::scope(observation.as_deref(), || self.on(bus)) {
+        match Observation::scope(observation.as_deref(), || self.on(bus, &Headers::default())) {
             Ok(task) => BusFuture::new(watch(observation, enqueue(bus, task))),
             Err(error) => BusFuture::new(watch(observation, ready(Err(error)))),
         }

@@ -14,12 +14,13 @@ use crate::{
     },
     publish::enqueue::{Enqueueing, unanswered},
     transport::durable::{
-        contract::Durable,
+        contract::{Durable, whole},
         task::{Enqueued, NewTask},
     },
 };
 
-/// Tasks, also of different queues, that are enqueued together when this is awaited. [`Bus::enqueue_all`] starts it.
+/// Tasks, also of different queues, that are enqueued together when this is awaited. [`Bus::enqueue_all`] starts it; a [`Batch`](crate::Batch)
+/// takes broadcasts and tasks.
 ///
 /// They are encoded as they are added and sent in one round trip. Each has a result of its own: one that cannot be encoded or is refused does not
 /// keep the others out, unless they are [`atomic`](Self::atomic).
@@ -53,7 +54,7 @@ impl<'a> EnqueueAll<'a> {
     /// Adds a task as `task.enqueue(&bus).delay(time)` or `enqueue_to` would enqueue it, with its delay, headers and key. It is enqueued on the
     /// bus of this batch.
     pub fn push_enqueueing<M: Queue>(self, enqueueing: Enqueueing<'_, M>) -> Self {
-        let task = Observation::scope(self.observation.as_deref(), || enqueueing.on(self.bus));
+        let task = Observation::scope(self.observation.as_deref(), || enqueueing.on(self.bus, &Headers::default()));
         self.added::<M>(task)
     }
 
@@ -117,12 +118,16 @@ impl<'a> IntoFuture for EnqueueAtomically<'a> {
     fn into_future(self) -> Self::IntoFuture {
         let EnqueueAll { bus, tasks, observation } = self.all;
         observation.iter().for_each(|observation| observation.counted(tasks.len()));
-        BusFuture::new(watch(observation, enqueue_atomically(bus, tasks)))
+        let enqueue = async move { enqueue_atomically(bus, tasks.into_iter().collect::<Result<_, _>>()?).await };
+        BusFuture::new(watch(observation, enqueue))
     }
 }
 
 /// Enqueues what could be encoded, and puts the results where the errors leave room.
-async fn enqueue_each(bus: &Bus, tasks: Vec<Result<NewTask, EnqueueError>>) -> Vec<Result<Enqueued, EnqueueError>> {
+pub(super) async fn enqueue_each(
+    bus: &Bus,
+    tasks: Vec<Result<NewTask, EnqueueError>>,
+) -> Vec<Result<Enqueued, EnqueueError>> {
     let mut sendable = Vec::with_capacity(tasks.len());
     let mut results: Vec<Result<&'static str, EnqueueError>> = Vec::with_capacity(tasks.len());
     for task in tasks {
@@ -143,32 +148,15 @@ async fn enqueue_each(bus: &Bus, tasks: Vec<Result<NewTask, EnqueueError>>) -> V
     results.into_iter().map(result).collect()
 }
 
-async fn enqueue_atomically(
-    bus: &Bus,
-    tasks: Vec<Result<NewTask, EnqueueError>>,
-) -> Result<Vec<Enqueued>, EnqueueError> {
-    let tasks: Vec<NewTask> = tasks.into_iter().collect::<Result<_, _>>()?;
+pub(super) async fn enqueue_atomically(bus: &Bus, tasks: Vec<NewTask>) -> Result<Vec<Enqueued>, EnqueueError> {
     let queues: Vec<&'static str> = tasks.iter().map(|task| task.queue.template).collect();
     let sent = if tasks.is_empty() { Vec::new() } else { bus.durable().enqueue(tasks, true).await };
     for (queue, result) in queues.iter().zip(&sent) {
         bus.observer().published(queue, result.label());
     }
     let missing = queues.get(sent.len()).copied();
-    let mut enqueued = Vec::with_capacity(sent.len());
-    let mut aborted = None;
-    for result in sent {
-        match result {
-            Ok(one) => enqueued.push(one),
-            // The one that was refused says why.
-            Err(error @ EnqueueError::Aborted { .. }) => aborted = Some(error),
-            Err(error) => return Err(error),
-        }
-    }
-    match (aborted, missing) {
-        (Some(error), _) => Err(error),
-        (None, Some(queue)) => Err(unanswered(queue)),
-        (None, None) => Ok(enqueued),
-    }
+    let enqueued = whole(sent)?;
+    missing.map_or(Ok(enqueued), |queue| Err(unanswered(queue)))
 }
 
 impl fmt::Debug for EnqueueAll<'_> {

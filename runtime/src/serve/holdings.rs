@@ -7,7 +7,7 @@ use std::{
     collections::{HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -28,6 +28,8 @@ pub(super) struct Holdings {
     state: Mutex<State>,
     /// The number of the task whose call is polled for the first time now: it may keep its thread for long. 0 if there is none.
     polled: AtomicU64,
+    /// Whether tasks went to the dead letters since the keeper looked.
+    has_buried: AtomicBool,
     /// Told when something was lost. Whatever else the worker is to look at may tell it too.
     news: Arc<Notify>,
     /// Told when the keeper has something to look for.
@@ -117,11 +119,29 @@ pub(super) struct Renewal {
 
 impl Holdings {
     pub(super) fn new(lease: Duration, timeout: Option<Duration>, keeper: Arc<Notify>) -> Self {
-        Self { lease, timeout, state: Mutex::default(), polled: AtomicU64::new(0), news: Arc::default(), keeper }
+        Self {
+            lease,
+            timeout,
+            state: Mutex::default(),
+            polled: AtomicU64::new(0),
+            has_buried: AtomicBool::new(false),
+            news: Arc::default(),
+            keeper,
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A task of the instance's goes to the dead letters, where others may leave for it.
+    pub(super) fn buried(&self) {
+        self.has_buried.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether that was so since this was asked last.
+    pub(super) fn takes_buried(&self) -> bool {
+        self.has_buried.swap(false, Ordering::Relaxed)
     }
 
     /// A call of the reader begins.

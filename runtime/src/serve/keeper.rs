@@ -47,6 +47,8 @@ pub(super) struct Kept {
     pub(super) policy: Policy,
     pub(super) ends: Ends,
     pub(super) holdings: Arc<Holdings>,
+    /// How many dead letters had left the queue by their bounds before.
+    pub(super) trimmed: u64,
     /// The name of its handler.
     pub(super) handler: &'static str,
     /// The wire name and version that its handler knows.
@@ -70,6 +72,8 @@ enum Stop {
 const LOOKED_AT: usize = 100;
 /// So often what is superfluous is removed.
 const TIDY: Duration = Duration::from_secs(60);
+/// What the instance has settled is with the server after so long, mostly.
+const IN_LINE: Duration = Duration::from_secs(1);
 /// So often a queue is measured, where somebody records metrics.
 const MEASURE: Duration = Duration::from_secs(15);
 /// A connection that the server has not found dead yet may be given tasks for so long after another one has taken its place: until its wait ends.
@@ -138,12 +142,14 @@ struct Watched {
     /// What the server says that the instance has, and the calls of its reader that may yet bring it.
     found: Option<(Vec<Entry>, u64)>,
     /// How many dead letters had left by their bounds when it was asked last.
-    trimmed: Option<u64>,
+    trimmed: u64,
+    /// When it is asked again.
+    counts_dead: Option<Instant>,
 }
 
 impl Watched {
     fn new(kept: Kept, is_measured: bool, now: Instant) -> Self {
-        let rounds = Rounds::new(kept.queue.lease, now);
+        let (rounds, trimmed) = (Rounds::new(kept.queue.lease, now), kept.trimmed);
         Self {
             kept,
             rounds,
@@ -152,7 +158,8 @@ impl Watched {
             measure: is_measured.then_some(now),
             finds: Vec::new(),
             found: None,
-            trimmed: None,
+            trimmed,
+            counts_dead: None,
         }
     }
 
@@ -164,7 +171,7 @@ impl Watched {
             Some(_) => Some(now() + Duration::from_millis(100)),
             None => self.finds.first().copied(),
         };
-        let others = [ends, find, self.measure].into_iter().flatten();
+        let others = [ends, find, self.measure, self.counts_dead].into_iter().flatten();
         others.fold(self.rounds.next().min(self.tidy), Instant::min)
     }
 }
@@ -214,7 +221,8 @@ impl Round {
         self.find(index).await?;
         self.reclaim(index).await?;
         self.measure(index).await?;
-        self.tidy(index).await
+        self.tidy(index).await?;
+        self.count_dead(index).await
     }
 
     /// Tells whoever records metrics how the queue is.
@@ -301,7 +309,7 @@ impl Round {
     /// Looks for tasks whose lease is over, and takes them from their owners.
     async fn reclaim(&mut self, index: usize) -> Result<(), QueueError> {
         let Self { bus, keeper, queues, chance, .. } = self;
-        let Watched { kept: Kept { queue, policy, ends, handler, .. }, rounds, .. } = &mut queues[index];
+        let Watched { kept: Kept { queue, policy, ends, handler, holdings, .. }, rounds, .. } = &mut queues[index];
         if !rounds.is_time_to_look(now()) {
             return Ok(());
         }
@@ -342,13 +350,14 @@ impl Round {
             "tasks were taken back from instances whose leases are over"
         );
         if let Some((channel, reason)) = dead.last().cloned() {
+            holdings.buried();
             let count = dead.len() as u64;
             bus.tell(BusEvent::DeadLetter { handler, queue: template, channel, reason, count });
         }
         Ok(())
     }
 
-    /// Removes what is superfluous, has those tasks wait again that were parked and are known here, and tells of dead letters that have left.
+    /// Removes what is superfluous, and has those tasks wait again that were parked and are known here.
     async fn tidy(&mut self, index: usize) -> Result<(), QueueError> {
         let Self { bus, keeper, queues, chance, .. } = self;
         let watched = &mut queues[index];
@@ -362,10 +371,23 @@ impl Round {
         if unparked > 0 {
             tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
         }
-        let trimmed = bus.durable().counts(queue).await?.ended.dead_trimmed;
-        if let Some(count) = watched.trimmed.replace(trimmed).and_then(|before| trimmed.checked_sub(before))
-            && count > 0
-        {
+        watched.counts_dead = Some(now());
+        Ok(())
+    }
+
+    /// Tells of dead letters that have left, a moment after the instance has added some, and after it has removed old ones.
+    async fn count_dead(&mut self, index: usize) -> Result<(), QueueError> {
+        let Self { bus, queues, .. } = self;
+        let Watched { kept: Kept { queue, holdings, .. }, counts_dead, trimmed, .. } = &mut queues[index];
+        if holdings.takes_buried() {
+            counts_dead.get_or_insert(now() + IN_LINE);
+        }
+        if counts_dead.take_if(|time| *time <= now()).is_none() {
+            return Ok(());
+        }
+        let all = bus.durable().counts(queue).await?.ended.dead_trimmed;
+        let count = all.saturating_sub(std::mem::replace(trimmed, all));
+        if count > 0 {
             let queue = queue.name.template;
             tracing::warn!(queue, count, "dead letters left by the bounds of their number, age and bytes");
             bus.tell(BusEvent::DeadLettersTrimmed { queue, count });

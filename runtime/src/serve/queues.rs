@@ -31,7 +31,7 @@ use crate::{
     time::unix_millis,
     transport::{
         contract::Attachment,
-        durable::contract::{DeadBounds, Durable, QueueSpec},
+        durable::contract::{Durable, QueueSpec},
     },
 };
 
@@ -53,7 +53,7 @@ pub(crate) fn queue_of(facts: &Facts, bound: &Bound, bus: &Bus) -> Result<QueueS
         parts,
         lease: promised.lease,
         at_most_once: promised.at_most_once,
-        dead: DeadBounds::DEFAULT,
+        dead: promised.dead_letters,
         results: promised.results,
     })
 }
@@ -73,6 +73,8 @@ struct Declared {
     number: usize,
     queue: QueueSpec,
     holdings: Arc<Holdings>,
+    /// How many dead letters have left it by their bounds so far.
+    trimmed: u64,
     /// Where the instance hears of tasks that are cancelled.
     control: Option<Attachment>,
 }
@@ -91,16 +93,21 @@ impl Queues {
         park_after: Duration,
         bus: &Bus,
     ) -> Result<Self, SubscribeError> {
+        let is_served = |queue| routes.iter().any(|route| route.facts().template().text() == queue);
+        if let Some((queue, _)) = bound.iter().find(|(queue, _)| !is_served(*queue)) {
+            return Err(QueueError::NoHandler { queue }.into());
+        }
         let (wakes, mut queues) = (Arc::new(Notify::new()), Vec::new());
         for (number, route) in routes.iter().enumerate() {
             if route.facts().kind() == Kind::Queue {
                 let queue = queue_of(route.facts(), bound, bus)?;
                 let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
-                queues.push(Declared { number, queue, holdings, control: None });
+                queues.push(Declared { number, queue, holdings, trimmed: 0, control: None });
             }
         }
-        for Declared { number, queue, holdings, control } in &mut queues {
+        for Declared { number, queue, holdings, trimmed, control } in &mut queues {
             bus.durable().declare(queue).await?;
+            *trimmed = bus.durable().counts(queue).await?.ended.dead_trimmed;
             if !queue.at_most_once {
                 *control = listen(bus, queue, holdings).await?;
             }
@@ -131,7 +138,7 @@ impl Queues {
             let policy = Policy::new(route.options(), park_after, Arc::clone(&instance));
             let ends = Ends::new(bus, &declared.queue, endings.get(declared.number), counters, declared.number);
             kept.push(keeps(route, &declared, &policy, &ends));
-            let Declared { number, queue, holdings, control } = declared;
+            let Declared { number, queue, holdings, control, .. } = declared;
             let turns = route.facts().queue().unwrap_or(QueueFacts::DEFAULT).turns;
             let worker = Worker {
                 router: Arc::clone(router),
@@ -164,6 +171,7 @@ fn keeps(route: &Route, declared: &Declared, policy: &Policy, ends: &Ends) -> Ke
         policy: policy.clone(),
         ends: ends.clone(),
         holdings: Arc::clone(&declared.holdings),
+        trimmed: declared.trimmed,
         handler: route.handler(),
         knows: (route.facts().name(), route.facts().version()),
     }

@@ -29,12 +29,12 @@ use tokio::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
+    error::{BatchError, ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
     time::{deadline_after, now},
     transport::{
         contract::{Attachment, Broadcast, Claim, Detach, Lined, Link, Parcel, Published, Wanted},
         durable::{
-            contract::{Durable, QueueSpec},
+            contract::{Durable, QueueSpec, Together},
             course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
             task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
@@ -43,13 +43,13 @@ use crate::{
         health::{Health, HealthError},
         inbox::Inbox,
         memory::{
-            broker::{Condition, MemoryBroker, Taken, give_up_after, stopped},
+            broker::{Asked, Condition, MemoryBroker, Taken, give_up_after, stopped},
             connection::{Connection, confirm_all},
             queues::{
-                access::{Access, crashed},
+                access::{Access, Unanswered, crashed},
                 keeper::MemoryKeeper,
                 reader::MemoryReader,
-                store::{Crashed, Store},
+                store::{Crashed, Message, Store},
             },
         },
         status::{GapCause, Status, SubscriptionSnapshot},
@@ -185,6 +185,39 @@ impl Durable for Memory {
         match self.access().ask(move |store, now| store.enqueue(tasks, atomic, now)).await {
             Ok(results) => results,
             Err(unanswered) => templates.iter().map(|template| Err(unanswered.of_enqueue(template))).collect(),
+        }
+    }
+
+    async fn enqueue_and_publish(&self, tasks: Vec<NewTask>, parcels: Vec<Parcel>) -> Result<Together, BatchError> {
+        let Some(queue) = tasks.first().map(|task| task.queue.template) else { return Ok(Together::default()) };
+        let deadline = self.deadline();
+        let failed = |unanswered: Unanswered| BatchError::from(unanswered.of_enqueue(queue));
+        loop {
+            if let Some(reason) = self.connection.life.ended() {
+                return Err(failed(Unanswered::Closed(reason.to_owned())));
+            }
+            let (tasks, count) = (tasks.clone(), parcels.len());
+            let messages = parcels.iter().map(|parcel| (parcel.reach, parcel.channel.clone(), parcel.payload.clone()));
+            let messages: Vec<Message> = messages.collect();
+            let question = move |store: &mut Store, now| store.enqueue_and_publish(tasks, messages, now);
+            match self.broker.ask_and_publish(&parcels, question) {
+                Ok(Asked::Now((enqueued, (receivers, full)))) => {
+                    let enqueued = enqueued?;
+                    be_patient_with(full).await;
+                    return Ok((enqueued, receivers.into_iter().map(Some).collect()));
+                }
+                Ok(Asked::Later(answered)) => {
+                    let late = |_| failed(Unanswered::Late(self.connection.command_timeout));
+                    let answered = timeout_at(deadline, answered).await.map_err(late)?;
+                    let enqueued = answered.map_err(|_| failed(Unanswered::Lost))??;
+                    // A broker that was frozen meanwhile did not count.
+                    return Ok((enqueued, vec![Some(0); count]));
+                }
+                Ok(Asked::Never) => return Err(failed(Unanswered::Stopped)),
+                Err(blocked) => {
+                    timeout_at(deadline, self.unblocked(&blocked)).await.map_err(|_| blocked_for_long(&parcels))?;
+                }
+            }
         }
     }
 
@@ -356,19 +389,7 @@ impl Memory {
             parcels.iter_mut().for_each(|parcel| parcel.write_time_left(now()));
             match self.broker.publish(parcels) {
                 Taken::Now { receivers, wishes } => break (receivers, wishes.read()),
-                Taken::Blocked(inbox) => {
-                    let unblocked = async {
-                        tokio::select! {
-                            () = inbox.has_space() => {}
-                            _ = self.broker.reaches(|condition| condition != Condition::Up) => {}
-                        }
-                    };
-                    tokio::select! {
-                        // The next turn says so.
-                        _ = self.connection.life.over() => {}
-                        waited = timeout_at(deadline, unblocked) => waited.map_err(late)?,
-                    }
-                }
+                Taken::Blocked(inbox) => timeout_at(deadline, self.unblocked(&inbox)).await.map_err(late)?,
                 Taken::Never => {
                     let reason = "the memory broker is stopped".to_owned();
                     return Err(PublishError::NotConnected { template, reason });
@@ -378,14 +399,17 @@ impl Memory {
                 }
             }
         };
-        for inbox in full.into_iter().filter(|inbox| !inbox.blocks()) {
-            // A service that is stuck stalls its publishers for a moment only, as it would stall a connection; from then on it
-            // loses its oldest messages, and counts them.
-            if timeout(PATIENCE, inbox.has_space()).await.is_err() {
-                inbox.stop_waiting();
-            }
-        }
+        be_patient_with(full).await;
         Ok(Some(receivers))
+    }
+
+    /// Waits until the inbox takes more, or something else is to be said.
+    async fn unblocked(&self, inbox: &Inbox) {
+        tokio::select! {
+            _ = self.connection.life.over() => {}
+            () = inbox.has_space() => {}
+            _ = self.broker.reaches(|condition| condition != Condition::Up) => {}
+        }
     }
 
     /// The health of the memory broker: it has no settings that could be wrong, so only the round trip is measured. A frozen broker does not
@@ -395,6 +419,22 @@ impl Memory {
         self.broker.leaves_frozen().await;
         Health::new(start.elapsed(), self.status())
     }
+}
+
+/// A service that is stuck stalls its publishers for a moment only, as it would stall a connection; from then on it loses its oldest messages, and
+/// counts them.
+async fn be_patient_with(full: Vec<Arc<Inbox>>) {
+    for inbox in full.into_iter().filter(|inbox| !inbox.blocks()) {
+        if timeout(PATIENCE, inbox.has_space()).await.is_err() {
+            inbox.stop_waiting();
+        }
+    }
+}
+
+/// Nothing of an atomic batch was sent.
+fn blocked_for_long(parcels: &[Parcel]) -> PublishError {
+    let reason = "a service that publishers wait for took no more messages in time".to_owned();
+    PublishError::Overloaded { template: parcels.first().map_or("", |parcel| parcel.template), reason }
 }
 
 impl Drop for Memory {

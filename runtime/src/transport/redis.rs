@@ -65,11 +65,11 @@ use std::{
 
 use crate::{
     config::Config,
-    error::{ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
+    error::{BatchError, ConnectError, EnqueueError, PublishError, QueueError, SubscribeError},
     transport::{
         contract::{Attachment, Broadcast, Claim, Lined, Link, Name, Parcel, Published, Reach, Wanted},
         durable::{
-            contract::{Durable, QueueSpec},
+            contract::{Durable, QueueSpec, Together},
             course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
             task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
@@ -303,6 +303,12 @@ impl Durable for Redis {
 
     async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
         self.queues.enqueue(tasks, atomic).await
+    }
+
+    async fn enqueue_and_publish(&self, tasks: Vec<NewTask>, parcels: Vec<Parcel>) -> Result<Together, BatchError> {
+        let deadline = tokio::time::Instant::now() + self.settings.command_timeout;
+        self.commands.check_sizes(deadline, &parcels).await?;
+        self.queues.enqueue_and_publish(tasks, &parcels).await
     }
 
     async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {

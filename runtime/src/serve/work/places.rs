@@ -326,6 +326,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             Verdict::Dead { record, .. } => {
                 let about = about().because(record.error.as_deref().unwrap_or_default());
                 self.tally.note(self.number, Trouble::Dead, 1, about);
+                self.holdings.buried();
             }
             Verdict::Park { .. } => self.tally.note(self.number, Trouble::Parked, 1, about()),
             Verdict::Done { .. } | Verdict::Again { .. } | Verdict::Discarded | Verdict::Expired => {}

@@ -3,11 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    error::{EnqueueError, QueueError},
+    error::{BatchError, EnqueueError, QueueError},
     transport::{
         any::AnyTransport,
+        contract::Parcel,
         durable::{
-            contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
+            contract::{
+                Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, Together, Waited, WakeReader,
+            },
             course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
             task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
@@ -39,6 +42,13 @@ impl Durable for AnyTransport {
         match self {
             Self::Memory(memory) => memory.enqueue(tasks, atomic).await,
             Self::Redis(redis) => redis.enqueue(tasks, atomic).await,
+        }
+    }
+
+    async fn enqueue_and_publish(&self, tasks: Vec<NewTask>, parcels: Vec<Parcel>) -> Result<Together, BatchError> {
+        match self {
+            Self::Memory(memory) => memory.enqueue_and_publish(tasks, parcels).await,
+            Self::Redis(redis) => redis.enqueue_and_publish(tasks, parcels).await,
         }
     }
 

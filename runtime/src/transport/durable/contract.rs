@@ -5,13 +5,32 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    error::{EnqueueError, QueueError},
-    transport::durable::{
-        course::{Asker, Cancelling, Known, Note, Page, Progress, ResultBounds, Seen},
-        look::{Dead, Mend, QueueCounts, RunningTask, Worker},
-        task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
+    error::{BatchError, EnqueueError, QueueError},
+    transport::{
+        contract::Parcel,
+        durable::{
+            course::{Asker, Cancelling, Known, Note, Page, Progress, ResultBounds, Seen},
+            look::{Dead, DeadLetterBounds, Mend, QueueCounts, RunningTask, Worker},
+            task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState},
+        },
     },
 };
+
+/// What became of the tasks of an atomic batch, and how many received each of its messages.
+pub(crate) type Together = (Vec<Enqueued>, Vec<Option<u64>>);
+
+/// The results of an atomic batch, or why none was added: the task that was refused says it.
+pub(crate) fn whole(results: Vec<Result<Enqueued, EnqueueError>>) -> Result<Vec<Enqueued>, EnqueueError> {
+    let (mut enqueued, mut aborted) = (Vec::with_capacity(results.len()), None);
+    for result in results {
+        match result {
+            Ok(one) => enqueued.push(one),
+            Err(error @ EnqueueError::Aborted { .. }) => aborted = Some(error),
+            Err(error) => return Err(error),
+        }
+    }
+    aborted.map_or(Ok(enqueued), Err)
+}
 
 /// A queue as one of its instances serves it.
 #[derive(Clone, Debug)]
@@ -23,22 +42,9 @@ pub(crate) struct QueueSpec {
     /// Whether a task is done when it is taken.
     pub(crate) at_most_once: bool,
     /// What dead letters are kept.
-    pub(crate) dead: DeadBounds,
+    pub(crate) dead: DeadLetterBounds,
     /// What results are kept; `None` where none is.
     pub(crate) results: Option<ResultBounds>,
-}
-
-/// So many dead letters are kept, so long, and so many bytes of payload of them; the oldest leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct DeadBounds {
-    pub(crate) count: u64,
-    pub(crate) age: Duration,
-    pub(crate) bytes: u64,
-}
-
-impl DeadBounds {
-    pub(crate) const DEFAULT: Self =
-        Self { count: 10_000, age: Duration::from_secs(30 * 24 * 60 * 60), bytes: 64 * 1024 * 1024 };
 }
 
 /// Carries tasks: each to one instance, at least once.
@@ -57,6 +63,18 @@ pub(crate) trait Durable: Send + Sync + 'static {
         tasks: Vec<NewTask>,
         atomic: bool,
     ) -> impl Future<Output = Vec<Result<Enqueued, EnqueueError>>> + Send;
+
+    /// Adds tasks and publishes messages in one step, all of them or none: what became of each task, and how many received each message, where the
+    /// server can tell. There is at least one of either.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves it open whether that was done.
+    fn enqueue_and_publish(
+        &self,
+        tasks: Vec<NewTask>,
+        parcels: Vec<Parcel>,
+    ) -> impl Future<Output = Result<Together, BatchError>> + Send;
 
     /// Makes what the queue needs, and proves that everything that serving it takes is allowed. Called before it is served, and again when its
     /// keys are found to be gone.

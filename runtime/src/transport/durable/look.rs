@@ -90,6 +90,46 @@ pub struct EndedCounts {
     pub dead_trimmed: u64,
 }
 
+/// So many dead letters are kept, so long, and so many bytes of them; the oldest leave, which is counted and told as
+/// [`BusEvent::DeadLettersTrimmed`](crate::BusEvent::DeadLettersTrimmed).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct DeadLetterBounds {
+    /// Default 10,000.
+    pub count: u64,
+    /// Default 30 days.
+    pub age: Duration,
+    /// Of their payloads. Default 64 MiB.
+    pub bytes: u64,
+}
+
+impl DeadLetterBounds {
+    /// The defaults.
+    pub const DEFAULT: Self =
+        Self { count: 10_000, age: Duration::from_secs(30 * 24 * 60 * 60), bytes: 64 * 1024 * 1024 };
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn for_nanos(mut self, nanos: u64) -> Self {
+        self.age = Duration::from_nanos(nanos);
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn count(mut self, count: u64) -> Self {
+        self.count = count;
+        self
+    }
+
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn bytes(mut self, bytes: u64) -> Self {
+        self.bytes = bytes;
+        self
+    }
+}
+
 /// A task in the dead letters.
 #[derive(Clone, Debug)]
 pub(crate) struct Dead {
@@ -116,6 +156,8 @@ pub(crate) struct RunningTask {
     pub(crate) instance: String,
     /// Since its lease was renewed last.
     pub(crate) idle: Duration,
+    /// Since its instance was given it.
+    pub(crate) held: Duration,
 }
 
 /// An instance that works on a queue.

@@ -25,11 +25,11 @@ use crate::{
         contract::{Attachment, Broadcast, Name, Parcel, Reach, Wanted},
         durable::{
             any::{AnyKeeper, AnyReader},
-            contract::{DeadBounds, Durable, Heartbeat, Keeper, QueueSpec, Reader, Take, Taken},
+            contract::{Durable, Heartbeat, Keeper, QueueSpec, Reader, Take, Taken},
             course::{
                 Announcement, Asker, Beside, Cancelling, EndedTask, Known, Note, Page, Progress, ResultBounds, Seen,
             },
-            look::{Mend, QueueCounts},
+            look::{DeadLetterBounds, Mend, QueueCounts},
             record::Record,
             task::{
                 DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, TaskState,
@@ -132,7 +132,7 @@ impl World {
             parts: [HIGH, NORMAL, LOW].map(Arc::from).to_vec(),
             lease: LEASE,
             at_most_once: false,
-            dead: DeadBounds::DEFAULT,
+            dead: DeadLetterBounds::DEFAULT,
             results: None,
         };
         transport.declare(&spec).await.unwrap();

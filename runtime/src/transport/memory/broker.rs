@@ -47,13 +47,16 @@ pub(super) struct BrokerState {
 type Question = Box<dyn FnOnce(&mut Store, u64) + Send>;
 
 /// What the queues say.
-pub(super) enum Asked<T> {
+pub(super) enum Asked<T, L = T> {
     Now(T),
     /// The server is frozen: once it goes on. Nothing comes where it is stopped before.
-    Later(oneshot::Receiver<T>),
+    Later(oneshot::Receiver<L>),
     /// The server is stopped.
     Never,
 }
+
+/// The receivers of each message that a batch has published, and the inboxes that want the publisher to wait.
+pub(super) type Delivered = (Vec<u64>, Vec<Arc<Inbox>>);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Condition {
@@ -156,21 +159,24 @@ impl MemoryBroker {
         &self,
         question: impl FnOnce(&mut Store, u64) -> T + Send + 'static,
     ) -> Asked<T> {
-        let mut state = self.lock();
-        match state.condition {
-            Condition::Up => {
-                let now = state.clock.now();
-                let answer = question(&mut state.queues, now);
-                publish_told(state);
-                Asked::Now(answer)
-            }
-            Condition::Stopped => Asked::Never,
-            Condition::Frozen { .. } => {
-                let (answer, answered) = oneshot::channel();
-                // Nobody may wait for it any more.
-                state.asked.push(Box::new(move |store, now| drop(answer.send(question(store, now)))));
-                Asked::Later(answered)
-            }
+        match asked(self.lock(), question) {
+            Asked::Now((answer, _)) => Asked::Now(answer),
+            Asked::Later(answered) => Asked::Later(answered),
+            Asked::Never => Asked::Never,
+        }
+    }
+
+    /// The same of what publishes these messages in the same step, with what became of them; or an inbox that they have to wait for.
+    pub(super) fn ask_and_publish<T: Send + 'static>(
+        &self,
+        parcels: &[Parcel],
+        question: impl FnOnce(&mut Store, u64) -> T + Send + 'static,
+    ) -> Result<Asked<(T, Delivered), T>, Arc<Inbox>> {
+        let state = self.lock();
+        let is_up = state.condition == Condition::Up;
+        match parcels.iter().filter(|_| is_up).find_map(|parcel| blocked(&state.connections, parcel)) {
+            Some(blocked) => Err(blocked),
+            None => Ok(asked(state, question)),
         }
     }
 
@@ -256,7 +262,8 @@ impl MemoryBroker {
         }
         state.queues.clock_moved(now);
         let mut wishes = Wishes::default();
-        let told = state.queues.take_published().into_iter();
+        let (messages, told) = (state.queues.take_messages(), state.queues.take_published().into_iter());
+        state.backlog.extend(messages);
         state.backlog.extend(told.map(|(channel, payload)| (Reach::Channel, channel, payload)));
         for (reach, channel, payload) in std::mem::take(&mut state.backlog) {
             wishes.append(deliver(&present, reach, &channel, &payload).1);
@@ -354,17 +361,45 @@ fn take<'a>(
     }
 }
 
-/// What the queues have to say goes out in the step in which it happened. As on a server, nobody waits for whoever reads it.
-fn publish_told(mut state: MutexGuard<'_, BrokerState>) {
-    let told = state.queues.take_published();
-    let mut wishes = Wishes::default();
+fn asked<T: Send + 'static>(
+    mut state: MutexGuard<'_, BrokerState>,
+    question: impl FnOnce(&mut Store, u64) -> T + Send + 'static,
+) -> Asked<(T, Delivered), T> {
+    match state.condition {
+        Condition::Up => {
+            let now = state.clock.now();
+            let answer = question(&mut state.queues, now);
+            Asked::Now((answer, publish_told(state)))
+        }
+        Condition::Stopped => Asked::Never,
+        Condition::Frozen { .. } => {
+            let (answer, answered) = oneshot::channel();
+            // Nobody may wait for it any more.
+            state.asked.push(Box::new(move |store, now| drop(answer.send(question(store, now)))));
+            Asked::Later(answered)
+        }
+    }
+}
+
+/// What a batch publishes, and what the queues have to say, goes out in the step in which it happened. As on a server, nobody waits for whoever
+/// reads what queues say.
+fn publish_told(mut state: MutexGuard<'_, BrokerState>) -> Delivered {
+    let (messages, told) = (state.queues.take_messages(), state.queues.take_published());
+    let (mut wishes, mut of_told) = (Wishes::default(), Wishes::default());
+    let mut receivers = Vec::with_capacity(messages.len());
     if state.condition == Condition::Up {
+        for (reach, channel, payload) in messages {
+            let (count, further) = deliver(&state.connections, reach, &channel, &payload);
+            receivers.push(count);
+            wishes.append(further);
+        }
         for (channel, payload) in told {
-            wishes.append(deliver(&state.connections, Reach::Channel, &channel, &payload).1);
+            of_told.append(deliver(&state.connections, Reach::Channel, &channel, &payload).1);
         }
     }
     drop(state);
-    let _ = wishes.read();
+    let _ = of_told.read();
+    (receivers, wishes.read())
 }
 
 /// Delivers to each of the connections, under the broker's lock, so that all see one order.

@@ -50,6 +50,12 @@ pub(super) fn rule(settings: &Settings, words: &str, operation: Operation, chann
     with_commands(settings, words, &[operation], channels)
 }
 
+/// The command that allows what a script was refused to publish: the command, or all of its channels.
+pub(super) fn rule_in_script(settings: &Settings, words: &str, channels: &[&String]) -> String {
+    let words = if words.contains("channel") { words } else { "run the " };
+    rule(settings, words, Operation::Publish, channels)
+}
+
 /// The same for all names that somebody subscribes to.
 pub(super) fn rule_for_names<'a>(
     settings: &Settings,

@@ -19,6 +19,12 @@ impl Capabilities {
         self.role == "master"
     }
 
+    /// Whether it is known to be too old for queues, whose scripts begin with a line that Redis 7.0 was the first to read.
+    pub(super) fn is_too_old_for_queues(&self) -> bool {
+        let major = self.version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+        major.is_some_and(|major| major < 7)
+    }
+
     /// Whether PUBLISH counts all who receive: a cluster's node counts only its own subscribers.
     pub(super) fn counts_receivers(&self) -> bool {
         self.mode != "cluster"

@@ -19,7 +19,8 @@ use crate::{
     },
     transport::{
         durable::{
-            contract::{DeadBounds, QueueSpec, Take},
+            contract::{QueueSpec, Take},
+            look::DeadLetterBounds,
             look::Mend,
             task::{Begun, Due, NewTask, QueueName, Settled, Settlement, TaskState, Unique, Verdict, Why},
         },
@@ -170,7 +171,7 @@ impl Model {
             parts: PARTS.map(Arc::from).to_vec(),
             lease: LEASE,
             at_most_once: false,
-            dead: DeadBounds::DEFAULT,
+            dead: DeadLetterBounds::DEFAULT,
             results: None,
         };
         let mut model = Self {

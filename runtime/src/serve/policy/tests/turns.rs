@@ -11,7 +11,8 @@ use crate::{
         turns::{Choice, Rotation},
     },
     transport::durable::{
-        contract::{DeadBounds, QueueSpec, Take},
+        contract::{QueueSpec, Take},
+        look::DeadLetterBounds,
         task::QueueName,
     },
 };
@@ -43,7 +44,7 @@ fn rotation(template: &Template, turns: Turns) -> Rotation {
     let name = QueueName { template: template.text(), namespace: "".into() };
     let lease = Duration::from_secs(30);
     let parts = parts(template, turns);
-    let queue = QueueSpec { name, parts, lease, at_most_once: false, dead: DeadBounds::DEFAULT, results: None };
+    let queue = QueueSpec { name, parts, lease, at_most_once: false, dead: DeadLetterBounds::DEFAULT, results: None };
     Rotation::new(&queue, template, turns)
 }
 

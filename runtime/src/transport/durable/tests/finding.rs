@@ -70,7 +70,7 @@ on_both! {
 
     async fn what_has_left_the_dead_letters_is_not_found(world: World) {
         let mut world = world;
-        world.spec.dead = DeadBounds { count: 1, ..DeadBounds::DEFAULT };
+        world.spec.dead = DeadLetterBounds { count: 1, ..DeadLetterBounds::DEFAULT };
         within(world.transport.declare(&world.spec)).await.unwrap();
         world.enqueue(HIGH, &["a", "b"]).await;
         let mut hand = world.hand("one");

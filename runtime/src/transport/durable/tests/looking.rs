@@ -126,10 +126,10 @@ on_both! {
     async fn dead_letters_are_bounded_by_number_bytes_and_age_and_what_leaves_is_counted(world: World) {
         let mut world = world;
         for (bounds, kept) in [
-            (DeadBounds { count: 2, ..DeadBounds::DEFAULT }, vec!["d", "c"]),
+            (DeadLetterBounds { count: 2, ..DeadLetterBounds::DEFAULT }, vec!["d", "c"]),
             // "payload of x" has 12 bytes.
-            (DeadBounds { bytes: 36, ..DeadBounds::DEFAULT }, vec!["d", "c", "b"]),
-            (DeadBounds { age: Duration::from_millis(100), ..DeadBounds::DEFAULT }, vec![]),
+            (DeadLetterBounds { bytes: 36, ..DeadLetterBounds::DEFAULT }, vec!["d", "c", "b"]),
+            (DeadLetterBounds { age: Duration::from_millis(100), ..DeadLetterBounds::DEFAULT }, vec![]),
         ] {
             world.spec.dead = bounds;
             within(world.transport.declare(&world.spec)).await.unwrap();

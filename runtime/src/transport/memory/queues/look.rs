@@ -71,6 +71,7 @@ impl Queue {
             channel: Arc::clone(&held.entry.at.channel),
             instance: held.owner.to_string(),
             idle: Duration::from_millis(now.saturating_sub(held.since)),
+            held: Duration::from_millis(now.saturating_sub(held.taken)),
         };
         held.into_iter().take(limit).map(task).collect()
     }

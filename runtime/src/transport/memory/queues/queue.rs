@@ -12,9 +12,9 @@ use crate::{
     error::EnqueueError,
     transport::{
         durable::{
-            contract::{DeadBounds, Overdue, OverdueEntry, QueueSpec, Take},
+            contract::{Overdue, OverdueEntry, QueueSpec, Take},
             course::Beside,
-            look::{Dead, EndedCounts},
+            look::{Dead, DeadLetterBounds, EndedCounts},
             record::Record,
             task::{
                 DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, QueueName, Settled, Settlement, TaskState, Verdict,
@@ -47,7 +47,7 @@ pub(crate) struct Queue {
     pub(crate) dead: VecDeque<DeadLetter>,
     /// Of their payloads.
     pub(crate) dead_bytes: u64,
-    pub(crate) dead_bounds: DeadBounds,
+    pub(crate) dead_bounds: DeadLetterBounds,
     pub(crate) unique: UniqueKeys,
     pub(crate) once: OnceKeys,
     /// The last heartbeat of each instance, and what it said of itself.
@@ -85,6 +85,7 @@ impl Part {
 pub(crate) struct Held {
     pub(crate) entry: Entry,
     pub(crate) owner: Arc<str>,
+    pub(crate) taken: u64,
     /// Since it was taken, or its lease renewed.
     pub(crate) since: u64,
 }
@@ -115,7 +116,7 @@ impl Queue {
             parked: BTreeMap::new(),
             dead: VecDeque::new(),
             dead_bytes: 0,
-            dead_bounds: DeadBounds::DEFAULT,
+            dead_bounds: DeadLetterBounds::DEFAULT,
             unique: UniqueKeys::default(),
             once: OnceKeys::default(),
             heartbeats: BTreeMap::new(),
@@ -248,7 +249,7 @@ impl Queue {
         } else {
             self.unique.moved(entry.unique.as_ref(), &entry.id, TaskState::Running, now);
             self.moves(&entry.id, Place::Taken(entry.at.clone()));
-            let held = Held { entry: entry.clone(), owner: Arc::clone(instance), since: now };
+            let held = Held { entry: entry.clone(), owner: Arc::clone(instance), taken: now, since: now };
             self.taken.insert(entry.at.clone(), held);
         }
         Some(entry)

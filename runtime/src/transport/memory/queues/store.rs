@@ -12,8 +12,9 @@ use crate::{
     error::EnqueueError,
     time::{now, unix_millis},
     transport::{
+        contract::Reach,
         durable::{
-            contract::{QueueSpec, Take, Taken, Waited},
+            contract::{QueueSpec, Take, Taken, Waited, whole},
             course::Note,
             task::{Begun, Enqueued, Entry, EntryAt, NewTask, OnceKey, QueueName, Settled, Settlement, Verdict},
         },
@@ -36,7 +37,12 @@ pub(crate) struct Store {
     /// Whether those who take tasks hear nothing, as on connections that are half open.
     pub(crate) is_mute: bool,
     next_ticket: u64,
+    /// What a batch publishes in the same step, with the namespace.
+    messages: Vec<Message>,
 }
+
+/// How far a message goes, its channel and its payload.
+pub(crate) type Message = (Reach, String, Vec<u8>);
 
 /// Where the next instance that gets there dies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -95,6 +101,18 @@ impl Store {
         }
         self.serve_blocked(names.iter(), now);
         results
+    }
+
+    /// The same of all tasks or none; with them these messages are published.
+    pub(crate) fn enqueue_and_publish(
+        &mut self,
+        tasks: Vec<NewTask>,
+        messages: Vec<Message>,
+        now: u64,
+    ) -> Result<Vec<Enqueued>, EnqueueError> {
+        let enqueued = whole(self.enqueue(tasks, true, now))?;
+        self.messages.extend(messages);
+        Ok(enqueued)
     }
 
     pub(crate) fn settle(
@@ -285,7 +303,12 @@ impl Store {
         self.queues.values_mut().for_each(|queue| queue.course.clock_moved(by));
     }
 
-    /// What the last step publishes: channels with the namespace, and payloads.
+    /// What a batch publishes in the last step.
+    pub(crate) fn take_messages(&mut self) -> Vec<Message> {
+        std::mem::take(&mut self.messages)
+    }
+
+    /// What the last step tells: channels with the namespace, and payloads.
     pub(crate) fn take_published(&mut self) -> Vec<(String, Vec<u8>)> {
         self.queues.values_mut().flat_map(|queue| queue.course.take_published()).collect()
     }

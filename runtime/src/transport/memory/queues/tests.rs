@@ -12,7 +12,8 @@ use crate::{
         contract::Link,
         durable::{
             any::AnyReader,
-            contract::{DeadBounds, Durable, Keeper, QueueSpec, Reader, Take},
+            contract::{Durable, Keeper, QueueSpec, Reader, Take},
+            look::DeadLetterBounds,
             record::Record,
             task::{Due, Entry, NewTask, QueueName, Settled, Settlement, Verdict, Why},
         },
@@ -39,7 +40,7 @@ async fn world(name: &str) -> World {
         parts: vec!["jobs".into()],
         lease: LEASE,
         at_most_once: false,
-        dead: DeadBounds::DEFAULT,
+        dead: DeadLetterBounds::DEFAULT,
         results: None,
     };
     World { broker, transport, spec }

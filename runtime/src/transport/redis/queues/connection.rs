@@ -78,6 +78,9 @@ impl Context {
         if opened.capabilities.mode == "cluster" && self.connector.cluster().is_none() {
             return Err(Failure::ClusterNode(opened.address));
         }
+        if opened.capabilities.is_too_old_for_queues() {
+            return Err(Failure::TooOld(opened.capabilities.version));
+        }
         Ok(opened.stream)
     }
 

@@ -4,10 +4,15 @@ use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
 use crate::{
-    error::EnqueueError,
+    error::{BatchError, EnqueueError, PublishError},
     transport::{
-        durable::task::{Due, Enqueued, NewTask, QueueName, Settlement},
+        contract::Parcel,
+        durable::{
+            contract::{Together, whole},
+            task::{Due, Enqueued, NewTask, QueueName, Settlement},
+        },
         redis::{
+            access::rule_in_script,
             line::lock,
             queues::{
                 connection::Shared,
@@ -18,6 +23,7 @@ use crate::{
                 scripts::ENQUEUE,
                 settling::write_task,
             },
+            words,
         },
     },
 };
@@ -26,6 +32,9 @@ use crate::{
 const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
 /// Tasks that one script adds: it holds up everybody else for a few milliseconds.
 const SCRIPT: usize = 500;
+
+/// How the script's answer begins where the access rules let a message not be published; the server's words follow.
+const UNPUBLISHABLE: &str = "UNPUBLISHABLE";
 
 type Results = Vec<Result<Enqueued, EnqueueError>>;
 
@@ -61,9 +70,61 @@ pub(super) async fn follow_up(homes: &Homes, queue: &QueueName, settlements: &mu
     failed.map_or(Ok(()), |error| Err(Failure::NotConnected(format!("a follow-up is not in its queue: {error}"))))
 }
 
+/// Adds tasks and publishes messages in one script. Whoever publishes in it reaches all nodes of a cluster, so the messages go where the tasks do.
+pub(super) async fn enqueue_and_publish(
+    homes: &Homes,
+    tasks: Vec<NewTask>,
+    parcels: &[Parcel],
+) -> Result<Together, BatchError> {
+    let Some(queue) = tasks.first().map(|task| task.queue.template) else { return Ok(Together::default()) };
+    let apart = homes.apart(tasks);
+    let [(shared, _, tasks)] = apart.as_slice() else { return Err(EnqueueError::SeveralSlots { queue }.into()) };
+    let settings = &shared.context.settings;
+    let failed = |failure: Failure| match failure {
+        Failure::Server(reason) if words::code(&reason) == UNPUBLISHABLE => {
+            let reason = reason[UNPUBLISHABLE.len()..].trim_start().to_owned();
+            let channels: Vec<&String> = parcels.iter().map(|parcel| &parcel.channel).collect();
+            let channel = channels.first().map_or_else(String::new, |&channel| channel.clone());
+            let rule = rule_in_script(settings, &reason, &channels);
+            BatchError::from(PublishError::Refused { channel, reason, rule })
+        }
+        failure => failure.for_enqueue(queue, settings).into(),
+    };
+    let mut pipeline = Pipeline::with_capacity(1);
+    pipeline.add_command(scripted("atomic", tasks, parcels));
+    let mut answers = asked(shared, pipeline, tasks).await.map_err(failed)?;
+    answers.truncate(1);
+    let counts_receivers = shared.context.connector.cluster().is_none();
+    let read = read_together(answers.pop().unwrap_or_default(), tasks, parcels.len()).map_err(failed)?;
+    let (enqueued, receivers) = read?;
+    Ok((enqueued, receivers.into_iter().map(|number| counts_receivers.then_some(number)).collect()))
+}
+
+/// What the answer to a script says of each task, and of each message behind that. Where a task was refused there are no messages.
+fn read_together(
+    answer: Value,
+    tasks: &[NewTask],
+    messages: usize,
+) -> Result<Result<(Vec<Enqueued>, Vec<u64>), EnqueueError>, Failure> {
+    let Value::BulkString(answer) = Failure::check(answer)? else { return Err(Failure::Unreadable) };
+    let mut packed = Packed::new(answer);
+    let length = packed.array();
+    if !length.is_some_and(|length| length == tasks.len() || length == tasks.len() + messages) {
+        return Err(Failure::Unreadable);
+    }
+    let results = tasks.iter().map(|task| read_one(&mut packed, task).ok_or(Failure::Unreadable));
+    let enqueued = match whole(results.collect::<Result<_, _>>()?) {
+        Ok(enqueued) if length == Some(tasks.len() + messages) => enqueued,
+        Ok(_) => return Err(Failure::Unreadable),
+        Err(error) => return Ok(Err(error)),
+    };
+    let number = |_| packed.number().and_then(|number| u64::try_from(number).ok()).ok_or(Failure::Unreadable);
+    Ok(Ok((enqueued, (0..messages).map(number).collect::<Result<_, _>>()?)))
+}
+
 async fn enqueue_on(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
     if atomic {
-        let whole = Part { commands: vec![(scripted("atomic", &tasks), tasks.len())] };
+        let whole = Part { commands: vec![(scripted("atomic", &tasks, &[]), tasks.len())] };
         return whole.sent(shared, &tasks).await;
     }
     let mut results = Vec::with_capacity(tasks.len());
@@ -115,7 +176,7 @@ impl Part {
         let mut rest = tasks;
         while let [first, ..] = rest {
             let length = rest.iter().take(SCRIPT).take_while(|task| task.queue == first.queue).count();
-            commands.push((scripted("each", &rest[..length]), length));
+            commands.push((scripted("each", &rest[..length], &[]), length));
             rest = &rest[length..];
         }
         Self { commands }
@@ -127,20 +188,12 @@ impl Part {
             pipeline.add_command(command);
             lengths.push(length);
         }
-        // Whoever looks for a task has to know them, also where nobody has served the queue yet. What goes wrong shows with the tasks.
-        let unknown = unknown_parts(shared, tasks);
-        for (base, channel) in &unknown {
-            pipeline.cmd("SADD").arg(format!("{base}parts")).arg(channel);
-        }
         let settings = &shared.context.settings;
         let failed = |task: &NewTask, failure: &Failure| Err(failure.for_enqueue(task.queue.template, settings));
-        let answers = match shared.ask_all(pipeline).await {
+        let answers = match asked(shared, pipeline, tasks).await {
             Ok(answers) => answers,
             Err(failure) => return tasks.iter().map(|task| failed(task, &failure)).collect(),
         };
-        if answers.last().is_some_and(|last| Failure::of(last).is_none()) {
-            lock(&shared.parts).extend(unknown);
-        }
         let (mut results, mut rest) = (Vec::with_capacity(tasks.len()), tasks);
         for (answer, length) in answers.into_iter().zip(lengths) {
             let (these, others) = rest.split_at(length);
@@ -152,6 +205,20 @@ impl Part {
         }
         results
     }
+}
+
+/// Asks for these tasks to be added; the answers to the commands come first. Whoever looks for a task has to know their parts, also where nobody has
+/// served the queue yet. What goes wrong with that shows with the tasks.
+async fn asked(shared: &Shared, mut pipeline: Pipeline, tasks: &[NewTask]) -> Result<Vec<Value>, Failure> {
+    let unknown = unknown_parts(shared, tasks);
+    for (base, channel) in &unknown {
+        pipeline.cmd("SADD").arg(format!("{base}parts")).arg(channel);
+    }
+    let answers = shared.ask_all(pipeline).await?;
+    if answers.last().is_some_and(|last| Failure::of(last).is_none()) {
+        lock(&shared.parts).extend(unknown);
+    }
+    Ok(answers)
 }
 
 fn is_plain(task: &NewTask) -> bool {
@@ -172,7 +239,7 @@ fn added(task: &NewTask) -> Cmd {
     command
 }
 
-fn scripted(mode: &str, tasks: &[NewTask]) -> Cmd {
+fn scripted(mode: &str, tasks: &[NewTask], parcels: &[Parcel]) -> Cmd {
     let mut bases: Vec<String> = Vec::new();
     let numbers: Vec<usize> = tasks
         .iter()
@@ -186,7 +253,10 @@ fn scripted(mode: &str, tasks: &[NewTask]) -> Cmd {
         .collect();
     let bases: Vec<&str> = bases.iter().map(String::as_str).collect();
     let mut command = ENQUEUE.on_all(&bases);
-    command.arg(mode);
+    command.arg(mode).arg(parcels.len());
+    for Parcel { channel, payload, .. } in parcels {
+        command.arg(channel).arg(payload.as_slice());
+    }
     for (task, number) in tasks.iter().zip(numbers) {
         command.arg(number + 1);
         write_task(&mut command, task);

@@ -22,6 +22,8 @@ pub(super) enum Failure {
     KeptOut(String),
     /// The address names one server, and that is a node of a cluster. Nothing was sent.
     ClusterNode(String),
+    /// The server has this version, and queues need a newer one. Nothing was sent.
+    TooOld(String),
     /// The bus is closed. Nothing was sent.
     Closed(String),
     /// No answer in time.
@@ -62,12 +64,13 @@ impl Failure {
                 QueueError::NotConnected { queue, reason }
             }
             Self::ClusterNode(address) => QueueError::ClusterNode { queue, address },
+            Self::TooOld(version) => QueueError::ServerTooOld { queue, version },
             Self::Closed(reason) => QueueError::Closed { queue, reason },
             Self::Late => QueueError::TimedOut { queue, timeout: settings.command_timeout },
             Self::Unreadable => QueueError::Server { queue, reason: UNREADABLE.to_owned() },
             Self::Server(reason) => match words::code(&reason) {
                 "NOGROUP" | "UNBLOCKED" => QueueError::Gone { queue, reason },
-                code if is_no_master(code) => QueueError::NotConnected { queue, reason },
+                code if is_no_master(code) => QueueError::NotConnected { queue, reason: explained(&reason) },
                 _ if is_refused(&reason) => {
                     QueueError::Refused { queue, rule: rule_for_queues(settings, &reason), reason }
                 }
@@ -82,6 +85,7 @@ impl Failure {
                 EnqueueError::NotConnected { queue, reason: reason.clone() }
             }
             Self::ClusterNode(address) => EnqueueError::ClusterNode { queue, address: address.clone() },
+            Self::TooOld(version) => EnqueueError::ServerTooOld { queue, version: version.clone() },
             Self::Closed(reason) => EnqueueError::Closed { queue, reason: reason.clone() },
             Self::Late => {
                 EnqueueError::Undecided { queue, reason: format!("no answer within {:?}", settings.command_timeout) }
@@ -92,7 +96,7 @@ impl Failure {
                 let reason = reason.clone();
                 match words::code(&reason) {
                     "OOM" => EnqueueError::ServerFull { queue, reason },
-                    code if is_no_master(code) => EnqueueError::NotConnected { queue, reason },
+                    code if is_no_master(code) => EnqueueError::NotConnected { queue, reason: explained(&reason) },
                     _ if is_refused(&reason) => {
                         EnqueueError::Refused { queue, rule: rule_for_queues(settings, &reason), reason }
                     }
@@ -107,6 +111,16 @@ pub(super) const UNREADABLE: &str = "an answer that cannot be read";
 
 fn is_no_master(code: &str) -> bool {
     matches!(code, "READONLY" | "LOADING" | "MASTERDOWN") || words::is_elsewhere(code)
+}
+
+/// Of a server that has just started, what that means.
+fn explained(words: &str) -> String {
+    match words::code(words) {
+        "LOADING" => {
+            format!("the server has just started and still reads its data; it serves queues once it has ({words})")
+        }
+        _ => words.to_owned(),
+    }
 }
 
 fn is_refused(words: &str) -> bool {
@@ -124,6 +138,7 @@ impl fmt::Display for Failure {
             Self::ClusterNode(address) => {
                 write!(formatter, "{address} is a node of a cluster: write `redis+cluster://`")
             }
+            Self::TooOld(version) => write!(formatter, "queues need Redis 7.0 or newer, and the server is {version}"),
             Self::Late => formatter.write_str("no answer in time"),
             Self::Unreadable => formatter.write_str(UNREADABLE),
         }

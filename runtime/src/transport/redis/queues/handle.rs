@@ -11,10 +11,11 @@ use std::{
 use redis::{Cmd, Value, cmd};
 
 use crate::{
-    error::{EnqueueError, QueueError},
+    error::{BatchError, EnqueueError, QueueError},
     transport::{
+        contract::Parcel,
         durable::{
-            contract::QueueSpec,
+            contract::{QueueSpec, Together},
             look::{Dead, EndedCounts, Mend, PartCounts, QueueCounts, RunningTask, Worker},
             task::{Begun, Enqueued, NewTask, OnceKey, QueueName, Settled, Settlement},
         },
@@ -23,7 +24,7 @@ use crate::{
             connector::Connector,
             queues::{
                 connection::Context,
-                enqueue::{enqueue, follow_up},
+                enqueue::{enqueue, enqueue_and_publish, follow_up},
                 entry::dead_letter,
                 failure::Failure,
                 homes::Homes,
@@ -82,6 +83,15 @@ impl Queues {
         }
         self.is_used.store(true, Ordering::Relaxed);
         enqueue(&self.homes, tasks, atomic).await
+    }
+
+    pub(crate) async fn enqueue_and_publish(
+        &self,
+        tasks: Vec<NewTask>,
+        parcels: &[Parcel],
+    ) -> Result<Together, BatchError> {
+        self.is_used.store(true, Ordering::Relaxed);
+        enqueue_and_publish(&self.homes, tasks, parcels).await
     }
 
     /// The script runs each command that the others take: what is refused shows now.
@@ -157,10 +167,11 @@ impl Queues {
         let mut packed = Packed::new(self.text(&queue.name, command).await?);
         let one = |packed: &mut Packed| {
             let channel = queue.parts.get(usize::try_from(packed.number()?).ok()?)?;
-            let (id, instance, idle) = (packed.string()?, packed.string()?, time(packed.number()?)?);
-            Some(RunningTask { id, channel: Arc::clone(channel), instance, idle })
+            let (id, instance) = (packed.string()?, packed.string()?);
+            let (idle, held) = (time(packed.number()?)?, time(packed.number()?)?);
+            Some(RunningTask { id, channel: Arc::clone(channel), instance, idle, held })
         };
-        let tasks = packed.array().and_then(|length| (0..length / 4).map(|_| one(&mut packed)).collect());
+        let tasks = packed.array().and_then(|length| (0..length / 5).map(|_| one(&mut packed)).collect());
         tasks.ok_or_else(|| self.failed(&queue.name, Failure::Unreadable))
     }
 

@@ -35,12 +35,12 @@ scripts! {
     QUICK = " flags=allow-oom", "shared", "quick";
     SETTLE = " flags=allow-oom", "shared", "tasks", "course", "settling", "settle";
     BEGIN = " flags=allow-oom", "shared", "begin";
-    KEEP = " flags=allow-oom", "shared", "keep";
+    KEEP = " flags=allow-oom", "shared", "held", "keep";
     OVERDUE = " flags=allow-oom", "shared", "overdue";
     PENDING = " flags=allow-oom", "shared", "pending";
     TIDY = " flags=allow-oom", "shared", "tasks", "course", "settling", "askers", "tidy";
     COUNTS = " flags=allow-oom", "shared", "counts";
-    RUNNING = " flags=allow-oom", "shared", "running";
+    RUNNING = " flags=allow-oom", "shared", "held", "running";
     WORKERS = " flags=allow-oom", "shared", "workers";
     MEND = " flags=allow-oom", "shared", "mend";
     UNPARK = " flags=allow-oom", "shared", "tasks", "unpark";

@@ -17,7 +17,8 @@ use crate::{
     error::EnqueueError,
     transport::{
         durable::{
-            contract::{DeadBounds, Durable, QueueSpec, Reader, Take, Taken},
+            contract::{Durable, QueueSpec, Reader, Take, Taken},
+            look::DeadLetterBounds,
             record::Record,
             task::{Due, Enqueued, Entry, NewTask, QueueName, Settlement, Verdict, Why},
         },
@@ -53,7 +54,7 @@ fn spec() -> QueueSpec {
         parts: vec!["tasks:high".into(), "tasks:low".into()],
         lease: Duration::from_millis(300),
         at_most_once: false,
-        dead: DeadBounds::DEFAULT,
+        dead: DeadLetterBounds::DEFAULT,
         results: None,
     }
 }

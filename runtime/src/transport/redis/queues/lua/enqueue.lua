@@ -1,6 +1,8 @@
--- KEYS are the bases of the queues. ARGV: 'atomic' or 'each', and of each task the number of its base and the values of `add`.
--- Answers, for each task: 0 it was added, 1 the queue is full, 2 another one was refused, {id, state} it was there.
-local STEP = TASK + 1
+-- KEYS are the bases of the queues. ARGV: 'atomic' or 'each'; how many messages are published with the tasks, and of each its channel and payload; of
+-- each task the number of its base and the values of `add`. Answers, for each task: 0 it was added, 1 the queue is full, 2 another one was refused,
+-- {id, state} it was there; and how many received each message, unless a task was refused.
+local STEP, MESSAGES = TASK + 1, tonumber(ARGV[2])
+local FIRST = 3 + 2 * MESSAGES
 
 -- How many tasks wait in the queue, delayed ones among them.
 local function waiting(of, most)
@@ -33,10 +35,19 @@ end
 
 local function is_there(of, at) return ARGV[at + 7] ~= '' and holder(of, ARGV[at + 7]) ~= nil end
 
+-- What the access rules refuse must be known before anything is done. The server says it of the command that it refuses.
+for at = 3, FIRST - 1, 2 do
+    if not redis.acl_check_cmd('PUBLISH', ARGV[at], '') then
+        local refused = redis.pcall('PUBLISH', ARGV[at], '')
+        local words = type(refused) == 'table' and refused.err or ''
+        return redis.error_reply('UNPUBLISHABLE ' .. string.gsub(words, '^%u+ ', ''))
+    end
+end
+
 local results = {}
 if ARGV[1] == 'atomic' then
     local refused, needed = nil, {}
-    for at = 2, #ARGV, STEP do
+    for at = FIRST, #ARGV, STEP do
         local of, most = KEYS[tonumber(ARGV[at])], tonumber(ARGV[at + STEP - 1])
         results[#results + 1] = 2
         if most and not is_there(of, at + 1) then
@@ -51,7 +62,7 @@ if ARGV[1] == 'atomic' then
     if refused then return cmsgpack.pack(results) end
     results = {}
 end
-for at = 2, #ARGV, STEP do
+for at = FIRST, #ARGV, STEP do
     local of, result = KEYS[tonumber(ARGV[at])], 0
     if ARGV[1] == 'atomic' or is_there(of, at + 1) or has_room(of, at + 1) then
         local id, state = add(of, at + 1)
@@ -61,4 +72,5 @@ for at = 2, #ARGV, STEP do
     end
     results[#results + 1] = result
 end
+for at = 3, FIRST - 1, 2 do results[#results + 1] = call('PUBLISH', ARGV[at], ARGV[at + 1]) end
 return cmsgpack.pack(results)

@@ -7,6 +7,9 @@ for at = 3, #ARGV, 2 do
     local pending = call('XPENDING', stream, GROUP, entry, entry, 1)[1]
     -- A claim by the old owner would take the entry back.
     local is_own = pending and pending[2] == ARGV[1]
-    kept[#kept + 1] = is_own and #call('XCLAIM', stream, GROUP, ARGV[1], 0, entry, 'JUSTID') > 0 and '1' or '0'
+    local function renew()
+        return #call('XCLAIM', stream, GROUP, ARGV[1], 0, entry, 'RETRYCOUNT', whole(taken_at(pending)), 'JUSTID') > 0
+    end
+    kept[#kept + 1] = is_own and renew() and '1' or '0'
 end
 return table.concat(kept)

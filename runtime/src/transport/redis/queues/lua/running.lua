@@ -1,4 +1,4 @@
--- ARGV: limit, channels. Answers {part, id, instance, idle, …}.
+-- ARGV: limit, channels. Answers {part, id, instance, idle, how long it has it, …}.
 local left, found = tonumber(ARGV[1]), {}
 
 local function look(part, kind)
@@ -9,7 +9,7 @@ local function look(part, kind)
         if entry then
             left = left - 1
             local id = field(entry[2], 'id') or pending[1]
-            for _, value in ipairs({part - 1, id, pending[2], pending[3]}) do found[#found + 1] = value end
+            for _, value in ipairs({part - 1, id, pending[2], pending[3], math.max(now - taken_at(pending), 0)}) do found[#found + 1] = value end
         end
     end
 end

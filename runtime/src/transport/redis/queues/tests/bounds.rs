@@ -30,7 +30,7 @@ async fn dead_letters_stay_within_their_bounds_and_what_leaves_is_counted() {
     let server = Server::start();
     let redis = connected(&server).await;
     let bounds = |count, millis, bytes| QueueSpec {
-        dead: DeadBounds { count, age: Duration::from_millis(millis), bytes },
+        dead: DeadLetterBounds { count, age: Duration::from_millis(millis), bytes },
         ..spec()
     };
     let few = bounds(5, 1_000_000, 1_000);

@@ -1,0 +1,39 @@
+//! What goes wrong with batches that hold broadcasts and tasks.
+
+use crate::{
+    error::{publish::PublishError, queue::EnqueueError},
+    observe::label::{Label, Observed},
+};
+
+/// Why a message of a batch was not published, or a task not enqueued, or not known to be.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum BatchError {
+    /// Of a broadcast.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// Of a task. Of an atomic batch whose outcome is not known it is [`EnqueueError::Undecided`] of its first task: all of the batch is there, or
+    /// nothing.
+    #[error(transparent)]
+    Enqueue(#[from] EnqueueError),
+}
+
+impl BatchError {
+    /// Whether the same may succeed later: see [`PublishError::is_retryable`] and [`EnqueueError::is_retryable`].
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Publish(error) => error.is_retryable(),
+            Self::Enqueue(error) => error.is_retryable(),
+        }
+    }
+}
+
+impl Observed for BatchError {
+    fn label(&self) -> Label {
+        match self {
+            Self::Publish(error) => error.label(),
+            Self::Enqueue(error) => error.label(),
+        }
+    }
+}
