@@ -6,7 +6,7 @@
 //! | `driver` | its one tokio task: takes frames, and has handlers called |
 //! | `engine` | calls them, and keeps what waits after them |
 //! | `departures` | what calls have asked to be sent, and is on its way |
-//! | `hops` | chains of messages that handlers return to each other |
+//! | `hops` | chains of messages and tasks that handlers return to each other |
 //! | `intake` | what happens to a frame, without calling anything |
 //! | `presence` | how an instance is found and reached: its inbox, and what it says of itself |
 //! | `sources` | where its messages come from, and how that ends |
@@ -53,6 +53,9 @@ pub(crate) mod spawned;
 pub(crate) mod stats;
 pub(crate) mod tally;
 pub(crate) mod work;
+
+#[cfg(test)]
+mod tests;
 
 use std::{fmt, time::Duration};
 
@@ -182,6 +185,9 @@ impl Serving {
     /// Serves this part of a queue that is `bound`: a queue with a parameter that can have any value is served where it is said which of them are.
     /// Said again for each. Of a queue whose parameters are all enums, only the parts that are named here are served; the others are left to
     /// instances that name them, or none.
+    ///
+    /// `serve` fails with [`QueueError::Unbound`](crate::QueueError::Unbound) where none of the values of a bound queue is named, and with
+    /// [`QueueError::NoHandler`](crate::QueueError::NoHandler) where no handler of the service works on the queue that is named.
     ///
     /// # Examples
     ///

@@ -1,5 +1,7 @@
 //! The clocks, points in time that cannot overflow, and the time that a call inherits from its requester.
 
+#[cfg(test)]
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::{
     cell::RefCell,
     sync::{Arc, OnceLock},
@@ -22,7 +24,24 @@ pub(crate) fn deadline_after(time: Duration) -> tokio::time::Instant {
 /// The time of day, in milliseconds since the Unix epoch.
 pub(crate) fn unix_millis() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    let millis = u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+    #[cfg(test)]
+    let millis = millis.saturating_add_signed(STEPPED.load(Ordering::Relaxed));
+    millis
+}
+
+/// How far a test has set the clock of this machine, in milliseconds.
+#[cfg(test)]
+static STEPPED: AtomicI64 = AtomicI64::new(0);
+
+/// Held by the test that sets the clock.
+#[cfg(test)]
+pub(crate) static STEPS: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
+/// Sets the clock of this machine forwards or back, for the time of day alone, as an administrator or NTP does.
+#[cfg(test)]
+pub(crate) fn step(millis: i64) {
+    STEPPED.fetch_add(millis, Ordering::Relaxed);
 }
 
 thread_local! {
