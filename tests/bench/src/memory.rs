@@ -14,6 +14,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use crate::{
     measure::{LIVE_BYTES, Report, resident_kib},
     order::Order,
+    queue,
     request::{Ask, Client},
     subscriptions::Named,
 };
@@ -34,6 +35,7 @@ pub async fn run(program: &str, url: &str, count: u64) -> Report {
         "tidings-services" => services(url, count).await,
         "tidings-requests" => requests(url, count).await,
         "redis-requests" => requests_by_hand(url, count).await,
+        waiting if queue::WAITING.iter().any(|(_, program)| *program == waiting) => queue::wait(waiting, url, count).await,
         other => panic!("no such program: {other}"),
     }
 }

@@ -52,6 +52,7 @@ pub async fn publish_in_batches(program: &str, url: &str, messages: u64, form: F
 pub async fn drain(program: &str, url: &str, messages: u64, at_once: u64) -> Report {
     match program {
         "oxana" => oxana::drain(url, messages, at_once).await,
+        "ruststream" => ruststream::drain(url, messages, at_once).await,
         other => panic!("no such program: {other}"),
     }
 }

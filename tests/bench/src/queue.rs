@@ -3,7 +3,10 @@
 //! By hand that is a loop over a stream with a consumer group, which acknowledges and removes what it has read in one pipeline. It recovers nothing, retries
 //! nothing and knows no priorities.
 
-use std::time::{Duration, Instant};
+use std::{
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use redis::{AsyncCommands, aio::MultiplexedConnection, streams::StreamReadReply};
 use serde::{Deserialize, Serialize};
@@ -218,6 +221,58 @@ async fn taken(messages: u64, since: Instant) -> f64 {
         tokio::task::yield_now().await;
     }
     since.elapsed().as_secs_f64() * 1e6
+}
+
+/// What of these takes memory on the server, and who adds it.
+pub const WAITING: &[(&str, &str)] = &[
+    ("by hand: an entry of a stream, with the payload alone", "redis-waiting"),
+    ("tidings: a task that waits", "tidings-waiting"),
+    ("tidings: a task with a deduplication key", "tidings-keyed"),
+    ("tidings: a delayed task", "tidings-delayed"),
+];
+
+/// Adds so many tasks that nobody takes; by how many bytes the server has grown.
+pub async fn wait(program: &str, url: &str, messages: u64) -> Report {
+    let client = redis::Client::open(url).expect("an address");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let bus = plain(url).await;
+    // What a queue takes once is not a task's.
+    add(program, &bus, &mut connection, 0..1).await;
+    let before = used_memory(&mut connection).await;
+    for numbers in batches(messages, LARGE) {
+        add(program, &bus, &mut connection, numbers.start + 1..numbers.end + 1).await;
+    }
+    let live_bytes = used_memory(&mut connection).await - before;
+    Report { messages, live_bytes, ..Report::default() }
+}
+
+async fn add(program: &str, bus: &Bus, connection: &mut MultiplexedConnection, numbers: Range<u64>) {
+    if program == "redis-waiting" {
+        let mut pipe = redis::pipe();
+        for number in numbers {
+            pipe.xadd(STREAM, "*", &[("payload", Form::Plain.encode(&Order::new(number), number))]).ignore();
+        }
+        return pipe.query_async(connection).await.expect("added");
+    }
+    let tasks: Vec<OrderTask> = numbers.clone().map(|number| OrderTask { order: Order::new(number) }).collect();
+    let mut all = bus.enqueue_all::<OrderTask>([]);
+    for (task, number) in tasks.iter().zip(numbers) {
+        all = match program {
+            "tidings-waiting" => all.push(task),
+            "tidings-keyed" => all.push_enqueueing(task.enqueue(bus).deduplicate(format!("order {number:08}"), HOUR)),
+            "tidings-delayed" => all.push_enqueueing(task.enqueue(bus).delay(HOUR)),
+            other => panic!("no such program: {other}"),
+        };
+    }
+    assert!(all.await.iter().all(Result::is_ok));
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+async fn used_memory(connection: &mut MultiplexedConnection) -> i64 {
+    let info: String = redis::cmd("INFO").arg("memory").query_async(connection).await.expect("information");
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:"));
+    line.and_then(|bytes| bytes.trim().parse().ok()).expect("the server says how much it uses")
 }
 
 async fn plain(url: &str) -> Bus {

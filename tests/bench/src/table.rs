@@ -7,7 +7,7 @@ use crate::{
     column::{Column, Measured, Spread},
     dispatch,
     measure::Report,
-    memory, peers,
+    memory, peers, queue,
     server::Server,
     work::{self, Work},
 };
@@ -71,6 +71,7 @@ pub fn print(words: &[&str]) {
     }
     if options.wants("Memory") {
         memory(&options, &server);
+        waiting(&options, &server);
     }
     if options.wants("Allocations") {
         costs("Allocations a message", &programs, &options, &server, Mode::Allocations);
@@ -242,5 +243,19 @@ fn memory(options: &Options, server: &Server) {
             let resident = if *size < 1_000 { "–".to_owned() } else { (report.growth_kib * 1024 / size).to_string() };
             println!("| {what} | {size} | {} | {resident} |", report.live_bytes / *size as i64);
         }
+    }
+}
+
+/// What a task takes on the server while it waits, beside the same payload in a stream.
+fn waiting(options: &Options, server: &Server) {
+    println!("\n### Memory of a waiting task on the server, payloads of 189 bytes\n");
+    println!("| what | how many | bytes each | ratio |\n|--|--|--|--|");
+    let size = 100_000 / options.divisor;
+    let mut by_hand = None;
+    for (what, program) in queue::WAITING {
+        let work = Work::of_memory(program);
+        let report = run(&work, &work.programs[0], size, server, Mode::Timed).report;
+        let bytes = report.live_bytes as f64 / size as f64;
+        println!("| {what} | {size} | {bytes:.0} | {:.2} |", bytes / *by_hand.get_or_insert(bytes));
     }
 }
