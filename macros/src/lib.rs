@@ -64,6 +64,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `at_most_once` | a task is done when it is taken: a crash loses it, and nothing runs it twice | it is done when its handler has succeeded |
 /// | `max_length = 100000` | so many tasks may wait; one more is refused | as many as come |
 /// | `payload_limit = 65536` | bytes of an encoded task, and of its result | 256 KiB |
+/// | `dead_letters = "30d"` | for so long a dead letter is kept | 30 days |
+/// | `dead_letters_count = 1000`, `dead_letters_bytes = 1048576` | so many dead letters are kept, and so many bytes of their payloads; the oldest leave, which is counted and an event | 10,000, and 64 MiB |
 /// | `results = "1h"` | for so long the result of a task is kept, for whoever waits for it; with `#[reply(…)]`, and not `at_most_once` | no result is kept |
 /// | `results_count = 1000`, `results_bytes = 1048576` | so many results are kept, and so many bytes of them; the oldest leave | 100,000, and 64 MiB |
 /// | `completed = TaskCompleted`, `failed = TaskFailed` | a broadcast that is published in the step in which a task is done; in which it goes to the dead letters, or is discarded | none is published |

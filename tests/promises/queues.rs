@@ -381,6 +381,7 @@ on_both! {
         let running = queue.running(10).await.unwrap();
         assert_eq!((running.len(), running[0].instance.as_str()), (1, seen.instance.as_str()));
         assert_eq!(running[0].channel, "tasks:steps");
+        assert!(running[0].running_for >= running[0].since_renewal);
         gate.open();
         service.shutdown().await.unwrap();
         assert!(queue.workers().await.unwrap().is_empty(), "it has said that it goes");

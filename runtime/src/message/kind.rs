@@ -14,7 +14,7 @@ use crate::message::contract::{AddressedByFields, Message};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a broadcast",
     label = "not a broadcast",
-    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise; a task with `message.enqueue(&bus)`"
+    note = "a request is sent with `message.request(&bus)` and taken by a `#[handler]`, since its reply would be lost otherwise; a task with `message.enqueue(&bus)`, in a batch with `batch.enqueue(&message)`"
 )]
 pub trait Broadcast: Message {}
 

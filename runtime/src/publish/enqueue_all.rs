@@ -70,7 +70,8 @@ impl<'a> EnqueueAll<'a> {
         self.tasks.is_empty()
     }
 
-    /// Enqueues all tasks or none, with one result for the whole of them. On a cluster that holds for the tasks of one queue.
+    /// Enqueues all tasks or none, with one result for the whole of them. On a cluster they must be of one queue, else it is
+    /// [`EnqueueError::SeveralSlots`] and nothing is sent.
     pub fn atomic(self) -> EnqueueAtomically<'a> {
         EnqueueAtomically { all: self }
     }

@@ -123,6 +123,28 @@ on_both! {
         assert_eq!(ids(&hand.take(10).await), ["a"]);
     }
 
+    async fn a_renewed_lease_leaves_since_when_a_task_runs(world: World) {
+        const STEP: Duration = Duration::from_millis(150);
+        world.enqueue(HIGH, &["a"]).await;
+        let (mut one, mut keeper) = (world.hand("one"), world.transport.keeper());
+        let taken = one.take(1).await;
+        let running = async || within(world.transport.running(&world.spec, 10)).await.unwrap().remove(0);
+        let mut longest = Duration::ZERO;
+        for renewals in 1..=3 {
+            world.pass(STEP).await;
+            assert_eq!(keep(&mut keeper, &world, "one", &[at(&taken[0])]).await, []);
+            let seen = running().await;
+            assert!(seen.held >= renewals * STEP && seen.held < 30 * SECOND, "{renewals}: {seen:?}");
+            longest = seen.held;
+            assert!(seen.held >= seen.idle + renewals * STEP, "{renewals}: {seen:?}");
+        }
+        // The next owner has it from then on.
+        world.settle(again(&taken[0], Why::HandedBack, None)).await;
+        one.take(1).await;
+        let seen = running().await;
+        assert!(seen.held < longest && seen.held >= seen.idle, "{seen:?}");
+    }
+
     async fn an_instance_is_told_what_it_has(world: World) {
         world.enqueue(HIGH, &["a"]).await;
         world.enqueue(LOW, &["b", "c"]).await;
