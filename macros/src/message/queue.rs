@@ -252,9 +252,7 @@ impl DeadLetters {
     //     .dead_letters(__tidings::DeadLetterBounds::DEFAULT.for_nanos(2592000000000000u64).count(1000u64))
     fn facts(&self) -> Option<TokenStream> {
         let Self { nanos, count, bytes } = self;
-        if nanos.or(*count).or(*bytes).is_none() {
-            return None;
-        }
+        nanos.or(*count).or(*bytes)?;
         let age = nanos.map(|nanos| quote!(.for_nanos(#nanos)));
         let count = count.map(|count| quote!(.count(#count)));
         let bytes = bytes.map(|bytes| quote!(.bytes(#bytes)));

@@ -95,31 +95,31 @@ pub(super) async fn enqueue_and_publish(
     let mut answers = asked(shared, pipeline, tasks).await.map_err(failed)?;
     answers.truncate(1);
     let counts_receivers = shared.context.connector.cluster().is_none();
-    let read = read_together(answers.pop().unwrap_or_default(), tasks, parcels.len()).map_err(failed)?;
-    let (enqueued, receivers) = read?;
+    let (enqueued, receivers) = read_together(answers.pop().unwrap_or_default(), tasks, parcels.len(), failed)?;
     Ok((enqueued, receivers.into_iter().map(|number| counts_receivers.then_some(number)).collect()))
 }
 
-/// What the answer to a script says of each task, and of each message behind that. Where a task was refused there are no messages.
+/// What the answer to a script says of each task, and how many received each message behind that. Where a task was refused there are no messages.
 fn read_together(
     answer: Value,
     tasks: &[NewTask],
     messages: usize,
-) -> Result<Result<(Vec<Enqueued>, Vec<u64>), EnqueueError>, Failure> {
-    let Value::BulkString(answer) = Failure::check(answer)? else { return Err(Failure::Unreadable) };
+    failed: impl Fn(Failure) -> BatchError,
+) -> Result<(Vec<Enqueued>, Vec<u64>), BatchError> {
+    let unreadable = || failed(Failure::Unreadable);
+    let Value::BulkString(answer) = Failure::check(answer).map_err(&failed)? else { return Err(unreadable()) };
     let mut packed = Packed::new(answer);
-    let length = packed.array();
-    if !length.is_some_and(|length| length == tasks.len() || length == tasks.len() + messages) {
-        return Err(Failure::Unreadable);
+    let length = packed.array().ok_or_else(unreadable)?;
+    if length < tasks.len() {
+        return Err(unreadable());
     }
-    let results = tasks.iter().map(|task| read_one(&mut packed, task).ok_or(Failure::Unreadable));
-    let enqueued = match whole(results.collect::<Result<_, _>>()?) {
-        Ok(enqueued) if length == Some(tasks.len() + messages) => enqueued,
-        Ok(_) => return Err(Failure::Unreadable),
-        Err(error) => return Ok(Err(error)),
-    };
-    let number = |_| packed.number().and_then(|number| u64::try_from(number).ok()).ok_or(Failure::Unreadable);
-    Ok(Ok((enqueued, (0..messages).map(number).collect::<Result<_, _>>()?)))
+    let results: Option<Vec<_>> = tasks.iter().map(|task| read_one(&mut packed, task)).collect();
+    let enqueued = whole(results.ok_or_else(unreadable)?)?;
+    if length != tasks.len() + messages {
+        return Err(unreadable());
+    }
+    let receivers: Option<Vec<u64>> = (0..messages).map(|_| u64::try_from(packed.number()?).ok()).collect();
+    Ok((enqueued, receivers.ok_or_else(unreadable)?))
 }
 
 async fn enqueue_on(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
