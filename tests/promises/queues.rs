@@ -293,6 +293,12 @@ on_both! {
             matches!(unbound, Err(SubscribeError::Queue(QueueError::Unbound { queue: "tasks:regions:<region>", .. }))),
             "{unbound:?}"
         );
+        // A part of a queue that no handler works on would wait for ever.
+        let elsewhere = bus.serve(Regions { done: Recorder::new() }).on(Region::channel("eu")).on(Step::channel()).await;
+        assert!(
+            matches!(elsewhere, Err(SubscribeError::Queue(QueueError::NoHandler { queue: "tasks:steps", .. }))),
+            "{elsewhere:?}"
+        );
         for region in ["eu", "us", "a:b{c}*"] {
             Region { region: region.to_owned() }.enqueue(&bus).await.unwrap();
         }
