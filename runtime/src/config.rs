@@ -14,11 +14,15 @@ pub(crate) struct Config {
     pub(crate) name_limit: usize,
     pub(crate) username: Option<String>,
     pub(crate) password: Option<String>,
-    /// PEM certificates to trust in addition to the system's.
+    /// Addresses of Sentinels, and what they call the master.
+    pub(crate) sentinels: Option<(Vec<String>, String)>,
+    /// Addresses of nodes of a cluster.
+    pub(crate) cluster: Option<Vec<String>>,
     /// For Sentinels: a user and a password.
     pub(crate) sentinel_credentials: Option<(String, String)>,
     /// Of addresses that servers announce, those by which this program reaches them.
     pub(crate) address_map: Vec<(String, String)>,
+    /// PEM certificates to trust in addition to the system's.
     pub(crate) certificate_authority: Option<Vec<u8>>,
     pub(crate) connect_timeout: Duration,
     pub(crate) command_timeout: Duration,
@@ -49,6 +53,8 @@ impl Default for Config {
             name_limit: 512,
             username: None,
             password: None,
+            sentinels: None,
+            cluster: None,
             sentinel_credentials: None,
             address_map: Vec::new(),
             certificate_authority: None,
@@ -73,6 +79,12 @@ const PAYLOAD_MAX: usize = 512 * 1024 * 1024;
 const NAME_MAX: usize = 16 * 1024;
 
 impl Config {
+    /// The setting that names servers, if there is one.
+    pub(crate) fn names_servers(&self) -> Option<&'static str> {
+        let sentinels = self.sentinels.as_ref().map(|_| "sentinels");
+        sentinels.or_else(|| self.cluster.as_ref().map(|_| "cluster"))
+    }
+
     /// What is wrong with the settings.
     pub(crate) fn validate(&self) -> Result<(), String> {
         if !(1..=PAYLOAD_MAX).contains(&self.payload_limit) {

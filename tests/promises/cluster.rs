@@ -53,6 +53,17 @@ async fn what_is_published_at_any_node_is_heard_at_every_other_one_in_order() {
     assert!(buses[0].health().await.unwrap().is_well(), "{:?}", buses[0].health().await);
 }
 
+#[tokio::test]
+async fn the_builder_takes_the_nodes() {
+    let nodes = Cluster::shared().await.nodes().iter().map(|node| format!("127.0.0.1:{}", node.port()));
+    let here = Bus::builder("redis://").cluster(nodes).namespace("built").connect().await.unwrap();
+    let mut news = bus("built").await.subscribe(News::any()).await.unwrap();
+    assert_eq!(News { n: 1 }.publish(&here).await.unwrap().receivers, None);
+    assert_eq!(message(&mut news).await, News { n: 1 });
+    let contradiction = Bus::builder("redis://127.0.0.1").cluster(["127.0.0.1"]).connect().await.unwrap_err();
+    assert!(matches!(contradiction, ConnectError::Contradiction { setting: "cluster", .. }), "{contradiction:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_arrives_in_order_and_an_atomic_one_whole() {
     let (here, there) = (bus("batches").await, bus("batches").await);

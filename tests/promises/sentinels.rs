@@ -49,6 +49,19 @@ async fn the_master_is_found_through_any_sentinel_that_answers() {
 }
 
 #[tokio::test]
+async fn the_builder_takes_the_sentinels() {
+    let sentinels = Sentinels::start().await;
+    let addresses = sentinels.sentinels().iter().map(|sentinel| format!("127.0.0.1:{}", sentinel.port()));
+    let bus = Bus::builder("redis://").sentinels(addresses, "shop").connect().await.unwrap();
+    reaches_the_master(&bus, &sentinels).await;
+    // The servers are named once.
+    let contradiction = Bus::builder(sentinels.url()).sentinels(["127.0.0.1"], "shop").connect().await.unwrap_err();
+    assert!(matches!(contradiction, ConnectError::Contradiction { setting: "sentinels", .. }), "{contradiction:?}");
+    let contradiction = Bus::builder("memory:").sentinels(["127.0.0.1"], "shop").connect().await.unwrap_err();
+    assert!(matches!(contradiction, ConnectError::Contradiction { setting: "sentinels", .. }), "{contradiction:?}");
+}
+
+#[tokio::test]
 async fn what_is_wrong_with_an_address_of_sentinels_is_said() {
     let (sentinels, server) = tokio::join!(Sentinels::start(), RedisServer::start());
     let of = |port: u16, name: &str| format!("redis+sentinel://127.0.0.1:{port}/{name}");

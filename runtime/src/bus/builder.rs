@@ -102,6 +102,40 @@ impl BusBuilder {
         self
     }
 
+    /// Sentinels, each as `host` or `host:port` (26379 where there is none), and the name that they give the master. They stand in the place of the servers in
+    /// the address, which says the rest: `redis://`, or `rediss://` for TLS, with credentials for the servers if there are any.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = tidings::Bus::builder("rediss://shop:secret@").sentinels(["a:26379", "b:26379"], "mymaster").connect().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// An address that names servers too, or another kind of them, is [`ConnectError::Contradiction`].
+    pub fn sentinels<A: Into<String>>(
+        mut self,
+        addresses: impl IntoIterator<Item = A>,
+        master: impl Into<String>,
+    ) -> Self {
+        self.config.sentinels = Some((addresses.into_iter().map(Into::into).collect(), master.into()));
+        self
+    }
+
+    /// Nodes of a Redis Cluster, each as `host` or `host:port` (6379 where there is none); one that answers is enough to find the others. They stand in the
+    /// place of the servers in the address, which says the rest: `redis://`, or `rediss://` for TLS, with credentials if there are any.
+    ///
+    /// ```no_run
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let bus = tidings::Bus::builder("redis://").cluster(["a:7000", "b:7000"]).connect().await?;
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// An address that names servers too, or another kind of them, is [`ConnectError::Contradiction`].
+    pub fn cluster<A: Into<String>>(mut self, addresses: impl IntoIterator<Item = A>) -> Self {
+        self.config.cluster = Some(addresses.into_iter().map(Into::into).collect());
+        self
+    }
+
     /// User and password for Sentinels, whose access rules are their own. Default: neither, whatever the address says for the servers.
     pub fn sentinel_credentials(mut self, username: impl Into<String>, password: impl Into<String>) -> Self {
         self.config.sentinel_credentials = Some((username.into(), password.into()));

@@ -18,6 +18,15 @@ pub enum ConnectError {
     /// An option of the builder has a value outside of its range.
     #[error("invalid configuration: {0}")]
     InvalidConfig(String),
+    /// The builder names servers, and the address or another setting says something else.
+    #[error("`{setting}` contradicts what was given beside it: {reason}")]
+    #[non_exhaustive]
+    Contradiction {
+        /// The method of the builder.
+        setting: &'static str,
+        /// What does not fit, and what to write.
+        reason: String,
+    },
     /// The server cannot be reached.
     #[error("no Redis server answers at {address}")]
     #[non_exhaustive]

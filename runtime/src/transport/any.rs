@@ -27,6 +27,11 @@ pub(crate) enum AnyTransport {
 impl AnyTransport {
     pub(crate) async fn connect(url: &str, config: &Config) -> Result<Self, ConnectError> {
         match url.strip_prefix("memory:") {
+            Some(_) if let Some(setting) = config.names_servers() => Err(ConnectError::Contradiction {
+                setting,
+                reason: "`memory:` has no servers: write `redis://` in the address, or leave the setting away"
+                    .to_owned(),
+            }),
             Some(broker) => Ok(Self::Memory(Memory::connect(broker, config))),
             None => Redis::connect(url, config).await.map(|redis| Self::Redis(Box::new(redis))),
         }

@@ -71,15 +71,25 @@ impl ServerAddress {
     /// and path are percent-encoded, an IPv6 address stands in brackets.
     pub(super) fn parse(url: &str, config: &Config) -> Result<Self, ConnectError> {
         let parts = Parts::split(url);
-        let parsed = parts.as_ref().map_err(|reason| *reason).and_then(|parts| Self::understand(parts, config));
+        let named = match &parts {
+            Ok(parts) => parts.named(config)?,
+            Err(_) => None,
+        };
+        let parsed = parts.as_ref().map_err(|reason| *reason).and_then(|parts| Self::understand(parts, named, config));
         parsed.map_err(|reason| ConnectError::InvalidUrl { url: shown(parts.ok()), reason: reason.to_owned() })
     }
 
-    fn understand(parts: &Parts<'_>, config: &Config) -> Result<Self, &'static str> {
+    fn understand(parts: &Parts<'_>, named: Option<Topology>, config: &Config) -> Result<Self, &'static str> {
         if parts.kind != Kind::Socket && parts.rest.contains('@') {
             return Err(ENCODE);
         }
-        let topology = parts.topology()?;
+        let topology = match named {
+            Some(named) => {
+                nothing_else(parts)?;
+                named
+            }
+            None => parts.topology()?,
+        };
         let (username, password) = split_credentials(parts.credentials)?;
         let username = config.username.clone().or(username);
         let password = config.password.clone().or(password);
@@ -140,6 +150,50 @@ impl<'a> Parts<'a> {
                 nothing_else(self)?;
                 Ok(Topology::Cluster { seeds })
             }
+        }
+    }
+
+    /// The servers that the configuration names, for which the address has to leave room.
+    fn named(&self, config: &Config) -> Result<Option<Topology>, ConnectError> {
+        let Some(setting) = config.names_servers() else { return Ok(None) };
+        let contradiction = |reason: String| ConnectError::Contradiction { setting, reason };
+        let fits = match (setting, self.kind) {
+            (_, Kind::Plain | Kind::Encrypted) => true,
+            ("sentinels", kind) => matches!(kind, Kind::Sentinel | Kind::EncryptedSentinel),
+            (_, kind) => matches!(kind, Kind::Cluster | Kind::EncryptedCluster),
+        };
+        if !fits {
+            let scheme = self.kind.scheme();
+            let reason = format!("the address begins with `{scheme}`: write `redis://`, or `rediss://` for TLS");
+            return Err(contradiction(reason));
+        }
+        if !self.place.is_empty() {
+            let scheme = self.kind.scheme();
+            let reason =
+                format!("the address names a server too: write `{scheme}` alone, with credentials if there are any");
+            return Err(contradiction(reason));
+        }
+        let several = |addresses: &[String], port| {
+            let endpoint = |text: &String| {
+                split_host(text, port).map_err(|reason| ConnectError::InvalidConfig(format!("`{setting}`: {reason}")))
+            };
+            let endpoints = addresses.iter().map(endpoint).collect::<Result<Vec<_>, _>>()?;
+            match endpoints.is_empty() {
+                true => Err(ConnectError::InvalidConfig(format!("`{setting}` names no address: give one at least"))),
+                false => Ok(endpoints),
+            }
+        };
+        match (&config.sentinels, &config.cluster) {
+            (Some(_), Some(_)) => Err(contradiction("`cluster` was given too: a bus goes to one of them".to_owned())),
+            (Some((_, master)), None) if master.is_empty() => Err(ConnectError::InvalidConfig(
+                "`sentinels`: the master's name is empty: write what `sentinel monitor` calls it".to_owned(),
+            )),
+            (Some((addresses, master)), None) => {
+                let sentinels = several(addresses, SENTINEL_PORT)?;
+                Ok(Some(Topology::Sentinels { sentinels, master: master.clone() }))
+            }
+            (None, Some(addresses)) => Ok(Some(Topology::Cluster { seeds: several(addresses, DEFAULT_PORT)? })),
+            (None, None) => Ok(None),
         }
     }
 
@@ -356,6 +410,65 @@ mod tests {
         let config = Config { username: Some("u".into()), password: Some("p".into()), ..Config::default() };
         let login = ServerAddress::parse("redis://a@host", &config).unwrap().login;
         assert_eq!((login.username.as_deref(), login.password.as_deref()), (Some("u"), Some("p")));
+    }
+
+    fn sentinels(addresses: &[&str], master: &str) -> Config {
+        let addresses = addresses.iter().map(ToString::to_string).collect();
+        Config { sentinels: Some((addresses, master.to_owned())), ..Config::default() }
+    }
+
+    fn cluster(addresses: &[&str]) -> Config {
+        Config { cluster: Some(addresses.iter().map(ToString::to_string).collect()), ..Config::default() }
+    }
+
+    #[test]
+    fn the_configuration_names_sentinels_and_nodes() {
+        let masters = sentinels(&["a", "[::1]:1"], "my master");
+        for (url, config, place, encrypted) in [
+            ("redis://", &masters, "a:26379,[::1]:1/my master", false),
+            ("rediss://u:p@/", &masters, "a:26379,[::1]:1/my master", true),
+            ("rediss+sentinel://", &masters, "a:26379,[::1]:1/my master", true),
+            ("redis://:p@?protocol=3", &cluster(&["a:7000", "b"]), "a:7000,b:6379", false),
+            ("redis+cluster://", &cluster(&["a"]), "a:6379", false),
+        ] {
+            let address = ServerAddress::parse(url, config).unwrap();
+            assert_eq!((address.topology.to_string().as_str(), address.encrypted), (place, encrypted), "{url}");
+            assert_eq!(address.login.password.is_some(), url.contains('@'));
+        }
+    }
+
+    #[test]
+    fn servers_that_contradict_the_address_are_refused() {
+        let both = Config { cluster: Some(vec!["b".to_owned()]), ..sentinels(&["a"], "m") };
+        for (url, config, setting, expected) in [
+            ("redis://:hunter2@h:1", sentinels(&["a"], "m"), "sentinels", "`redis://` alone"),
+            ("rediss+sentinel://:hunter2@h:1/m", sentinels(&["a"], "m"), "sentinels", "`rediss+sentinel://` alone"),
+            ("redis+cluster://:hunter2@", sentinels(&["a"], "m"), "sentinels", "begins with `redis+cluster://`"),
+            ("redis+sentinel://:hunter2@", cluster(&["a"]), "cluster", "begins with `redis+sentinel://`"),
+            ("unix:///run/hunter2", cluster(&["a"]), "cluster", "begins with `unix:`"),
+            ("redis://:hunter2@", both, "sentinels", "`cluster` was given too"),
+        ] {
+            let error = ServerAddress::parse(url, &config).unwrap_err();
+            let text = format!("{error} {error:?}");
+            assert!(text.contains(expected) && !text.contains("hunter2"), "{url}: {text}");
+            assert!(matches!(error, ConnectError::Contradiction { setting: named, .. } if named == setting), "{text}");
+        }
+    }
+
+    #[test]
+    fn servers_that_are_none_are_refused() {
+        for (url, config, expected) in [
+            ("redis://", sentinels(&[], "m"), "one at least"),
+            ("redis://", sentinels(&["a"], ""), "the master's name is empty"),
+            ("redis://", cluster(&[]), "one at least"),
+            ("redis://", cluster(&["a", "b:x"]), "`cluster`: the port"),
+            ("redis://", cluster(&["hunter2@b"]), "no host's name"),
+            ("redis:///3", cluster(&["b"]), "set a namespace"),
+            ("redis+sentinel:///m", sentinels(&["a"], "m"), "nothing may follow"),
+        ] {
+            let text = ServerAddress::parse(url, &config).unwrap_err().to_string();
+            assert!(text.contains(expected) && !text.contains("hunter2"), "{url}: {text}");
+        }
     }
 
     /// What is wrong, and what its error has to say.
