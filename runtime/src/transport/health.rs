@@ -71,7 +71,9 @@ impl Health {
     pub(crate) fn new(round_trip: Duration, status: Status) -> Self {
         let warnings = match &status {
             Status::Connected => Vec::new(),
-            Status::Reconnecting { cause } => vec![HealthWarning::Reconnecting { cause: cause.clone() }],
+            Status::Reconnecting { cause, server } => {
+                vec![HealthWarning::Reconnecting { cause: cause.clone(), server: server.clone() }]
+            }
             Status::Closed => vec![HealthWarning::Closed],
         };
         Self { round_trip, server: None, server_version: None, role: None, status, warnings }
@@ -132,6 +134,8 @@ pub enum HealthWarning {
     Reconnecting {
         /// Why it was lost.
         cause: GapCause,
+        /// The server that was lost, or that is tried, as host and port, where it is known.
+        server: Option<String>,
     },
     /// The bus gave up reconnecting.
     Closed,
@@ -199,7 +203,11 @@ impl fmt::Display for HealthWarning {
                 formatter,
                 "`{command}` is not allowed, so the settings were not checked; allow it, or check them by hand: {reason}"
             ),
-            Self::Reconnecting { cause } => write!(
+            Self::Reconnecting { cause, server: Some(server) } => write!(
+                formatter,
+                "what goes over the connection to {server} waits until it is made anew ({cause}): look at this server and the network"
+            ),
+            Self::Reconnecting { cause, server: None } => write!(
                 formatter,
                 "subscriptions receive nothing until the connection is made anew ({cause}): look at the server and the network"
             ),

@@ -146,9 +146,9 @@ impl Link for Memory {
         }
         match self.broker.lock().condition {
             Condition::Up => Status::Connected,
-            Condition::Stopped => Status::Reconnecting { cause: stopped() },
+            Condition::Stopped => Status::Reconnecting { cause: stopped(), server: None },
             Condition::Frozen { since } if since.elapsed() > self.connection.patience => {
-                Status::Reconnecting { cause: GapCause::Timeout }
+                Status::Reconnecting { cause: GapCause::Timeout, server: None }
             }
             Condition::Frozen { .. } => Status::Connected,
         }

@@ -256,7 +256,8 @@ impl Link for Redis {
     fn status(&self) -> Status {
         let of_shards = || self.shards.as_ref().map_or(Status::Connected, Shards::status);
         let lost = || self.commands.lost().or_else(|| self.nodes.as_ref()?.lost());
-        let of_commands = || lost().map_or(Status::Connected, |cause| Status::Reconnecting { cause });
+        let reconnecting = |(cause, server)| Status::Reconnecting { cause, server };
+        let of_commands = || lost().map_or(Status::Connected, reconnecting);
         match self.subscriber.status() {
             Status::Connected => {
                 Some(of_shards()).filter(|status| *status != Status::Connected).unwrap_or_else(of_commands)

@@ -15,6 +15,9 @@ pub enum Status {
     Reconnecting {
         /// Why it was lost.
         cause: GapCause,
+        /// The server that was lost, or that is tried, as host and port; absent on `memory:`, and where nobody knows a master. On a Redis Cluster each node is
+        /// reached by itself, and this is one that is not.
+        server: Option<String>,
     },
     /// The program has closed the bus, or the reconnect policy's limit was reached: every subscription has ended.
     Closed,

@@ -79,13 +79,16 @@ struct Current {
 }
 
 impl Current {
-    fn lost(&self) -> Option<GapCause> {
-        self.live.as_ref()?.pipeline.gone().cloned()
+    fn lost(&self) -> Option<(GapCause, Option<String>)> {
+        let live = self.live.as_ref()?;
+        Some((live.pipeline.gone()?.clone(), Some(live.server.clone())))
     }
 }
 
 struct OpenPipeline {
     pipeline: Pipeline,
+    /// Host and port.
+    server: String,
     counts_receivers: bool,
     /// The largest payload that is known to fit.
     fits: AtomicUsize,
@@ -101,8 +104,14 @@ enum Way {
 }
 
 impl OpenPipeline {
-    fn new(pipeline: Pipeline, counts_receivers: bool) -> Self {
-        Self { pipeline, counts_receivers, fits: AtomicUsize::new(SURELY_FITS), is_secret: AtomicBool::new(false) }
+    fn new(pipeline: Pipeline, server: String, counts_receivers: bool) -> Self {
+        Self {
+            pipeline,
+            server,
+            counts_receivers,
+            fits: AtomicUsize::new(SURELY_FITS),
+            is_secret: AtomicBool::new(false),
+        }
     }
 }
 
@@ -213,12 +222,12 @@ impl Commands {
     }
 
     /// Why there is no connection, if there is none and another one could not be made at once.
-    pub(super) fn lost(&self) -> Option<GapCause> {
+    pub(super) fn lost(&self) -> Option<(GapCause, Option<String>)> {
         let current = lock(&self.link.current);
         let failed = current.failed.as_ref()?;
         match current.live {
             Some(_) => current.lost(),
-            None => Some(GapCause::Disconnected(failed.clone())),
+            None => Some((GapCause::Disconnected(failed.clone()), self.link.connector.server())),
         }
     }
 }
@@ -287,13 +296,13 @@ impl SharedLink {
     /// Publishes on a connection for this payload alone: a server that does not take it closes the connection, and what others have sent on it
     /// would be lost with it.
     async fn publish_alone(&self, deadline: Instant, parcel: &Parcel) -> Published {
-        let Opened { stream, capabilities, .. } =
+        let Opened { address, stream, capabilities } =
             match timeout_at(deadline, self.connector.open_master(CLIENT_NAME)).await {
                 Ok(opened) => opened.map_err(|error| self.not_connected(parcel.template, chain(&error)))?,
                 Err(_) => return Err(self.not_connected(parcel.template, self.reason())),
             };
         let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
-        let own = OpenPipeline::new(pipeline, capabilities.counts_receivers());
+        let own = OpenPipeline::new(pipeline, address, capabilities.counts_receivers());
         let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry) else {
             return Err(self.not_connected(parcel.template, self.reason()));
         };
@@ -485,7 +494,7 @@ impl SharedLink {
             return Ok(());
         }
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
-        let before = current.live.replace(Arc::new(OpenPipeline::new(pipeline, counts_receivers)));
+        let before = current.live.replace(Arc::new(OpenPipeline::new(pipeline, address, counts_receivers)));
         current.failed = None;
         drop(current);
         if before.is_some() {
@@ -549,8 +558,8 @@ async fn keep(link: Arc<SharedLink>) {
     while link.life.ended().is_none() {
         link.lost.notified().await;
         let lost = lock(&link.current).lost();
-        if let Some(cause) = lost {
-            tracing::warn!(%cause, "lost the connection for commands");
+        if let Some((cause, server)) = lost {
+            tracing::warn!(%cause, server, "lost the connection for commands");
         }
         // On a cluster another node may have what was here.
         link.connector.outdated();

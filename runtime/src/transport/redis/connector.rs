@@ -126,6 +126,15 @@ impl Connector {
         self.cluster().into_iter().for_each(|cluster| cluster.outdated());
     }
 
+    /// Host and port of the server, or the path of its socket, where only one comes into question.
+    pub(super) fn server(&self) -> Option<String> {
+        match &self.way {
+            Way::One(door, _) => Some(door.address()),
+            Way::Node(_, node) => Some(node.to_string()),
+            Way::Sentinels(_) | Way::Cluster(_) | Way::Slot(..) => None,
+        }
+    }
+
     /// The user of access rules.
     pub(super) fn user(&self) -> &str {
         &self.user

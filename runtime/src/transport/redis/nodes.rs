@@ -152,8 +152,8 @@ impl Nodes {
         close(&self.known, reason);
     }
 
-    /// Why there is no connection to some node, if there is none and another one could not be made at once.
-    pub(super) fn lost(&self) -> Option<GapCause> {
+    /// Why there is no connection to some node, and which, if there is none and another one could not be made at once.
+    pub(super) fn lost(&self) -> Option<(GapCause, Option<String>)> {
         lock(&self.known).values().find_map(|node| node.commands.lost())
     }
 

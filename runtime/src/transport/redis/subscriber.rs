@@ -241,13 +241,13 @@ impl Worker {
         loop {
             let (cause, settled, server) = match &mut live {
                 Ok(live) => (live.serve().await, live.settled, Some(live.server.clone())),
-                Err(error) => (GapCause::Disconnected(chain(error)), false, None),
+                Err(error) => (GapCause::Disconnected(chain(error)), false, self.connector.server()),
             };
             let since = now();
             tracing::warn!(%cause, server, "lost the connection for subscriptions");
             backoff.lost(settled, since, self.settings.reconnect.first_pause);
             self.shared.registry().connection_lost(&cause, since);
-            *self.shared.status() = Status::Reconnecting { cause: cause.clone() };
+            *self.shared.status() = Status::Reconnecting { cause: cause.clone(), server: server.clone() };
             self.shared.events.disconnected(cause, server, since);
             let Some(opened) = self.reconnect(&mut backoff, since).await else {
                 return self.give_up();

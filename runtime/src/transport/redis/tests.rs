@@ -259,6 +259,8 @@ async fn survives_a_restart_of_the_server() {
     let mut reader = Reader::attach(&redis, vec![channel("a"), pattern("b*")]).await.unwrap();
     server.kill();
     eventually("the loss is noticed", || matches!(redis.status(), Status::Reconnecting { .. })).await;
+    let lost = format!("127.0.0.1:{}", server.port);
+    assert!(matches!(redis.status(), Status::Reconnecting { server: Some(server), .. } if server == lost));
     server.restart();
     let gap = reader.gap().await;
     assert!(gap.lasted > Duration::ZERO);
@@ -304,7 +306,10 @@ async fn a_stopped_server_is_noticed_and_no_call_waits_beyond_its_deadline() {
     assert!(matches!(published, Err(PublishError::TimedOut { .. })), "{published:?}");
     assert!(matches!(attached.err(), Some(SubscribeError::TimedOut { channel, .. }) if channel == "b"));
     assert!(start.elapsed() < Duration::from_secs(5));
-    eventually("the silence is noticed", || redis.status() == Status::Reconnecting { cause: GapCause::Timeout }).await;
+    eventually("the silence is noticed", || {
+        matches!(redis.status(), Status::Reconnecting { cause: GapCause::Timeout, .. })
+    })
+    .await;
     server.signal("CONT");
     assert_eq!(reader.gap().await.cause, GapCause::Timeout);
     eventually("a publish arrives", || redis.status() == Status::Connected).await;

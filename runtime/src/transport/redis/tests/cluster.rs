@@ -372,7 +372,8 @@ async fn a_node_that_is_away_takes_only_its_own_slots_with_it() {
         matches!(&error, PublishError::NotConnected { reason, .. } if reason.contains(&cluster.nodes[1].port.to_string())),
         "{error}"
     );
-    assert!(matches!(redis.status(), Status::Reconnecting { .. }));
+    let lost = cluster.endpoint(1).to_string();
+    assert!(matches!(redis.status(), Status::Reconnecting { server: Some(server), .. } if server == lost));
     assert_eq!(redis.publish(to_shard(&names[0], "4")).await.unwrap(), Some(0));
     cluster.nodes[1].restart();
     eventually("it is back", || redis.status() == Status::Connected).await;
