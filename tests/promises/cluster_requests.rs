@@ -1,10 +1,18 @@
 //! Requests across instances on a Redis Cluster: found, answered and counted exactly, wherever the slots of their inboxes are.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
+use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, Event, Message, Overflow, Reconnect, RequestError, Status, router};
 use tidings_tests::{Cluster, Recorder, eventually};
+use tokio::task::JoinSet;
 
 use crate::support::{SOON, Step};
 
@@ -71,6 +79,8 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
     assert_eq!(squares.asked.all().len(), 50, "each was executed once");
     let nobody = Root { n: 1 }.request(&client).timeout(SOON).await;
     assert!(matches!(nobody, Err(RequestError::NobodyListens { .. })), "{nobody:?}");
+    answers_cross_one_node(&cluster, &client).await;
+    no_answer_is_lost_by_a_move(&cluster, &client).await;
     let collected = Square { n: 3 }.request(&client).timeout(SOON).collect(2).await.unwrap();
     assert_eq!(collected.len(), 2, "one of each group");
     let services = client.services().within(SOON).await.unwrap();
@@ -97,6 +107,80 @@ async fn requests_work_on_a_cluster_through_a_slot_migration_and_a_killed_master
     further.shutdown().await.unwrap();
     let nobody = Square { n: 1 }.request(&client).timeout(SOON).await;
     assert!(matches!(nobody, Err(RequestError::NobodyListens { .. })), "{nobody:?}");
+}
+
+/// Messages that nodes have sent each other because of PUBLISH.
+async fn published_between_nodes(cluster: &Cluster) -> u64 {
+    let mut sum = 0;
+    for node in cluster.nodes() {
+        let info: String = node.command(&["CLUSTER", "INFO"]).await;
+        let mut lines = info.lines();
+        let sent = lines.find_map(|line| line.strip_prefix("cluster_stats_messages_publish_sent:"));
+        sum += sent.map_or(0, |sent| sent.parse::<u64>().unwrap());
+    }
+    sum
+}
+
+/// Answers come on a shard channel; on the channel of the same name come those of whoever knows only that.
+async fn answers_cross_one_node(cluster: &Cluster, client: &Bus) {
+    let before = published_between_nodes(cluster).await;
+    for n in 0..50 {
+        assert_eq!(Square { n }.request(client).timeout(SOON).await.unwrap(), n * n);
+    }
+    assert_eq!(
+        published_between_nodes(cluster).await,
+        before,
+        "no node was told of an answer that nobody there waits for"
+    );
+
+    let channel = client.stats().reply_channel.unwrap();
+    let unexpected = client.stats().unexpected_answers;
+    let owner = cluster.owner(cluster.slot(&channel).await).await;
+    assert_eq!(owner.command::<u64>(&["SPUBLISH", &channel, "{}"]).await, 1);
+    let other = cluster.masters().iter().find(|node| node.port() != owner.port()).unwrap();
+    other.command::<u64>(&["PUBLISH", &channel, "{}"]).await;
+    eventually(SOON, async || client.stats().unexpected_answers == unexpected + 2).await;
+
+    // A program that has braces in its own name, and knows nothing of shard channels.
+    let foreign = redis::Client::open(other.url()).unwrap();
+    let mut answers = foreign.get_async_pubsub().await.unwrap();
+    answers.subscribe("tidings:replies:{foreign}").await.unwrap();
+    let asked =
+        r#"{"id":"1","type":"Square","correlation_id":"c","reply_to":"tidings:replies:{foreign}","data":{"n":9}}"#;
+    owner.command::<u64>(&["PUBLISH", "squares:9", asked]).await;
+    let answer = tokio::time::timeout(SOON, answers.on_message().next()).await.unwrap().unwrap();
+    assert!(answer.get_payload::<String>().unwrap().contains(r#""data":{"ok":81}"#));
+}
+
+/// The shard channel for answers goes from node to node, while there are requests all the time.
+async fn no_answer_is_lost_by_a_move(cluster: &Cluster, client: &Bus) {
+    let slot = cluster.slot(&client.stats().reply_channel.unwrap()).await;
+    let goes_on = Arc::new(AtomicBool::new(true));
+    let mut asking = JoinSet::new();
+    for n in 0..8 {
+        let (client, goes_on) = (client.clone(), Arc::clone(&goes_on));
+        asking.spawn(async move {
+            let mut answered = 0;
+            while goes_on.load(Ordering::Relaxed) {
+                assert_eq!(Square { n }.request(&client).timeout(SOON).await.unwrap(), n * n);
+                answered += 1;
+            }
+            answered
+        });
+    }
+    for _ in 0..6 {
+        let owner = cluster.owner(slot).await.port();
+        let to = cluster.masters().iter().find(|node| node.port() != owner).unwrap();
+        cluster.migrate(slot, to).await;
+        let channel = client.stats().reply_channel.unwrap();
+        eventually(SOON, async || {
+            let counted: (String, u64) = to.command(&["PUBSUB", "SHARDNUMSUB", &channel]).await;
+            counted.1 == 1
+        })
+        .await;
+    }
+    goes_on.store(false, Ordering::Relaxed);
+    assert!(asking.join_all().await.into_iter().all(|answered: u32| answered > 0));
 }
 
 /// Each shard channel gets another node; their names.

@@ -12,14 +12,12 @@ use crate::{
         book::{Book, Instance, Look, Turn, Wanted},
         handle::Bus,
         instances::{ANNOUNCEMENTS, Description, INBOX, QUESTIONS, Question},
-        replies::REPLIES,
     },
     error::{PublishError, SubscribeError},
     time::now,
     transport::{
         contract::{Attachment, Parcel, Reach},
-        inbox::{Direct, Inbox, Item},
-        status::NameKind,
+        inbox::{Direct, Item},
     },
 };
 
@@ -45,13 +43,10 @@ const LONGEST: usize = 512;
 impl Directory {
     /// Subscribes to what instances say, and waits for the confirmation: who starts later is heard.
     pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
-        let own = format!("{REPLIES}{name}:instances");
-        let channel = bus.channel(|channel| channel.literal(&own));
         let inboxes = bus.channel(|channel| channel.literal(INBOX));
         let reader = Arc::new(Reader { book: Book::default(), inboxes, unreadable: AtomicU64::new(0) });
-        let inbox = Arc::new(Inbox::direct(Arc::clone(&reader) as Arc<dyn Direct>));
-        let names = vec![(ANNOUNCEMENTS.to_owned(), NameKind::Channel), (own, NameKind::Channel)];
-        let attachment = bus.attach(inbox, names).await?;
+        let direct = || Arc::clone(&reader) as Arc<dyn Direct>;
+        let (channel, attachment) = bus.attach_for_answers(direct, name, ":instances", &[ANNOUNCEMENTS]).await?;
         Ok(Self { channel, reader, _attachment: attachment })
     }
 

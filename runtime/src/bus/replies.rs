@@ -17,10 +17,10 @@ use crate::{
     error::SubscribeError,
     time::now,
     transport::{
-        contract::Attachment,
+        contract::{Attachment, Broadcast, Reach},
         frame::Frame,
         inbox::{Direct, Inbox, Item},
-        status::NameKind,
+        status::{GapCause, NameKind},
     },
 };
 
@@ -134,11 +134,9 @@ const LATE: usize = 1_024;
 impl Replies {
     /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
     pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
-        let local = format!("{REPLIES}{name}");
-        let channel = bus.channel(|channel| channel.literal(&local));
         let waiters = Arc::new(Waiters::default());
-        let inbox = Arc::new(Inbox::direct(Arc::clone(&waiters) as Arc<dyn Direct>));
-        let attachment = bus.attach(inbox, vec![(local, NameKind::Channel)]).await?;
+        let direct = || Arc::clone(&waiters) as Arc<dyn Direct>;
+        let (channel, attachment) = bus.attach_for_answers(direct, name, "", &[]).await?;
         Ok(Self { channel, waiters, _attachment: attachment })
     }
 
@@ -228,10 +226,12 @@ impl Direct for Waiters {
                 self.refuse(error);
                 self.connection_lost();
             }
-            // What follows is live again.
-            Item::Gap(_) => {
+            // What follows is live again. No answer is lost where a shard channel moves: meanwhile they come on the channel.
+            Item::Gap(gap) => {
                 *self.refusal() = None;
-                self.connection_lost();
+                if gap.cause != GapCause::SlotMoved {
+                    self.connection_lost();
+                }
             }
             Item::Ended(_) => self.lost(|| Arrived::Closed),
             Item::Lagged(_) => {}
@@ -357,7 +357,44 @@ impl Drop for Waiter {
     }
 }
 
+/// Who gets what is sent to a channel for answers. One with a hash tag says of itself that it is a shard channel too, so that an answer crosses one node only.
+pub(crate) fn reach_of_answers(channel: &str) -> Reach {
+    if channel.contains('{') { Reach::ShardChannelFirst } else { Reach::Channel }
+}
+
 impl Bus {
+    /// Subscribes to a channel for answers and to further channels; returns that for answers, with the namespace. On a cluster it has its name in braces, and is a
+    /// shard channel too: instances that know the braces send an answer there, and all others to the channel, so it comes once.
+    pub(super) async fn attach_for_answers(
+        &self,
+        direct: impl Fn() -> Arc<dyn Direct>,
+        name: &str,
+        end: &str,
+        further: &[&str],
+    ) -> Result<(String, Attachment), SubscribeError> {
+        let attach = async |local: String, kinds: &[NameKind]| {
+            let channel = self.channel(|channel| channel.literal(&local));
+            let own = kinds.iter().map(|&kind| (local.clone(), kind));
+            let names = further.iter().map(|&name| (name.to_owned(), NameKind::Channel)).chain(own).collect();
+            let attachment = self.attach(Arc::new(Inbox::direct(direct())), names).await?;
+            Ok((channel, attachment))
+        };
+        if self.shared.transport.has_slots() {
+            let kinds = [NameKind::Channel, NameKind::ShardChannel];
+            match attach(format!("{REPLIES}{{{name}}}{end}"), &kinds).await {
+                Err(SubscribeError::Refused { reason, rule, .. }) => {
+                    tracing::warn!(
+                        reason,
+                        rule,
+                        "the server refuses a shard channel for answers: each answer crosses every node"
+                    );
+                }
+                other => return other,
+            }
+        }
+        attach(format!("{REPLIES}{name}{end}"), &[NameKind::Channel]).await
+    }
+
     /// How every channel begins that answers may go to.
     pub(crate) fn reply_prefix(&self) -> &str {
         &self.shared.reply_prefix

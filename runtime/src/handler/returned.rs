@@ -5,7 +5,7 @@ use std::{fmt, marker::PhantomData};
 use serde::Serialize;
 
 use crate::{
-    bus::{handle::Bus, sending::Draft, tasks::EnqueueOptions},
+    bus::{handle::Bus, replies::reach_of_answers, sending::Draft, tasks::EnqueueOptions},
     codec::{
         answers::{ANSWER, Answer, Answers},
         contract::Exchange,
@@ -349,7 +349,8 @@ pub(crate) fn answer_of<R: Serialize, E: Serialize>(
         id: None,
         payload_limit: None,
     };
-    bus.encode::<Answers, _>(draft, answer).map(Some)
+    let reach = reach_of_answers(&draft.channel);
+    bus.encode::<Answers, _>(draft, answer).map(|parcel| Some(Parcel { reach, ..parcel }))
 }
 
 fn answered(answer: Result<Option<Parcel>, PublishError>) -> Outcome {

@@ -12,6 +12,7 @@ use crate::{
     bus::{
         handle::Bus,
         instances::{ANNOUNCEMENTS, Description, INBOX, QUESTIONS, Question, SERVICES, State, Takes},
+        replies::reach_of_answers,
         sending::Draft,
         served::Served,
     },
@@ -25,7 +26,7 @@ use crate::{
     serve::{service::HAND_OVER, services::InstanceReport, stats::Counters},
     time::{now, unix_millis},
     transport::{
-        contract::{Attachment, Name, Parcel, Reach},
+        contract::{Attachment, Name, Parcel},
         frame::Frame,
         inbox::{Inbox, WhenFull},
         status::NameKind,
@@ -143,7 +144,8 @@ impl Presence {
             id: None,
             payload_limit: None,
         };
-        bus.encode::<Answers, _>(draft, &report).ok()
+        let reach = reach_of_answers(&draft.channel);
+        bus.encode::<Answers, _>(draft, &report).ok().map(|parcel| Parcel { reach, ..parcel })
     }
 
     /// How many services have got a question that the server has counted once.
@@ -171,5 +173,6 @@ impl Heard {
 
 fn parcel(channel: String, description: &Description) -> Option<Parcel> {
     let payload = serde_json::to_vec(description).ok()?;
-    Some(Parcel { template: "instances", reach: Reach::Channel, channel, payload, expiry: None })
+    let reach = reach_of_answers(&channel);
+    Some(Parcel { template: "instances", reach, channel, payload, expiry: None })
 }

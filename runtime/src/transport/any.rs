@@ -75,6 +75,13 @@ impl Broadcast for AnyTransport {
         }
     }
 
+    fn has_slots(&self) -> bool {
+        match self {
+            Self::Memory(memory) => memory.has_slots(),
+            Self::Redis(redis) => redis.has_slots(),
+        }
+    }
+
     async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
         match self {
             Self::Memory(memory) => memory.claim(claim).await,

@@ -53,6 +53,9 @@ pub(crate) enum Reach {
     Channel,
     /// Those who are subscribed to the shard channel of that name. No pattern matches it, so it is known exactly whether anybody is there.
     ShardChannel,
+    /// Of an answer on a cluster: those who are subscribed to the shard channel of that name and, where nobody is, to the channel. Where there are no
+    /// slots, those of the channel.
+    ShardChannelFirst,
 }
 
 /// Until when somebody waits for an answer, and where the payload says how long that still is.
@@ -114,6 +117,11 @@ pub(crate) trait Broadcast: Send + Sync + 'static {
         inbox: Arc<Inbox>,
         names: Vec<Wanted>,
     ) -> impl Future<Output = Result<Attachment, SubscribeError>> + Send;
+
+    /// Whether shard channels are apart from everything else, each on one of several nodes.
+    fn has_slots(&self) -> bool {
+        false
+    }
 
     /// Takes a name for so long, unless somebody else has it: `true` for exactly one of all who ask meanwhile. A full server takes it too.
     fn claim(&self, claim: Claim) -> impl Future<Output = Result<bool, PublishError>> + Send;

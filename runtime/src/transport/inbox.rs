@@ -195,6 +195,11 @@ impl Inbox {
         Self { direct: Some(direct), ..Self::new(bounds, WhenFull::DropOldest) }
     }
 
+    /// Whether it holds nothing, and what comes has no order that matters.
+    pub(crate) fn is_direct(&self) -> bool {
+        self.direct.is_some()
+    }
+
     /// Puts a batch in, in order, and empties `batch`.
     pub(crate) fn push(&self, batch: &mut Vec<Item>) -> Wish {
         if let Some(direct) = &self.direct {

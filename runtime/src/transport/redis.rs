@@ -172,10 +172,20 @@ impl Redis {
 }
 
 impl Broadcast for Redis {
-    async fn publish(&self, parcel: Parcel) -> Published {
+    async fn publish(&self, mut parcel: Parcel) -> Published {
         self.life.check(parcel.template)?;
-        match &self.nodes {
-            Some(nodes) if parcel.reach == Reach::ShardChannel => nodes.publish(&parcel).await,
+        match (&self.nodes, parcel.reach) {
+            (Some(nodes), Reach::ShardChannel) => nodes.publish(&parcel).await,
+            (Some(nodes), Reach::ShardChannelFirst) => {
+                parcel.reach = Reach::ShardChannel;
+                let published = nodes.publish(&parcel).await;
+                if !reached_nobody(&published) {
+                    return published;
+                }
+                // It is another program's, or its shard channel is on its way to another node.
+                parcel.reach = Reach::Channel;
+                self.commands.publish(&parcel).await
+            }
             _ => self.commands.publish(&parcel).await,
         }
     }
@@ -225,6 +235,10 @@ impl Broadcast for Redis {
         })
     }
 
+    fn has_slots(&self) -> bool {
+        self.nodes.is_some()
+    }
+
     async fn claim(&self, claim: Claim) -> Result<bool, PublishError> {
         self.life.check(claim.template)?;
         match &self.nodes {
@@ -249,6 +263,14 @@ impl Redis {
         };
         self.further().push(observer);
         Ok(attachment)
+    }
+}
+
+/// Whether it is certain that nobody has got it.
+fn reached_nobody(published: &Published) -> bool {
+    match published {
+        Ok(receivers) => *receivers == Some(0),
+        Err(error) => matches!(error, PublishError::Refused { .. } | PublishError::NotConnected { .. }),
     }
 }
 

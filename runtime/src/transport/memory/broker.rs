@@ -416,7 +416,7 @@ fn deliver(connections: &[Arc<Connection>], reach: Reach, channel: &str, payload
             Reach::ShardChannel => {
                 receivers += u64::from(registry.deliver(NameKind::ShardChannel, channel.as_bytes(), item));
             }
-            Reach::Channel => {
+            Reach::Channel | Reach::ShardChannelFirst => {
                 let matches = |pattern: &str| glob::matches(pattern.as_bytes(), channel.as_bytes());
                 receivers += u64::from(registry.deliver(NameKind::Channel, channel.as_bytes(), item));
                 receivers += registry.deliver_matching(matches, item);

@@ -517,7 +517,7 @@ impl SharedLink {
             return PublishError::Server { template, reason: self.explained(reason) };
         }
         let operation = match reach {
-            Reach::Channel => Operation::Publish,
+            Reach::Channel | Reach::ShardChannelFirst => Operation::Publish,
             Reach::ShardChannel => Operation::PublishToShards,
         };
         let rule = rule(&self.settings, &reason, operation, &[channel]);
@@ -579,7 +579,7 @@ fn part(parcels: &[Parcel]) -> usize {
 
 fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
     let command: &[u8] = match parcel.reach {
-        Reach::Channel => b"PUBLISH",
+        Reach::Channel | Reach::ShardChannelFirst => b"PUBLISH",
         Reach::ShardChannel => b"SPUBLISH",
     };
     [command, parcel.channel.as_bytes(), &parcel.payload]

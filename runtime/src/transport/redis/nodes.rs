@@ -198,7 +198,7 @@ impl Nodes {
         let mut by_node: HashMap<Option<Endpoint>, usize> = HashMap::new();
         for (place, parcel) in parcels.into_iter().enumerate() {
             let to = match parcel.reach {
-                Reach::Channel => To::Any,
+                Reach::Channel | Reach::ShardChannelFirst => To::Any,
                 Reach::ShardChannel => self.owner(slot(parcel.channel.as_bytes())).map_or(To::Nobody, To::Node),
             };
             let at = match &to {

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use redis::cmd;
 use tokio::{
     sync::{oneshot, watch},
@@ -24,7 +25,7 @@ use crate::{
     transport::{
         contract::{Attachment, Detach, Name, Wanted},
         events::Events,
-        inbox::Inbox,
+        inbox::{Inbox, Item, Wishes},
         life::Life,
         redis::{
             client::client,
@@ -37,7 +38,7 @@ use crate::{
             words,
         },
         registry::attached::{Attached, Loss},
-        status::{GapCause, NameKind, Status, SubscriptionSnapshot},
+        status::{Gap, GapCause, NameKind, Status, SubscriptionSnapshot},
     },
 };
 
@@ -70,6 +71,8 @@ struct SharedPlaces {
 struct Places {
     nodes: Vec<(Endpoint, Subscriber)>,
     attachments: Vec<(usize, Place)>,
+    /// Those from which something still comes to who has left them, once for each.
+    leaving: Vec<Endpoint>,
     last: usize,
 }
 
@@ -87,6 +90,13 @@ struct Shard {
     node: Endpoint,
     names: Vec<(u16, Wanted)>,
     part: Part,
+}
+
+/// A part that takes what still comes where its names were. For whom no order matters, nothing is lost by a move.
+struct Left {
+    node: Endpoint,
+    part: Part,
+    inbox: Arc<Inbox>,
 }
 
 enum Stage {
@@ -120,8 +130,15 @@ impl Shards {
         let mut tokio_tasks = JoinSet::new();
         let (follower, checker) = (Arc::clone(&shared), Arc::clone(&shared));
         tokio_tasks.spawn(async move {
-            while changes.changed().await.is_ok() {
-                follower.rearrange();
+            let mut left = FuturesUnordered::new();
+            loop {
+                tokio::select! {
+                    changed = changes.changed() => match changed {
+                        Ok(()) => left.extend(follower.rearrange().into_iter().map(Left::end)),
+                        Err(_) => return,
+                    },
+                    Some(node) = left.next() => follower.lock().left(&node),
+                }
             }
         });
         tokio_tasks.spawn(async move {
@@ -296,14 +313,14 @@ impl SharedPlaces {
         Subscriber::unconnected(connector, settings, events, Owner::Node(Arc::clone(&self.bus)))
     }
 
-    /// The map has changed: each name goes where its slot is now.
-    fn rearrange(&self) {
+    /// The map has changed: each name goes where its slot is now. What takes what still comes from where it was has to be waited for.
+    fn rearrange(&self) -> Vec<Left> {
         let mut places = self.lock();
         let slots = Arc::clone(&self.slots.borrow());
-        let mut moved = 0;
+        let (mut moved, mut left) = (0, Vec::new());
         let Places { nodes, attachments, .. } = &mut *places;
         for (_, place) in attachments {
-            for (node, names) in place.misplaced(&slots) {
+            for (node, names) in place.misplaced(&slots, &mut left) {
                 moved += names.len();
                 self.settle(nodes, place, node, names);
             }
@@ -311,7 +328,9 @@ impl SharedPlaces {
         if moved > 0 {
             tracing::info!(names = moved, "slots have moved, and shard channels with them");
         }
+        places.leaving.extend(left.iter().map(|left| left.node.clone()));
         places.leave_nodes();
+        left
     }
 
     /// Asks each node whether it has the names that it has confirmed: of one that it does not, nobody was told.
@@ -415,10 +434,19 @@ impl Places {
         self.attachments.iter_mut().find(|(known, _)| *known == id).map(|(_, place)| place)
     }
 
+    /// Nothing more comes to one who has left the node.
+    fn left(&mut self, node: &Endpoint) {
+        if let Some(at) = self.leaving.iter().position(|leaving| leaving == node) {
+            self.leaving.swap_remove(at);
+        }
+        self.leave_nodes();
+    }
+
     /// Ends the connections on which nobody has names any more.
     fn leave_nodes(&mut self) {
         let used = |node: &Endpoint| {
-            self.attachments.iter().any(|(_, place)| place.shards.iter().any(|shard| shard.node == *node))
+            self.leaving.contains(node)
+                || self.attachments.iter().any(|(_, place)| place.shards.iter().any(|shard| shard.node == *node))
         };
         self.nodes.retain(|(node, _)| used(node));
     }
@@ -436,10 +464,13 @@ impl Place {
     }
 
     /// Gives up the names whose slots are elsewhere, and tells where. A slot that nobody has is left where it was.
-    fn misplaced(&mut self, slots: &Slots) -> Moving {
+    fn misplaced(&mut self, slots: &Slots, left: &mut Vec<Left>) -> Moving {
         let mut moving = Moving::new();
         if matches!(self.stage, Stage::Leaving) {
             return moving;
+        }
+        if self.inbox.is_direct() && matches!(self.stage, Stage::Attached) {
+            self.leave_misplaced(slots, &mut moving, left);
         }
         for Shard { node, names, part } in &mut self.shards {
             let is_elsewhere = |(slot, _): &mut (u16, Wanted)| slots.owner(*slot).is_some_and(|owner| owner != node);
@@ -451,6 +482,35 @@ impl Place {
         }
         self.shards.retain(|shard| !shard.names.is_empty());
         moving
+    }
+}
+
+impl Place {
+    /// Leaves where all names are live, and elsewhere by now.
+    fn leave_misplaced(&mut self, slots: &Slots, moving: &mut Moving, left: &mut Vec<Left>) {
+        let is_left = |shard: &mut Shard| {
+            let is_elsewhere = |slot| slots.owner(slot).is_some_and(|owner| *owner != shard.node);
+            shard.names.iter().all(|(slot, wanted)| is_elsewhere(*slot) && shard.part.is_live(&wanted.name))
+        };
+        for Shard { node, names, part } in self.shards.extract_if(.., is_left) {
+            for (slot, wanted) in names {
+                let Some(owner) = slots.owner(slot) else { continue };
+                to(moving, owner.clone(), (slot, wanted, None));
+            }
+            left.push(Left { node, part, inbox: Arc::clone(&self.inbox) });
+        }
+    }
+}
+
+impl Left {
+    /// Takes what still comes. If the connection is lost meanwhile, there was a gap. Tells which node it was.
+    async fn end(self) -> Endpoint {
+        if let Some(Loss { cause, at }) = self.part.linger().await {
+            let mut wishes = Wishes::default();
+            wishes.push(&self.inbox, &mut vec![Item::Gap(Gap { cause, lasted: at.elapsed() })]);
+            let _ = wishes.read();
+        }
+        self.node
     }
 }
 

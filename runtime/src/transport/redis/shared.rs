@@ -2,10 +2,13 @@
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::{Notify, oneshot};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
 
 use crate::transport::{
     contract::{Detach, Name, Wanted},
@@ -15,6 +18,9 @@ use crate::transport::{
     registry::attached::{Attached, Confirmation, Loss, Registry},
     status::Status,
 };
+
+/// A node that does not say so within this time that nothing more of a name comes has nothing more of it, or is not heard.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Callers change the registry under its lock and wake the tokio task.
 pub(super) struct SharedRegistry {
@@ -114,6 +120,21 @@ impl Part {
         let loss = self.shared.registry().give_up(self.id, name);
         self.shared.changed.notify_one();
         loss
+    }
+
+    /// Whether the name is there, and no message of it is missed.
+    pub(super) fn is_live(&self, name: &Name) -> bool {
+        self.shared.registry().is_live(name)
+    }
+
+    /// Leaves, and ends when nothing more comes, or soon after. Tells since when messages are missed, if the connection was lost meanwhile.
+    pub(super) async fn linger(self) -> Option<Loss> {
+        let since = Instant::now();
+        let _ = timeout(LINGER, self.leave()).await;
+        match &*self.shared.status() {
+            Status::Reconnecting { cause, .. } => Some(Loss { cause: cause.clone(), at: since }),
+            Status::Connected | Status::Closed => None,
+        }
     }
 
     pub(super) fn first_unconfirmed(&self) -> Option<String> {

@@ -289,7 +289,7 @@ impl Registry {
     /// An inbox that takes no more for now, drops nothing, and would get what is published on `channel`.
     pub(crate) fn blocked(&self, reach: Reach, channel: &str, matches: impl Fn(&str) -> bool) -> Option<Arc<Inbox>> {
         let (kind, patterns) = match reach {
-            Reach::Channel => (NameKind::Channel, Some(&self.patterns)),
+            Reach::Channel | Reach::ShardChannelFirst => (NameKind::Channel, Some(&self.patterns)),
             Reach::ShardChannel => (NameKind::ShardChannel, None),
         };
         let exact = self.find(kind, channel.as_bytes());

@@ -37,6 +37,12 @@ impl Registry {
         loss
     }
 
+    /// Whether the server has confirmed the name, and nothing of it is missed.
+    pub(crate) fn is_live(&self, name: &Name) -> bool {
+        let entry = self.find(name.kind, name.text.as_bytes()).and_then(|place| self.names.get(place));
+        entry.is_some_and(|entry| entry.standing == Standing::Active)
+    }
+
     /// Adds an inbox that was promised messages of its names before, on another connection. It is told of the gap as soon as a name is
     /// confirmed here; at once where one is already. Follow with [`flush`](Self::flush).
     pub(crate) fn take_up(&mut self, inbox: Arc<Inbox>, names: Vec<(Wanted, Loss)>, now: Instant) -> usize {
