@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
 use crate::{
-    latency,
+    idle, latency,
     measure::Report,
     memory,
     order::{Form, Order},
     pair, publish, queue, request, routes,
-    server::Server,
+    server::{Burst, Place, Redis},
     subscribe, subscriptions,
     work::{Program, Work},
 };
@@ -40,6 +40,8 @@ pub enum Kind {
     Fill,
     /// Waits at a queue that is nearly always empty.
     PickUp,
+    /// Serves what nobody sends.
+    Idle,
 }
 
 /// The runtime of a program.
@@ -92,6 +94,7 @@ impl Task {
             Kind::Drain => queue::drain(program, url, messages, at_once).await,
             Kind::Fill => queue::fill(program, url, messages, at_once).await,
             Kind::PickUp => queue::pick_up(program, url, messages).await,
+            Kind::Idle => idle::run(program, url, messages).await,
         }
     }
 }
@@ -138,7 +141,7 @@ pub struct Run {
 }
 
 /// Runs one program, with the processes that answer it if it needs some.
-pub fn run(work: &Work, program: &Program, messages: u64, server: &Server, mode: Mode) -> Run {
+pub fn run(work: &Work, program: &Program, messages: u64, server: &Redis, mode: Mode) -> Run {
     if matches!(work.kind, Kind::Drain | Kind::Fill | Kind::PickUp) {
         // Whoever comes next finds an empty queue.
         server.flush();
@@ -155,7 +158,16 @@ pub fn run(work: &Work, program: &Program, messages: u64, server: &Server, mode:
     let mut process = process(work.kind);
     let mut line = process.line();
     if line == "ready" {
-        server.burst(messages, work.form, work.burst.names(&program.name));
+        // On a cluster, nodes are busy with telling each other of the burst: that is not the subscriber's time.
+        let waits = work.place == Place::Cluster && !matches!(work.burst, Burst::OrdersElsewhere);
+        if waits {
+            process.signal("STOP");
+        }
+        server.burst(messages, work.form, work.burst, &program.name);
+        if waits {
+            server.settled();
+            process.signal("CONT");
+        }
         line = process.line();
     }
     let mut run = process.end(line);
@@ -165,6 +177,8 @@ pub fn run(work: &Work, program: &Program, messages: u64, server: &Server, mode:
         run.add(other.end(line));
     }
     check(work, program, messages, &run.report, server.published());
+    // Whoever comes next finds idle nodes.
+    server.settled();
     run
 }
 
@@ -192,7 +206,7 @@ impl Run {
     }
 }
 
-struct Process {
+pub struct Process {
     child: Child,
     /// Closed when the process is to end.
     input: Option<ChildStdin>,
@@ -200,7 +214,7 @@ struct Process {
 }
 
 impl Process {
-    fn start(work: &Work, kind: Kind, program: &Program, messages: u64, server: &Server, mode: Mode) -> Self {
+    pub fn start(work: &Work, kind: Kind, program: &Program, messages: u64, server: &Redis, mode: Mode) -> Self {
         let (Work { form, at_once, .. }, Program { name, threads }) = (work, program);
         let (program, url) = (name.clone(), server.url.clone());
         let task = Task { kind, program, url, messages, form: *form, at_once: *at_once, threads: *threads };
@@ -213,6 +227,24 @@ impl Process {
         let mut child = command.spawn().expect("the program starts");
         let lines = BufReader::new(child.stdout.take().expect("piped")).lines();
         Self { input: child.stdin.take(), child, lines }
+    }
+
+    /// Waits until it says that it is there.
+    pub fn ready(mut self) -> Self {
+        assert_eq!(self.line(), "ready");
+        self
+    }
+
+    /// Tells it to end, and waits until it has.
+    pub fn stop(mut self) {
+        self.input = None;
+        let line = self.line();
+        self.end(line);
+    }
+
+    fn signal(&self, name: &str) {
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.child.id().to_string()).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill -{name}");
     }
 
     fn line(&mut self) -> String {

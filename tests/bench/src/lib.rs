@@ -5,9 +5,11 @@
 
 #![expect(clippy::expect_used, reason = "a measurement that fails has nothing to clean up")]
 
+mod by_hand;
 mod child;
 mod column;
 mod dispatch;
+mod idle;
 mod latency;
 pub mod measure;
 mod memory;

@@ -112,7 +112,7 @@ pub async fn answer(program: &str, url: &str) -> Report {
 }
 
 /// Says that requests may come, and measures until the other end closes the input.
-async fn until_told() -> Report {
+pub async fn until_told() -> Report {
     let begun = Begun::now();
     println!("ready");
     let wait = || std::io::stdin().read_to_end(&mut Vec::new());

@@ -6,6 +6,7 @@ use redis::AsyncCommands;
 use tidings::{Bus, Format};
 
 use crate::{
+    by_hand::Connection,
     measure::{Begun, Report},
     order::{Form, Order},
 };
@@ -25,8 +26,7 @@ pub async fn run(program: &str, url: &str, messages: u64, form: Form, tasks: u64
             .await
         }
         "redis" => {
-            let client = redis::Client::open(url).expect("an address");
-            let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+            let connection = Connection::open(url).await;
             spread(messages, tasks, move |number| {
                 let mut connection = connection.clone();
                 async move {
@@ -62,8 +62,7 @@ pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form,
             begun.report(messages)
         }
         "redis" => {
-            let client = redis::Client::open(url).expect("an address");
-            let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
+            let mut connection = Connection::open(url).await;
             let begun = Begun::now();
             for numbers in batches(messages, size) {
                 let mut pipe = redis::pipe();
@@ -75,7 +74,7 @@ pub async fn run_in_batches(program: &str, url: &str, messages: u64, form: Form,
                     let payload = form.encode(&order, number);
                     pipe.publish(channel(&order), payload);
                 }
-                let _: Vec<u64> = pipe.query_async(&mut connection).await.expect("published");
+                connection.publish_all(&pipe).await;
             }
             begun.report(messages)
         }

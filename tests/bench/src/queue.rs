@@ -8,11 +8,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{AsyncCommands, aio::MultiplexedConnection, streams::StreamReadReply};
+use redis::{AsyncCommands, streams::StreamReadReply};
 use serde::{Deserialize, Serialize};
 use tidings::{AddressedByFields, Bus, Format, Message, Queue, Router, handler, routes};
 
 use crate::{
+    by_hand::Connection,
     measure::{Begun, Report, TAKEN, percentiles},
     order::{Form, Order},
     publish::{LARGE, batches, spread},
@@ -74,9 +75,7 @@ pub async fn drain(program: &str, url: &str, messages: u64, at_once: u64) -> Rep
             drained::<KeptTask, _>(&bus, routes![kept], messages).await
         }
         "redis" => {
-            let client = redis::Client::open(url).expect("an address");
-            let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
-            connection.set_response_timeout(Duration::from_secs(10));
+            let mut connection = Connection::patient(url).await;
             let _: () = connection.xgroup_create_mkstream(STREAM, GROUP, "0").await.expect("a group");
             for numbers in batches(messages, LARGE) {
                 let mut pipe = redis::pipe();
@@ -108,7 +107,7 @@ async fn drained<M: Queue, R: Router>(bus: &Bus, router: R, messages: u64) -> Re
 }
 
 /// The loop that a program has that is written by hand.
-async fn read(connection: &mut MultiplexedConnection, messages: u64, count: u64) {
+async fn read(connection: &mut Connection, messages: u64, count: u64) {
     let mut done = 0;
     while done < messages {
         let mut read = redis::cmd("XREADGROUP");
@@ -148,8 +147,7 @@ pub async fn fill(program: &str, url: &str, messages: u64, at_once: u64) -> Repo
             .await
         }
         "redis" => {
-            let client = redis::Client::open(url).expect("an address");
-            let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+            let connection = Connection::open(url).await;
             if at_once == LARGE {
                 let (mut connection, begun) = (connection, Begun::now());
                 for numbers in batches(messages, LARGE) {
@@ -192,11 +190,8 @@ pub async fn pick_up(program: &str, url: &str, messages: u64) -> Report {
             service.shutdown().await.expect("nothing waits");
         }
         "redis" => {
-            let client = redis::Client::open(url).expect("an address");
-            let mut reading = client.get_multiplexed_async_connection().await.expect("a connection");
-            let mut adding = client.get_multiplexed_async_connection().await.expect("a connection");
+            let (mut reading, mut adding) = (Connection::patient(url).await, Connection::open(url).await);
             let _: () = reading.xgroup_create_mkstream(STREAM, GROUP, "0").await.expect("a group");
-            reading.set_response_timeout(Duration::from_secs(10));
             let worker = tokio::spawn(async move { read(&mut reading, messages, COUNT).await });
             for number in 0..messages {
                 tokio::time::sleep(IDLE).await;

@@ -9,13 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::StreamExt;
-use redis::{AsyncCommands, aio::MultiplexedConnection};
+use redis::AsyncCommands;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidings::{Bus, Message, handler, routes};
 use tokio::sync::oneshot;
 
 use crate::{
+    by_hand::{Connection, Subscription},
     measure::{Begun, Report, percentiles},
     publish::spread,
 };
@@ -139,14 +139,9 @@ pub async fn by_hand<A: DeserializeOwned + Send + 'static, F: Future<Output = Qu
     check: fn(&str, &A),
     answer: fn(A) -> F,
 ) -> tokio::task::JoinHandle<()> {
-    let client = redis::Client::open(url).expect("an address");
-    let mut pubsub = client.get_async_pubsub().await.expect("a connection");
-    let subscribed =
-        if channels.ends_with('*') { pubsub.psubscribe(channels).await } else { pubsub.subscribe(channels).await };
-    subscribed.expect("a subscription");
-    let connection = client.get_multiplexed_async_connection().await.expect("a connection");
+    let mut messages = Subscription::open(url, channels).await;
+    let connection = messages.connection(url).await;
     tokio::spawn(async move {
-        let mut messages = pubsub.into_on_message();
         while let Some(message) = messages.next().await {
             // A handler that waits must not hold up the next request, so each has a task.
             let mut connection = connection.clone();
@@ -163,7 +158,7 @@ pub async fn by_hand<A: DeserializeOwned + Send + 'static, F: Future<Output = Qu
 }
 
 pub struct Client {
-    connection: MultiplexedConnection,
+    connection: Connection,
     waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Quote>>>>,
     next: AtomicU64,
     task: tokio::task::JoinHandle<()>,
@@ -173,13 +168,11 @@ const INBOX: &str = "replies:0123456789abcdef";
 
 impl Client {
     pub async fn connect(url: &str) -> Self {
-        let client = redis::Client::open(url).expect("an address");
-        let mut pubsub = client.get_async_pubsub().await.expect("a connection");
-        pubsub.subscribe(INBOX).await.expect("a subscription");
+        let mut messages = Subscription::open(url, INBOX).await;
+        let connection = messages.connection(url).await;
         let waiting: Arc<Mutex<HashMap<String, oneshot::Sender<Quote>>>> = Arc::default();
         let waiters = Arc::clone(&waiting);
         let task = tokio::spawn(async move {
-            let mut messages = pubsub.into_on_message();
             while let Some(message) = messages.next().await {
                 let answer: Envelope<Quote> = serde_json::from_slice(message.get_payload_bytes()).expect("an answer");
                 let waiter = waiters.lock().expect("nobody panics").remove(&*answer.correlation_id);
@@ -188,7 +181,6 @@ impl Client {
                 }
             }
         });
-        let connection = client.get_multiplexed_async_connection().await.expect("a connection");
         Self { connection, waiting, next: AtomicU64::new(0), task }
     }
 

@@ -1,9 +1,9 @@
 //! W1: a pattern subscription, drained; each message decoded to an owned struct and given to a typed asynchronous handler.
 
-use futures_util::StreamExt;
 use tidings::{Bus, handler, routes};
 
 use crate::{
+    by_hand::Subscription,
     measure::{Report, TAKEN},
     order::{Form, Order},
 };
@@ -41,11 +41,8 @@ pub async fn handle(channel: &str, payload: &[u8], form: Form) {
 }
 
 async fn with_redis(url: &str, form: Form) -> Report {
-    let client = redis::Client::open(url).expect("an address");
-    let mut pubsub = client.get_async_pubsub().await.expect("a connection");
-    pubsub.psubscribe(PATTERN).await.expect("a subscription");
+    let mut messages = Subscription::open(url, PATTERN).await;
     let task = tokio::spawn(async move {
-        let mut messages = pubsub.into_on_message();
         while let Some(message) = messages.next().await {
             handle(message.get_channel_name(), message.get_payload_bytes(), form).await;
         }

@@ -1,14 +1,14 @@
 //! Runs the programs in turns, and prints what came out as Markdown.
 
-use std::process::Command;
+use std::{process::Command, time::Duration};
 
 use crate::{
     child::{EVENTS, Mode, run},
     column::{Column, Measured, Spread},
-    dispatch,
+    dispatch, idle,
     measure::Report,
     memory, peers, queue,
-    server::Server,
+    server::{Places, Redis},
     work::{self, Work},
 };
 
@@ -55,12 +55,13 @@ impl Options {
 
 pub fn print(words: &[&str]) {
     let options = Options::parse(words);
-    let server = Server::start();
-    heading(&server);
+    let places = Places::start();
+    let server = &places.server;
+    heading(server);
     let (programs, growth) = (work::programs(), work::growth(options.sizes));
     let mut targets = Vec::new();
     for work in programs.iter().chain(&growth).filter(|work| options.wants(&work.title)) {
-        targets.extend(measure(work, &options, &server));
+        targets.extend(measure(work, &options, places.of(work.place)));
     }
     if options.wants("W5") {
         targets.extend(dispatch(&options));
@@ -69,23 +70,27 @@ pub fn print(words: &[&str]) {
         println!("\n### Musts and aims\n\n| work | what | measured | must | aim | |\n|--|--|--|--|--|--|");
         targets.iter().for_each(|line| println!("{line}"));
     }
+    if options.wants("Idle") {
+        let watched = if options.divisor == 1 { 60 } else { 1 };
+        idle::table(&places, Duration::from_secs(watched));
+    }
     if options.wants("Memory") {
-        memory(&options, &server);
-        waiting(&options, &server);
+        memory(&options, server);
+        waiting(&options, server);
     }
     if options.wants("Allocations") {
-        costs("Allocations a message", &programs, &options, &server, Mode::Allocations);
+        costs("Allocations a message", &programs, &options, server, Mode::Allocations);
     }
     if options.calls {
-        calls(&programs, &options, &server);
+        calls(&programs, &options, &places);
     }
     if options.instructions {
-        costs("Instructions a message, under callgrind", &programs, &options, &server, Mode::Instructions);
-        growing_costs(&growth, &options, &server);
+        costs("Instructions a message, under callgrind", &programs, &options, server, Mode::Instructions);
+        growing_costs(&growth, &options, server);
     }
 }
 
-fn heading(server: &Server) {
+fn heading(server: &Redis) {
     let first_line = |command: &str, argument: &str| {
         let output = Command::new(command).arg(argument).output().map(|output| output.stdout).unwrap_or_default();
         String::from_utf8_lossy(&output).lines().next().unwrap_or_default().to_owned()
@@ -124,7 +129,7 @@ fn rounds<T>(work: &Work, rounds: usize, mut run: impl FnMut(&work::Program) -> 
 }
 
 /// Prints the table of some work, and returns the lines of its targets.
-fn measure(work: &Work, options: &Options, server: &Server) -> Vec<String> {
+fn measure(work: &Work, options: &Options, server: &Redis) -> Vec<String> {
     let messages = work.messages / options.divisor;
     let all = rounds(work, options.rounds(work), |program| run(work, program, messages, server, Mode::Timed).report);
     println!("\n### {} ({messages} messages, {} rounds)\n", work.title, options.rounds(work));
@@ -176,13 +181,15 @@ fn dispatch(options: &Options) -> Vec<String> {
 }
 
 /// The calls of all processes of a program, as `perf stat` counts them.
-fn calls(works: &[Work], options: &Options, server: &Server) {
+fn calls(works: &[Work], options: &Options, places: &Places) {
     let names = EVENTS.map(|event| event.trim_start_matches("syscalls:sys_enter_"));
     println!("\n### Calls a message\n");
     println!("| work | program | {} |\n|--|--|{}", names.join(" | "), "--|".repeat(EVENTS.len()));
     for work in works.iter().filter(|work| work.counts_calls && options.wants(&work.title)) {
         let messages = work.messages / options.divisor;
-        let all = rounds(work, options.rounds, |program| run(work, program, messages, server, Mode::Calls).calls);
+        let all = rounds(work, options.rounds, |program| {
+            run(work, program, messages, places.of(work.place), Mode::Calls).calls
+        });
         for (name, own) in all {
             let cells = (0..EVENTS.len()).map(|event| {
                 let a_message: Vec<f64> = own.iter().map(|calls| calls[event] as f64 / messages as f64).collect();
@@ -195,7 +202,7 @@ fn calls(works: &[Work], options: &Options, server: &Server) {
 }
 
 /// What a message costs, as the difference of a long and a short run: the start does not count.
-fn cost(work: &Work, program: &work::Program, (short, long): (u64, u64), server: &Server, mode: Mode) -> f64 {
+fn cost(work: &Work, program: &work::Program, (short, long): (u64, u64), server: &Redis, mode: Mode) -> f64 {
     let count = |messages| {
         let run = run(work, program, messages, server, mode);
         if mode == Mode::Instructions { run.instructions } else { run.report.allocations }
@@ -210,7 +217,7 @@ impl Options {
     }
 }
 
-fn costs(title: &str, works: &[Work], options: &Options, server: &Server, mode: Mode) {
+fn costs(title: &str, works: &[Work], options: &Options, server: &Redis, mode: Mode) {
     println!("\n### {title}\n\n| work | by hand, on `redis` | tidings | ratio |\n|--|--|--|--|");
     for work in works.iter().filter(|work| work.is_costed) {
         let cost = |program| cost(work, program, options.lengths(), server, mode);
@@ -219,7 +226,7 @@ fn costs(title: &str, works: &[Work], options: &Options, server: &Server, mode: 
     }
 }
 
-fn growing_costs(works: &[Work], options: &Options, server: &Server) {
+fn growing_costs(works: &[Work], options: &Options, server: &Redis) {
     println!("\n### Instructions a message while something grows, under callgrind\n");
     println!("| work | program | instructions | ratio to the first |\n|--|--|--|--|");
     for work in works {
@@ -232,7 +239,7 @@ fn growing_costs(works: &[Work], options: &Options, server: &Server) {
     }
 }
 
-fn memory(options: &Options, server: &Server) {
+fn memory(options: &Options, server: &Redis) {
     println!("\n### Memory of each\n");
     println!("| what | how many | allocated, bytes each | resident, bytes each |\n|--|--|--|--|");
     for (what, program) in memory::PROGRAMS {
@@ -247,7 +254,7 @@ fn memory(options: &Options, server: &Server) {
 }
 
 /// What a task takes on the server while it waits, beside the same payload in a stream.
-fn waiting(options: &Options, server: &Server) {
+fn waiting(options: &Options, server: &Redis) {
     println!("\n### Memory of a waiting task on the server, payloads of 189 bytes\n");
     println!("| what | how many | bytes each | ratio |\n|--|--|--|--|");
     let size = 100_000 / options.divisor;

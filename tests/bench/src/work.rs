@@ -5,13 +5,14 @@ use crate::{
     column::{Column, Target, at_least, at_most},
     order::Form,
     publish::{LARGE, SMALL},
-    server::Burst,
+    server::{Burst, Place},
 };
 
 /// One kind of work, and who does it. The first program is the measure of the others.
 pub struct Work {
     pub title: String,
     pub kind: Kind,
+    pub place: Place,
     pub form: Form,
     pub messages: u64,
     /// How many tasks there are, or messages in a batch.
@@ -64,7 +65,10 @@ const ROUTES: &[Target] = &[Target::median(Column::Cpu, at_most(1.05, 1.02)).of_
 
 /// The work of whole programs, W1 to W4, and W6.
 pub fn programs() -> Vec<Work> {
-    [subscribing(), publishing(), requesting(), queueing(), on_each_runtime()].into_iter().flatten().collect()
+    [subscribing(), publishing(), requesting(), queueing(), on_each_runtime(), on_a_cluster()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 fn subscribing() -> Vec<Work> {
@@ -161,6 +165,37 @@ fn on_each_runtime() -> Vec<Work> {
     ]
 }
 
+/// The same on a cluster of three masters: what one server must reach.
+fn on_a_cluster() -> Vec<Work> {
+    let work = |title: &str, kind, messages| Work::new(title, kind, messages).at(Place::Cluster).not_costed();
+    let subscribe = |title| work(title, Kind::Subscribe, 100_000).columns(DRAINED);
+    let publish = |title, messages| work(title, Kind::Publish, messages);
+    let request = |title, messages| work(title, Kind::Request, messages).in_the_envelope().on(Threads::Two);
+    vec![
+        subscribe("W1 on a cluster: subscribe, published at the node of the subscription, plain messages")
+            .targets(SUBSCRIBE),
+        subscribe("W1 on a cluster: subscribe, published at another node, plain messages")
+            .burst(Burst::OrdersElsewhere),
+        publish("W2 on a cluster: publish one at a time, plain messages", 20_000).targets(PUBLISH),
+        publish("W2 on a cluster: publish 64 at once, plain messages", 200_000)
+            .at_once(64)
+            .has_states()
+            .targets(PUBLISH_64),
+        work("W2 on a cluster: publish in batches of 1,000, plain messages", Kind::Batches, 200_000)
+            .at_once(LARGE)
+            .targets(BATCHES),
+        request("W3 on a cluster: request and reply, one channel, one at a time", 5_000)
+            .columns(TIMED)
+            .targets(REQUEST),
+        request("W3 on a cluster: request and reply, one channel, 64 at once", 50_000)
+            .at_once(64)
+            .columns(ASKED)
+            .targets(REQUEST_64),
+        work("W6 on a cluster: queue, 64 at once", Kind::Drain, 100_000).at_once(64).targets(QUEUE),
+        work("W6 on a cluster: queue, one at a time", Kind::Drain, 20_000),
+    ]
+}
+
 /// The work whose cost is to stay the same while something grows.
 pub fn growth(sizes: &[u64]) -> Vec<Work> {
     let of = |program: &str| sizes.iter().map(|size| format!("{program}-{size}")).collect::<Vec<_>>();
@@ -198,6 +233,7 @@ impl Work {
         let work = Self {
             title: title.to_owned(),
             kind,
+            place: Place::Server,
             form: Form::Plain,
             messages,
             at_once: 1,
@@ -215,6 +251,11 @@ impl Work {
     /// What only takes memory; `messages` are subscriptions, services or requests.
     pub fn of_memory(program: &str) -> Self {
         Self::new("Memory", Kind::Memory, 0).by(&[program])
+    }
+
+    /// What only waits.
+    pub fn idle(program: &str, place: Place) -> Self {
+        Self::new("Idle", Kind::Idle, 0).by(&[program]).at(place)
     }
 
     fn by(self, programs: &[&str]) -> Self {
@@ -235,6 +276,10 @@ impl Work {
         let on_one = self.programs.iter().map(|program| Program { threads: Threads::Current, ..program.clone() });
         self.programs.extend(on_one.collect::<Vec<_>>());
         self
+    }
+
+    fn at(self, place: Place) -> Self {
+        Self { place, ..self }
     }
 
     fn in_the_envelope(self) -> Self {
