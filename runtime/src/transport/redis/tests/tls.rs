@@ -1,3 +1,8 @@
+use std::{
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+};
+
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 
 use crate::{config::Config, error::ConnectError, transport::redis::Redis};
@@ -160,4 +165,99 @@ async fn a_cluster_is_reached_by_the_names_that_its_nodes_announce() {
     let address_map = vec![(format!("127.0.0.1:{port}"), format!("localhost:{port}"))];
     let redis = Redis::connect(&url, &Config { address_map, ..authority.trusted() }).await.unwrap();
     assert_eq!(publish(&redis, "a", "1").await.unwrap(), None);
+}
+
+/// A Sentinel that is spoken to only encrypted, and speaks so to the master.
+struct Sentinel {
+    child: Child,
+    folder: PathBuf,
+    port: u16,
+}
+
+impl Sentinel {
+    /// Watches over what answers encrypted at this place.
+    fn start(authority: &Authority, host: &str, port: u16) -> Self {
+        let own = free_port();
+        let folder = std::env::temp_dir().join(format!("tidings-tls-{}-{own}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let (certificate, key) = authority.sign("localhost", 2100);
+        for (file, content) in [("certificate", &certificate), ("key", &key), ("authority", &authority.pem)] {
+            std::fs::write(folder.join(file), content).unwrap();
+        }
+        let lines = format!(
+            "port 0\ntls-port {own}\nbind 127.0.0.1\ntls-cert-file certificate\ntls-key-file key\ntls-ca-cert-file authority\n\
+             tls-auth-clients no\ntls-replication yes\nsentinel resolve-hostnames yes\nsentinel announce-hostnames yes\n\
+             sentinel monitor shop {host} {port} 1\n"
+        );
+        std::fs::write(folder.join("sentinel.conf"), lines).unwrap();
+        let mut command = Command::new("redis-server");
+        command.args(["sentinel.conf", "--sentinel"]).current_dir(&folder).stdout(Stdio::null());
+        Self { child: command.spawn().unwrap(), folder, port: own }
+    }
+
+    fn url(&self) -> String {
+        format!("rediss+sentinel://localhost:{}/shop", self.port)
+    }
+}
+
+impl Drop for Sentinel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// Connects as soon as the Sentinel answers.
+async fn connected(url: &str, config: &Config) -> Redis {
+    let until = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        match Redis::connect(url, config).await {
+            Ok(redis) => return redis,
+            Err(error @ (ConnectError::NoSentinel { .. } | ConnectError::Unreachable { .. })) => {
+                assert!(tokio::time::Instant::now() < until, "{error}");
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn sentinels_and_the_master_that_they_name_are_spoken_to_encrypted() {
+    let authority = Authority::new();
+    let (server, url) = authority.serve("localhost", 2100, "no");
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    let sentinel = Sentinel::start(&authority, "localhost", port);
+    let redis = connected(&sentinel.url(), &authority.trusted()).await;
+    assert_eq!(redis.health().await.unwrap().server, Some(format!("localhost:{port}")));
+    let mut reader = Reader::attach(&redis, vec![channel("a")]).await.unwrap();
+    assert_eq!(publish(&redis, "a", "1").await.unwrap(), Some(1));
+    assert_eq!(reader.message().await.1, "1");
+    server.run("CLIENT KILL TYPE pubsub");
+    assert!(matches!(reader.gap().await.cause, GapCause::Disconnected(_)));
+    assert_eq!(publish(&redis, "a", "2").await.unwrap(), Some(1));
+    assert_eq!(reader.message().await.1, "2");
+
+    // Who vouches for the Sentinel is asked of it as well.
+    let error = Redis::connect(&sentinel.url(), &Authority::new().trusted()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(text.contains("UnknownIssuer") || text.contains("BadSignature"), "{text}");
+    // And it is not spoken to otherwise.
+    let plain = sentinel.url().replace("rediss", "redis");
+    let error = Redis::connect(&plain, &config()).await.unwrap_err();
+    assert!(matches!(error, ConnectError::NoSentinel { .. }), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_master_that_a_sentinel_names_by_its_address_is_reached_by_the_name_in_its_certificate() {
+    let authority = Authority::new();
+    let (_server, url) = authority.serve("localhost", 2100, "no");
+    let port = url.rsplit(':').next().unwrap().parse().unwrap();
+    let sentinel = Sentinel::start(&authority, "127.0.0.1", port);
+    let address_map = vec![(format!("127.0.0.1:{port}"), format!("localhost:{port}"))];
+    let redis = connected(&sentinel.url(), &Config { address_map, ..authority.trusted() }).await;
+    assert_eq!(publish(&redis, "a", "1").await.unwrap(), Some(0));
+    let text = refusal(&sentinel.url(), &authority.trusted()).await;
+    assert!(text.contains("127.0.0.1") && text.contains("not valid for name"), "{text}");
 }
