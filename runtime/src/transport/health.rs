@@ -203,14 +203,7 @@ impl fmt::Display for HealthWarning {
                 formatter,
                 "`{command}` is not allowed, so the settings were not checked; allow it, or check them by hand: {reason}"
             ),
-            Self::Reconnecting { cause, server: Some(server) } => write!(
-                formatter,
-                "what goes over the connection to {server} waits until it is made anew ({cause}): look at this server and the network"
-            ),
-            Self::Reconnecting { cause, server: None } => write!(
-                formatter,
-                "subscriptions receive nothing until the connection is made anew ({cause}): look at the server and the network"
-            ),
+            Self::Reconnecting { cause, server } => reconnecting(cause, server.as_deref(), formatter),
             Self::Closed => formatter.write_str("the bus gave up reconnecting: connect a new one"),
             Self::NoAppendOnlyFile => formatter.write_str(
                 "the server writes no append-only file, so a crash loses tasks that it had accepted: run `CONFIG SET appendonly yes`",
@@ -238,6 +231,14 @@ impl fmt::Display for HealthWarning {
             ),
         }
     }
+}
+
+fn reconnecting(cause: &GapCause, server: Option<&str>, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let connection = server.map_or_else(|| "a connection".to_owned(), |server| format!("the connection to {server}"));
+    write!(
+        formatter,
+        "{connection} is being made anew ({cause}), and nothing is received over it meanwhile: look at the server and the network"
+    )
 }
 
 /// Why the server's health is not known.

@@ -3,7 +3,8 @@
 use std::{
     cell::OnceCell,
     fs,
-    net::TcpListener,
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -162,12 +163,20 @@ impl Redis {
         // Without what the question itself costs.
         let without = |after: u64, own: fn(&Usage) -> u64| after - (own(&before) - own(&first));
         let after = Usage {
-            commands: without(after.commands, |usage| usage.commands),
             sent: without(after.sent, |usage| usage.sent),
             received: without(after.received, |usage| usage.received),
             ..after
         };
         (before, after)
+    }
+
+    /// How many commands clients send within such a time; those that scripts run are not among them.
+    pub fn commands_during(&self, time: Duration) -> u64 {
+        std::thread::scope(|scope| {
+            let watching: Vec<_> =
+                self.nodes.iter().map(|node| scope.spawn(move || node.commands_during(time))).collect();
+            watching.into_iter().map(|watching| watching.join().expect("a number")).sum()
+        })
     }
 
     /// The processor's microseconds that a broadcast of an order costs the first node, which takes it, and on average each other one.
@@ -240,6 +249,18 @@ impl Node {
         self.run(&mut command);
     }
 
+    /// See [`Redis::commands_during`].
+    fn commands_during(&self, time: Duration) -> u64 {
+        let mut monitor = TcpStream::connect(("127.0.0.1", self.port)).expect("the server answers");
+        monitor.write_all(b"MONITOR\r\n").expect("it is sent");
+        std::thread::sleep(time);
+        // What follows is read too: the server closes the connection then.
+        monitor.write_all(b"QUIT\r\n").expect("it is sent");
+        let mut lines = String::new();
+        monitor.read_to_string(&mut lines).expect("text");
+        lines.lines().filter(|line| line.contains("] \"") && !line.contains(" lua] ")).count() as u64
+    }
+
     /// User and system time.
     fn processor_seconds(&self) -> f64 {
         let info: String = redis::cmd("INFO").arg("cpu").query(&mut self.connect()).expect("information");
@@ -274,12 +295,12 @@ impl Node {
 #[derive(Default)]
 pub struct Usage {
     pub connections: u64,
+    /// Subscriptions: a name counts for each connection that has it.
     pub channels: u64,
     pub patterns: u64,
     pub shard_channels: u64,
     /// Bytes.
     pub memory: u64,
-    pub commands: u64,
     /// Bytes to clients.
     pub sent: u64,
     /// Bytes of clients.
@@ -289,15 +310,17 @@ pub struct Usage {
 impl Usage {
     fn of(connection: &mut redis::Connection) -> Self {
         let info: String = redis::cmd("INFO").query(connection).expect("information");
-        let mut names =
-            |what: &str| redis::cmd("PUBSUB").arg(what).query::<Vec<String>>(connection).expect("names").len() as u64;
+        let clients: String = redis::cmd("CLIENT").arg("LIST").query(connection).expect("clients");
+        let names = |kind: &str| {
+            let words = clients.split_whitespace().filter_map(|word| word.strip_prefix(kind));
+            words.filter_map(|count| count.parse::<u64>().ok()).sum()
+        };
         Self {
-            channels: names("CHANNELS"),
-            shard_channels: names("SHARDCHANNELS"),
-            patterns: redis::cmd("PUBSUB").arg("NUMPAT").query(connection).expect("a number"),
+            channels: names("sub="),
+            shard_channels: names("ssub="),
+            patterns: names("psub="),
             connections: number(&info, "connected_clients"),
             memory: number(&info, "used_memory"),
-            commands: number(&info, "total_commands_processed"),
             sent: number(&info, "total_net_output_bytes"),
             received: number(&info, "total_net_input_bytes"),
         }
@@ -310,7 +333,6 @@ impl Usage {
             patterns: self.patterns + other.patterns,
             shard_channels: self.shard_channels + other.shard_channels,
             memory: self.memory + other.memory,
-            commands: self.commands + other.commands,
             sent: self.sent + other.sent,
             received: self.received + other.received,
         }

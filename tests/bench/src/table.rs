@@ -71,7 +71,7 @@ pub fn print(words: &[&str]) {
         targets.iter().for_each(|line| println!("{line}"));
     }
     if options.wants("Idle") {
-        let watched = if options.divisor == 1 { 60 } else { 1 };
+        let watched = if options.divisor == 1 { 30 } else { 1 };
         idle::table(&places, Duration::from_secs(watched));
     }
     if options.wants("Memory") {
