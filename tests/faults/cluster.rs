@@ -203,8 +203,8 @@ async fn all_inboxes_are_back_after_connections_were_killed_and_a_master_died() 
         }
         sum
     };
-    // One for what is on any node, for each of two; and one for each master that has inboxes.
-    eventually(SOON, async || connections().await == 5).await;
+    // One for what is on any node, for each of two; one for each master that has inboxes; and one for answers, of who asks.
+    eventually(SOON, async || connections().await == 6).await;
     report.messages(count as u64, count as u64).close();
 }
 
