@@ -150,7 +150,7 @@ async fn what_a_bus_does_is_measured_by_template_and_outcome() {
     metrics::set_global_recorder(Installed).unwrap();
     for world in [World::memory(), World::redis().await] {
         let before = RECORDED.snapshot();
-        let bus = world.bus_with(|bus| bus.namespace("bank").payload_limit(1_000)).await;
+        let bus = world.bus_in("bank", |bus| bus.payload_limit(1_000)).await;
         assert!((RECORDED.snapshot().connections() - before.connections() - 1.0).abs() < f64::EPSILON);
         messages(&bus).await;
         requests(&world, &bus).await;

@@ -17,7 +17,7 @@ use tidings::{
     codec::{Cbor, CloudEvents, Codec, DecodeError, Expected, Inbound, Json, MessagePack, Outbound},
     router,
 };
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tracing::{Instrument, Span};
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 use tracing_subscriber::{filter::LevelFilter, prelude::*};
@@ -195,10 +195,11 @@ impl Opener {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_codec_whose_metadata_panics_ends_no_service_that_makes_spans(world: World) {
         let trace = Trace::start();
         for layered in [false, true] {
+            world.settle().await;
             let bus = world.bus().await;
             let opened = Recorder::new();
             let serving = bus.serve(Opener { opened: opened.clone() });
@@ -237,7 +238,7 @@ on_both! {
         let spans = trace.spans(&["process orders:<id>", "process bills:<id>", "process shipments:<id>"]).await;
 
         let (publish, process) = (named(&spans, "publish orders:<id>"), named(&spans, "process orders:<id>"));
-        let system = if world.url().starts_with("memory:") { "memory" } else { "redis" };
+        let system = if world.transport() == "memory" { "memory" } else { "redis" };
         for span in [publish, process] {
             assert_eq!(attribute(span, "messaging.system").unwrap(), system);
             assert_eq!(attribute(span, "messaging.destination.template").unwrap(), "orders:<id>");
@@ -405,7 +406,7 @@ impl Formats {
     }
 }
 
-on_both! {
+on_each! {
     async fn every_format_with_headers_carries_the_trace(world: World) {
         let bus = world.bus().await;
         let _service = bus.serve(Formats).await.unwrap();
@@ -444,6 +445,7 @@ on_both! {
 
     async fn a_message_without_a_place_for_headers_is_sent_without_them(world: World) {
         for format in [Format::Plain, Format::RedisToolkit] {
+            world.settle().await;
             let bus = world.bus_with(|bus| bus.format(format)).await;
             let shop = shop();
             let headers = shop.headers.clone();

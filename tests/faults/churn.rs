@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Event, Message, NoError, RequestError, Service, Subscription, router};
-use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -99,7 +99,7 @@ async fn found(bus: &Bus) -> usize {
     bus.services().await.unwrap().iter().map(|group| group.instances.len()).sum()
 }
 
-on_both! {
+on_each! {
     async fn instances_that_join_or_leave_every_200_ms_are_found_and_no_request_fails(world: World) {
         let (asking, mut random) = (world.bus().await, Random::of("T20-churn"));
         let _steady = world.bus().await.serve(Local { me: 0 }).await.unwrap();
@@ -126,7 +126,8 @@ on_both! {
     }
 }
 
-on_both! {
+on_each! {
+    #[one_server("it is stopped")]
     async fn after_the_server_was_away_all_instances_are_used_again(world: World) {
         let buses = [world.bus().await, world.bus().await, world.bus().await];
         let mut services = Vec::new();

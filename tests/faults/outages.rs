@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusBuilder, Event, Message, NoError, Reconnect, Status, Subscription, router};
-use tidings_tests::{RedisServer, World, eventually, on_both};
+use tidings_tests::{RedisServer, World, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -35,8 +35,9 @@ pub(crate) async fn bus_with(url: impl Into<String>, settings: impl FnOnce(BusBu
     settings(Bus::builder(url).reconnect(reconnect)).connect().await.unwrap()
 }
 
-on_both! {
+on_each! {
     /// T3: subscribers are killed under load.
+    #[one_server("a promise in reconnect.rs does it on a cluster")]
     async fn killed_subscribers_report_each_gap_and_nothing_else_is_lost(world: World) {
         let mut random = Random::of("T3");
         let (from, to) = (world.bus().await, world.bus().await);
@@ -60,6 +61,7 @@ on_both! {
     }
 
     /// T4: the server dies and is away for a while; the subscriber sends no commands of its own.
+    #[one_server("it is stopped")]
     async fn a_pure_subscriber_is_back_within_one_pause_of_the_server(world: World) {
         let bus = world.bus().await;
         let count: u64 = sized(500, 5_000);
@@ -83,6 +85,7 @@ on_both! {
     }
 
     /// The ledger over outages of the server: what was published in them failed, and what was lost is in gaps.
+    #[one_server("it is stopped")]
     async fn a_server_that_comes_and_goes_loses_nothing_in_silence(world: World) {
         let mut random = Random::of("T4-ledger");
         let (from, to) = (world.bus().await, world.bus().await);
@@ -132,6 +135,7 @@ on_both! {
     }
 
     /// T6: the server is stopped, and then goes on.
+    #[one_server("it is frozen")]
     async fn a_server_that_hangs_is_noticed_and_blocks_no_call(world: World) {
         const PING: Duration = Duration::from_millis(300);
         const TIMEOUT: Duration = Duration::from_millis(500);

@@ -15,7 +15,7 @@ use tidings::{
     codec::{Codec, DecodeError, Expected, Inbound, Json, Outbound},
     router,
 };
-use tidings_tests::{eventually, on_both};
+use tidings_tests::{eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -187,8 +187,9 @@ async fn forge(bus: Bus, asking: Bus, seen: Arc<Mutex<VecDeque<(Instant, String)
     }
 }
 
-on_both! {
+on_each! {
     /// 64 requests in flight. Connections are killed, answers come late, twice and from forgers, and for some time nobody answers.
+    #[one_server("cluster.rs does it on a cluster")]
     async fn each_request_ends_once_whatever_comes_in_between(world: World) {
         let (asking, answering, doubling, forging) =
             (world.bus().await, world.bus().await, world.bus().await, world.bus().await);

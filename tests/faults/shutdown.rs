@@ -6,8 +6,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Event, Message, NoError, Overflow, Publish, Subscription, router, testing::Broker};
-use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tidings::{Bus, BusBuilder, Event, Message, NoError, Overflow, Publish, Subscription, router, testing::Broker};
+use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -179,7 +179,7 @@ async fn nothing_is_left(server: &RedisServer, channels: std::ops::Range<u64>) {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_service_that_is_shut_down_under_load_finishes_what_it_started(world: World) {
         let (from, to) = (world.bus().await, world.bus().await);
         let mut random = Random::of("T24");
@@ -215,16 +215,16 @@ on_both! {
 const CHANNELS: u64 = 8;
 
 /// Makes so many things on buses, most of them on one and some on buses of their own, and drops each at a random moment.
-async fn drop_at_random(url: &str, shared: &Bus, drops: u64) {
+async fn drop_at_random(builder: impl Fn() -> BusBuilder, shared: &Bus, drops: u64) {
     let mut random = Random::of("T24-drops");
     let mut tasks = JoinSet::new();
     for n in 0..drops {
-        let (url, shared, channel) = (url.to_owned(), shared.clone(), random.within(0..CHANNELS));
+        let (builder, shared, channel) = (builder(), shared.clone(), random.within(0..CHANNELS));
         let (opening, open) = (random.within(1..3_000), random.within(1..3_000));
         tasks.spawn(async move {
             let opening = Duration::from_micros(opening);
             let bus = if n % 8 == 7 {
-                let connected = tokio::time::timeout(opening, Bus::connect(&url)).await;
+                let connected = tokio::time::timeout(opening, builder.connect()).await;
                 let Ok(bus) = connected.map(Result::unwrap) else { return };
                 bus
             } else {
@@ -274,11 +274,11 @@ async fn make_and_drop(bus: &Bus, n: u64, channel: u64, opening: Duration, open:
     }
 }
 
-on_both! {
+on_each! {
     async fn whatever_is_dropped_at_a_random_moment_leaves_nothing_on_the_server(world: World) {
         let bus = world.bus().await;
         let drops = sized(400, 10_000);
-        drop_at_random(&world.url(), &bus, drops).await;
+        drop_at_random(|| world.builder(), &bus, drops).await;
         eventually(SOON, async || world.patterns().await == 0).await;
         for channel in 0..CHANNELS {
             eventually(SOON, async || world.subscriptions(&format!("ledger:{channel}")).await == 0).await;
@@ -286,7 +286,7 @@ on_both! {
         assert_eq!(bus.stats().pending_requests, 0);
         // The bus still works, and its end closes its connections.
         let subscription = bus.subscribe(Entry::channel(0_u64)).await.unwrap();
-        assert_eq!(Entry::new(0, 1).publish(&bus).await.unwrap().receivers, Some(1));
+        assert_eq!(Entry::new(0, 1).publish(&bus).await.unwrap().receivers, world.receivers(1));
         drop((subscription, bus));
         eventually(SOON, async || world.subscriber_connections().await == 0).await;
         Report::on(&world, "T24-drops", "cancellations", usize::try_from(drops).unwrap()).close();
@@ -317,7 +317,7 @@ async fn count_leaks(url: &str) {
         let url = url.clone();
         async move {
             let bus = bus(url.clone()).await;
-            drop_at_random(&url, &bus, drops).await;
+            drop_at_random(|| Bus::builder(&url), &bus, drops).await;
         }
     };
     // Once, so that what is made once in a process is there.

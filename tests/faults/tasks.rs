@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, DeadReason, Delivery, EnqueueError, Message, Service, router};
-use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::{
@@ -267,7 +267,7 @@ impl Drinker {
     }
 }
 
-on_both! {
+on_each! {
     async fn poison_is_buried_with_its_reason_and_nobody_else_suffers(world: World) {
         let (bus, done) = (world.bus().await, Recorder::new());
         let tasks = sized(600_u64, 20_000);
@@ -320,8 +320,9 @@ async fn a_retry_after_an_unknown_outcome_doubles_no_task_that_has_a_key() {
     service.shutdown().await.unwrap();
 }
 
-on_both! {
+on_each! {
     /// The second of the fifteen: an instance that is cut off again and again keeps its task, and no attempt is counted.
+    #[one_server("cluster_queues.rs does it on a cluster")]
     async fn a_task_outlives_many_reconnects_of_its_instance(world: World) {
         let bus = world.bus().await;
         let here = Here { takes: Duration::from_secs(4), ..Here::new() };
@@ -364,7 +365,8 @@ impl Clock {
     }
 }
 
-on_both! {
+on_each! {
+    #[one_server("it waits for long")]
     async fn no_delayed_task_is_early_and_few_are_late(world: World) {
         let (bus, rung, begun) = (world.bus().await, Recorder::new(), Instant::now());
         let serve = async || world.bus().await.serve(Clock { begun, rung: rung.clone() }).await.unwrap();

@@ -4,11 +4,11 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidings::{AcknowledgeError, Bounds, Message, Overflow, RequestError, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings::{Bounds, Message, Overflow, RequestError, router};
+use tidings_tests::{Recorder, eventually, on_each};
 use tokio::task::JoinSet;
 
-use crate::support::{Gate, SOON, handler, message};
+use crate::support::{Gate, SOON, handler, message, patience, refusals};
 
 #[derive(Clone, Copy, Message, Serialize, Deserialize)]
 #[channel("quotes")]
@@ -114,7 +114,7 @@ async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
 const AT_ONCE: Duration = Duration::from_secs(10);
 const LONG: Duration = Duration::from_secs(60);
 
-on_both! {
+on_each! {
     async fn what_a_full_buffer_drops_is_answered_at_once(world: World) {
         let (serving, asking) = (world.bus().await, world.bus().await);
         for overflow in [Overflow::DropNewest, Overflow::DropOldest] {
@@ -159,8 +159,9 @@ on_both! {
         started.wait_for(1).await;
         Price { n: 1 }.publish(&asking).await.unwrap();
         let begun = Instant::now();
-        let error = Price { n: 2 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
-        assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals[0].contains("dropped")), "{error}");
+        let error = Price { n: 2 }.publish(&asking).acknowledged_within(patience(&world)).await.unwrap_err();
+        let refusals = refusals(&world, error);
+        assert!(refusals[0].contains("dropped"), "{refusals:?}");
         assert!(begun.elapsed() < AT_ONCE);
         gate.open();
         service.shutdown().await.unwrap();
@@ -172,8 +173,9 @@ on_both! {
         let begun = Instant::now();
         let error = Quote { n: 1_000 }.request(&asking).timeout(LONG).await.unwrap_err();
         assert!(matches!(error, RequestError::NotHandled { reason, .. } if reason.contains("filter")), "{error}");
-        let error = Price { n: 1_000 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
-        assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals[0].contains("filter")), "{error}");
+        let error = Price { n: 1_000 }.publish(&asking).acknowledged_within(patience(&world)).await.unwrap_err();
+        let refusals = refusals(&world, error);
+        assert!(refusals[0].contains("filter"), "{refusals:?}");
         assert!(begun.elapsed() < AT_ONCE);
     }
 
@@ -210,8 +212,8 @@ on_both! {
 
         gate.open();
         let begun = Instant::now();
-        let error = Price { n: 9 }.publish(&asking).acknowledged_within(LONG).await.unwrap_err();
-        assert!(matches!(&error, AcknowledgeError::Refused { refusals, .. } if refusals.len() == 3), "{error}");
+        let error = Price { n: 9 }.publish(&asking).acknowledged_within(patience(&world)).await.unwrap_err();
+        assert_eq!(refusals(&world, error).len(), 3);
         assert!(begun.elapsed() < AT_ONCE);
     }
 
@@ -251,7 +253,7 @@ on_both! {
     }
 
     async fn an_answer_goes_to_inboxes_for_answers_only(world: World) {
-        let serving = world.bus_with(|builder| builder.allow_replies_to("foreign:")).await;
+        let serving = world.bus_with(|builder| builder.allow_replies_to(world.name("foreign:"))).await;
         let watching = world.bus().await;
         let mut secrets = watching.subscribe(AnswerSeen::channel(vec!["secrets".to_owned()])).await.unwrap();
         let at = |at: &[&str]| AnswerSeen::channel(at.iter().map(|&segment| segment.to_owned()).collect::<Vec<_>>());
@@ -259,6 +261,7 @@ on_both! {
         let mut replies = watching.subscribe(at(&["tidings", "replies", "two"])).await.unwrap();
         let service = serving.serve(shop(|_| true)).await.unwrap();
         let ask = async |id: u64, reply_to: &str, data: &str| {
+            let reply_to = world.name(reply_to);
             let head = format!(r#"{{"id":"a","type":"Quote","correlation_id":"{id}","reply_to":"{reply_to}""#);
             world.publish_raw("quotes", format!(r#"{head},"data":{data}}}"#)).await;
         };
@@ -277,9 +280,10 @@ on_both! {
     }
 
     async fn an_inbox_for_answers_is_in_the_services_own_namespace(world: World) {
-        let serving = world.bus_with(|builder| builder.namespace("shop")).await;
+        let serving = world.bus_in("shop", |builder| builder).await;
         let service = serving.serve(shop(|_| true)).await.unwrap();
         for reply_to in ["tidings:replies:a", "shop:tidings:repliesx", "shop2:tidings:replies:a", ""] {
+            let reply_to = world.name(reply_to);
             let request = format!(
                 r#"{{"id":"a","type":"Quote","correlation_id":"1","reply_to":"{reply_to}","data":{{"n":1}}}}"#
             );
@@ -287,7 +291,7 @@ on_both! {
         }
         eventually(SOON, async || handler(&service, "quote").rejected == 4).await;
         eventually(SOON, async || serving.stats().disobeyed_requests == 4).await;
-        let asking = world.bus_with(|builder| builder.namespace("shop")).await;
+        let asking = world.bus_in("shop", |builder| builder).await;
         assert_eq!(Quote { n: 5 }.request(&asking).await.unwrap(), 5);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{AddressError, Event, Message, Rejection, Service, Subscription, router};
-use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, World, eventually, on_each};
 
 use crate::support::{SOON, event, handler, message};
 
@@ -69,7 +69,7 @@ async fn served(world: &World) -> (Service, Recorder<u64>) {
     (bus.serve(Accounts { seen: seen.clone() }).await.unwrap(), seen)
 }
 
-on_both! {
+on_each! {
     async fn each_bad_payload_is_an_event_and_the_next_message_follows(world: World) {
         let bus = world.bus_with(|builder| builder.payload_limit(PAYLOAD_LIMIT)).await;
         let mut accounts = bus.subscribe(Account::channel(1_u64)).await.unwrap();

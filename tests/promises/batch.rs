@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use tidings::{Message, PublishError};
-use tidings_tests::on_both;
+use tidings_tests::on_each;
 
 use crate::support::{News, Step, messages};
 
@@ -19,14 +19,14 @@ impl Serialize for Mood {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_thousand_messages_arrive_in_order_each_with_a_receipt(world: World) {
         let bus = world.bus().await;
         let mut line = bus.subscribe(Step::channel(1)).await.unwrap();
         let steps: Vec<Step> = (0..1_000).map(|n| Step { line: 1, n }).collect();
         let results = bus.publish_all(&steps).await;
         assert_eq!(results.len(), 1_000);
-        assert!(results.iter().all(|result| result.as_ref().is_ok_and(|receipt| receipt.receivers == Some(1))));
+        assert!(results.iter().all(|result| result.as_ref().is_ok_and(|receipt| receipt.receivers == world.receivers(1))));
         assert_eq!(messages(&mut line, 1_000).await, steps);
     }
 
@@ -53,7 +53,7 @@ on_both! {
         let results = batch.await;
         assert!(matches!(&results[1], Err(PublishError::Encode { .. })), "{results:?}");
         for (index, receivers) in [(0, 1), (2, 1), (3, 1), (4, 0)] {
-            assert_eq!(results[index].as_ref().unwrap().receivers, Some(receivers), "{index}");
+            assert_eq!(results[index].as_ref().unwrap().receivers, world.receivers(receivers), "{index}");
         }
         assert_eq!(messages(&mut line, 2).await, [Step { line: 1, n: 1 }, Step { line: 9, n: 3 }]);
         assert_eq!(messages(&mut news, 1).await, [News { n: 2 }]);
@@ -65,7 +65,7 @@ on_both! {
         let steps: Vec<Step> = (0..100).map(|n| Step { line: 1, n }).collect();
         for _ in 0..3 {
             let receipts = steps.iter().fold(bus.batch(), |batch, step| batch.push(step)).atomic().await.unwrap();
-            assert!(receipts.len() == 100 && receipts.iter().all(|receipt| receipt.receivers == Some(1)));
+            assert!(receipts.len() == 100 && receipts.iter().all(|receipt| receipt.receivers == world.receivers(1)));
             assert_eq!(messages(&mut line, 100).await, steps);
         }
         assert!(bus.batch().atomic().await.unwrap().is_empty());
@@ -80,6 +80,7 @@ on_both! {
         assert_eq!(messages(&mut line, 1).await, [Step { line: 1, n: 2 }]);
     }
 
+    #[one_server("it is stopped")]
     async fn an_atomic_batch_survives_an_outage_of_the_server(world: World) {
         let bus = world.bus_with(|builder| builder.command_timeout(std::time::Duration::from_secs(2))).await;
         bus.batch().push(&News { n: 1 }).atomic().await.unwrap();
@@ -93,6 +94,7 @@ on_both! {
         .await;
     }
 
+    #[one_server("it is stopped")]
     async fn a_batch_without_a_server_fails_each_element_in_time(world: World) {
         let bus = world.bus_with(|builder| builder.command_timeout(std::time::Duration::from_millis(300))).await;
         world.stop();

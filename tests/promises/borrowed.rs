@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Address, Delivery, Format, Message, State, handler, router, routes};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, World, eventually, on_each};
 
 use crate::support::{SOON, handler as stats_of};
 
@@ -86,7 +86,7 @@ async fn publish(world: &World, order: &Order) {
     order.publish_to(Order::channel("eu", 7_u64), &world.bus().await).await.unwrap();
 }
 
-on_both! {
+on_each! {
     async fn a_handler_reads_its_message_in_the_payload(world: World) {
         let seen = Recorder::new();
         let service = world.bus().await.serve(Shop { seen: seen.clone() }).await.unwrap();

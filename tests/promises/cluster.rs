@@ -7,11 +7,8 @@ use proptest::{
     test_runner::{Config, TestRunner},
 };
 use serde::{Deserialize, Serialize};
-use tidings::{
-    AcknowledgeError, Bus, ConnectError, EnqueueError, HealthError, HealthWarning, Message, PublishError, Status,
-    router,
-};
-use tidings_tests::{Cluster, Recorder, RedisServer, eventually};
+use tidings::{Bus, ConnectError, EnqueueError, HealthError, HealthWarning, Message, PublishError, Status, router};
+use tidings_tests::{Cluster, RedisServer, eventually};
 
 use crate::support::{News, SOON, Step, message, messages};
 
@@ -65,58 +62,18 @@ async fn the_builder_takes_the_nodes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_batch_arrives_in_order_and_an_atomic_one_whole() {
-    let (here, there) = (bus("batches").await, bus("batches").await);
-    let mut steps = there.subscribe(Step::any()).await.unwrap();
-    let batch: Vec<Step> = (0..1_000).map(|n| Step { line: n % 7, n }).collect();
-    let results = here.publish_all(&batch).await;
-    assert!(results.iter().all(|result| result.as_ref().is_ok_and(|receipt| receipt.receivers.is_none())));
-    assert_eq!(messages(&mut steps, 1_000).await, batch);
-    for _ in 0..3 {
-        let receipts = batch[..100].iter().fold(here.batch(), |batch, step| batch.push(step)).atomic().await.unwrap();
-        assert!(receipts.len() == 100 && receipts.iter().all(|receipt| receipt.receivers.is_none()));
-        assert_eq!(messages(&mut steps, 100).await, batch[..100]);
-    }
-}
-
-struct Shelf {
-    done: Recorder<u64>,
-}
-
-#[router]
-impl Shelf {
-    #[handler]
-    async fn news(&self, news: News) {
-        self.done.record(news.n);
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_acknowledged_publish_returns_once_handlers_have_handled_it() {
-    let (here, there, elsewhere) = (bus("shelves").await, bus("shelves").await, bus("shelves").await);
-    let patience = Duration::from_millis(300);
-    let nobody = News { n: 1 }.publish(&here).acknowledged_within(patience).await.unwrap_err();
-    // Nobody counts all receivers, so only time tells that there are none.
-    assert!(matches!(nobody, AcknowledgeError::TimedOut { handlers: 0, .. }), "{nobody}");
-    let done = Recorder::new();
-    let _one = there.serve(Shelf { done: done.clone() }).await.unwrap();
-    let _other = elsewhere.serve(Shelf { done: done.clone() }).await.unwrap();
-    let acknowledged = News { n: 2 }.publish(&here).acknowledged_within(SOON).at_least(2).await.unwrap();
-    assert_eq!(acknowledged.handlers, 2);
-    assert_eq!(done.all(), [2, 2]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cluster_is_found_through_any_node() {
-    let cluster = Cluster::shared().await;
+    let cluster = Cluster::start().await;
     let replica = cluster.replica_of(&cluster.masters()[0]).await;
     let (gone, plain) = (port_of_nobody().await, RedisServer::start().await);
     let ports = [gone, plain.port(), replica.port()].map(|port| format!("127.0.0.1:{port}"));
-    let found =
-        Bus::builder(format!("redis+cluster://{}", ports.join(","))).namespace("seeds").connect().await.unwrap();
-    let mut news = bus("seeds").await.subscribe(News::any()).await.unwrap();
+    let found = Bus::connect(&format!("redis+cluster://{}", ports.join(","))).await.unwrap();
+    let mut news = Bus::connect(&cluster.url()).await.unwrap().subscribe(News::any()).await.unwrap();
     News { n: 1 }.publish(&found).await.unwrap();
     assert_eq!(message(&mut news).await, News { n: 1 });
+    // As one server a replica is refused, like that of any master.
+    let error = refused(&replica.url()).await;
+    assert!(error.to_string().contains("replica"), "{error}");
 }
 
 /// A port at which a server was.
@@ -130,13 +87,11 @@ async fn what_is_wrong_with_an_address_of_a_cluster_is_said() {
     let (node, plain) = (&cluster.masters()[0], RedisServer::start().await);
     let sentinel = RedisServer::with_settings(&[&format!("sentinel monitor shop 127.0.0.1 {} 1", plain.port())]).await;
     let alone = RedisServer::with_settings(&["cluster-enabled yes"]).await;
-    let replica = cluster.replica_of(node).await;
     for (url, words) in [
         (format!("redis+cluster://127.0.0.1:{}", plain.port()), format!("`{}`", plain.url())),
         (format!("redis+cluster://127.0.0.1:{}", sentinel.port()), "redis+sentinel://".to_owned()),
         (format!("redis+cluster://127.0.0.1:{}", alone.port()), "no slots yet".to_owned()),
         (format!("redis+sentinel://127.0.0.1:{}/shop", node.port()), cluster_url(node)),
-        (replica.url(), "replica".to_owned()),
     ] {
         let error = refused(&url).await;
         assert!(error.to_string().contains(&words), "{url}: {error}");

@@ -6,7 +6,7 @@ use std::{
 };
 
 use tidings::{Bounds, Event, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{Gate, Gauge, News, SOON, Step, event, handler, messages};
@@ -144,7 +144,7 @@ impl Stuck {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_handler_that_waits_does_not_stall_the_others(world: World) {
         let bus = world.bus().await;
         let gate = Gate::closed();

@@ -2,7 +2,7 @@
 
 use futures_util::StreamExt;
 use tidings::{Received, router};
-use tidings_tests::{Recorder, on_both};
+use tidings_tests::{Recorder, on_each};
 
 use crate::support::{News, Step, message, messages, received};
 
@@ -23,7 +23,7 @@ impl Listener {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_channel_is_live_when_subscribe_returns(world: World) {
         let (bus, publisher) = (world.bus().await, world.bus().await);
         for n in 0..300 {
@@ -92,6 +92,7 @@ on_both! {
     async fn what_is_published_before_is_not_delivered_after(world: World) {
         let bus = world.bus().await;
         News { n: 1 }.publish(&bus).await.unwrap();
+        world.settle().await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
         News { n: 2 }.publish(&bus).await.unwrap();
         assert_eq!(message(&mut news).await.n, 2);
@@ -101,21 +102,21 @@ on_both! {
         let (one, other) = (world.bus().await, world.bus().await);
         let step = Step { line: 1, n: 0 };
         let receivers = async || step.publish(&one).await.unwrap().receivers;
-        assert_eq!(receivers().await, Some(0));
+        assert_eq!(receivers().await, world.receivers(0));
 
         let _first = one.subscribe(Step::channel(1)).await.unwrap();
-        assert_eq!(receivers().await, Some(1));
+        assert_eq!(receivers().await, world.receivers(1));
         // The same channel on the same connection counts once, another channel not at all.
         let _second = one.subscribe(Step::channel(1)).await.unwrap();
         let _elsewhere = one.subscribe(Step::channel(2)).await.unwrap();
-        assert_eq!(receivers().await, Some(1));
+        assert_eq!(receivers().await, world.receivers(1));
         // A pattern on the same connection counts again.
         let _pattern = one.subscribe(Step::any()).await.unwrap();
-        assert_eq!(receivers().await, Some(2));
+        assert_eq!(receivers().await, world.receivers(2));
         let _service = other.serve(Listener { seen: Recorder::new() }).await.unwrap();
-        assert_eq!(receivers().await, Some(3));
+        assert_eq!(receivers().await, world.receivers(3));
         let _exact = other.subscribe(Step::channel(1)).await.unwrap();
-        assert_eq!(receivers().await, Some(4));
+        assert_eq!(receivers().await, world.receivers(4));
     }
 
     async fn a_subscription_is_a_stream(world: World) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidings::{Bus, BusBuilder, ConnectError, Event, Overflow, Reconnect};
-use tidings_tests::{World, on_both};
+use tidings_tests::{World, on_each};
 
 use crate::support::{News, event, message};
 
@@ -44,11 +44,11 @@ async fn live(world: &World, bus: &Bus) -> bool {
     alive
 }
 
-on_both! {
+on_each! {
     async fn nothing_and_the_shortest_are_refused_or_do_what_they_say(world: World) {
         for (name, set) in SETTINGS {
             for time in [Duration::ZERO, NANO] {
-                match set(Bus::builder(world.url()), time).connect().await {
+                match set(world.builder(), time).connect().await {
                     Ok(bus) => {
                         live(&world, &bus).await;
                     }
@@ -61,13 +61,14 @@ on_both! {
 
     async fn for_ever_is_for_ever(world: World) {
         for (name, set) in SETTINGS {
-            let bus = set(Bus::builder(world.url()), Duration::MAX).connect().await.unwrap();
+            let bus = set(world.builder(), Duration::MAX).connect().await.unwrap();
             assert!(live(&world, &bus).await, "{name}");
         }
-        let all = SETTINGS.iter().fold(Bus::builder(world.url()), |builder, (_, set)| set(builder, Duration::MAX));
+        let all = SETTINGS.iter().fold(world.builder(), |builder, (_, set)| set(builder, Duration::MAX));
         assert!(live(&world, &all.connect().await.unwrap()).await);
     }
 
+    #[one_server("it is stopped")]
     async fn a_server_that_comes_back_is_met_again_by_who_never_gives_up(world: World) {
         let bus = world.bus_with(|builder| {
             let builder = reconnect(builder, |reconnect| reconnect.give_up_after(Duration::MAX));

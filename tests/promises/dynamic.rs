@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use tidings::{Bounds, Bus, Event, Overflow, Router, Service, routes};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, Step, message};
@@ -36,7 +36,7 @@ async fn publish(bus: Bus, stop: Arc<AtomicBool>) -> u64 {
     n
 }
 
-on_both! {
+on_each! {
     async fn those_who_stay_miss_nothing_while_others_come_and_go(world: World) {
         let bus = world.bus().await;
         let (steps_seen, news_seen) = (Recorder::new(), Recorder::new());

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tidings::{Bus, Format, Message, PublishError, Received};
-use tidings_tests::{RedisServer, eventually, on_both};
+use tidings_tests::{RedisServer, eventually, on_each};
 
 use crate::support::{SOON, event, handler, message, received};
 
@@ -61,7 +61,7 @@ fn assert_envelope(envelope: &Value, from: SystemTime, headers: Option<Value>) {
     assert!((millis(from)..=millis(SystemTime::now())).contains(&timestamp), "{timestamp}");
 }
 
-on_both! {
+on_each! {
     async fn an_envelope_has_the_documented_members(world: World) {
         let bus = world.bus().await;
         let mut orders = bus.subscribe(Order::any()).await.unwrap();
@@ -102,10 +102,10 @@ on_both! {
         let standard = world.bus().await;
         let mut notes = standard.subscribe(Note::channel()).await.unwrap();
         Note { text: "plain".into() }.publish(&plain).await.unwrap();
-        Note { text: "enveloped".into() }.publish(&standard).await.unwrap();
         let note = received(&mut notes).await;
         assert_eq!(note.delivery.payload(), br#"{"text":"plain"}"#);
         assert_eq!(note.text, "plain");
+        Note { text: "enveloped".into() }.publish(&standard).await.unwrap();
         let note = received(&mut notes).await;
         assert_eq!(wire(&note)["data"]["text"], "enveloped");
     }
@@ -188,7 +188,7 @@ fn is_refused_as_envelope<T>(result: Result<T, PublishError>) -> bool {
     matches!(result, Err(PublishError::Encode { reason, .. }) if reason.contains("rename one of these members"))
 }
 
-on_both! {
+on_each! {
     async fn an_envelope_is_one_in_any_order_and_with_odd_metadata(world: World) {
         let bus = world.bus().await;
         let mut patches = bus.subscribe(Patch::channel()).await.unwrap();
@@ -254,6 +254,7 @@ on_both! {
         assert_eq!(received(&mut records).await.message, record(None));
         assert!(is_refused_as_envelope(record(Some("x")).publish_to(Record::channel(1), &bus).await));
         for format in [Format::Plain, Format::RedisToolkit] {
+            world.settle().await;
             let bus = world.bus_with(|builder| builder.format(format)).await;
             let mut free = bus.subscribe(Free::channel()).await.unwrap();
             for (value, is_refused) in [
@@ -270,6 +271,7 @@ on_both! {
                 }
             }
         }
+        world.settle().await;
         // In an envelope of its own everything travels.
         let mut free = bus.subscribe(Free::channel()).await.unwrap();
         let value = json!({"id": "a", "type": "b", "data": null, "reply_to": "x"});

@@ -3,7 +3,7 @@
 use std::{fmt, time::Duration};
 
 use tidings::{Bounds, Bus, BusEvent, BusEvents, Event, Overflow, Reconnect};
-use tidings_tests::{RedisServer, on_both};
+use tidings_tests::{RedisServer, on_each};
 
 use crate::support::{News, SOON, Step, event, message};
 
@@ -21,7 +21,7 @@ async fn next_that<T: fmt::Debug>(events: &mut BusEvents, wanted: impl Fn(&BusEv
     }
 }
 
-on_both! {
+on_each! {
     async fn a_lost_connection_is_told_from_its_loss_to_its_renewal(world: World) {
         let bus = world.bus().await;
         let mut events = bus.events();
@@ -40,6 +40,7 @@ on_both! {
         assert_eq!(tokio::time::timeout(SOON, events.next()).await.unwrap(), None);
     }
 
+    #[one_server("it is stopped")]
     async fn giving_up_is_told(world: World) {
         let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
         let limit = Duration::from_millis(200);
@@ -64,7 +65,7 @@ on_both! {
                 assert_eq!(message(&mut witness).await.n, n);
             }
             let lagging = next(&mut events).await;
-            assert!(matches!(&lagging, BusEvent::Lagging { channel, .. } if channel == "news"), "{lagging:?}");
+            assert!(matches!(&lagging, BusEvent::Lagging { channel, .. } if *channel == world.name("news")), "{lagging:?}");
         }
         let unread = tokio::time::timeout(Duration::from_millis(20), events.next()).await;
         assert!(unread.is_err(), "{unread:?}");

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{
     Address, Bus, Context, Delivery, Extract, ExtractError, FromState, Headers, Message, State, handler, router, routes,
 };
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{News, SOON, handler as stats_of, message};
 
@@ -99,7 +99,7 @@ impl Post {
     }
 }
 
-on_both! {
+on_each! {
     async fn an_extractor_of_ones_own_gives_its_value_or_fails_the_delivery(world: World) {
         let bus = world.bus().await;
         let seen = Recorder::new();
@@ -111,7 +111,7 @@ on_both! {
     }
 
     async fn a_method_takes_delivery_address_headers_and_bus(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("test")).await;
+        let bus = world.bus_in("test", |builder| builder).await;
         let calls = Recorder::new();
         let _service = bus.serve(Chat { calls: calls.clone() }).await.unwrap();
         let mut news = bus.subscribe(News::channel()).await.unwrap();

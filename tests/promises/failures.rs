@@ -16,7 +16,7 @@ use tidings::{
     codec::{Codec, DecodeError, Expected, Inbound, Json, Outbound},
     router,
 };
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tokio::{runtime, task::JoinSet};
 use tower::layer::util::Identity;
 
@@ -219,7 +219,7 @@ async fn counted(service: &Service, name: &str, total: u64) -> HandlerStats {
     handler(service, name)
 }
 
-on_both! {
+on_each! {
     async fn trouble_is_counted_and_the_next_message_handled(world: World) {
         let bus = world.bus().await;
         let seen = Recorder::new();
@@ -259,6 +259,7 @@ on_both! {
         assert_eq!(counted(&service, "step", 20).await.panicked, 20);
     }
 
+    #[one_server("it waits for timeouts")]
     async fn a_codec_that_panics_ends_no_service(world: World) {
         for layered in [false, true] {
             let bus = world.bus().await;

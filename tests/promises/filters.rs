@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{Message, State, handler, router, routes};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{SOON, handler as stats_of};
 
@@ -40,7 +40,7 @@ async fn texts(chat: Chat, State(seen): State<Recorder<String>>) {
     }
 }
 
-on_both! {
+on_each! {
     async fn only_messages_that_pass_the_filter_are_handled(world: World) {
         let bus = world.bus().await;
         let seen = Recorder::new();

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tidings::{Bus, Event, GapCause, PublishError, Status, SubscribeError, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, World, eventually, on_each};
 
 use crate::support::{News, SOON, Step, event, message};
 
@@ -49,7 +49,8 @@ async fn in_time<T>(call: impl IntoFuture<Output = T>) -> T {
     result.unwrap_or_else(|_| panic!("a call took {:?}, and its timeout is {TIMEOUT:?}", start.elapsed()))
 }
 
-on_both! {
+on_each! {
+    #[one_server("it is frozen")]
     async fn a_frozen_server_is_noticed_within_interval_and_deadline(world: World) {
         let bus = impatient(&world).await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
@@ -77,6 +78,7 @@ on_both! {
         }
     }
 
+    #[one_server("it is frozen")]
     async fn no_call_waits_for_a_frozen_server_beyond_its_timeout(world: World) {
         let bus = impatient(&world).await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
@@ -98,6 +100,7 @@ on_both! {
         assert_eq!(world.patterns().await, 0);
     }
 
+    #[one_server("it is frozen")]
     async fn a_publish_that_a_frozen_server_does_not_answer_says_that_its_outcome_is_unknown(world: World) {
         let bus = impatient(&world).await;
         world.freeze();
@@ -107,6 +110,7 @@ on_both! {
         world.thaw();
     }
 
+    #[one_server("it is frozen")]
     async fn a_large_batch_for_a_frozen_server_ends_within_one_timeout(world: World) {
         let bus = impatient(&world).await;
         world.freeze();
@@ -120,6 +124,7 @@ on_both! {
         eventually(SOON, async || News { n: 1 }.publish(&bus).await.is_ok()).await;
     }
 
+    #[one_server("it is frozen")]
     async fn an_atomic_batch_for_a_frozen_server_ends_within_one_timeout(world: World) {
         let bus = impatient(&world).await;
         bus.batch().push(&News { n: 1 }).atomic().await.unwrap();
@@ -130,6 +135,7 @@ on_both! {
         eventually(SOON, async || bus.batch().push(&News { n: 1 }).atomic().await.is_ok()).await;
     }
 
+    #[one_server("it is frozen")]
     async fn a_server_that_was_frozen_for_a_moment_loses_nothing(world: World) {
         let bus = world.bus().await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
@@ -145,6 +151,7 @@ on_both! {
         assert_eq!(news.stats().gaps, 0);
     }
 
+    #[one_server("it is frozen")]
     async fn what_a_server_does_late_reaches_nobody_who_has_given_it_up(world: World) {
         let (impatient, patient) = (impatient(&world).await, world.bus().await);
         let mut news = impatient.subscribe(News::channel()).await.unwrap();

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use tidings::{
     Bus, BusEvent, EndReason, Event, Overflow, PublishError, Reconnect, ShutdownError, Status, SubscribeError, router,
 };
-use tidings_tests::{Recorder, RedisServer, World, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, World, eventually, on_each};
 
 use crate::support::{News, SOON, Step, event, message};
 
@@ -41,7 +41,8 @@ async fn impatient(world: &World) -> Bus {
     world.bus_with(|builder| builder.reconnect(pauses.give_up_after(Duration::from_millis(300)))).await
 }
 
-on_both! {
+on_each! {
+    #[one_server("it is stopped")]
     async fn every_stream_ends_with_the_reason(world: World) {
         let bus = impatient(&world).await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
@@ -60,6 +61,7 @@ on_both! {
         assert!(steps.next().await.is_none());
     }
 
+    #[one_server("it is stopped")]
     async fn services_end_and_say_so(world: World) {
         let bus = impatient(&world).await;
         let news = Recorder::new();
@@ -74,6 +76,7 @@ on_both! {
         assert!(matches!(&result, Err(ShutdownError::BusClosed { .. })), "{result:?}");
     }
 
+    #[one_server("it is stopped")]
     async fn a_shutdown_after_the_end_of_the_bus_has_its_own_deadline(world: World) {
         let bus = impatient(&world).await;
         let news = Recorder::new();
@@ -93,6 +96,7 @@ on_both! {
         assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
     }
 
+    #[one_server("it is stopped")]
     async fn a_closed_bus_refuses_at_once_and_stays_closed(world: World) {
         let bus = impatient(&world).await;
         world.stop();
@@ -115,6 +119,7 @@ on_both! {
         assert_eq!(bus.status(), Status::Closed);
     }
 
+    #[one_server("it is stopped")]
     async fn a_server_that_comes_back_in_time_ends_nothing(world: World) {
         let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
         let bus = world.bus_with(|builder| builder.reconnect(pauses.give_up_after(SOON))).await;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{Message, Publish, PublishError, Received, codec::Plain, router};
-use tidings_tests::{eventually, on_both};
+use tidings_tests::{eventually, on_each};
 
 use crate::support::{News, SOON, Step, handler, received};
 
@@ -45,7 +45,7 @@ fn header<'m, M>(received: &'m Received<M>, name: &str) -> Option<&'m str> {
     received.delivery.headers().get(name)
 }
 
-on_both! {
+on_each! {
     async fn what_a_handler_returns_carries_its_headers(world: World) {
         let bus = world.bus().await;
         let service = bus.serve(Switchboard).await.unwrap();
@@ -70,8 +70,8 @@ on_both! {
     }
 
     async fn a_batch_carries_its_headers_and_each_message_its_own(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("shop")).await;
-        let other = world.bus_with(|builder| builder.namespace("other")).await;
+        let bus = world.bus_in("shop", |builder| builder).await;
+        let other = world.bus_in("other", |builder| builder).await;
         let mut news = bus.subscribe(News::channel()).await.unwrap();
         let (first, second) = (News { n: 1 }, News { n: 2 });
         for atomic in [false, true] {
@@ -83,7 +83,7 @@ on_both! {
             if atomic {
                 batch.atomic().await.unwrap();
             } else {
-                assert!(batch.await.iter().all(|result| result.as_ref().unwrap().receivers == Some(1)));
+                assert!(batch.await.iter().all(|result| result.as_ref().unwrap().receivers == world.receivers(1)));
             }
             for (n, tenant, note) in [
                 (1, "acme", None), (2, "globex", Some("n")), (2, "acme", None), (3, "acme", None), (4, "acme", None),

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use tidings::{Bus, HealthError, HealthWarning, Reconnect, Status};
-use tidings_tests::{RedisServer, eventually, on_both};
+use tidings_tests::{RedisServer, eventually, on_each};
 
 use crate::support::SOON;
 
-on_both! {
+on_each! {
     async fn a_healthy_server_has_no_warnings(world: World) {
         let bus = world.bus().await;
         let health = bus.health().await.unwrap();
@@ -16,6 +16,7 @@ on_both! {
         assert!(health.round_trip < SOON);
     }
 
+    #[one_server("it is stopped and frozen")]
     async fn a_server_that_is_away_is_an_error_in_time(world: World) {
         let timeout = Duration::from_millis(300);
         let bus = world.bus_with(|builder| builder.command_timeout(timeout).connect_timeout(timeout)).await;
@@ -30,6 +31,7 @@ on_both! {
         world.thaw();
     }
 
+    #[one_server("it is stopped")]
     async fn a_bus_that_gave_up_is_warned_of_though_its_server_is_back(world: World) {
         let pauses = Reconnect::default().first_pause(Duration::from_millis(10)).longest_pause(Duration::from_millis(50));
         let limit = Duration::from_millis(100);

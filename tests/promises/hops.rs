@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{BusEvent, Format, Message, Publish, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{News, SOON, handler};
 
@@ -44,9 +44,10 @@ impl Game {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_loop_is_told_of_once_with_its_handlers(world: World) {
         for format in [Format::Envelope, Format::CloudEvents] {
+            world.settle().await;
             let bus = world.bus_with(|builder| builder.format(format)).await;
             let mut events = bus.events();
             let seen = Recorder::new();

@@ -3,13 +3,13 @@
 use std::time::{Duration, Instant};
 
 use tidings::{EndReason, Event};
-use tidings_tests::{eventually, on_both};
+use tidings_tests::{eventually, on_each};
 
 use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, Step, event, message};
 
-on_both! {
+on_each! {
     async fn silence_ends_it_and_unsubscribes(world: World) {
         let bus = world.bus().await;
         let mut other = bus.subscribe(Step::any()).await.unwrap();

@@ -9,7 +9,7 @@ use std::{
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
 use tidings::{Bounds, Bus, Delivery, HealthWarning, Message, Overflow, RequestError, Service, ServiceGroup, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, World, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{Gate, SOON, handler, message};
@@ -174,7 +174,7 @@ async fn ended<T: 'static>(mut set: JoinSet<T>) -> T {
     set.join_next().await.unwrap().unwrap()
 }
 
-on_both! {
+on_each! {
     async fn each_request_is_executed_by_one_instance_and_the_load_is_even(world: World) {
         let workers: Vec<Worker> = (0..3).map(Worker::new).collect();
         let _services = join_all(workers.iter().map(|worker| instance(&world, worker))).await;
@@ -279,6 +279,10 @@ on_both! {
         let error = Choosy { n: 1 }.request(&bus).timeout(SOON).await.unwrap_err();
         assert!(matches!(error, RequestError::NotHandled { reason, .. } if reason.contains("filter")), "{error}");
         let _odd = odd.serve(Odd).await.unwrap();
+        if world.is_cluster() {
+            // What it says of itself goes from node to node.
+            eventually(SOON, async || Choosy { n: 1 }.request(&bus).timeout(SOON).await.is_ok()).await;
+        }
         for n in 0..20 {
             assert_eq!(Choosy { n }.request(&bus).timeout(SOON).await.unwrap(), n);
         }
@@ -386,18 +390,19 @@ on_both! {
     }
 
     async fn an_instance_whose_inbox_is_in_another_namespace_gets_nothing(world: World) {
-        let namespaced = async |name: &'static str| world.bus_with(|builder| builder.namespace(name)).await;
+        let namespaced = async |name: &'static str| world.bus_in(name, |builder| builder).await;
         let (other, worker) = (namespaced("beta").await, Worker::new(0));
         let _service = other.serve(worker.clone()).await.unwrap();
         let instance = other.services().within(SOON).await.unwrap()[0].instances[0].instance.clone();
         let bus = namespaced("shop").await;
         let begun = Instant::now();
         for inbox in [format!("beta:tidings:inbox:{instance}"), "shop:work:1".to_owned()] {
+            let inbox = world.name(&inbox);
             let error = Work { n: 0 }.request(&bus).timeout(SOON).await.unwrap_err();
             assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
             let takes = r#"[{"template":"work:<>","message":"Work","version":1}]"#;
             let said = format!(r#"{{"inbox":"{inbox}","group":"Worker","state":"serving","requests":{takes}}}"#);
-            assert_eq!(world.publish_raw("shop:tidings:instances", said).await, 1);
+            assert_eq!(world.publish_raw("shop:tidings:instances", said).await, world.receivers(1));
         }
         let error = Work { n: 1 }.request(&bus).timeout(SOON).await.unwrap_err();
         assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
@@ -427,23 +432,24 @@ on_both! {
         let services = join_all(workers.iter().map(|worker| instance(&world, worker))).await;
         let watching = world.bus().await;
         let mut answers = watching.subscribe(Foreign::any()).await.unwrap();
+        let inbox = world.name("tidings:replies:foreign:1");
         let ask = async |n: u64, more: &str| {
             let request = format!(r#"{{"id":"a{n}","type":"Work"{more},"data":{{"n":{n}}}}}"#);
             world.publish_raw(&format!("work:{n}"), request).await
         };
         for n in 0..20 {
-            let more = format!(r#","correlation_id":"c{n}","reply_to":"tidings:replies:foreign:1","time_left":60000"#);
-            assert_eq!(ask(n, &more).await, 3);
+            let more = format!(r#","correlation_id":"c{n}","reply_to":"{inbox}","time_left":60000"#);
+            assert_eq!(ask(n, &more).await, world.receivers(3));
             assert!(message(&mut answers).await.ok.is_some());
         }
         let sum = |count: fn(&tidings::HandlerStats) -> u64| services.iter().map(|service| count(&handler(service, "work"))).sum::<u64>();
         eventually(SOON, async || sum(|stats| stats.left_to_others) == 40).await;
         assert_eq!(sum(|stats| stats.handled), 20);
         // The same once more: it was taken.
-        ask(3, r#","correlation_id":"c3","reply_to":"tidings:replies:foreign:1","time_left":60000"#).await;
+        ask(3, &format!(r#","correlation_id":"c3","reply_to":"{inbox}","time_left":60000"#)).await;
         eventually(SOON, async || sum(|stats| stats.left_to_others) == 43).await;
         // Nobody could be answered.
-        let long = format!(r#","correlation_id":"{}","reply_to":"tidings:replies:foreign:1""#, "x".repeat(600));
+        let long = format!(r#","correlation_id":"{}","reply_to":"{inbox}""#, "x".repeat(600));
         for more in ["", r#","correlation_id":"c""#, r#","correlation_id":"c","reply_to":"elsewhere""#, &long] {
             ask(50, more).await;
         }

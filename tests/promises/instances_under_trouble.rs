@@ -9,8 +9,8 @@ use std::{
 
 use futures_util::poll;
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Message, RequestError, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings::{Message, RequestError, router};
+use tidings_tests::{Recorder, World, eventually, on_each};
 use tokio::{runtime, sync::oneshot, task::yield_now};
 
 use crate::support::{Gate, SOON};
@@ -84,11 +84,11 @@ impl Stuck {
     async fn start(world: &World) -> Self {
         let (started, starts) = oneshot::channel();
         let (_held, holds) = mpsc::channel::<()>();
-        let url = world.url();
+        let builder = world.builder();
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
-                let bus = Bus::connect(&url).await.unwrap();
+                let bus = builder.connect().await.unwrap();
                 let _service = bus.serve(Worker::new(0)).await.unwrap();
                 started.send(()).unwrap();
                 let _ = holds.recv();
@@ -108,7 +108,7 @@ impl Stuck {
 
 const SHORT: Duration = Duration::from_millis(300);
 
-on_both! {
+on_each! {
     async fn who_was_asked_and_is_gone_is_not_waited_for(world: World) {
         let bus = world.bus().await;
         let stuck = Stuck::start(&world).await;
@@ -146,6 +146,7 @@ on_both! {
         assert!(begun.elapsed() < SOON / 2);
     }
 
+    #[one_server("it is frozen")]
     async fn a_question_that_a_frozen_server_takes_is_answered_when_it_goes_on(world: World) {
         let bus = world.bus().await;
         let _service = world.bus().await.serve(Worker::new(7)).await.unwrap();
@@ -203,14 +204,14 @@ on_both! {
     }
 
     async fn names_of_the_protocol_do_not_count_against_the_limit_of_names(world: World) {
-        let short = world.bus_with(|builder| builder.namespace("shop").name_limit(20)).await;
+        let short = world.bus_in("shop", |builder| builder.name_limit(20 + world.name("").len())).await;
         let _service = short.serve(Worker::new(7)).await.unwrap();
         assert_eq!(Work { n: 0 }.request(&short).timeout(SOON).await.unwrap(), 7);
         assert_eq!(short.services().within(SOON).await.unwrap().len(), 1);
     }
 
     async fn a_request_stays_in_its_namespace(world: World) {
-        let named = async |namespace: &str| world.bus_with(|builder| builder.namespace(namespace)).await;
+        let named = async |namespace: &str| world.bus_in(namespace, |builder| builder).await;
         let names = ["shop", "shop:east", "shop:e"];
         let mut services = Vec::new();
         for (me, name) in (0..).zip(names) {
@@ -226,6 +227,7 @@ on_both! {
         assert!(matches!(error, RequestError::NobodyListens { .. }), "{error}");
     }
 
+    #[one_server("it is frozen")]
     async fn services_that_could_not_be_asked_are_an_error(world: World) {
         let bus = world.bus_with(|builder| builder.command_timeout(Duration::from_secs(1))).await;
         let _service = world.bus().await.serve(Worker::new(7)).await.unwrap();
@@ -241,6 +243,7 @@ on_both! {
         let _service = world.bus().await.serve(Worker::new(7)).await.unwrap();
         assert_eq!(Work { n: 0 }.request(&bus).timeout(SOON).await.unwrap(), 7);
         let says = |inbox: &str, state: &str, requests: &str| {
+            let inbox = world.name(inbox);
             format!(r#"{{"inbox":"{inbox}","group":"x","state":"{state}","requests":[{requests}]}}"#)
         };
         let work = r#"{"template":"trouble:<>","message":"Work","version":1}"#;

@@ -11,7 +11,7 @@ use proptest::{
 };
 use serde::{Deserialize, Serialize};
 use tidings::{ChannelParam, Message, router};
-use tidings_tests::{Recorder, on_both};
+use tidings_tests::{Recorder, on_each};
 
 use crate::support::{News, Step, message, received};
 
@@ -83,7 +83,7 @@ fn some<T>(count: usize, strategy: impl Strategy<Value = T>) -> Vec<T> {
     (0..count).map(|_| strategy.new_tree(&mut runner).unwrap().current()).collect()
 }
 
-on_both! {
+on_each! {
     async fn parameters_come_back_as_they_went_in(world: World) {
         let bus = world.bus_with(|builder| builder.name_limit(4_096)).await;
         let mut subscription = bus.subscribe(All::any()).await.unwrap();
@@ -130,8 +130,8 @@ on_both! {
     }
 
     async fn namespaces_keep_buses_apart(world: World) {
-        let shop = world.bus_with(|builder| builder.namespace("shop")).await;
-        let lab = world.bus_with(|builder| builder.namespace("lab:eu")).await;
+        let shop = world.bus_in("shop", |builder| builder).await;
+        let lab = world.bus_in("lab:eu", |builder| builder).await;
         let bare = world.bus().await;
         let mut subscriptions = Vec::new();
         for bus in [&shop, &lab, &bare] {
@@ -152,14 +152,14 @@ on_both! {
     }
 
     async fn a_namespace_is_on_the_server_and_nowhere_else(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("shop")).await;
+        let bus = world.bus_in("shop", |builder| builder).await;
         let mut steps = bus.subscribe(Step::any()).await.unwrap();
         let mut exact = bus.subscribe(Step::channel(1_u64)).await.unwrap();
         assert_eq!(world.subscriptions("shop:line:1").await, 1);
         assert_eq!(world.subscriptions("line:1").await, 0);
         assert_eq!((steps.selection(), exact.selection()), ("line:*", "line:1"));
-        assert_eq!(world.publish_raw("line:1", r#"{"line":1,"n":0}"#).await, 0);
-        assert_eq!(world.publish_raw("shop:line:1", r#"{"line":1,"n":1}"#).await, 2);
+        assert_eq!(world.publish_raw("line:1", r#"{"line":1,"n":0}"#).await, world.receivers(0));
+        assert_eq!(world.publish_raw("shop:line:1", r#"{"line":1,"n":1}"#).await, world.receivers(2));
         for subscription in [&mut steps, &mut exact] {
             let step = received(subscription).await;
             assert_eq!(step.delivery.channel(), "line:1");

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{Format, Message, router};
-use tidings_tests::{Recorder, on_both};
+use tidings_tests::{Recorder, on_each};
 
 use crate::support::message;
 
@@ -110,7 +110,7 @@ impl Images {
     }
 }
 
-on_both! {
+on_each! {
     async fn tasks_of_each_version_run(world: World) {
         let bus = world.bus().await;
         before::Resize { width: 7 }.enqueue(&bus).await.unwrap();

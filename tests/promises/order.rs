@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Delivery, Message, Publish, RequestError, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{Gate, Gauge, SOON, Step, handler, message};
@@ -162,7 +162,7 @@ async fn book(bus: &Bus, account: u64, entry: u64, note: &str, n: u64) {
     Booked { account, n }.publish_to(Booked::channel(account, entry, vec![note.to_owned()]), bus).await.unwrap();
 }
 
-on_both! {
+on_each! {
     async fn requests_on_one_channel_run_at_once_up_to_the_concurrency(world: World) {
         let (serving, asking_bus) = (world.bus().await, world.bus().await);
         let watched = Watched::new();
@@ -338,6 +338,7 @@ on_both! {
         }
     }
 
+    #[one_server("it is frozen")]
     async fn an_answer_on_its_way_holds_no_place(world: World) {
         let bus = world.bus().await;
         let watched = Watched::new();
@@ -358,6 +359,7 @@ on_both! {
         }
     }
 
+    #[one_server("it is frozen")]
     async fn shutdown_waits_for_an_answer_on_its_way(world: World) {
         let (serving, asking_bus) = (world.bus().await, world.bus().await);
         let watched = Watched::new();
@@ -377,6 +379,7 @@ on_both! {
         assert_eq!(asking.join_next().await.unwrap().unwrap().unwrap(), 1);
     }
 
+    #[one_server("it is frozen")]
     async fn an_answer_that_cannot_be_sent_is_counted_apart(world: World) {
         let serving = world.bus_with(|builder| builder.command_timeout(Duration::from_millis(300))).await;
         let asking_bus = world.bus().await;

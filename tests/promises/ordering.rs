@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use futures_util::future::try_join_all;
 use tidings::{Event, router};
-use tidings_tests::{Recorder, on_both};
+use tidings_tests::{Recorder, on_each};
 use tokio::sync::Barrier;
 
 use crate::support::{Gauge, Step, event};
@@ -56,7 +56,7 @@ fn assert_in_order(seen: &[(u64, u64)]) {
     assert_eq!(seen.len() as u64, LINES * STEPS);
 }
 
-on_both! {
+on_each! {
     async fn each_channel_is_handled_in_order_and_one_at_a_time(world: World) {
         let (bus, publisher) = (world.bus().await, world.bus().await);
         let seen = Recorder::new();

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use tidings::{Bounds, Bus, BusEvent, Event, Overflow, PublishError, Subscription};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, World, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, Step, event, message};
@@ -36,7 +36,7 @@ async fn publish_all(bus: &Bus, witness: &mut Subscription<News>, numbers: std::
     }
 }
 
-on_both! {
+on_each! {
     async fn drop_oldest_keeps_what_is_new(world: World) {
         let bus = world.bus().await;
         let mut news = bus.subscribe(News::channel()).buffer(Bounds::messages(10).bytes(1 << 20)).await.unwrap();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Message, Publish, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{News, SOON, Step, handler, message, messages};
 
@@ -77,7 +77,7 @@ async fn ask(bus: &tidings::Bus, what: &str) {
     Ask { what: what.into() }.publish(bus).await.unwrap();
 }
 
-on_both! {
+on_each! {
     async fn returned_messages_reach_their_channels_in_order(world: World) {
         let bus = world.bus().await;
         let service = bus.serve(Answers { asked: Recorder::new() }).await.unwrap();

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Cancellation, Enqueue, Message, QueueHandle, ResultError, TaskState, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, Gauge, SOON, handler};
 
@@ -55,7 +55,7 @@ async fn state(steps: &QueueHandle<Step>, id: &str) -> Option<TaskState> {
     steps.find(id).await.unwrap().map(|task| task.state)
 }
 
-on_both! {
+on_each! {
     async fn a_task_that_has_not_begun_never_runs(world: World) {
         let bus = world.bus().await;
         let steps = bus.queue::<Step>();

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Cancellation, Delivery, Message, Service, TaskState, router};
-use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 
 use crate::support::{Gate, SOON, handler};
 
@@ -57,7 +57,7 @@ async fn serve(bus: &Bus, worker: &Worker) -> Service {
     bus.serve(worker.clone()).await.unwrap()
 }
 
-on_both! {
+on_each! {
     async fn a_handler_whose_task_is_cancelled_is_stopped_at_its_next_await(world: World) {
         let (bus, worker) = (world.bus().await, Worker::new());
         let (one, two) = (serve(&bus, &worker).await, serve(&bus, &worker).await);

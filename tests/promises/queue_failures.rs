@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, DeadReason, Delivery, Enqueue, Message, Outcome, Service, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, SOON, handler};
 
@@ -122,7 +122,7 @@ impl Shop {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_task_that_fails_is_tried_again_until_it_succeeds(world: World) {
         let bus = world.bus().await;
         let (service, seen, done) = served(&bus).await;
@@ -279,7 +279,7 @@ fn once(gate: &Gate) -> (Once, Recorder<u64>) {
     (Once { gate: gate.clone(), begun: begun.clone(), fails: Arc::default() }, begun)
 }
 
-on_both! {
+on_each! {
     async fn a_handler_that_runs_once_does_not_run_again_for_what_is_done(world: World) {
         let bus = world.bus().await;
         let gate = Gate::closed();

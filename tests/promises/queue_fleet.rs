@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Delivery, Message, Outcome, Service, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gauge, SOON};
 
@@ -131,7 +131,7 @@ impl Refuser {
     }
 }
 
-on_both! {
+on_each! {
     async fn old_and_new_instances_share_a_queue_and_no_task_suffers(world: World) {
         const TASKS: u64 = 200;
         let (old, new) = (world.bus().await, world.bus().await);

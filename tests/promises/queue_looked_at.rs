@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidings::{DrainError, Message, Progress, QueueError, TaskState, TaskView, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, Gauge, SOON};
 
@@ -45,9 +45,9 @@ fn worker(gate: &Gate) -> (Worker, Gauge, Recorder<u64>) {
     (Worker { gate: gate.clone(), gauge: gauge.clone(), done: done.clone() }, gauge, done)
 }
 
-on_both! {
+on_each! {
     async fn a_task_is_found_by_its_id_with_all_that_is_known_of_it(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("shop")).await;
+        let bus = world.bus_in("shop", |builder| builder).await;
         let steps = bus.queue::<Step>();
         assert!(steps.find("no such task").await.unwrap().is_none());
         let gate = Gate::closed();

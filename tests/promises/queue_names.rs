@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Delivery, Message, Outcome, TaskState, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::SOON;
 
@@ -74,9 +74,9 @@ fn each(times: usize, refused: bool) -> Vec<(String, bool)> {
     all
 }
 
-on_both! {
+on_each! {
     async fn a_value_that_looks_like_a_key_a_hash_tag_or_a_pattern_is_a_value(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("back:new")).await;
+        let bus = world.bus_in("back:new", |builder| builder).await;
         for region in OTHERS {
             task(region, false).enqueue(&bus).await.unwrap();
         }

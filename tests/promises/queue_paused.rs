@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Cancellation, Delivery, DrainError, Message, TaskState, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, Gauge, SOON};
 
@@ -48,7 +48,7 @@ fn sorted(done: &Recorder<(u64, u32)>) -> Vec<(u64, u32)> {
     all
 }
 
-on_both! {
+on_each! {
     async fn under_load_nothing_is_taken_after_the_pause_and_everything_after_it_is_over(world: World) {
         let buses = [world.bus().await, world.bus().await, world.bus().await];
         let steps = buses[2].queue::<Step>();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidings::{ChannelParam, Delivery, Message, Outcome, ShutdownError, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::SOON;
@@ -104,7 +104,7 @@ fn most_before_a_high_one(steps: &[Step]) -> usize {
     most
 }
 
-on_both! {
+on_each! {
     async fn no_low_task_begins_while_a_high_one_is_due_but_for_what_is_in_hand(world: World) {
         const LOW: u64 = 600;
         const HIGH: u64 = 90;

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{
     Bus, Context, Delivery, Extract, Message, Progress, ProgressError, QueueEvent, Service, TaskView, router,
 };
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, SOON, handler};
 
@@ -133,7 +133,7 @@ async fn find(bus: &Bus, id: &str) -> Option<TaskView<Job>> {
     bus.queue::<Job>().find(id).await.unwrap()
 }
 
-on_both! {
+on_each! {
     async fn progress_is_seen_while_the_task_runs_and_forgotten_with_its_end(world: World) {
         let (bus, worker) = (world.bus().await, Worker::new());
         let mut events = bus.queue::<Job>().events().await.unwrap();

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, DeadReason, Delivery, Ended, Enqueue, Message, NoError, Outcome, Publish, Results, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{News, SOON, message};
 
@@ -93,7 +93,7 @@ fn keeps<M: Results<Output = O, Error = E>, O, E>() -> bool {
     M::FACTS.queue().is_some_and(|queue| queue.results.is_some())
 }
 
-on_both! {
+on_each! {
     async fn what_follows_is_done_beside_a_reply(world: World) {
         assert!(keeps::<Resize, Resized, ResizeError>() && keeps::<Compress, u64, NoError>());
         let bus = world.bus().await;

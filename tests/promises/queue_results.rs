@@ -7,7 +7,7 @@ use tidings::{
     Bus, DeadReason, Delivery, Ended, Enqueue, Enqueued, Message, Outcome, ResultError, Service, Subscription,
     TaskState, handler, router, routes, testing::Broker,
 };
-use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{Gate, SOON, message};
@@ -163,7 +163,7 @@ async fn bus_at(url: &str) -> Bus {
     Bus::builder(url).reconnect(reconnect).connect().await.unwrap()
 }
 
-on_both! {
+on_each! {
     async fn a_result_comes_to_whoever_waits_before_the_end_and_after_it(world: World) {
         let (bus, resizer) = (world.bus().await, Resizer::new());
         let enqueued = enqueue(&bus, 1, Does::Waits).await;

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, BusEvents, ChannelParam, Delivery, Message, Service, router};
-use tidings_tests::{Recorder, RedisServer, eventually, on_both};
+use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 
 use crate::support::{Gate, Gauge, SOON, handler};
 
@@ -120,7 +120,7 @@ impl Ranks {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_task_that_runs_survives_lost_connections(world: World) {
         let bus = world.bus().await;
         let gate = Gate::closed();
@@ -143,6 +143,7 @@ on_both! {
         service.shutdown().await.unwrap();
     }
 
+    #[one_server("it is frozen")]
     async fn an_instance_that_is_cut_off_for_longer_than_its_lease_stops_and_its_task_runs_again(world: World) {
         let settings = |builder: tidings::BusBuilder| {
             let (interval, deadline) = (Duration::from_millis(300), Duration::from_millis(300));
@@ -165,6 +166,7 @@ on_both! {
         service.shutdown().await.unwrap();
     }
 
+    #[one_server("it is stopped")]
     async fn a_server_that_comes_back_has_its_tasks_worked_on(world: World) {
         let bus = world.bus().await;
         let gate = Gate::closed();

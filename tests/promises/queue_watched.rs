@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bounds, DeadReason, EndReason, Message, Outcome, Progress, QueueEvent, QueueEvents, TaskState, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, SOON};
 
@@ -91,7 +91,7 @@ async fn course(events: &mut QueueEvents, id: &str, is_last: impl Fn(&QueueEvent
     }
 }
 
-on_both! {
+on_each! {
     async fn the_events_of_a_task_come_in_order(world: World) {
         let (bus, watcher) = (world.bus().await, world.bus().await);
         let (worker, gate, _) = worker();
@@ -195,8 +195,8 @@ on_both! {
     }
 
     async fn two_queues_and_two_namespaces_are_watched_apart(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("one")).await;
-        let other = world.bus_with(|builder| builder.namespace("two")).await;
+        let bus = world.bus_in("one", |builder| builder).await;
+        let other = world.bus_in("two", |builder| builder).await;
         let mut events = bus.queue::<Task>().events().await.unwrap();
         let mut others = other.queue::<Task>().events().await.unwrap();
         let id = Task { fate: Fate::Succeeds }.enqueue(&bus).await.unwrap().id;

@@ -3,7 +3,7 @@
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tidings::{BusEvent, BusEvents, Message, router};
-use tidings_tests::{eventually, on_both};
+use tidings_tests::{eventually, on_each};
 
 use crate::support::{SOON, handler};
 
@@ -43,9 +43,9 @@ async fn rejected(events: &mut BusEvents) -> Rejected {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_rejection_is_an_event_that_says_where_which_and_why(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("shop").payload_limit(200)).await;
+        let bus = world.bus_in("shop", |builder| builder.payload_limit(200)).await;
         let mut events = bus.events();
         let _service = bus.serve(Accounts).await.unwrap();
         let long = "x".repeat(300);
@@ -97,6 +97,7 @@ on_both! {
 
     async fn what_was_only_counted_is_told_when_the_service_ends(world: World) {
         for dropped in [false, true] {
+            world.settle().await;
             let bus = world.bus().await;
             let mut events = bus.events();
             let service = bus.serve(Accounts).await.unwrap();

@@ -7,7 +7,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, Message, RequestError, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::SOON;
 
@@ -88,7 +88,7 @@ async fn echo(bus: &Bus, text: &str) -> Result<String, RequestError<tidings::NoE
     Echo { text: text.to_owned() }.request_to(Echo::channel("hall"), bus).await
 }
 
-on_both! {
+on_each! {
     async fn a_request_gets_its_reply_or_its_typed_error(world: World) {
         let (server, client) = (world.bus().await, world.bus().await);
         let _service = server.serve(Prices::new()).await.unwrap();
@@ -167,8 +167,9 @@ on_both! {
     async fn an_expired_request_is_not_handled(world: World) {
         let bus = world.bus().await;
         let service = bus.serve(Prices::new()).await.unwrap();
-        let expired = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"0","reply_to":"tidings:replies:nobody","time_left":0,"data":{"sku":"engine","quantity":1}}"#;
-        world.publish_raw("quotes:engine", expired).await;
+        let inbox = world.name("tidings:replies:nobody");
+        let head = format!(r#""id":"a","type":"QuoteRequest","version":1,"correlation_id":"0","reply_to":"{inbox}","time_left":0"#);
+        world.publish_raw("quotes:engine", format!(r#"{{{head},"data":{{"sku":"engine","quantity":1}}}}"#)).await;
         eventually(SOON, async || service.stats().handlers[0].expired == 1).await;
         assert_eq!(service.stats().handlers[0].handled, 0);
     }
@@ -194,8 +195,9 @@ on_both! {
         let _service = bus.serve(Prices::new()).await.unwrap();
         assert_eq!(echo(&bus, "first").await.unwrap(), "first");
         let inbox = bus.stats().reply_channel.expect("a request was sent");
+        let inbox = inbox.strip_prefix(&world.name("")).expect("it is in the namespace");
         for payload in ["garbage", "{}", r#"{"id":"a","type":"reply","correlation_id":"0000000000000001","data":{"ok":"forged"}}"#] {
-            world.publish_raw(&inbox, payload).await;
+            world.publish_raw(inbox, payload).await;
         }
         eventually(SOON, async || bus.stats().unexpected_answers == 3).await;
         assert_eq!(echo(&bus, "second").await.unwrap(), "second");
@@ -205,8 +207,9 @@ on_both! {
         let bus = world.bus().await;
         let service = bus.serve(Prices::new()).await.unwrap();
         let mut answers = bus.subscribe(Answer::any()).await.unwrap();
-        let wrong = r#"{"id":"a","type":"QuoteRequest","version":1,"correlation_id":"c-1","reply_to":"tidings:replies:answers","data":{"sku":7}}"#;
-        world.publish_raw("quotes:engine", wrong).await;
+        let inbox = world.name("tidings:replies:answers");
+        let head = format!(r#""id":"a","type":"QuoteRequest","version":1,"correlation_id":"c-1","reply_to":"{inbox}""#);
+        world.publish_raw("quotes:engine", format!(r#"{{{head},"data":{{"sku":7}}}}"#)).await;
         let answer = answers.next().await.and_then(tidings::Event::into_message).expect("an answer");
         assert_eq!(answer.failure, "undecodable payload");
         eventually(SOON, async || service.stats().handlers[0].rejected == 1).await;

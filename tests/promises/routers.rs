@@ -8,7 +8,7 @@ use tidings::{
     layer::{Invocation, Outcome},
     router, routers, routes,
 };
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tower::{BoxError, ServiceBuilder};
 
 use crate::support::{Gate, SOON};
@@ -162,7 +162,7 @@ async fn publish(bus: &Bus, id: u64) {
     Paid { id }.publish(bus).await.unwrap();
 }
 
-on_both! {
+on_each! {
     async fn each_message_reaches_the_router_that_takes_it(world: World) {
         let bus = world.bus().await;
         let routers = Routers::new();

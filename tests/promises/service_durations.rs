@@ -4,7 +4,7 @@ use std::{future::Future, pin::pin, task::Poll, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use tidings::{AcknowledgeError, Message, RequestError, ShutdownError, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, News, SOON, Step, handler};
 
@@ -70,7 +70,7 @@ fn worker() -> (Worker, Gate, Recorder<u64>) {
     (Worker { gate: gate.clone(), seen: seen.clone() }, gate, seen)
 }
 
-on_both! {
+on_each! {
     async fn whoever_waits_for_an_answer_may_wait_for_any_time(world: World) {
         let bus = world.bus().await;
         let (worker, _, _) = worker();
@@ -107,6 +107,7 @@ on_both! {
 
     async fn a_shutdown_may_take_any_time(world: World) {
         for deadline in DURATIONS {
+            world.settle().await;
             let bus = world.bus().await;
             let (worker, gate, seen) = worker();
             let service = bus.serve(worker).await.unwrap();

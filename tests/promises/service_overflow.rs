@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bounds, Bus, BusEvent, BusEvents, Message, Overflow, PublishError, ShutdownError, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, World, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{Gate, News, SOON, Step, handler, message};
@@ -66,7 +66,7 @@ fn lagging(events: &mut BusEvents) -> Vec<String> {
     told
 }
 
-on_both! {
+on_each! {
     async fn by_default_the_oldest_are_dropped(world: World) {
         let bus = world.bus().await;
         let worker = Worker::new();

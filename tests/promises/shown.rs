@@ -13,7 +13,7 @@ use tidings::{
     router, routes,
     testing::Broker,
 };
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 use tower::{Layer, Service};
 
 use crate::support::{SOON, event, handler as stats_of};
@@ -153,12 +153,12 @@ fn shown(id: u64) -> Shown {
     Shown { id, text: SECRET.to_owned() }
 }
 
-on_both! {
+on_each! {
     async fn what_a_bus_makes(world: World) {
         let mut lines = Lines::default();
         let long = "r".repeat(400);
-        lines.see(&Bus::builder(world.url()).credentials("anna", SECRET).namespace("shop"));
-        let bus = world.bus_with(|builder| builder.namespace("shop").name_limit(600)).await;
+        lines.see(&world.builder().credentials("anna", SECRET).namespace(world.name("shop")));
+        let bus = world.bus_in("shop", |builder| builder.name_limit(600)).await;
         lines.see(&bus);
         let seen = Recorder::new();
         let secrets = Secrets { shown: seen.clone() };

@@ -10,7 +10,7 @@ use std::{
 };
 
 use tidings::{Bus, Publish, Service, ShutdownError, router};
-use tidings_tests::{Recorder, World, eventually, on_both};
+use tidings_tests::{Recorder, World, eventually, on_each};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     task::JoinSet,
@@ -112,7 +112,7 @@ async fn drains(world: &World, service: Service, bus: &Bus, gate: &Gate, done: &
     is_gone(world).await;
 }
 
-on_both! {
+on_each! {
     async fn shutdown_finishes_what_has_arrived_and_takes_nothing_new(world: World) {
         let bus = world.bus().await;
         let gate = Gate::closed();
@@ -220,6 +220,7 @@ on_both! {
         assert!(done.is_empty());
     }
 
+    #[one_server("it is stopped")]
     async fn shutdown_does_not_wait_for_a_server_that_is_away(world: World) {
         let bus = world.bus().await;
         let gate = Gate::closed();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use tidings::{Bounds, BusStats, NameKind, Overflow, Status, SubscriptionSnapshot, SubscriptionState, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{News, SOON, Step, message};
 
@@ -30,9 +30,9 @@ fn find<'a>(stats: &'a BusStats, count: usize, name: &str) -> &'a SubscriptionSn
     found.unwrap_or_else(|| panic!("{stats:?}"))
 }
 
-on_both! {
+on_each! {
     async fn a_snapshot_shows_every_subscription_and_service(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("shop")).await;
+        let bus = world.bus_in("shop", |builder| builder).await;
         assert!(bus.stats().subscriptions.is_empty());
         let mut news = bus.subscribe(News::channel()).await.unwrap();
         let pressed = bus.subscribe(Step::any()).overflow(Overflow::BackPressure).await.unwrap();
@@ -45,15 +45,15 @@ on_both! {
         seen.wait_for(3).await;
         let stats = bus.stats();
         assert_eq!((&stats.status, stats.reconnects, stats.subscriptions.len()), (&Status::Connected, 0, 3));
-        let one = find(&stats, 1, "shop:news");
+        let one = find(&stats, 1, &world.name("shop:news"));
         assert_eq!((one.messages, one.dropped, one.waiting), (3, 0, 0));
         assert!(one.bytes > 0 && one.last_activity.is_some_and(|ago| ago < SOON), "{one:?}");
         let name = &one.names[0];
         assert_eq!((name.kind, name.template, name.state), (NameKind::Channel, Some("news"), SubscriptionState::Active));
-        let pattern = find(&stats, 1, "shop:line:*");
+        let pattern = find(&stats, 1, &world.name("shop:line:*"));
         assert!(pattern.names[0].kind == NameKind::Pattern && pattern.last_activity.is_none(), "{pattern:?}");
         assert_eq!(pattern.names[0].template, Some("line:<line>"));
-        let served = find(&stats, 2, "shop:line:*");
+        let served = find(&stats, 2, &world.name("shop:line:*"));
         assert_eq!((served.messages, served.names[1].template), (3, Some("news")));
         drop((news, pressed));
         service.shutdown().await.unwrap();
@@ -74,6 +74,7 @@ on_both! {
         .await;
     }
 
+    #[one_server("it is stopped")]
     async fn an_outage_shows_as_pending(world: World) {
         let bus = world.bus().await;
         let _news = bus.subscribe(News::channel()).await.unwrap();

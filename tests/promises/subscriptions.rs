@@ -10,7 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bounds, Event, Message};
-use tidings_tests::{LogLines, World, on_both};
+use tidings_tests::{LogLines, World, on_each};
 use tracing::Level;
 
 use crate::support::{News, Step, message};
@@ -106,7 +106,7 @@ async fn what_repeats_does_not_flood_the_log() {
     warns_seldom(World::memory()).await;
 }
 
-on_both! {
+on_each! {
     async fn statistics_begin_at_zero(world: World) {
         let bus = world.bus().await;
         let stats = bus.subscribe(Step::any()).await.unwrap().stats();

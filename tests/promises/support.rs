@@ -11,7 +11,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Event, HandlerStats, Message, OwnedMessage, Received, Service, Subscription};
+use tidings::{AcknowledgeError, Event, HandlerStats, Message, OwnedMessage, Received, Service, Subscription};
+use tidings_tests::World;
 use tokio::sync::Semaphore;
 
 /// A deadline for what takes milliseconds on an idle machine.
@@ -74,6 +75,21 @@ pub(crate) async fn messages<M: OwnedMessage + fmt::Debug>(subscription: &mut Su
         messages.push(message(subscription).await);
     }
     messages
+}
+
+/// How long to wait for handlers to acknowledge when none of them will: on a cluster nobody knows how many there are, so that only time tells.
+pub(crate) fn patience(world: &World) -> Duration {
+    if world.is_cluster() { Duration::from_secs(1) } else { SOON }
+}
+
+/// Why handlers have refused what none of them has acknowledged within [`patience`].
+#[track_caller]
+pub(crate) fn refusals(world: &World, error: AcknowledgeError) -> Vec<String> {
+    match error {
+        AcknowledgeError::Refused { refusals, .. } if !world.is_cluster() => refusals,
+        AcknowledgeError::TimedOut { handlers: 0, refusals, .. } if world.is_cluster() => refusals,
+        other => panic!("{other:?}"),
+    }
 }
 
 /// The counters of one handler.

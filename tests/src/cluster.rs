@@ -1,4 +1,4 @@
-//! A Redis Cluster of three masters and three replicas, as plain processes.
+//! A Redis Cluster of three masters, with a replica of each where a test needs them, as plain processes.
 
 use std::{process::Command, time::Duration};
 
@@ -8,39 +8,43 @@ use crate::{port, redis_server::RedisServer, wait::eventually};
 
 /// A deadline for what takes a few seconds on an idle machine.
 const SOON: Duration = Duration::from_secs(60);
+/// How long nodes wait for each other where nobody is to be counted as gone, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A Redis Cluster of three masters and three replicas. Dropping it kills them.
+/// A Redis Cluster of three masters. Dropping it kills them.
 #[derive(Debug)]
 pub struct Cluster {
     nodes: Vec<RedisServer>,
 }
 
+/// How many masters a cluster has.
+const MASTERS: usize = 3;
+
 impl Cluster {
     /// After so long without an answer the others count a node as gone.
     pub const NODE_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-    /// The one that all tests of a binary share which break nothing on it, each in a namespace of its own.
+    /// The one that all tests of a binary share which break nothing on it, each in a namespace of its own: three masters without replicas. It starts when
+    /// it is asked for the first time, and ends with the process.
     pub async fn shared() -> &'static Self {
         static SHARED: OnceCell<Cluster> = OnceCell::const_new();
-        SHARED.get_or_init(Self::start).await
+        SHARED.get_or_init(async || Self::of(MASTERS, PATIENCE).await).await
     }
 
-    /// Starts it, and waits until every node says that all is well.
+    /// Three masters and three replicas of a test's own. Waits until every node says that all is well.
     pub async fn start() -> Self {
-        Self::with_settings(&[]).await
+        Self::of(2 * MASTERS, Self::NODE_TIMEOUT).await
     }
 
-    /// The same, with lines of configuration of the test's own for each node.
-    pub async fn with_settings(settings: &[&str]) -> Self {
+    async fn of(count: usize, node_timeout: Duration) -> Self {
         let mut nodes = Vec::new();
-        for _ in 0..6 {
+        for _ in 0..count {
             let lines = [
                 format!("cluster-port {}", port::free()),
-                format!("cluster-node-timeout {}", Self::NODE_TIMEOUT.as_millis()),
+                format!("cluster-node-timeout {}", node_timeout.as_millis()),
             ];
             let own = ["cluster-enabled yes", "cluster-config-file nodes.conf", "repl-diskless-sync-delay 0"];
-            let lines: Vec<&str> =
-                own.into_iter().chain(lines.iter().map(String::as_str)).chain(settings.iter().copied()).collect();
+            let lines: Vec<&str> = own.into_iter().chain(lines.iter().map(String::as_str)).collect();
             nodes.push(RedisServer::with_settings(&lines).await);
         }
         let cluster = Self { nodes };
@@ -50,9 +54,11 @@ impl Cluster {
 
     async fn join(&self) {
         let addresses: Vec<String> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port())).collect();
+        let (known, replicas) = (self.nodes.len(), self.nodes.len() / MASTERS - 1);
         let created = tokio::task::spawn_blocking(move || {
             let mut command = Command::new("redis-cli");
-            command.args(["--cluster", "create"]).args(addresses).args(["--cluster-replicas", "1", "--cluster-yes"]);
+            command.args(["--cluster", "create"]).args(addresses).args(["--cluster-replicas", &replicas.to_string()]);
+            command.arg("--cluster-yes");
             command.output().expect("redis-cli can be started")
         });
         let created = created.await.expect("redis-cli ends");
@@ -61,9 +67,9 @@ impl Cluster {
             eventually(SOON, async || {
                 let info: String = node.try_command(&["CLUSTER", "INFO"]).await.unwrap_or_default();
                 let role: String = node.try_command(&["INFO", "replication"]).await.unwrap_or_default();
-                let is_level = role.contains("role:master") && role.contains("connected_slaves:1")
+                let is_level = role.contains("role:master") && role.contains(&format!("connected_slaves:{replicas}"))
                     || role.contains("master_link_status:up");
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:6") && is_level
+                info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{known}")) && is_level
             })
             .await;
         }
@@ -78,10 +84,10 @@ impl Cluster {
     /// Those that are masters when it starts.
     #[must_use]
     pub fn masters(&self) -> &[RedisServer] {
-        &self.nodes[..3]
+        &self.nodes[..MASTERS]
     }
 
-    /// The replica of a master.
+    /// The replica of a master, of a cluster that has them.
     pub async fn replica_of(&self, master: &RedisServer) -> &RedisServer {
         let id: String = master.command(&["CLUSTER", "MYID"]).await;
         let mut found = None;

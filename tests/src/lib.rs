@@ -1,11 +1,11 @@
-//! The test harness: real servers, one interface to memory and Redis, and waiting with a deadline.
+//! The test harness: real servers, one interface to memory, Redis and Redis Cluster, and waiting with a deadline.
 //!
 //! | part | for |
 //! |--|--|
-//! | [`on_both!`] | a promise to users: one test body, run on memory and on a real redis-server |
+//! | [`on_each!`] | a promise to users: one test body, run on memory, on a real redis-server and on a cluster |
 //! | [`World`] | what such a body runs on: buses, faults, and what the server says of its subscriptions |
 //! | [`RedisServer`] | a server of a test's own, to kill, pause, restart and ask |
-//! | [`Cluster`] | a Redis Cluster of three masters and three replicas |
+//! | [`Cluster`] | a Redis Cluster of three masters, and of three replicas where it is a test's own |
 //! | [`Sentinels`] | a master with replicas, and Sentinels that watch over them |
 //! | [`Recorder`] | what handlers saw, to wait for |
 //! | [`LogLines`] | what is logged |
@@ -20,11 +20,12 @@ mod port;
 mod recorder;
 mod redis_server;
 mod sentinels;
+mod share;
 mod wait;
 mod world;
 
 #[doc(hidden)]
-pub use self::world::run;
+pub use self::world::{Body, Kind, run};
 pub use self::{
     cluster::Cluster, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels,
     wait::eventually, world::World,

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{AsyncConnectionConfig, Client, FromRedisValue, RedisResult, aio::MultiplexedConnection};
+use redis::{
+    AsyncConnectionConfig, Client, FromRedisValue, RedisResult,
+    aio::{MultiplexedConnection, PubSub},
+};
 
 use crate::port;
 
@@ -139,6 +142,13 @@ impl RedisServer {
         redis::cmd("PUBLISH").arg(channel).arg(payload).query_async(&mut connection).await.expect("PUBLISH succeeds")
     }
 
+    /// A connection that is subscribed to a channel.
+    pub(crate) async fn listen(&self, channel: &str) -> PubSub {
+        let mut listening = self.client().expect("an address").get_async_pubsub().await.expect("the server answers");
+        listening.subscribe(channel).await.expect("SUBSCRIBE succeeds");
+        listening
+    }
+
     /// Closes every connection that has subscriptions (`CLIENT KILL TYPE pubsub`) and returns how many there were.
     pub async fn kill_subscribers(&self) -> u64 {
         self.command(&["CLIENT", "KILL", "TYPE", "pubsub"]).await
@@ -162,11 +172,14 @@ impl RedisServer {
     }
 
     async fn connection(&self) -> RedisResult<MultiplexedConnection> {
-        let client = Client::open(format!("redis://{CONTROL}:{CONTROL}@127.0.0.1:{}", self.port))?;
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(COMMAND_TIMEOUT))
             .set_response_timeout(Some(COMMAND_TIMEOUT));
-        client.get_multiplexed_async_connection_with_config(&config).await
+        self.client()?.get_multiplexed_async_connection_with_config(&config).await
+    }
+
+    fn client(&self) -> RedisResult<Client> {
+        Client::open(format!("redis://{CONTROL}:{CONTROL}@127.0.0.1:{}", self.port))
     }
 
     async fn launch(&self) -> Result<(), PortTaken> {
