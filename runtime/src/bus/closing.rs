@@ -1,8 +1,9 @@
 //! How a bus is closed: its services finish what has arrived, and then everything ends.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     fmt,
+    future::poll_fn,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -21,7 +22,7 @@ use crate::{
     error::{ShutdownError, SubscribeError},
     time::deadline_after,
     transport::{
-        contract::Link,
+        contract::{Broadcast, Link, Parcel, Reach},
         inbox::{Inbox, WhenFull},
         status::{NameKind, Status},
     },
@@ -254,12 +255,22 @@ impl Bus {
     }
 
     /// Completes when what was published before has arrived on the connection that subscriptions share, as far as it was for it: the server
-    /// confirms a further name behind that. Whatever keeps it from doing so is no reason to wait.
+    /// confirms a further name behind that. On a cluster it is on its way from node to node, and what is published on that name comes behind it. Whatever
+    /// keeps it from doing so is no reason to wait.
     async fn delivered(&self) {
-        if self.status() == Status::Connected {
-            let inbox = Arc::new(Inbox::new(Bounds::messages(1), WhenFull::DropNewest));
-            let name = format!("{REPLIES}{}closing", self.shared.id_prefix);
-            let _ = self.attach(inbox, vec![(name, NameKind::Channel)]).await;
+        if self.status() != Status::Connected {
+            return;
+        }
+        let inbox = Arc::new(Inbox::new(Bounds::messages(1), WhenFull::DropNewest));
+        let name = format!("{REPLIES}{}closing", self.shared.id_prefix);
+        let channel = self.namespaced() + &name;
+        let Ok(_attached) = self.attach(Arc::clone(&inbox), vec![(name, NameKind::Channel)]).await else { return };
+        if self.shared.transport.is_cluster() {
+            let last =
+                Parcel { template: "closing", reach: Reach::Channel, channel, payload: Vec::new(), expiry: None };
+            if self.shared.transport.publish(last).await.is_ok() {
+                poll_fn(|context| inbox.poll_take(context, &mut VecDeque::new(), 1)).await;
+            }
         }
     }
 

@@ -125,7 +125,7 @@ impl Bus {
         (length > limit && !self.without_namespace(name).starts_with(OWN)).then_some((length, limit))
     }
 
-    fn namespaced(&self) -> String {
+    pub(super) fn namespaced(&self) -> String {
         let mut name = String::with_capacity(NAME_GUESS);
         if let Some(namespace) = &self.shared.config.namespace {
             name.push_str(namespace);

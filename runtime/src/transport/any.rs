@@ -98,6 +98,13 @@ impl Link for AnyTransport {
         }
     }
 
+    fn is_cluster(&self) -> bool {
+        match self {
+            Self::Memory(memory) => memory.is_cluster(),
+            Self::Redis(redis) => redis.is_cluster(),
+        }
+    }
+
     fn events(&self) -> &Events {
         match self {
             Self::Memory(memory) => memory.events(),

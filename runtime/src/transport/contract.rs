@@ -144,6 +144,11 @@ pub(crate) trait Link: Send + Sync + 'static {
     /// How the subscription connection is.
     fn status(&self) -> Status;
 
+    /// Whether what is published goes from node to node, so that it may arrive after the server has said that it was accepted.
+    fn is_cluster(&self) -> bool {
+        false
+    }
+
     /// What happens to the connections.
     fn events(&self) -> &Events;
 

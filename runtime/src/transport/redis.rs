@@ -288,6 +288,10 @@ impl Link for Redis {
         }
     }
 
+    fn is_cluster(&self) -> bool {
+        self.subscriber.is_on_cluster()
+    }
+
     fn events(&self) -> &Events {
         &self.events
     }
