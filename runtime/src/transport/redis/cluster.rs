@@ -202,7 +202,7 @@ impl Cluster {
         let opened = first(nodes, deadline, |_| true, open).await;
         opened.map_err(|failure| {
             self.outdated();
-            failure.unwrap_or_else(|| self.found.none("no node has answered in time"))
+            failure.unwrap_or_else(|| self.found.late())
         })
     }
 
@@ -272,8 +272,7 @@ impl Found {
             slots if slots.ranges.is_empty() => Err(error),
             slots => Ok(slots),
         });
-        let slots =
-            Arc::new(slots.map_err(|error| error.unwrap_or_else(|| self.none("no node has answered in time")))?);
+        let slots = Arc::new(slots.map_err(|error| error.unwrap_or_else(|| self.late()))?);
         self.known.send_if_modified(|known| {
             let has_changed = **known != *slots;
             if has_changed {
@@ -329,8 +328,17 @@ impl Found {
     }
 
     fn none(&self, reason: &str) -> ConnectError {
+        ConnectError::Unusable { address: self.address(), reason: reason.to_owned() }
+    }
+
+    /// No node has answered in time.
+    fn late(&self) -> ConnectError {
+        ConnectError::TimedOut { address: self.address(), timeout: self.servers.timeout }
+    }
+
+    fn address(&self) -> String {
         let seeds: Vec<String> = self.seeds.iter().map(ToString::to_string).collect();
-        ConnectError::Unusable { address: seeds.join(", "), reason: reason.to_owned() }
+        seeds.join(", ")
     }
 }
 
