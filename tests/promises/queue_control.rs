@@ -108,6 +108,8 @@ on_each! {
         let jobs = bus.queue::<Job>();
         Job { n: 0 }.enqueue(&bus).await.unwrap();
         worker.done.wait_for(1).await;
+        // Whoever is to be woken has said that it is there; its first heartbeat may come a moment later.
+        eventually(SOON, async || jobs.workers().await.unwrap().len() == 2).await;
         for round in 1..=5 {
             jobs.pause().await.unwrap();
             let before = worker.begun.len();

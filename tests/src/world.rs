@@ -117,14 +117,18 @@ impl World {
         }
     }
 
-    /// Cuts every connection that has subscriptions; the server stays, so that the buses may come back at once.
+    /// Cuts every connection that has subscriptions; the server stays, so that the buses may come back at once. On a cluster that may be to another node: so
+    /// it [settles](Self::settle) before, and nobody receives once more what was on its way there.
     pub async fn disconnect(&self) {
         match &self.place {
             Place::Memory(broker) => broker.disconnect_subscribers(),
             Place::Redis(server) => {
                 server.kill_subscribers().await;
             }
-            Place::Cluster(share) => share.cut(Cut::Subscribers).await,
+            Place::Cluster(share) => {
+                share.settle().await;
+                share.cut(Cut::Subscribers).await;
+            }
         }
     }
 
@@ -135,7 +139,10 @@ impl World {
             Place::Redis(server) => {
                 let _: u64 = server.command(&["CLIENT", "KILL", "TYPE", "normal"]).await;
             }
-            Place::Cluster(share) => return share.cut(Cut::Everything).await,
+            Place::Cluster(share) => {
+                share.settle().await;
+                return share.cut(Cut::Everything).await;
+            }
         }
         self.disconnect().await;
     }
