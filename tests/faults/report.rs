@@ -20,7 +20,7 @@ impl Report {
         Self { scenario: scenario.into(), fault, faults, verdict: Verdict::default(), recoveries: Vec::new() }
     }
 
-    /// A scenario that runs on both transports.
+    /// A scenario that runs on several transports.
     pub(crate) fn on(world: &World, scenario: &str, fault: &'static str, faults: usize) -> Self {
         Self::new(format!("{scenario}/{}", world.transport()), fault, faults)
     }

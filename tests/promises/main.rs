@@ -1,4 +1,4 @@
-//! What users are promised, one module a promise: each body runs on memory and on a real redis-server.
+//! What users are promised, one module a promise: each body runs on memory, on a real redis-server and on a cluster, unless it says why not.
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the report")]
 
 mod support;
