@@ -110,6 +110,7 @@ on_each! {
     }
 
     /// T5: many channels, and every connection of the bus is killed while it asks questions.
+    #[one_server("not looked at there yet")]
     async fn no_answer_reaches_another_question_while_many_channels_come_back(world: World) {
         let (bus, answering) = (world.bus().await, world.bus().await);
         let _service = answering.serve(Echoing).await.unwrap();

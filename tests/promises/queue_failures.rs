@@ -154,6 +154,8 @@ on_each! {
         assert_eq!(letter.error.as_deref(), Some("the disk is full"));
         assert!(matches!(letter.task().unwrap().what, What::FailTimes(3)));
         assert_eq!(letter.channel, "tasks:tries");
+        // Its first heartbeat may come a moment later.
+        eventually(SOON, async || !queue.workers().await.unwrap().is_empty()).await;
         assert!(letter.instance == queue.workers().await.unwrap()[0].instance);
         assert!(queue.dead_letters().reason(DeadReason::Refused).await.unwrap().is_empty());
         loop {

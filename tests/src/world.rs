@@ -47,7 +47,6 @@ impl World {
     }
 
     /// What a bus here begins with, all else being the defaults.
-    #[must_use]
     pub fn builder(&self) -> BusBuilder {
         match &self.place {
             Place::Memory(broker) => Bus::builder(broker.url()),
