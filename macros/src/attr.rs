@@ -12,7 +12,7 @@ use syn::{
     spanned::Spanned,
 };
 
-use crate::diag::{self, Diagnostics};
+use crate::{diag::Diagnostics, options};
 
 /// One `key` or `key = value`.
 pub(crate) struct Entry {
@@ -62,7 +62,7 @@ pub(crate) fn entries(
     for entry in parsed {
         let key = entry.key.to_string();
         if !known.contains(&key.as_str()) {
-            diagnostics.at(entry.key.span(), unknown(attribute, &key, known));
+            diagnostics.at(entry.key.span(), options::unknown(attribute, &key, known));
         } else if !seen.insert(key.clone()) {
             diagnostics.at(entry.key.span(), format!("`{key}` is given twice: remove one of the two"));
         } else {
@@ -70,13 +70,6 @@ pub(crate) fn entries(
         }
     }
     entries
-}
-
-fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
-    match diag::closest(key, known.iter().copied()) {
-        Some(meant) => format!("`#[{attribute}]` has no option `{key}`: did you mean `{meant}`?"),
-        None => format!("`#[{attribute}]` has no option `{key}`: it has {}", diag::list(known.iter().copied())),
-    }
 }
 
 /// The tokens inside of `#[name(…)]`, for each attribute of that name.

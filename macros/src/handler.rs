@@ -3,6 +3,7 @@
 //! Each handler becomes a type that implements `Handler` and `Call`; each set of handlers becomes a list of routes, a proof for each
 //! handler, and one `match`; several sets become one value, and a proof for each.
 
+mod arguments;
 mod check;
 mod expand;
 mod inherited;

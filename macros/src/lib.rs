@@ -1,6 +1,6 @@
 //! The derives and attributes of [tidings](https://docs.rs/tidings), typed messaging on Redis.
 //!
-//! Depend on `tidings`, which re-exports them. Each macro parses, checks and expands: `template` and `attr` hold the grammars,
+//! Depend on `tidings`, which re-exports them. Each macro parses, checks and expands: `template` and `attr` hold the grammars, `options` their names,
 //! `message`, `param`, `outcome` and `handler` a model, its checks and its expansion, `serde` what must not happen to a parameter in the payload, `diag` the words of
 //! the errors. All mistakes of an item
 //! are reported at once, and after a mistake the item still implements its trait, so that no second error follows from the first.
@@ -9,6 +9,7 @@ mod attr;
 mod diag;
 mod handler;
 mod message;
+mod options;
 mod outcome;
 mod param;
 mod serde;
@@ -289,7 +290,7 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 /// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.
 ///
 /// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task
-/// `&Lease`. A handler returns nothing, `Publish<M>`, `Enqueue<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error
+/// `&Lease` and `Progress`. A handler returns nothing, `Publish<M>`, `Enqueue<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error
 /// that can be displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it, and that of a task
 /// whose result is kept the same, or a tuple of the reply and up to three of what follows. Its future is `Send`.
 /// The function stays as it is written and can be called in tests.

@@ -46,14 +46,17 @@ fn cases(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Vec<Case> {
             rule.map(|rule| Case { variant: None, rule }).into_iter().collect()
         }
         Data::Enum(data) => {
-            if let Some(attribute) = input.attrs.iter().find(|attribute| attribute.path().is_ident("outcome")) {
+            let misplaced = input.attrs.iter().find(|attribute| is_outcome(attribute));
+            if let Some(attribute) = misplaced {
                 diagnostics.over(attribute, "each variant has a rule of its own: write it on the variants");
             }
             let case = |variant: &syn::Variant, diagnostics: &mut Diagnostics| {
                 let rule = rule(&variant.attrs, &variant.fields, &variant.ident, diagnostics)?;
                 Some(Case { variant: Some(variant.ident.clone()), rule })
             };
-            data.variants.iter().filter_map(|variant| case(variant, diagnostics)).collect()
+            // A rule that stands at the wrong place is one mistake, however many variants it was meant for.
+            let is_looked_at = |variant: &&syn::Variant| misplaced.is_none() || variant.attrs.iter().any(is_outcome);
+            data.variants.iter().filter(is_looked_at).filter_map(|variant| case(variant, diagnostics)).collect()
         }
         Data::Union(data) => {
             diagnostics.at(data.union_token.span, "an error cannot be a union: write a `struct` or an `enum`");
@@ -67,7 +70,7 @@ fn rule(attributes: &[Attribute], fields: &Fields, name: &Ident, diagnostics: &m
     let mut entries = attr::all_entries(attributes, "outcome", &KNOWN, diagnostics).into_iter();
     let Some(first) = entries.next() else {
         // What is wrong with an attribute that is there has been told.
-        if !attributes.iter().any(|attribute| attribute.path().is_ident("outcome") && !is_empty(attribute)) {
+        if !attributes.iter().any(|attribute| is_outcome(attribute) && !is_empty(attribute)) {
             diagnostics.at(
                 name.span(),
                 format!("`{name}` does not say what is to become of a task that fails with it: write {RULES} on it"),
@@ -87,6 +90,10 @@ fn rule(attributes: &[Attribute], fields: &Fields, name: &Ident, diagnostics: &m
         "dead_letter" => Some(Rule::DeadLetter),
         _ => Some(Rule::Discard),
     }
+}
+
+fn is_outcome(attribute: &Attribute) -> bool {
+    attribute.path().is_ident("outcome")
 }
 
 fn is_empty(attribute: &Attribute) -> bool {

@@ -165,7 +165,7 @@ pub mod __private {
             contract::{AddressedByFields, BorrowedMessage, Message, OwnedMessage},
             delivery::Delivery,
             facts::{Kind, QueueFacts, Turns},
-            kind::{Announces, Broadcast, NoError, Queue, Request, Results},
+            kind::{Announces, AtLeastOnce, AtMostOnce, Broadcast, NoError, Queue, Request, Results},
             older::{IsOlder, Older, ReadOlder, ReadOlderBorrowed},
             reading::{Serde, SerdeBorrowed, Unread},
         },

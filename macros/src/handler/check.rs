@@ -5,14 +5,15 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, Expr, FnArg, GenericArgument, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, LitStr, Meta,
-    Pat, PatType, Path, PathArguments, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
+    Attribute, Expr, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, LitStr, Meta, PatType, Path,
+    ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
     parse::{ParseStream, Parser},
     punctuated::Punctuated,
     spanned::Spanned,
 };
 
 use super::{
+    arguments::{comes_first, is_no_impl_trait, names_bound, owns_its_message, ungrouped},
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Routers, Routes, Timeout},
     tokens::{find, with_static_lifetimes, without_mut, without_self_type, written},
@@ -21,29 +22,13 @@ use super::{
 use crate::{
     attr::{self, Runtime},
     diag::Diagnostics,
+    options::HANDLER,
 };
 
-/// Options that fit only some kinds of messages stand first.
-const OPTIONS_AND_CRATE: [&str; 15] = [
-    "order",
-    "run_to_end",
-    "filter",
-    "fallback",
-    "idempotent",
-    "once",
-    "window",
-    "retries",
-    "backoff",
-    "crashes",
-    "concurrency",
-    "timeout",
-    "spawn",
-    "layer",
-    "crate",
-];
-const OF_SOME_KINDS: &[&str] = OPTIONS_AND_CRATE.split_at(10).0;
+/// Options that fit only some kinds of messages.
+const OF_SOME_KINDS: &[&str] = HANDLER.split_at(10).0;
 /// Of a method: its router says where the runtime is.
-const OPTIONS: &[&str] = OPTIONS_AND_CRATE.split_at(14).0;
+const OF_METHODS: &[&str] = HANDLER.split_at(14).0;
 
 /// A handler on its own.
 pub(super) fn free_handler(
@@ -52,7 +37,7 @@ pub(super) fn free_handler(
     diagnostics: &mut Diagnostics,
 ) -> (Runtime, Option<Handler>) {
     let mut runtime = Runtime::default();
-    let options = handler_options(options, &OPTIONS_AND_CRATE, &mut runtime, diagnostics);
+    let options = handler_options(options, &HANDLER, &mut runtime, diagnostics);
     has_no_receiver(&function.sig, diagnostics);
     let (on_item, on_uses) = (by_item(&function.attrs), by_uses(&function.attrs));
     let handler = signature(&function.sig, &function.vis, options, diagnostics);
@@ -178,7 +163,7 @@ fn method_handler(
             TokenStream::new()
         }
     };
-    let options = handler_options(tokens, OPTIONS, &mut Runtime::default(), diagnostics);
+    let options = handler_options(tokens, OF_METHODS, &mut Runtime::default(), diagnostics);
     has_layer_without_parameters(&options, generics, diagnostics);
     takes_shared_self(&method.sig, diagnostics);
     let on_uses = by_uses(&method.attrs);
@@ -355,7 +340,7 @@ fn signature(
         );
         return None;
     };
-    if !comes_first(message, &typed, diagnostics) {
+    if !comes_first(message, &typed, &options, diagnostics) {
         return None;
     }
     owns_its_message(message, diagnostics);
@@ -404,78 +389,6 @@ fn is_not_generic(signature: &Signature, diagnostics: &mut Diagnostics) {
                 signature.ident
             ),
         );
-    }
-}
-
-/// The type without the invisible delimiters that `macro_rules!` puts around a `$message:ty`.
-fn ungrouped(mut ty: &Type) -> &Type {
-    while let Type::Group(group) = ty {
-        ty = &group.elem;
-    }
-    ty
-}
-
-fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::ImplTrait(ty) = ungrouped(&argument.ty) {
-        diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
-    }
-}
-
-/// What can only be an extractor stands where the message belongs.
-fn comes_first(first: &PatType, arguments: &[&PatType], diagnostics: &mut Diagnostics) -> bool {
-    if !is_extractor(ungrouped(&first.ty)) {
-        return true;
-    }
-    let message = arguments.iter().find(|argument| !is_extractor(ungrouped(&argument.ty)));
-    let message = message.map_or_else(|| "order: OrderPlaced".to_owned(), |message| written(message.to_token_stream()));
-    let extractor = written(ungrouped(&first.ty).to_token_stream());
-    diagnostics.over(&first.ty, format!("the message comes first: write `{message}` before `{extractor}`"));
-    false
-}
-
-fn is_extractor(ty: &Type) -> bool {
-    let last = |ty: &Type| match ty {
-        Type::Path(path) => path.path.segments.last().cloned(),
-        _ => None,
-    };
-    match ty {
-        // Messages are owned, so a reference to one of these is ours.
-        Type::Reference(reference) => last(ungrouped(&reference.elem))
-            .is_some_and(|segment| ["Delivery", "Headers", "Bus", "Lease"].iter().any(|name| segment.ident == name)),
-        // Messages have no parameters but lifetimes.
-        _ => last(ty).is_some_and(|segment| {
-            let has_type = matches!(&segment.arguments, PathArguments::AngleBracketed(arguments)
-                if arguments.args.iter().any(|argument| matches!(argument, GenericArgument::Type(_))));
-            has_type && ["State", "Address"].iter().any(|name| segment.ident == name)
-        }),
-    }
-}
-
-fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::Reference(reference) = ungrouped(&message.ty) {
-        let owned = reference.elem.to_token_stream();
-        diagnostics.over(&message.ty, format!("a handler owns its message: write `{owned}` instead of a reference"));
-    }
-}
-
-/// The names that a pattern binds. A word that begins with a capital letter is a constant or a variant.
-fn names_bound(pattern: &Pat, names: &mut Vec<Ident>) {
-    match pattern {
-        Pat::Ident(pattern) => {
-            if !pattern.ident.to_string().starts_with(char::is_uppercase) {
-                names.push(pattern.ident.clone());
-            }
-            pattern.subpat.iter().for_each(|(_, inner)| names_bound(inner, names));
-        }
-        Pat::Paren(pattern) => names_bound(&pattern.pat, names),
-        Pat::Reference(pattern) => names_bound(&pattern.pat, names),
-        Pat::Slice(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
-        Pat::Struct(pattern) => pattern.fields.iter().for_each(|field| names_bound(&field.pat, names)),
-        Pat::Tuple(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
-        Pat::TupleStruct(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
-        // Each case binds the same names.
-        Pat::Or(pattern) => pattern.cases.iter().take(1).for_each(|inner| names_bound(inner, names)),
-        _ => {}
     }
 }
 

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     attr::{self, Runtime},
     diag::Diagnostics,
+    options::MESSAGE,
     template,
 };
 
@@ -96,9 +97,7 @@ struct Options {
 fn options(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Options {
     let mut options = Options::default();
     let mut from = None;
-    for entry in
-        attr::all_entries(&input.attrs, "message", &["name", "version", "from", "format", "codec"], diagnostics)
-    {
+    for entry in attr::all_entries(&input.attrs, "message", &MESSAGE, diagnostics) {
         match entry.key.to_string().as_str() {
             "name" => {
                 options.name =

@@ -7,9 +7,6 @@ use syn::{Path, spanned::Spanned};
 use super::{kind::Reply, model::Message};
 use crate::{attr::Entry, diag::Diagnostics};
 
-/// The options of `#[queue(…)]` that are read here.
-pub(super) const KEYS: [&str; 5] = ["results", "results_count", "results_bytes", "completed", "failed"];
-
 /// Nothing is known of it, unless the queue says otherwise.
 #[derive(Default)]
 pub(crate) struct Ending {

@@ -63,7 +63,7 @@ impl Kind {
     //
     //     impl __tidings::Broadcast for OrderPlaced {}
     //     impl __tidings::Announces for OrderPlaced { type Itself = Self; }
-    //     impl __tidings::Queue for ResizeImage {}
+    //     impl __tidings::Queue for ResizeImage { type Runs = __tidings::AtLeastOnce; }
     //
     // Output of a request:
     //
@@ -73,7 +73,7 @@ impl Kind {
         let this = message.ty();
         let (contract, items, more) = match self {
             Self::Broadcast => (quote!(__tidings::Broadcast for), TokenStream::new(), announces(message)),
-            Self::Queue(queue) => (quote!(__tidings::Queue for), TokenStream::new(), queue.ending.traits(message)),
+            Self::Queue(queue) => (quote!(__tidings::Queue for), queue.runs(), queue.ending.traits(message)),
             Self::Request(reply) => (quote!(__tidings::Request for), reply.items("Reply"), None),
         };
         let head = message.implements(contract, this);

@@ -7,12 +7,13 @@ use quote::{quote, quote_spanned};
 use syn::{Attribute, Expr, Lit, LitStr, Meta, Token, parse::ParseStream, spanned::Spanned};
 
 use super::{
-    ending::{self, Ending, Said},
+    ending::{Ending, Said},
     model::Message,
 };
 use crate::{
     attr::{self, Entry},
     diag::{self, Diagnostics},
+    options::QUEUE,
     template,
 };
 
@@ -48,25 +49,6 @@ struct Weights {
     span: Span,
     numbers: Vec<u32>,
 }
-
-const KNOWN: [&str; 16] = [
-    "strict",
-    "weighted",
-    "weights",
-    "lease",
-    "bound",
-    "at_most_once",
-    "max_length",
-    "payload_limit",
-    "dead_letters",
-    "dead_letters_count",
-    "dead_letters_bytes",
-    ending::KEYS[0],
-    ending::KEYS[1],
-    ending::KEYS[2],
-    ending::KEYS[3],
-    ending::KEYS[4],
-];
 
 /// The shortest lease: it is renewed three times within its time.
 const SHORTEST_LEASE: u64 = 1_000_000_000;
@@ -118,7 +100,7 @@ impl Queue {
         let mut queue = Self::plain(template.span(), false, Ending::default());
         let names: Vec<&str> = template::parameters(segments).map(|parameter| parameter.name.as_str()).collect();
         let (mut chosen, mut weights, mut dead, mut ending) = (None, None, Vec::new(), Vec::new());
-        for entry in attr::entries("queue", options, &KNOWN, &mut HashSet::new(), diagnostics) {
+        for entry in attr::entries("queue", options, &QUEUE, &mut HashSet::new(), diagnostics) {
             match entry.key.to_string().as_str() {
                 "strict" | "weighted" if chosen.is_some() => diagnostics.at(
                     entry.key.span(),
@@ -183,6 +165,12 @@ impl Queue {
         }
     }
 
+    /// How often its tasks run, in the `impl` of `Queue`.
+    pub(super) fn runs(&self) -> TokenStream {
+        let runs = if self.at_most_once { quote!(AtMostOnce) } else { quote!(AtLeastOnce) };
+        quote!(type Runs = __tidings::#runs;)
+    }
+
     /// What only the compiler can know.
     pub(super) fn proofs(&self, message: &Message) -> TokenStream {
         let parameters = message.parameters().next().map(|_| self.parameter_proofs(&message.ty()));
@@ -192,7 +180,7 @@ impl Queue {
 
     // Output, each at the place that it is about:
     //
-    //     const _: () = __tidings::prove_parts(<ResizeImage as __tidings::Message>::TEMPLATE);
+    //     const _: () = __tidings::prove_parts(<ResizeImage as __tidings::Message>::TEMPLATE, "priority");
     //     const _: () = __tidings::prove_turns(<ResizeImage as __tidings::Message>::TEMPLATE, "priority");
     //     const _: () = __tidings::prove_weights(<ResizeImage as __tidings::Message>::TEMPLATE, "priority", 3);
     /// What only the compiler can know of the parameters: which of them have a word for each of their values.
@@ -200,9 +188,14 @@ impl Queue {
         // Such a path is nothing that lints look at only where a macro has written it.
         let of =
             |span: Span| quote_spanned!(Span::mixed_site().located_at(span)=> <#this as __tidings::Message>::TEMPLATE);
+        // The parameter that says the turns is looked at for itself.
+        let by_turns = match &self.turns {
+            Some(Turns::Strict(name) | Turns::Weighted(name, _)) => name.value(),
+            None => String::new(),
+        };
         let parts = (!self.bound).then(|| {
             let template = of(self.template);
-            quote_spanned!(self.template=> const _: () = __tidings::prove_parts(#template);)
+            quote_spanned!(self.template=> const _: () = __tidings::prove_parts(#template, #by_turns);)
         });
         let turns = self.turns.as_ref().map(|turns| {
             let (Turns::Strict(name) | Turns::Weighted(name, _)) = turns;

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde::de::DeserializeOwned;
+
 use crate::{
     bus::{handle::Bus, sending::Draft},
     codec::headers::Headers,
@@ -121,9 +123,10 @@ impl<M> Ended<'_, M> {
 
     /// What the handler has returned, of a task that is [`Completed`](TaskState::Completed). It is read anew at each call.
     #[must_use]
-    pub fn result(&self) -> Option<M::Output>
+    pub fn result<R>(&self) -> Option<R>
     where
-        M: Results,
+        M: Results<Output = R>,
+        R: DeserializeOwned,
     {
         let json = self.end.result.filter(|_| self.end.state == TaskState::Completed)?;
         serde_json::from_slice(json).ok()
@@ -131,9 +134,10 @@ impl<M> Ended<'_, M> {
 
     /// The error that the handler has returned, of a task that failed with the one that `#[reply(…, error = …)]` names. It is read anew at each call.
     #[must_use]
-    pub fn typed_error(&self) -> Option<M::Error>
+    pub fn typed_error<E>(&self) -> Option<E>
     where
-        M: Results,
+        M: Results<Error = E>,
+        E: DeserializeOwned,
     {
         let json = self.end.result.filter(|_| self.end.state != TaskState::Completed)?;
         serde_json::from_slice(json).ok()

@@ -5,7 +5,14 @@ use std::{convert::Infallible, fmt};
 use crate::{
     bus::handle::Bus,
     handler::{outcome::Outcome, progress::Progress},
-    message::{address::Address, contract::Message, delivery::Delivery, facts::QueueFacts, kind::Queue, lease::Lease},
+    message::{
+        address::Address,
+        contract::Message,
+        delivery::Delivery,
+        facts::QueueFacts,
+        kind::{AtLeastOnce, Queue},
+        lease::Lease,
+    },
 };
 
 /// What an extractor may look at.
@@ -138,22 +145,14 @@ pub trait Leased {}
 #[diagnostic::do_not_recommend]
 impl<M: Queue> Leased for M {}
 
-impl<'a, M: Progresses, S> Extract<'a, M, S> for Progress {
+impl<'a, M: Progresses, S> Extract<'a, M, S> for Progress
+where
+    M::Runs: KeepsProgress<M>,
+{
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {
-        const {
-            if let Some(facts) = M::QUEUE {
-                assert!(
-                    !facts.at_most_once,
-                    "a task of a queue with `delivery = \"at_most_once\"` is done when it is taken, so nothing is kept of its progress: remove the argument `Progress`"
-                );
-            }
-        }
         let limit = M::QUEUE.unwrap_or(QueueFacts::DEFAULT).payload_limit;
-        Progress::of(context.delivery, context.bus, limit).ok_or_else(|| {
-            ExtractError::new(
-                "nothing is kept of the progress of what is no task of a queue, or delivered at most once",
-            )
-        })
+        Progress::of(context.delivery, context.bus, limit)
+            .ok_or_else(|| ExtractError::new("the delivery is no task, and nothing is kept of its progress"))
     }
 }
 
@@ -164,10 +163,26 @@ impl<'a, M: Progresses, S> Extract<'a, M, S> for Progress {
     label = "only a handler of a queue has a `Progress`",
     note = "remove this argument, or write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
 )]
-pub trait Progresses: Message {}
+pub trait Progresses: Message {
+    /// How often its tasks run. It is asked for the rest apart, so that a message that is no task gives one error.
+    type Runs;
+}
 
 #[diagnostic::do_not_recommend]
-impl<M: Queue> Progresses for M {}
+impl<M: Queue> Progresses for M {
+    type Runs = <M as Queue>::Runs;
+}
+
+/// How often tasks run whose progress is kept: in words of our own.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a task `{M}` is done when it is taken, as `at_most_once` says, so nothing is kept of its progress",
+    label = "its handler has no `Progress`",
+    note = "remove this argument, or `at_most_once` in the `#[queue(…)]` of `{M}`"
+)]
+pub trait KeepsProgress<M> {}
+
+impl<M> KeepsProgress<M> for AtLeastOnce {}
 
 impl<'a, M, S> Extract<'a, M, S> for &'a Bus {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError> {

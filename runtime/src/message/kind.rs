@@ -52,7 +52,21 @@ pub trait Request: Message {
     label = "not a task",
     note = "write `#[queue(\"…\")]` instead of `#[channel(\"…\")]` on `{Self}`"
 )]
-pub trait Queue: Message {}
+pub trait Queue: Message {
+    /// [`AtLeastOnce`] or [`AtMostOnce`].
+    #[doc(hidden)]
+    type Runs;
+}
+
+/// How often each task of a queue runs: until it has succeeded.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AtLeastOnce {}
+
+/// How often each task of a queue runs: it is done when it is taken.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum AtMostOnce {}
 
 /// A task whose result is kept, for whoever waits for it. `#[derive(Message)]` with `#[queue(…, results = "1h")]` and
 /// `#[reply(Resized)]` or `#[reply(Resized, error = ResizeError)]` implements it; never implement it by hand.
@@ -62,7 +76,8 @@ pub trait Queue: Message {}
 #[diagnostic::on_unimplemented(
     message = "the results of `{Self}` are not kept",
     label = "no result to wait for",
-    note = "write `results = \"1h\"` in `#[queue(…)]` and `#[reply(Type, error = ErrorType)]` on `{Self}`"
+    note = "write `results = \"1h\"` in `#[queue(…)]` and `#[reply(Type, error = ErrorType)]` on `{Self}`",
+    note = "of tasks that were enqueued together say which one it is: `enqueued.of::<Task>().result(&bus)`"
 )]
 pub trait Results: Queue {
     /// What its handler returns.

@@ -7,7 +7,7 @@ use crate::{
     codec::{contract::Format, headers::Headers},
     error::{QueueError, Rejection},
     future::BusFuture,
-    message::{contract::OwnedMessage, kind::Queue},
+    message::contract::{Message, OwnedMessage},
     operate::{
         queue::QueueHandle,
         view::{delivery, headers, time_of},
@@ -52,7 +52,7 @@ pub struct DeadLetters<'a, M> {
 /// How many are read together.
 const PAGE: usize = 100;
 
-impl<'a, M: Queue> DeadLetters<'a, M> {
+impl<'a, M: Message> DeadLetters<'a, M> {
     pub(super) fn new(queue: &'a QueueHandle<M>) -> Self {
         Self { queue, limit: PAGE, before: None, reason: None }
     }
@@ -94,7 +94,7 @@ impl<'a, M: Queue> DeadLetters<'a, M> {
     }
 }
 
-impl<'a, M: Queue> IntoFuture for DeadLetters<'a, M> {
+impl<'a, M: Message> IntoFuture for DeadLetters<'a, M> {
     type Output = Result<Vec<DeadLetter<M>>, QueueError>;
     type IntoFuture = BusFuture<'a, Self::Output>;
 
@@ -106,7 +106,7 @@ impl<'a, M: Queue> IntoFuture for DeadLetters<'a, M> {
     }
 }
 
-impl<M: Queue> fmt::Debug for DeadLetters<'_, M> {
+impl<M: Message> fmt::Debug for DeadLetters<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("DeadLetters");
         shown.field("queue", &M::TEMPLATE).field("limit", &self.limit).field("reason", &self.reason);
@@ -173,7 +173,7 @@ impl<M> DeadLetter<M> {
     }
 }
 
-impl<M: Queue> DeadLetter<M> {
+impl<M: Message> DeadLetter<M> {
     /// The task itself.
     ///
     /// # Errors
@@ -207,7 +207,7 @@ impl<M> fmt::Debug for DeadLetter<M> {
     }
 }
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// Has these tasks wait again, as if they had just been enqueued: their attempts begin anew, and their id stays. How many of them were there.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::{
     config::Bounds,
     error::QueueError,
-    message::kind::Queue,
+    message::contract::Message,
     operate::{events::QueueEvents, queue::QueueHandle},
     time::deadline_after,
     transport::durable::{contract::Durable, look::QueueCounts},
@@ -43,7 +43,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Any event says that it is time to look: a few are enough.
 const BUFFER: Bounds = Bounds::messages(64);
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// Waits until no task waits, is delayed, runs or is parked: everything that was accepted has ended. Dead letters do not count. For a
     /// deploy that moves a queue, and for tests.
     ///

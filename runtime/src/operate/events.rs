@@ -22,7 +22,7 @@ use crate::{
     config::Bounds,
     error::{QueueError, SubscribeError},
     future::BusFuture,
-    message::kind::Queue,
+    message::contract::Message,
     operate::{queue::QueueHandle, view::time_of},
     subscribe::event::EndReason,
     time::now,
@@ -204,7 +204,7 @@ impl QueueEvent {
     }
 }
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// What happens to the tasks of this queue from now on, in all of its parts and by all instances: await it, after setting its
     /// [`buffer`](Watching::buffer).
     ///

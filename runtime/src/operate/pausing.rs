@@ -1,10 +1,10 @@
 //! Pausing a queue, and having it go on.
 
 use crate::{
-    error::QueueError, message::kind::Queue, operate::queue::QueueHandle, transport::durable::contract::Durable,
+    error::QueueError, message::contract::Message, operate::queue::QueueHandle, transport::durable::contract::Durable,
 };
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// Has no instance of any service take a task from this queue, until [`resume`](Self::resume): the whole queue, all of its parts, also by
     /// instances that start later. Whether it was paused before.
     ///

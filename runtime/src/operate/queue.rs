@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::{
     bus::handle::Bus,
     error::QueueError,
-    message::{address::AddressOf, kind::Queue},
+    message::{address::AddressOf, contract::Message, kind::Queue},
     operate::dead_letters::DeadLetters,
     serve::queues::{Bound, queue_of},
     transport::durable::{
@@ -62,7 +62,7 @@ impl Bus {
     }
 }
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// Looks at this part alone, and at others that are named so. Of a queue that is `bound`, what is asked of parts needs it: see
     /// [`Serving::on`](crate::Serving::on).
     #[must_use]
@@ -204,7 +204,7 @@ impl<M> Clone for QueueHandle<M> {
     }
 }
 
-impl<M: Queue> fmt::Debug for QueueHandle<M> {
+impl<M: Message> fmt::Debug for QueueHandle<M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let parts: Vec<&Arc<str>> = self.bound.iter().map(|(_, part)| part).collect();
         let mut shown = formatter.debug_struct("QueueHandle");

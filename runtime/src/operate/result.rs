@@ -1,12 +1,12 @@
 //! What came of one of a queue's tasks, for a program that knows its id.
 
 use crate::{
-    message::kind::{Queue, Results},
+    message::{contract::Message, kind::Results},
     operate::queue::QueueHandle,
     publish::awaiting::AwaitingResult,
 };
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// Waits for the result of a task by its id, as [`Enqueued::result`](crate::Enqueued::result) does: for a program that has restarted since it
     /// enqueued the task, or another one that was told the id.
     ///
@@ -19,10 +19,10 @@ impl<M: Queue> QueueHandle<M> {
     ///     bus.queue::<M>().result(id).within(Duration::from_secs(60)).await
     /// }
     /// ```
-    pub fn result(&self, id: impl Into<String>) -> AwaitingResult<'_, M>
+    pub fn result<R, E>(&self, id: impl Into<String>) -> AwaitingResult<'_, R, E>
     where
-        M: Results,
+        M: Results<Output = R, Error = E>,
     {
-        AwaitingResult::new(&self.bus, id.into())
+        AwaitingResult::new::<M>(&self.bus, id.into())
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, future::IntoFuture};
 use crate::{
     error::QueueError,
     future::BusFuture,
-    message::kind::Queue,
+    message::contract::Message,
     operate::{queue::QueueHandle, view::TaskView},
     transport::durable::{
         contract::Durable,
@@ -14,7 +14,7 @@ use crate::{
     },
 };
 
-impl<M: Queue> QueueHandle<M> {
+impl<M: Message> QueueHandle<M> {
     /// The task of this id, as it is now: it waits, is delayed, runs, is parked, or is a dead letter. `None` where there is no such task, or it has
     /// ended in another way: of those nothing is left but perhaps a result.
     ///
@@ -153,7 +153,7 @@ pub struct Tasks<'a, M> {
 /// How many are on a page, where it is not said.
 const PAGE: usize = 100;
 
-impl<'a, M: Queue> Tasks<'a, M> {
+impl<'a, M: Message> Tasks<'a, M> {
     /// About so many, at least 1. A page may have more or fewer, or even none: only [`next`](TaskPage::next) says whether it is the last one.
     /// Default: 100.
     pub fn limit(mut self, limit: usize) -> Self {
@@ -185,7 +185,7 @@ impl<'a, M: Queue> Tasks<'a, M> {
     }
 }
 
-impl<'a, M: Queue> IntoFuture for Tasks<'a, M> {
+impl<'a, M: Message> IntoFuture for Tasks<'a, M> {
     type Output = Result<TaskPage<M>, QueueError>;
     type IntoFuture = BusFuture<'a, Self::Output>;
 
@@ -201,7 +201,7 @@ impl<'a, M: Queue> IntoFuture for Tasks<'a, M> {
     }
 }
 
-impl<M: Queue> fmt::Debug for Tasks<'_, M> {
+impl<M: Message> fmt::Debug for Tasks<'_, M> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut shown = formatter.debug_struct("Tasks");
         shown.field("queue", &M::TEMPLATE).field("state", &self.state).field("limit", &self.limit);

@@ -10,7 +10,10 @@ use crate::{
     channel::text::Shown,
     codec::{contract::Format, headers::Headers},
     error::Rejection,
-    message::{contract::OwnedMessage, delivery::Delivery, kind::Queue},
+    message::{
+        contract::{Message, OwnedMessage},
+        delivery::Delivery,
+    },
     time::now,
     transport::{
         durable::{course::Seen, task::TaskState},
@@ -95,7 +98,7 @@ impl<M> TaskView<M> {
     }
 }
 
-impl<M: Queue> TaskView<M> {
+impl<M: Message> TaskView<M> {
     /// The task itself, decoded when this is called.
     ///
     /// # Errors
@@ -137,7 +140,7 @@ pub(super) fn delivery(channel: &str, payload: &[u8], format: Format) -> Deliver
     Delivery::new(Frame::new(bytes.into(), name, payload, Origin::Broadcast { token: 0 }, now()), format)
 }
 
-pub(super) fn headers<M: Queue>(mut delivery: Delivery) -> Headers {
+pub(super) fn headers<M: Message>(mut delivery: Delivery) -> Headers {
     delivery.read(M::FACTS.read_metadata());
     delivery.headers().clone()
 }

@@ -49,12 +49,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// # Cancel safety
 ///
 /// Dropping the future gives up the wait, and does nothing to the task.
+///
+/// `R` is the reply, and `E` the error that the handler may return instead.
 #[must_use = "nothing is waited for until this is awaited"]
-pub struct AwaitingResult<'a, M> {
+pub struct AwaitingResult<'a, R, E> {
     bus: &'a Bus,
+    /// The queue's template.
+    queue: &'static str,
     id: String,
     within: Duration,
-    message: PhantomData<fn() -> M>,
+    result: PhantomData<fn() -> Result<R, E>>,
 }
 
 /// Why a task has no reply. `E` is the error that its handler may return instead.
@@ -190,17 +194,17 @@ impl<M> Enqueued<M> {
     ///     }
     /// }
     /// ```
-    pub fn result<'a>(&self, bus: &'a Bus) -> AwaitingResult<'a, M>
+    pub fn result<'a, R, E>(&self, bus: &'a Bus) -> AwaitingResult<'a, R, E>
     where
-        M: Results,
+        M: Results<Output = R, Error = E>,
     {
-        AwaitingResult::new(bus, self.id.clone())
+        AwaitingResult::new::<M>(bus, self.id.clone())
     }
 }
 
-impl<'a, M: Results> AwaitingResult<'a, M> {
-    pub(crate) fn new(bus: &'a Bus, id: String) -> Self {
-        Self { bus, id, within: WITHIN, message: PhantomData }
+impl<'a, R, E> AwaitingResult<'a, R, E> {
+    pub(crate) fn new<M: Results<Output = R, Error = E>>(bus: &'a Bus, id: String) -> Self {
+        Self { bus, queue: M::TEMPLATE.text(), id, within: WITHIN, result: PhantomData }
     }
 
     /// How long it is waited for. Default: 30 seconds. With zero it is only looked whether there is a result.
@@ -211,21 +215,29 @@ impl<'a, M: Results> AwaitingResult<'a, M> {
         self
     }
 
-    async fn run(self) -> Result<M::Output, ResultError<M::Error>> {
-        let Self { bus, id, within, .. } = self;
-        let queue = bus.queue_name(M::TEMPLATE.text());
+    async fn run(self) -> Result<R, ResultError<E>>
+    where
+        R: DeserializeOwned,
+        E: DeserializeOwned,
+    {
+        let Self { bus, queue, id, within, .. } = self;
+        let queue = bus.queue_name(queue);
         let vigil = Vigil { bus, queue: &queue, id: &id, deadline: deadline_after(within) };
         match vigil.keep().await.map_err(Trouble::into_error)? {
-            Known::Ended(ended) => read::<M>(queue.template, id, ended),
+            Known::Ended(ended) => read(queue.template, id, ended),
             Known::Nothing => Err(ResultError::Gone { queue: queue.template, id }),
             Known::Open(state) => Err(ResultError::TimedOut { queue: queue.template, id, within, state }),
         }
     }
 }
 
-impl<'a, M: Results + 'a> IntoFuture for AwaitingResult<'a, M> {
+impl<'a, R, E> IntoFuture for AwaitingResult<'a, R, E>
+where
+    R: DeserializeOwned + Send + 'a,
+    E: DeserializeOwned + Send + 'a,
+{
     /// The reply, or why there is none.
-    type Output = Result<M::Output, ResultError<M::Error>>;
+    type Output = Result<R, ResultError<E>>;
     type IntoFuture = BusFuture<'a, Self::Output>;
 
     /// # Cancel safety
@@ -236,7 +248,7 @@ impl<'a, M: Results + 'a> IntoFuture for AwaitingResult<'a, M> {
     }
 }
 
-impl<M> fmt::Debug for AwaitingResult<'_, M> {
+impl<R, E> fmt::Debug for AwaitingResult<'_, R, E> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, within, .. } = self;
         formatter.debug_struct("AwaitingResult").field("id", id).field("within", within).finish_non_exhaustive()
@@ -374,7 +386,11 @@ impl Vigil<'_> {
 }
 
 /// What came of a task that has ended.
-fn read<M: Results>(queue: &'static str, id: String, ended: EndedTask) -> Result<M::Output, ResultError<M::Error>> {
+fn read<R, E>(queue: &'static str, id: String, ended: EndedTask) -> Result<R, ResultError<E>>
+where
+    R: DeserializeOwned,
+    E: DeserializeOwned,
+{
     let EndedTask { state, reason, error, result, .. } = ended;
     let has_result = !result.is_empty();
     match state {

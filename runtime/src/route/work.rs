@@ -16,19 +16,20 @@ use crate::{
 };
 
 /// Fails the build when a parameter of a queue has no word for each of its values. The derive emits it unless the queue says `bound`, spanned at the
-/// template.
+/// template. The parameter by which the parts take turns is left to [`prove_turns`], so that it gives one error.
 ///
 /// # Panics
 ///
 /// In constant evaluation only, with the text of the compile error.
 #[doc(hidden)]
 #[track_caller]
-pub const fn prove_parts(template: Template) {
+pub const fn prove_parts(template: Template, by_turns: &str) {
     let segments = template.segments();
     let mut place = 0;
     while place < segments.len() {
         match &segments[place] {
             Segment::Literal { .. } | Segment::Parameter { shape: Shape::OneOf(_), .. } => {}
+            Segment::Parameter { name, .. } if bytes_equal(name.as_bytes(), by_turns.as_bytes()) => {}
             Segment::Parameter { name, .. } => panic!("{}", open_parameter(name, "").as_str()),
             Segment::Rest { name, .. } => panic!("{}", open_parameter(name, "..").as_str()),
         }

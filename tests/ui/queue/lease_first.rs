@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Lease, Message, handler};
+use tidings::{Bus, Lease, Message, Progress, handler};
 
 #[derive(Message, Serialize, Deserialize)]
 #[queue("tasks:images")]
@@ -9,5 +9,8 @@ struct ResizeImage {
 
 #[handler(idempotent, timeout = "2m")]
 async fn resize(_: &Lease, _: ResizeImage) {}
+
+#[handler(idempotent, timeout = "2m")]
+async fn with_progress(_: Progress, _: Bus, _: ResizeImage) {}
 
 fn main() {}

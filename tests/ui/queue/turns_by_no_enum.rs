@@ -1,5 +1,5 @@
 use serde::{Deserialize, Serialize};
-use tidings::{Message};
+use tidings::Message;
 
 #[derive(Message, Serialize, Deserialize)]
 #[queue("tasks:images:<priority>", strict = priority, bound)]
@@ -8,7 +8,7 @@ struct ResizeImage {
 }
 
 #[derive(Message, Serialize, Deserialize)]
-#[queue("tasks:mail:<region>", weighted = region, weights = [6, 3, 1], bound)]
+#[queue("tasks:mail:<region>", weighted = region, weights = [6, 3, 1])]
 struct SendMail {
     region: String,
 }

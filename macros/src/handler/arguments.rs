@@ -1,0 +1,99 @@
+//! The rules of a handler's arguments: the message first, and extractors behind it.
+
+use quote::ToTokens;
+use syn::{GenericArgument, Ident, Pat, PatType, PathArguments, PathSegment, Type};
+
+use super::{model::Options, tokens::written};
+use crate::diag::Diagnostics;
+
+/// The type without the invisible delimiters that `macro_rules!` puts around a `$message:ty`.
+pub(super) fn ungrouped(mut ty: &Type) -> &Type {
+    while let Type::Group(group) = ty {
+        ty = &group.elem;
+    }
+    ty
+}
+
+pub(super) fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
+    if let Type::ImplTrait(ty) = ungrouped(&argument.ty) {
+        diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
+    }
+}
+
+/// What can only be an extractor stands where the message belongs. A message may have the name of an extractor that is owned, but hardly a task
+/// with another argument that is not one of ours.
+pub(super) fn comes_first(
+    first: &PatType,
+    arguments: &[&PatType],
+    options: &Options,
+    diagnostics: &mut Diagnostics,
+) -> bool {
+    let is_ours = |argument: &PatType| is_extractor(ungrouped(&argument.ty)) || is_owned_extractor(&argument.ty);
+    let message = arguments.iter().find(|argument| !is_ours(argument));
+    let is_misplaced = is_owned_extractor(&first.ty) && options.redelivery.is_some() && message.is_some();
+    if !is_extractor(ungrouped(&first.ty)) && !is_misplaced {
+        return true;
+    }
+    let message = message.map_or_else(|| "order: OrderPlaced".to_owned(), |message| written(message.to_token_stream()));
+    let extractor = written(ungrouped(&first.ty).to_token_stream());
+    diagnostics.over(&first.ty, format!("the message comes first: write `{message}` before `{extractor}`"));
+    false
+}
+
+fn is_extractor(ty: &Type) -> bool {
+    match ty {
+        // Messages are owned, so a reference to one of these is ours.
+        Type::Reference(reference) => {
+            is_named(ungrouped(&reference.elem), &["Delivery", "Headers", "Bus", "Lease", "Progress"])
+        }
+        // Messages have no parameters but lifetimes.
+        _ => last_segment(ty).is_some_and(|segment| {
+            let has_type = matches!(&segment.arguments, PathArguments::AngleBracketed(arguments)
+                if arguments.args.iter().any(|argument| matches!(argument, GenericArgument::Type(_))));
+            has_type && is_named(ty, &["State", "Address"])
+        }),
+    }
+}
+
+fn is_owned_extractor(ty: &Type) -> bool {
+    is_named(ungrouped(ty), &["Progress", "Bus"])
+}
+
+fn is_named(ty: &Type, names: &[&str]) -> bool {
+    last_segment(ty).is_some_and(|segment| names.iter().any(|name| segment.ident == name))
+}
+
+fn last_segment(ty: &Type) -> Option<&PathSegment> {
+    match ty {
+        Type::Path(path) => path.path.segments.last(),
+        _ => None,
+    }
+}
+
+pub(super) fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics) {
+    if let Type::Reference(reference) = ungrouped(&message.ty) {
+        let owned = reference.elem.to_token_stream();
+        diagnostics.over(&message.ty, format!("a handler owns its message: write `{owned}` instead of a reference"));
+    }
+}
+
+/// The names that a pattern binds. A word that begins with a capital letter is a constant or a variant.
+pub(super) fn names_bound(pattern: &Pat, names: &mut Vec<Ident>) {
+    match pattern {
+        Pat::Ident(pattern) => {
+            if !pattern.ident.to_string().starts_with(char::is_uppercase) {
+                names.push(pattern.ident.clone());
+            }
+            pattern.subpat.iter().for_each(|(_, inner)| names_bound(inner, names));
+        }
+        Pat::Paren(pattern) => names_bound(&pattern.pat, names),
+        Pat::Reference(pattern) => names_bound(&pattern.pat, names),
+        Pat::Slice(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
+        Pat::Struct(pattern) => pattern.fields.iter().for_each(|field| names_bound(&field.pat, names)),
+        Pat::Tuple(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
+        Pat::TupleStruct(pattern) => pattern.elems.iter().for_each(|inner| names_bound(inner, names)),
+        // Each case binds the same names.
+        Pat::Or(pattern) => pattern.cases.iter().take(1).for_each(|inner| names_bound(inner, names)),
+        _ => {}
+    }
+}

@@ -1,0 +1,117 @@
+//! The options of handlers, queues and messages, and what is said of one that stands where it does not belong.
+
+use crate::diag;
+
+/// Of a handler. Those that fit only some kinds of messages stand first, and `crate`, which methods leave to their router, last.
+pub(crate) const HANDLER: [&str; 15] = [
+    "order",
+    "run_to_end",
+    "filter",
+    "fallback",
+    "idempotent",
+    "once",
+    "window",
+    "retries",
+    "backoff",
+    "crashes",
+    "concurrency",
+    "timeout",
+    "spawn",
+    "layer",
+    "crate",
+];
+
+/// Of a queue, behind its template.
+pub(crate) const QUEUE: [&str; 16] = [
+    "strict",
+    "weighted",
+    "weights",
+    "lease",
+    "bound",
+    "at_most_once",
+    "max_length",
+    "payload_limit",
+    "dead_letters",
+    "dead_letters_count",
+    "dead_letters_bytes",
+    "results",
+    "results_count",
+    "results_bytes",
+    "completed",
+    "failed",
+];
+
+/// Of a message.
+pub(crate) const MESSAGE: [&str; 5] = ["name", "version", "from", "format", "codec"];
+
+/// What is said of each task when it is enqueued.
+const TASK: [&str; 4] = ["delay", "expires_in", "deduplicate", "header"];
+
+/// What an attribute says to an option that it does not have.
+pub(crate) fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
+    let problem = format!("`#[{attribute}]` has no option `{key}`");
+    if let Some(meant) = diag::closest(key, known.iter().copied()) {
+        return format!("{problem}: did you mean `{meant}`?");
+    }
+    let words = elsewhere(attribute, key).or_else(|| by_another_word(attribute, key));
+    words.map_or_else(
+        || format!("{problem}: it has {}", diag::list(known.iter().copied())),
+        |words| format!("{problem}: {words}"),
+    )
+}
+
+/// Where the option belongs.
+fn elsewhere(attribute: &str, key: &str) -> Option<String> {
+    let is_of_a_message = ["queue", "handler", "message"].contains(&attribute);
+    let has = |options: &[&str]| is_of_a_message && options.contains(&key);
+    if attribute != "handler" && key != "crate" && has(&HANDLER) {
+        Some("a handler has it, so write it in the `#[handler(…)]` of the function that takes the message".to_owned())
+    } else if attribute != "queue" && has(&QUEUE) {
+        Some("a queue has it, so write it behind the template in the `#[queue(\"…\")]` of the task".to_owned())
+    } else if attribute != "message" && has(&MESSAGE) {
+        Some("a message has it, so write it in a `#[message(…)]` of its own on the type".to_owned())
+    } else if has(&TASK) {
+        Some(format!("each task has its own, so write `task.enqueue(&bus).{key}(…)`"))
+    } else {
+        None
+    }
+}
+
+/// How other systems call it.
+fn by_another_word(attribute: &str, key: &str) -> Option<String> {
+    let words = match (attribute, key) {
+        ("handler" | "queue", "attempts" | "max_attempts" | "max_retries" | "retry") => {
+            "a handler of a queue tries again as often as its `#[handler(retries = 5)]` says, which is one less than all attempts"
+        }
+        ("queue", "priority" | "priorities") => {
+            "name the parameter that comes first by its value: write `strict = priority`, or `weighted = priority, weights = [6, 3, 1]`"
+        }
+        ("queue", "result" | "return" | "ttl") => "results are kept for as long as `results = \"1h\"` says",
+        ("queue", "visibility_timeout" | "visibility") => {
+            "for so long as `lease = \"30s\"` says a task belongs to an instance that has gone silent"
+        }
+        _ => return None,
+    };
+    Some(words.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_option_of_another_attribute_is_sent_there() {
+        let says = |attribute, key, known: &[&str], words: &str| {
+            let text = unknown(attribute, key, known);
+            assert!(text.contains(words), "{text}");
+        };
+        says("queue", "retries", &QUEUE, "`#[handler(…)]`");
+        says("handler", "lease", &HANDLER, "`#[queue(\"…\")]`");
+        says("message", "lease", &MESSAGE, "`#[queue(\"…\")]`");
+        says("queue", "version", &QUEUE, "`#[message(…)]`");
+        says("handler", "delay", &HANDLER, "`task.enqueue(&bus).delay(…)`");
+        says("queue", "attempts", &QUEUE, "`#[handler(retries = 5)]`");
+        says("queue", "leese", &QUEUE, "did you mean `lease`?");
+        says("outcome", "lease", &["retry"], "it has `retry`");
+    }
+}
