@@ -81,7 +81,7 @@ fn elsewhere(attribute: &str, key: &str) -> Option<String> {
 fn by_another_word(attribute: &str, key: &str) -> Option<String> {
     let words = match (attribute, key) {
         ("handler" | "queue", "attempts" | "max_attempts" | "max_retries" | "retry") => {
-            "a handler of a queue tries again as often as its `#[handler(retries = 5)]` says, which is one less than all attempts"
+            "`#[handler(retries = 5)]` says how many attempts may follow the first one"
         }
         ("queue", "priority" | "priorities") => {
             "name the parameter that comes first by its value: write `strict = priority`, or `weighted = priority, weights = [6, 3, 1]`"

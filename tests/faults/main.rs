@@ -26,6 +26,7 @@ mod outages;
 mod proxy;
 mod report;
 mod requests;
+mod results;
 mod seed;
 mod shutdown;
 mod tasks;
