@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{
     BatchError, Bus, BusBuilder, Delivery, EnqueueError, Message, PublishError, Sent, Subscription, TaskState, router,
 };
-use tidings_tests::{Cluster, Recorder, RedisServer, eventually, on_both};
+use tidings_tests::{Cluster, Recorder, RedisServer, eventually, on_each};
 use tokio::task::JoinSet;
 
 use crate::support::{News, SOON, message, messages, received};
@@ -66,9 +66,9 @@ impl Worker {
     }
 }
 
-on_both! {
+on_each! {
     async fn each_message_and_task_has_a_result_of_its_own_in_order(world: World) {
-        let bus = world.bus_with(|builder| builder.namespace("shop")).await;
+        let bus = world.bus_in("shop", |builder| builder).await;
         let mut news = bus.subscribe(News::any()).await.unwrap();
         let (first, second) = (job(1), job(2));
         let batch = bus

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt;
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, BusEvents, Message, Outcome, Queue, Service, router};
-use tidings_tests::{eventually, on_both};
+use tidings_tests::{eventually, on_each};
 
 use crate::support::SOON;
 
@@ -81,7 +81,7 @@ async fn told(events: &mut BusEvents, of: &str, wanted: u64) {
     assert_eq!(all, wanted);
 }
 
-on_both! {
+on_each! {
     async fn no_more_are_kept_than_their_number_says_and_what_leaves_is_told_soon(world: World) {
         let bus = world.bus().await;
         let (service, mut events) = served(&bus).await;

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use tidings::{BusEvent, Delivery, Enqueue, Format, Message, Publish, TaskState, router};
-use tidings_tests::{Recorder, eventually, on_both};
+use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{SOON, message};
 
@@ -57,7 +57,7 @@ impl Game {
     }
 }
 
-on_both! {
+on_each! {
     async fn a_chain_of_tasks_counts_its_hops_and_no_attempts(world: World) {
         for format in [Format::Envelope, Format::CloudEvents] {
             let bus = world.bus_with(|builder| builder.format(format)).await;
