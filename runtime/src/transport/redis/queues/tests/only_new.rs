@@ -152,6 +152,16 @@ async fn results_are_kept_within_their_bounds_and_only_of_what_counted() {
             assert_eq!(ended.result.as_ref(), b"first");
         }
     }
+    // At their bounds the short step is not asked in vain each time.
+    calls(&server);
+    taken(&mut reader, 1, settlements).await;
+    for _ in 0..4 {
+        add(&redis, &["last"]).await;
+        let took = taken(&mut reader, 1, Vec::new()).await;
+        taken(&mut reader, 1, took.entries.iter().map(|entry| kept(entry, vec![b'r'; 40])).collect()).await;
+    }
+    let calls = calls(&server);
+    assert!(calls["evalsha"] <= 9 + 4 + 1, "{calls:?}");
     let values: Vec<Vec<u8>> = redis::from_redis_value(server.run(&format!("HVALS {BASE}results"))).unwrap();
     let bytes: usize = values.iter().map(Vec::len).sum();
     assert_eq!(bytes as u64, number(&format!("HGET {BASE}counts results_held")));
