@@ -174,11 +174,9 @@ fn write_batch(command: &mut Cmd, settlements: &[Settlement], these: &[usize]) {
     let results: Vec<_> = these.iter().map(result).collect();
     let bytes: usize = results.iter().map(|(_, result)| result.len()).sum();
     let ids: Vec<&[u8]> = results.iter().map(|(id, _)| *id).collect();
-    command.arg(&batch).arg(bytes).arg(Packed::write(&ids));
+    let pairs: Vec<&[u8]> = results.iter().flat_map(|(id, result)| [*id, result]).collect();
+    command.arg(&batch).arg(bytes).arg(Packed::write(&ids)).arg(Packed::write(&pairs));
     write_entries(command, settlements, these);
-    for (id, result) in results {
-        command.arg(id).arg(result);
-    }
 }
 
 /// A name for results that are kept in one step. No two have one, whoever made them.

@@ -12,11 +12,11 @@ if due[1] then
 end
 
 local key, counts, all, has_results = base .. 'new:' .. ARGV[1], base .. 'counts', tonumber(ARGV[3]), ARGV[2] == 'R'
-local first = has_results and 7 or 4
-local last, bytes, ids, listed, held, oldest = first + all - 1, nil, nil, nil, nil, nil
+local first = has_results and 8 or 4
+local last, bytes, ids, results, listed, held, oldest = first + all - 1, nil, nil, nil, nil, nil, nil
 if has_results then
     local kept = call('HMGET', counts, 'results_count', 'results_bytes', 'results_millis', 'results_listed', 'results_held', 'results_oldest')
-    bytes, ids = tonumber(ARGV[5]), ARGV[6]
+    bytes, ids, results = tonumber(ARGV[5]), ARGV[6], cmsgpack.unpack(ARGV[7])
     listed, held = tonumber(kept[4]) or 0, tonumber(kept[5]) or 0
     oldest = listed > 0 and tonumber(kept[6]) or now
     local most = tonumber(kept[1]) or 0
@@ -35,7 +35,7 @@ elseif acked > 0 then
     for at = 1, all do
         each[at] = tostring(call('XDEL', key, ARGV[first + at - 1]))
         if has_results and each[at] == '1' then
-            local id, value = ARGV[last + 2 * at - 1], ARGV[last + 2 * at]
+            local id, value = results[2 * at - 1], results[2 * at]
             these[#these + 1], values[#values + 1], values[#values + 2] = id, id, value
             bytes = bytes + #value
         end
@@ -49,7 +49,7 @@ end
 if acked > 0 then
     count(base, 'completed', acked)
     if has_results then
-        if acked == all then call('HSET', base .. 'results', unpack(ARGV, last + 1)) end
+        if acked == all then call('HSET', base .. 'results', unpack(results)) end
         call('HSET', base .. 'results_batches', ARGV[4], whole(now) .. ' ' .. bytes .. ' ' .. ids)
         call('RPUSH', base .. 'results_order', ARGV[4])
         call('HSET', counts, 'results_listed', whole(listed + acked), 'results_held', whole(held + bytes), 'results_oldest', whole(oldest))
