@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[derive(Message, Serialize, Deserialize)]
-    #[queue("tasks:count", results = "1h", payload_limit = 100)]
+    #[queue("tasks:count", results = "1h", payload_limit = 200)]
     #[reply(Fragile)]
     struct Count {
         bytes: u64,
@@ -364,10 +364,10 @@ mod tests {
     async fn a_reply_that_cannot_be_kept_fails_the_attempt() {
         let (rule, reason, ..) = failure(counting::<count>(0).await);
         assert_eq!((rule, reason.as_str()), (None, "the reply cannot be kept: it cannot be encoded: it is nothing"));
-        let (rule, reason, ..) = failure(counting::<count>(99).await);
-        let expected = "the reply cannot be kept: it has 101 bytes, and `payload_limit` of `tasks:count` is 100";
+        let (rule, reason, ..) = failure(counting::<count>(199).await);
+        let expected = "the reply cannot be kept: it has 201 bytes, and `payload_limit` of `tasks:count` is 200";
         assert_eq!((rule, reason.as_str()), (None, expected));
-        sent(counting::<count>(98).await);
+        sent(counting::<count>(198).await);
     }
 
     #[tokio::test]
