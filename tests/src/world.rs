@@ -238,6 +238,7 @@ fn others_are_there() -> ! {
 ///         assert_eq!(world.subscriptions("orders:1").await, 0);
 ///     }
 /// }
+/// # fn main() {}
 /// ```
 ///
 /// What cannot run on the cluster says why, with `one_server`: it is shared by all, so that nobody may stop it or change its settings. Where something

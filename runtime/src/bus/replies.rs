@@ -42,6 +42,8 @@ struct Waiters {
     next: AtomicU64,
     /// Answers that nobody waits for any more, or ever did.
     unexpected: AtomicU64,
+    /// What is above it is no answer. A connection lets a little more through on shard channels.
+    payload_limit: usize,
     /// Who has let the time of a request pass lately, oldest first: a late answer says that it lives.
     late: Mutex<VecDeque<(u64, Weak<Instance>)>>,
 }
@@ -134,7 +136,8 @@ const LATE: usize = 1_024;
 impl Replies {
     /// Subscribes to a channel that nobody else has, and waits for the confirmation: an answer must not come before it.
     pub(crate) async fn open(bus: &Bus, name: &str) -> Result<Self, SubscribeError> {
-        let waiters = Arc::new(Waiters::default());
+        let payload_limit = bus.config().payload_limit;
+        let waiters = Arc::new(Waiters { payload_limit, ..Waiters::default() });
         let direct = || Arc::clone(&waiters) as Arc<dyn Direct>;
         let (channel, attachment) = bus.attach_for_answers(direct, name, "", &[]).await?;
         Ok(Self { channel, waiters, _attachment: attachment })
@@ -249,6 +252,10 @@ impl Direct for Waiters {
 impl Waiters {
     fn answer(&self, answer_for: AnswerFor, mut frame: Frame) {
         let AnswerFor::Waiter(id) = answer_for else { return self.note_unexpected() };
+        let size = frame.payload().len();
+        if size > self.payload_limit {
+            return self.arrived(id, Arrived::TooLarge { size });
+        }
         // The waiter may hold the answer for long, and shall not hold the whole read buffer.
         if frame.size() <= COPIED {
             frame.compact();

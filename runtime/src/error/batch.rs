@@ -9,13 +9,13 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum BatchError {
-    /// Of a broadcast.
+    /// A broadcast.
     #[error(transparent)]
-    Publish(#[from] PublishError),
-    /// Of a task. Of an atomic batch whose outcome is not known it is [`EnqueueError::Undecided`] of its first task: all of the batch is there, or
+    NotPublished(#[from] PublishError),
+    /// A task. Of an atomic batch whose outcome is not known it is [`EnqueueError::Undecided`] of its first task: all of the batch is there, or
     /// nothing.
     #[error(transparent)]
-    Enqueue(#[from] EnqueueError),
+    NotEnqueued(#[from] EnqueueError),
 }
 
 impl BatchError {
@@ -23,8 +23,8 @@ impl BatchError {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Publish(error) => error.is_retryable(),
-            Self::Enqueue(error) => error.is_retryable(),
+            Self::NotPublished(error) => error.is_retryable(),
+            Self::NotEnqueued(error) => error.is_retryable(),
         }
     }
 }
@@ -32,8 +32,8 @@ impl BatchError {
 impl Observed for BatchError {
     fn label(&self) -> Label {
         match self {
-            Self::Publish(error) => error.label(),
-            Self::Enqueue(error) => error.label(),
+            Self::NotPublished(error) => error.label(),
+            Self::NotEnqueued(error) => error.label(),
         }
     }
 }

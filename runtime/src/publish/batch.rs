@@ -69,7 +69,7 @@ use crate::{
 /// let reminder = SendMail { user: 7 };
 /// let batch = bus.batch().push(&personal).enqueue(&SendMail { user: 7 }).push_enqueueing(reminder.enqueue(&bus).delay(Duration::from_secs(60)));
 /// let sent = batch.atomic().await?;
-/// assert!(matches!(&sent[..], [Sent::Published(_), Sent::Enqueued(_), Sent::Enqueued(_)]));
+/// assert!(matches!(&sent[..], [Sent::Published(_), Sent::Queued(_), Sent::Queued(_)]));
 /// # Ok(()) }
 /// ```
 #[must_use = "nothing is published until this is awaited"]
@@ -94,7 +94,7 @@ pub enum Sent {
     /// The message was published.
     Published(Receipt),
     /// The task is in its queue, or one with its key was there. [`Enqueued::of`] says of which type it was.
-    Enqueued(Enqueued),
+    Queued(Enqueued),
 }
 
 impl Sent {
@@ -103,7 +103,7 @@ impl Sent {
     pub fn receipt(&self) -> Option<Receipt> {
         match self {
             Self::Published(receipt) => Some(*receipt),
-            Self::Enqueued(_) => None,
+            Self::Queued(_) => None,
         }
     }
 
@@ -112,7 +112,7 @@ impl Sent {
     pub fn enqueued(&self) -> Option<&Enqueued> {
         match self {
             Self::Published(_) => None,
-            Self::Enqueued(enqueued) => Some(enqueued),
+            Self::Queued(enqueued) => Some(enqueued),
         }
     }
 }
@@ -406,7 +406,7 @@ async fn send_each(
     let (places, tasks): (Vec<usize>, Vec<_>) = tasks.into_iter().unzip();
     let (published, enqueued) = tokio::join!(send_all(bus, parcels), enqueue_each(bus, tasks));
     let published = published.into_iter().map(|result| Ok(Sent::Published(result?)));
-    let enqueued = enqueued.into_iter().map(|result| Ok(Sent::Enqueued(result?)));
+    let enqueued = enqueued.into_iter().map(|result| Ok(Sent::Queued(result?)));
     in_order(published, enqueued, places)
 }
 
@@ -430,7 +430,7 @@ async fn send_together(
             (enqueued, receivers.into_iter().map(|receivers| Receipt { receivers }).collect())
         }
     };
-    Ok(in_order(receipts.into_iter().map(Sent::Published), enqueued.into_iter().map(Sent::Enqueued), places))
+    Ok(in_order(receipts.into_iter().map(Sent::Published), enqueued.into_iter().map(Sent::Queued), places))
 }
 
 /// What came of each, where the tasks have these places.

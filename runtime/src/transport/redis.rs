@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `address`, `topology`, `login`, `settings` | where the server is, how to sign in, what the connections need of the configuration |
-//! | `connector` | which server a connection goes to |
+//! | `connector`, `retry` | which server a connection goes to; the pauses between attempts |
 //! | `sentinels`, `followed` | which server is the master; a connection to it, which fails when it is the master no more |
 //! | `cluster` | which node of a cluster has which slot |
 //! | `door`, `race`, `tls`, `stream` | the way into a server, at whichever of its addresses answers first, encrypted or not |
@@ -37,6 +37,7 @@ pub(crate) mod pipeline;
 pub(crate) mod queues;
 pub(crate) mod race;
 pub(crate) mod resp;
+pub(crate) mod retry;
 pub(crate) mod sentinels;
 pub(crate) mod session;
 pub(crate) mod settings;

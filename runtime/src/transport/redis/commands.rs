@@ -14,9 +14,9 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex as AsyncMutex, Notify},
+    sync::{Notify, watch},
     task::JoinSet,
-    time::{Instant, sleep_until, timeout_at},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
@@ -30,6 +30,7 @@ use crate::{
             door::Opened,
             line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
             pipeline::Pipeline,
+            retry::Retry,
             settings::Settings,
             words::code,
         },
@@ -63,10 +64,12 @@ struct SharedLink {
     settings: Arc<Settings>,
     life: Arc<Life>,
     current: Mutex<Current>,
-    /// Held by the one who makes the connection anew.
-    retry: AsyncMutex<Retry>,
     /// Told when the connection is lost.
     lost: Arc<Notify>,
+    /// Told when somebody needs a connection and there is none.
+    needed: Notify,
+    /// Told after each attempt that made one, or whose failure will last: then the reason.
+    attempts: watch::Sender<Option<String>>,
 }
 
 #[derive(Default)]
@@ -115,12 +118,6 @@ impl OpenPipeline {
     }
 }
 
-#[derive(Default)]
-struct Retry {
-    failures: u32,
-    not_before: Option<Instant>,
-}
-
 impl Commands {
     pub(super) async fn start(
         connector: Connector,
@@ -134,8 +131,8 @@ impl Commands {
 
     /// Connects when it is first needed.
     pub(super) fn idle(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
-        let (current, retry, lost) = (Mutex::default(), AsyncMutex::default(), Arc::default());
-        let link = Arc::new(SharedLink { connector, settings, life, current, retry, lost });
+        let (current, lost, needed, attempts) = Default::default();
+        let link = Arc::new(SharedLink { connector, settings, life, current, lost, needed, attempts });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&link)));
         Self { link, _keeper: keeper }
@@ -377,7 +374,7 @@ impl SharedLink {
             tokio::select! {
                 biased;
                 reason = self.life.over() => Err(reason.to_owned()),
-                live = self.reconnected() => live,
+                live = self.made() => live,
             }
         };
         timeout_at(deadline, reconnected).await.unwrap_or_else(|_| Err(self.reason()))
@@ -444,43 +441,47 @@ impl SharedLink {
         lock(&self.current).live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
-    /// Makes the connection anew, one caller at a time, with the reconnect policy's pauses between attempts. Ends with the reason of a
-    /// failure that will last.
-    async fn reconnected(&self) -> Result<Arc<OpenPipeline>, String> {
-        let mut retry = self.retry.lock().await;
-        let mut successes = self.connector.successes();
+    /// Waits for the connection to be made: by the keeper, so that nobody waits for a caller who is not polled. Ends with the reason of a failure that
+    /// will last.
+    async fn made(&self) -> Result<Arc<OpenPipeline>, String> {
+        let mut attempts = self.attempts.subscribe();
+        self.needed.notify_one();
         loop {
             if let Some(live) = self.live() {
                 return Ok(live);
             }
-            if let Some(not_before) = retry.not_before {
-                // The connection for subscriptions may find out before the pause is over.
-                tokio::select! {
-                    () = sleep_until(not_before) => {}
-                    _ = successes.changed(), if retry.failures > 0 => {}
-                }
+            attempts.changed().await.map_err(|_| self.reason())?;
+            if let Some(reason) = &*attempts.borrow_and_update() {
+                return Err(reason.clone());
             }
-            if let Some(reason) = self.life.ended() {
-                return Err(reason.to_owned());
+        }
+    }
+
+    /// Makes the connection, with the reconnect policy's pauses between attempts. Whether there is one; not after a failure that will last.
+    async fn make(&self, retry: &mut Retry) -> bool {
+        let mut successes = self.connector.successes();
+        while self.live().is_none() {
+            retry.pause(&mut successes, &self.settings.reconnect).await;
+            if self.life.ended().is_some() {
+                return false;
             }
-            // Set before the attempt: if the caller is dropped meanwhile, the next one must not try at once.
-            retry.not_before = Some(Instant::now() + self.settings.reconnect.pause(retry.failures));
-            retry.failures = retry.failures.saturating_add(1);
             match self.open().await {
                 Ok(()) => retry.failures = 0,
                 Err(error) => {
-                    if retry.failures.is_power_of_two() {
-                        let failures = retry.failures;
+                    let failures = retry.failures;
+                    if failures.is_power_of_two() {
                         tracing::warn!(error = chain(&error), failures, "could not reconnect for commands");
                     }
-                    let is_lasting = matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. });
                     lock(&self.current).failed = Some(chain(&error));
-                    if is_lasting {
-                        return Err(chain(&error));
+                    if matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. }) {
+                        self.attempts.send_replace(Some(chain(&error)));
+                        return false;
                     }
                 }
             }
         }
+        self.attempts.send_replace(None);
+        true
     }
 
     async fn open(&self) -> Result<(), ConnectError> {
@@ -553,17 +554,24 @@ impl SharedLink {
     }
 }
 
-/// Makes the connection anew whenever it is lost, until the bus has ended.
+/// Makes the connection when it is needed, and anew whenever it is lost, until the bus has ended.
 async fn keep(link: Arc<SharedLink>) {
+    let mut retry = Retry::default();
     while link.life.ended().is_none() {
-        link.lost.notified().await;
-        let lost = lock(&link.current).lost();
-        if let Some((cause, server)) = lost {
-            tracing::warn!(%cause, server, "lost the connection for commands");
+        tokio::select! {
+            () = link.needed.notified() => {
+                link.make(&mut retry).await;
+            }
+            () = link.lost.notified() => {
+                let lost = lock(&link.current).lost();
+                if let Some((cause, server)) = lost {
+                    tracing::warn!(%cause, server, "lost the connection for commands");
+                }
+                // On a cluster another node may have what was here.
+                link.connector.outdated();
+                while link.life.ended().is_none() && !link.make(&mut retry).await {}
+            }
         }
-        // On a cluster another node may have what was here.
-        link.connector.outdated();
-        while link.life.ended().is_none() && link.reconnected().await.is_err() {}
     }
 }
 

@@ -13,7 +13,7 @@ use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::Mutex as AsyncMutex,
     task::JoinSet,
-    time::{Instant, sleep, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, timeout, timeout_at},
 };
 
 use crate::{
@@ -31,6 +31,7 @@ use crate::{
                 scripts::{is_unknown, with_text},
                 settling::Order,
             },
+            retry::Retry,
             settings::Settings,
             stream::Stream,
             words,
@@ -86,18 +87,12 @@ impl Context {
 
     /// Makes a connection after the pause that the attempts before call for, or as soon as another one could be made.
     pub(super) async fn open_in_time(&self, name: &str, retry: &mut Retry) -> Result<Stream, Failure> {
-        if let Some(not_before) = retry.not_before {
-            let mut successes = self.connector.successes();
-            tokio::select! {
-                biased;
-                reason = self.life.over() => return Err(Failure::Closed(reason.to_owned())),
-                () = sleep_until(not_before) => {}
-                _ = successes.changed(), if retry.failures > 0 => {}
-            }
+        let mut successes = self.connector.successes();
+        tokio::select! {
+            biased;
+            reason = self.life.over() => return Err(Failure::Closed(reason.to_owned())),
+            () = retry.pause(&mut successes, &self.settings.reconnect) => {}
         }
-        // Set before the attempt: if the caller is dropped meanwhile, the next one must not try at once.
-        retry.not_before = Some(Instant::now() + self.settings.reconnect.pause(retry.failures));
-        retry.failures = retry.failures.saturating_add(1);
         let opened = tokio::select! {
             biased;
             reason = self.life.over() => Err(Failure::Closed(reason.to_owned())),
@@ -110,13 +105,6 @@ impl Context {
         }
         opened
     }
-}
-
-/// When the next attempt may be. A connection that was made is no success yet: a server may take it and do nothing else.
-#[derive(Default)]
-pub(super) struct Retry {
-    pub(super) failures: u32,
-    not_before: Option<Instant>,
 }
 
 /// The connection that a bus shares: made when it is first needed, and again after it has failed.

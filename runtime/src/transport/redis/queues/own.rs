@@ -10,11 +10,12 @@ use tokio::time::timeout;
 
 use crate::transport::redis::{
     queues::{
-        connection::{Context, Retry},
+        connection::Context,
         failure::Failure,
         scripts::{is_unknown, with_text},
     },
     resp::value::{Walk, Whole},
+    retry::Retry,
     stream::Stream,
     wire::{Wire, lost},
 };
