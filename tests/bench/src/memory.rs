@@ -35,7 +35,9 @@ pub async fn run(program: &str, url: &str, count: u64) -> Report {
         "tidings-services" => services(url, count).await,
         "tidings-requests" => requests(url, count).await,
         "redis-requests" => requests_by_hand(url, count).await,
-        waiting if queue::WAITING.iter().any(|(_, program)| *program == waiting) => queue::wait(waiting, url, count).await,
+        waiting if queue::WAITING.iter().any(|(_, program)| *program == waiting) => {
+            queue::wait(waiting, url, count).await
+        }
         other => panic!("no such program: {other}"),
     }
 }

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use redis::{AsyncCommands, streams::StreamReadReply};
+use redis::{AsyncCommands, aio::MultiplexedConnection, streams::StreamReadReply};
 use serde::{Deserialize, Serialize};
 use tidings::{AddressedByFields, Bus, Format, Message, Queue, Router, handler, routes};
 

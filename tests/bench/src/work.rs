@@ -134,7 +134,8 @@ fn requesting() -> Vec<Work> {
 }
 
 fn queueing() -> Vec<Work> {
-    let drain = |title, messages| Work::new(title, Kind::Drain, messages).by(&["redis", "tidings", "oxana", "ruststream"]);
+    let drain =
+        |title, messages| Work::new(title, Kind::Drain, messages).by(&["redis", "tidings", "oxana", "ruststream"]);
     let fill = |title, messages| Work::new(title, Kind::Fill, messages);
     vec![
         drain("W6 queue, 64 at once", 100_000).at_once(64).targets(QUEUE),

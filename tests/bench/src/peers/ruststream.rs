@@ -61,12 +61,14 @@ async fn work_one(order: &Order) -> HandlerOutcome {
 /// Works off a stream with a consumer group. It removes no entry that it has acknowledged: there is no setting for that.
 pub async fn drain(url: &str, messages: u64, at_once: u64) -> Report {
     fill(url, messages).await;
-    let app = RustStream::new(AppInfo::new("bench", "0.0.0")).with_broker(RedisBroker::standalone(url), |broker| {
-        match at_once {
-            1 => drop(broker.include(work_one.pipeline())),
-            _ => drop(broker.include(work.pipeline())),
-        }
-    });
+    let app =
+        RustStream::new(AppInfo::new("bench", "0.0.0")).with_broker(
+            RedisBroker::standalone(url),
+            |broker| match at_once {
+                1 => drop(broker.include(work_one.pipeline())),
+                _ => drop(broker.include(work.pipeline())),
+            },
+        );
     let begun = Begun::now();
     let running = app.start().await.expect("a service");
     while TAKEN.messages() < messages {
