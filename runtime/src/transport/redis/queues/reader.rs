@@ -161,24 +161,36 @@ impl RedisReader {
         let answers = own.ask_all(&commands, self.place.context.settings.command_timeout).await;
         let was_given =
             answers.as_ref().is_ok_and(|answers| answers.first().is_some_and(|read| read.error().is_none()));
-        let answers = self.place.put_back_all(own, answers);
-        if was_given && answers.is_err() {
+        let taken = match self.place.put_back_all(own, answers) {
+            Ok(answers) => self.taken_new(take, &answers, &order, is_quick).await,
+            Err(failure) => Err(failure),
+        };
+        if was_given && taken.is_err() {
             // What an instance was given and does not know of is looked for after its next connection.
             self.place.give_up();
         }
-        let answers = answers?;
-        let [read, step] = answers.as_slice() else { return Err(Failure::Unreadable) };
+        taken
+    }
+
+    async fn taken_new(
+        &mut self,
+        take: &Take,
+        answers: &[Answer],
+        order: &Order,
+        is_quick: bool,
+    ) -> Result<Taken, Failure> {
+        let [read, step] = answers else { return Err(Failure::Unreadable) };
         let entries = self.read_streams(read).ok_or(Failure::Unreadable)?;
         if !is_quick {
-            return self.stepped(entries, &order, step.text()?).await;
+            return self.stepped(entries, order, step.text()?).await;
         }
         if step.is_null() {
             let (step, order, _) = self.step(take, Way::New);
-            let step = self.ask(step).await.inspect_err(|_| self.place.give_up())?;
+            let step = self.ask(step).await?;
             return self.stepped(entries, &order, step.text()?).await;
         }
         self.way = Way::Quick;
-        self.read_quick(entries, &order, Packed::new(step.text()?)).ok_or(Failure::Unreadable)
+        self.read_quick(entries, order, Packed::new(step.text()?)).ok_or(Failure::Unreadable)
     }
 
     /// What settles behind a command that takes, and whether that is by `quick`.
