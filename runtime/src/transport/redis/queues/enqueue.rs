@@ -49,7 +49,9 @@ pub(super) async fn enqueue(homes: &Homes, tasks: Vec<NewTask>, atomic: bool) ->
     if atomic {
         return templates.into_iter().map(|queue| Err(EnqueueError::SeveralSlots { queue })).collect();
     }
-    let sent = apart.into_iter().map(async |(shared, places, tasks)| (places, enqueue_on(&shared, tasks, false).await));
+    let sent = apart
+        .into_iter()
+        .map(|(shared, places, tasks)| async move { (places, enqueue_on(&shared, tasks, false).await) });
     let mut results: Vec<_> = (0..count).map(|_| None).collect();
     for (places, each) in join_all(sent).await {
         for (place, result) in places.into_iter().zip(each) {
