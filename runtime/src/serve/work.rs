@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |--|--|
 //! | `places` | the places of its handler: what runs in them, and what becomes of it |
-//! | `pull` | the reader, and the one call of it that is under way |
+//! | `pull` | the reader, and what of it is under way |
 //! | `outbox` | settlements on their way to the server |
 //! | `ages` | when what runs has arrived |
 //! | `watchdog` | finds out that nothing comes |
@@ -36,7 +36,7 @@ use self::{
     noting::Noting,
     outbox::Way,
     places::Places,
-    pull::{Pull, Pulled},
+    pull::{Asked, Pull, Pulled},
     question::{Question, answer},
     watchdog::Watchdog,
 };
@@ -134,12 +134,12 @@ impl<R: Router> Worker<R> {
             settling: None,
             brought: Vec::new(),
             more: true,
+            was_full: false,
             next_due: None,
             waits_since: now(),
             empty_waits: 0,
             watchdog: Watchdog::new(&bus, &queue),
             had_no_place: false,
-            wanted: 0,
             ahead: (R::ROUTES.at(route).options().concurrency / 2).max(AHEAD),
             is_paused: false,
             chance: Chance::new(),
@@ -172,6 +172,8 @@ struct Course<'a, R, C, F> {
     brought: Vec<Entry>,
     /// Whether more may be there to be taken at once.
     more: bool,
+    /// Whether the last take brought as much as it was for.
+    was_full: bool,
     /// When the next delayed task is due, as the last take has said.
     next_due: Option<Instant>,
     waits_since: Instant,
@@ -179,8 +181,6 @@ struct Course<'a, R, C, F> {
     watchdog: Watchdog<'a>,
     /// Whether nothing could be taken when it was to be.
     had_no_place: bool,
-    /// So many places were free when it took last.
-    wanted: usize,
     /// While so many places are free, more is taken before what was taken has begun: the server gives out as this instance works.
     ahead: usize,
     /// Whether the queue is, as the server last said.
@@ -290,7 +290,8 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
             // What is asked for is on its way by now.
             () = std::future::ready(()), if self.takes && self.places.has_ready() => {
                 let is_disturbed = || phases.has_changed().unwrap_or(true);
-                let enough = if self.more && self.pull.is_idle() { self.ahead } else { usize::MAX };
+                let may_ask = self.asks_ahead() && self.pull.may_take();
+                let enough = if may_ask { self.pull.places() + self.ahead } else { usize::MAX };
                 at_once(|context| self.places.begin(context, enough, is_disturbed)).await;
             }
         }
@@ -299,11 +300,13 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
 
     /// Has the reader do what is to be done next.
     fn ask(&mut self) {
-        if !self.takes || !self.pull.is_idle() {
+        if !self.takes || !self.pull.may_take() {
             return;
         }
-        let free = self.places.free();
-        if self.places.has_ready() && !(self.more && free >= self.ahead) {
+        // Others are for what is under way already.
+        let free = self.places.free().saturating_sub(self.pull.places());
+        let is_ahead = self.places.has_ready() || !self.pull.is_idle();
+        if is_ahead && !(self.asks_ahead() && free >= self.ahead) {
             return;
         }
         if free == 0 {
@@ -315,7 +318,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         }
         if self.more || self.places.outbox.has_waiting() {
             let take = self.rotation.look(free, &[]);
-            return self.take(take, true);
+            return self.take(take, free, true);
         }
         if self.is_paused {
             return self.pause_with_queue();
@@ -326,6 +329,11 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         // What is due by then is found by the look behind it.
         self.more = true;
         self.pull.wait(wait_for(until_due));
+    }
+
+    /// Whether more is asked for before what is here has begun, or while other things are asked for.
+    fn asks_ahead(&self) -> bool {
+        self.more && (self.was_full || self.pull.is_idle())
     }
 
     /// Waits until the queue goes on.
@@ -345,10 +353,9 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         }
     }
 
-    fn take(&mut self, mut take: Take, begins: bool) {
-        self.wanted = self.places.free();
+    fn take(&mut self, mut take: Take, places: usize, begins: bool) {
         take.settlements = self.places.outbox.send(Way::WithTake);
-        self.pull.take(take, begins);
+        self.pull.take(take, places, begins);
     }
 
     /// Sends settlements by themselves, where no take carries them.
@@ -415,7 +422,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         }
     }
 
-    fn taken(&mut self, taken: Taken, asked: Instant) {
+    fn taken(&mut self, taken: Taken, Asked { at: asked, places }: Asked) {
         let Taken { settled, entries, is_paused, next_due, now: server_now } = taken;
         self.failures = 0;
         self.arrived(Way::WithTake, &settled);
@@ -424,11 +431,12 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         let mut brought = std::mem::take(&mut self.brought);
         self.is_queue_paused(is_paused);
         if is_paused {
-            self.more = false;
+            (self.more, self.was_full) = (false, false);
             brought.extend(entries);
             return self.places.refuse(brought, asked + self.queue.lease);
         }
-        self.more = !entries.is_empty() && entries.len() + brought.len() >= self.wanted;
+        self.was_full = !entries.is_empty() && entries.len() + brought.len() >= places;
+        self.more = self.was_full;
         self.begin_with(brought, entries, asked);
     }
 
@@ -444,11 +452,12 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         if is_paused {
             return self.places.refuse(entries, now + self.queue.lease);
         }
-        let look = self.rotation.look(self.places.free(), &entries);
+        let free = self.places.free();
+        let look = self.rotation.look(free, &entries);
         if look.further.1 > 0 && self.takes {
             // Something better may be there, and starts before it.
             self.brought = entries;
-            return self.take(look, false);
+            return self.take(look, free, false);
         }
         self.begin_with(entries, Vec::new(), now);
     }

@@ -1,5 +1,7 @@
 //! Settlements on their way to the server.
 
+use std::collections::VecDeque;
+
 use crate::{
     serve::holdings::HoldingId,
     transport::durable::task::{Settled, Settlement},
@@ -9,8 +11,8 @@ use crate::{
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     waiting: Vec<Due>,
-    /// One batch at most is on its way by itself, and one with a take.
-    under_way: [Vec<Due>; 2],
+    /// One batch at most is on its way by itself, and one with each take that is under way; the oldest first.
+    under_way: [VecDeque<Vec<Due>>; 2],
 }
 
 /// How a batch travels.
@@ -51,25 +53,25 @@ impl Outbox {
 
     /// Settlements that are not known to be carried out.
     pub(super) fn len(&self) -> usize {
-        self.waiting.len() + self.under_way.iter().map(Vec::len).sum::<usize>()
+        self.waiting.len() + self.under_way.iter().flatten().map(Vec::len).sum::<usize>()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Puts what waits on its way. What is on its way in the same manner has an answer already.
+    /// Puts what waits on its way.
     pub(super) fn send(&mut self, way: Way) -> Vec<Settlement> {
-        let batch = &mut self.under_way[way as usize];
-        debug_assert!(batch.is_empty(), "one batch at a time");
         let count = self.waiting.len().min(LARGEST);
-        batch.extend(self.waiting.drain(..count));
-        batch.iter().map(|due| due.settlement.clone()).collect()
+        let batch: Vec<Due> = self.waiting.drain(..count).collect();
+        let settlements = batch.iter().map(|due| due.settlement.clone()).collect();
+        self.under_way[way as usize].push_back(batch);
+        settlements
     }
 
-    /// The server has answered.
+    /// The server has answered to the oldest of those batches.
     pub(super) fn arrived(&mut self, way: Way, settled: &[Settled]) -> Arrived {
-        let batch = std::mem::take(&mut self.under_way[way as usize]);
+        let batch = self.under_way[way as usize].pop_front().unwrap_or_default();
         let mut arrived = Arrived::default();
         for (due, settled) in batch.into_iter().zip(settled.iter().map(Some).chain(std::iter::repeat(None))) {
             match settled {
@@ -84,9 +86,9 @@ impl Outbox {
         arrived
     }
 
-    /// No answer came: they are sent again, before those that wait. What was carried out counts once.
+    /// No answer comes to any of those batches: they are sent again, before those that wait. What was carried out counts once.
     pub(super) fn lost(&mut self, way: Way) {
-        let batch = std::mem::take(&mut self.under_way[way as usize]);
-        self.waiting.splice(..0, batch.into_iter().map(|due| Due { was_sent: true, ..due }));
+        let batches = std::mem::take(&mut self.under_way[way as usize]);
+        self.waiting.splice(..0, batches.into_iter().flatten().map(|due| Due { was_sent: true, ..due }));
     }
 }

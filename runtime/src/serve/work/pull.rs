@@ -1,4 +1,4 @@
-//! The reader of a queue, and the one call of it that is under way.
+//! The reader of a queue, and what of it is under way.
 
 use std::{
     future::poll_fn,
@@ -17,11 +17,12 @@ use crate::{
     time::{deadline_after, now},
     transport::durable::{
         any::AnyReader,
-        contract::{Durable, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
+        contract::{Ahead, Durable, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
     },
 };
 
-/// The reader of a queue, and the one call of it that is under way. A call is polled to its end, unless its connection is given up with it.
+/// The reader of a queue, and the one call of it that is under way; behind a take there may be another one. A call is polled to its end, unless its
+/// connection is given up with it.
 pub(super) struct Pull {
     bus: Bus,
     queue: QueueSpec,
@@ -31,13 +32,25 @@ pub(super) struct Pull {
     /// How often the reader had a connection when it was asked last.
     connections: u64,
     state: State,
+    /// Where a take can be left behind the one that is under way.
+    ahead: Option<Arc<Ahead>>,
+    /// The one that is there.
+    behind: Option<Asked>,
+}
+
+/// A take that is under way.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asked {
+    pub(super) at: Instant,
+    /// For so many places.
+    pub(super) places: usize,
 }
 
 type Call<T> = Pin<Box<dyn Future<Output = (AnyReader, Result<T, QueueError>)> + Send>>;
 
 enum State {
     Idle(AnyReader),
-    Taking(Call<Taken>, Instant),
+    Taking(Call<Taken>, Asked),
     Waiting(Call<Waited>),
     Resting(Call<()>),
     Declaring(Call<()>),
@@ -48,12 +61,11 @@ enum State {
 
 /// What has come of a call.
 pub(super) enum Pulled {
-    /// What was taken, and when it was asked for.
-    Taken(Taken, Instant),
+    Taken(Taken, Asked),
     Waited(Waited),
     /// The queue may go on, after it was paused.
     Rested(Result<(), QueueError>),
-    /// A take has failed, and it is open what has become of its settlements.
+    /// A take has failed, and the one behind it with it: it is open what has become of their settlements.
     NotTaken(QueueError),
     NotWaited(QueueError),
     Declared(Result<(), QueueError>),
@@ -65,7 +77,17 @@ impl Pull {
     pub(super) fn new(bus: Bus, queue: QueueSpec, instance: Arc<str>, holdings: Arc<Holdings>) -> Self {
         let reader = bus.durable().reader(queue.clone(), Arc::clone(&instance));
         let waker = reader.waker();
-        Self { bus, queue, instance, holdings, waker, connections: 0, state: State::Idle(reader) }
+        Self {
+            bus,
+            queue,
+            instance,
+            holdings,
+            waker,
+            connections: 0,
+            state: State::Idle(reader),
+            ahead: None,
+            behind: None,
+        }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -81,17 +103,37 @@ impl Pull {
         matches!(self.state, State::Taking(..) | State::Waiting(_))
     }
 
-    /// Begins to take. What a wait has brought and is not told to the holdings belongs to the same call.
-    pub(super) fn take(&mut self, take: Take, begins: bool) {
-        let Some(mut reader) = self.reader() else { return };
+    /// Whether a take can begin now, if only behind another one.
+    pub(super) fn may_take(&self) -> bool {
+        self.is_idle() || self.is_taking() && self.behind.is_none() && self.ahead.is_some()
+    }
+
+    /// The places for which takes are under way.
+    pub(super) fn places(&self) -> usize {
+        let first = if let State::Taking(_, asked) = &self.state { asked.places } else { 0 };
+        first + self.behind.map_or(0, |asked| asked.places)
+    }
+
+    /// Begins to take for so many places. What a wait has brought and is not told to the holdings belongs to the same call.
+    pub(super) fn take(&mut self, take: Take, places: usize, begins: bool) {
+        debug_assert!(self.may_take(), "one call at a time, and one behind a take");
         if begins {
             self.holdings.call_begins();
         }
+        let asked = Asked { at: now(), places };
+        let Some(mut reader) = self.reader() else {
+            if let Some(ahead) = &self.ahead {
+                ahead.leave(take);
+                self.behind = Some(asked);
+            }
+            return;
+        };
+        self.ahead = reader.ahead();
         let call = Box::pin(async move {
             let taken = reader.take(take).await;
             (reader, taken)
         });
-        self.state = State::Taking(call, now());
+        self.state = State::Taking(call, asked);
     }
 
     /// Begins to wait.
@@ -150,11 +192,19 @@ impl Pull {
         if self.is_asking() {
             self.holdings.call_ended(&[], now());
         }
+        self.lose_behind();
         let reader = self.bus.durable().reader(self.queue.clone(), Arc::clone(&self.instance));
         self.waker = reader.waker();
         self.state = State::Idle(reader);
         // Whatever number its first connection has, it is not this.
         self.connections = u64::MAX;
+    }
+
+    /// The take behind the one that has failed will bring nothing.
+    fn lose_behind(&mut self) {
+        if self.behind.take().is_some() {
+            self.holdings.call_ended(&[], now());
+        }
     }
 
     /// The reader, where it is idle.
@@ -204,9 +254,27 @@ impl Pull {
             if let Some(reader) = reader {
                 self.returned(reader);
             }
+            match pulled {
+                Pulled::NotTaken(_) => self.lose_behind(),
+                _ => self.goes_on(),
+            }
             Poll::Ready(pulled)
         })
         .await
+    }
+
+    /// The take behind the one that has ended is under way.
+    fn goes_on(&mut self) {
+        if let Some(asked) = self.behind.take()
+            && let Some(mut reader) = self.reader()
+        {
+            self.ahead = reader.ahead();
+            let call = Box::pin(async move {
+                let taken = reader.next().await;
+                (reader, taken)
+            });
+            self.state = State::Taking(call, asked);
+        }
     }
 
     fn returned(&mut self, reader: AnyReader) {

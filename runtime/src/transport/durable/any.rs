@@ -9,7 +9,8 @@ use crate::{
         contract::Parcel,
         durable::{
             contract::{
-                Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, Together, Waited, WakeReader,
+                Ahead, Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken, Together, Waited,
+                WakeReader,
             },
             course::{Asker, Cancelling, Known, Note, Page, Progress, Seen},
             look::{Dead, Mend, QueueCounts, RunningTask, Worker},
@@ -211,6 +212,20 @@ impl Reader for AnyReader {
         match self {
             Self::Memory(memory) => memory.take(take).await,
             Self::Redis(redis) => redis.take(take).await,
+        }
+    }
+
+    fn ahead(&self) -> Option<Arc<Ahead>> {
+        match self {
+            Self::Memory(memory) => memory.ahead(),
+            Self::Redis(redis) => redis.ahead(),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Taken, QueueError> {
+        match self {
+            Self::Memory(memory) => memory.next().await,
+            Self::Redis(redis) => redis.next().await,
         }
     }
 

@@ -2,7 +2,10 @@
 //!
 //! Each of these functions is one atomic step of the server, and all times are the server's.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use crate::{
     error::{BatchError, EnqueueError, QueueError},
@@ -201,6 +204,17 @@ pub(crate) trait Reader: Send + 'static {
     /// In one round trip: carries out settlements, has those tasks wait whose time has come, and takes what is due, without waiting for more.
     fn take(&mut self, take: Take) -> impl Future<Output = Result<Taken, QueueError>> + Send;
 
+    /// Where another take may be left while the next one is under way, so that the server has it by the time that it is through with that. `None`
+    /// where nothing would be saved by it.
+    fn ahead(&self) -> Option<Arc<Ahead>> {
+        None
+    }
+
+    /// What comes of the take that was left while the last one was under way. It is lost where that one failed.
+    fn next(&mut self) -> impl Future<Output = Result<Taken, QueueError>> + Send {
+        async { Ok(Taken::default()) }
+    }
+
     /// Waits until a task is there, and takes it; until the time is over; until it is woken; or until a delayed task was enqueued that is due
     /// earlier than those before. It may bring one task of each part, and brings none where it was only woken.
     fn wait(&mut self, longest: Duration) -> impl Future<Output = Result<Waited, QueueError>> + Send;
@@ -213,6 +227,26 @@ pub(crate) trait Reader: Send + 'static {
 
     /// How often this reader has had a connection: a change says that an answer may have been lost.
     fn connections(&self) -> u64;
+}
+
+/// A take that is left for a reader while another one is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Ahead(Mutex<Option<Take>>);
+
+impl Ahead {
+    /// Leaves it. Whoever polls the take that is under way sends it.
+    pub(crate) fn leave(&self, take: Take) {
+        *self.left() = Some(take);
+    }
+
+    /// Takes what was left, if it is such.
+    pub(crate) fn found(&self, is_such: impl FnOnce(&Take) -> bool) -> Option<Take> {
+        self.left().take_if(|take| is_such(take))
+    }
+
+    fn left(&self) -> MutexGuard<'_, Option<Take>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// Ends a [`Reader::wait`] or a [`Reader::rest`].

@@ -117,6 +117,21 @@ on_both! {
         }
     }
 
+    async fn who_has_given_no_sign_of_life_yet_is_woken_too(world: World) {
+        pause(&world, true).await;
+        let mut hands = ["one", "two"].map(|name| world.hand(name));
+        for hand in &mut hands {
+            assert!(within(hand.reader.take(Take::default())).await.unwrap().is_paused);
+        }
+        let start = std::time::Instant::now();
+        let rests = futures_util::future::join_all(hands.iter_mut().map(|hand| within(hand.reader.rest(HOUR))));
+        let (rested, ()) = tokio::join!(rests, async {
+            blocked().await;
+            pause(&world, false).await;
+        });
+        assert!(rested.iter().all(Result::is_ok) && start.elapsed() < Duration::from_secs(4), "{rested:?}");
+    }
+
     async fn a_rest_ends_when_its_time_is_over_and_when_it_is_woken(world: World) {
         heartbeat(&world, "one").await;
         let mut hand = world.hand("one");

@@ -1,7 +1,7 @@
 //! Connections that a reader or a keeper has alone, on our own wire: what a server answers is read where it lies. Driven where they are used, in
 //! whichever runtime that is: no tokio task of their own.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::FutureExt;
@@ -23,11 +23,35 @@ use crate::transport::redis::{
 /// A connection that its owner has alone.
 pub(super) struct Own {
     wire: Wire,
+    /// So many answers are still to be handed out to those who have sent something ahead.
+    expected: usize,
+    /// What was read and not handed out, the oldest first.
+    read: VecDeque<Answer>,
+    /// How far the next one is found.
+    next: Whole,
 }
 
 impl Own {
     fn new(stream: Stream) -> Self {
-        Self { wire: Wire::new(stream) }
+        Self { wire: Wire::new(stream), expected: 0, read: VecDeque::new(), next: Whole::new() }
+    }
+
+    /// Puts commands in line, to be written with whatever is asked or awaited next. Their answers are awaited with
+    /// [`awaited`](Self::awaited), in the order in which the commands were put here.
+    pub(super) fn send(&mut self, commands: &Pipeline) {
+        self.wire.outgoing.extend_from_slice(&commands.get_packed_pipeline());
+        self.expected += commands.len();
+    }
+
+    /// Answers of commands that were put in line, as the server gave them, errors among them.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn awaited(&mut self, count: usize) -> Result<Vec<Answer>, Failure> {
+        self.read(count).await?;
+        self.expected -= count;
+        Ok(self.read.drain(..count).collect())
     }
 
     /// Sends commands together: an answer for each, errors of the server among them. A script that the server does not know is sent again with
@@ -47,7 +71,16 @@ impl Own {
     }
 
     async fn answered(&mut self, commands: &Pipeline) -> Result<Vec<Answer>, Failure> {
-        let mut answers = self.sent(commands).await?;
+        let answers = self.sent(commands).await?;
+        self.known(commands, answers).await
+    }
+
+    /// Sends those commands again, with their texts, whose scripts the server did not know.
+    pub(super) async fn known(
+        &mut self,
+        commands: &Pipeline,
+        mut answers: Vec<Answer>,
+    ) -> Result<Vec<Answer>, Failure> {
         let unknown = |answer: &Answer| answer.error().is_some_and(|error| is_unknown(&error));
         let places: Vec<usize> = (0..answers.len()).filter(|&at| unknown(&answers[at])).collect();
         if !places.is_empty() {
@@ -63,16 +96,22 @@ impl Own {
         Ok(answers)
     }
 
+    /// What was put in line before is answered before, and stays here.
     async fn sent(&mut self, commands: &Pipeline) -> Result<Vec<Answer>, Failure> {
         self.wire.outgoing.extend_from_slice(&commands.get_packed_pipeline());
-        let mut answers = Vec::with_capacity(commands.len());
-        let mut next = Whole::new();
-        while answers.len() < commands.len() {
-            let end = next.end(&self.wire.incoming).map_err(|error| Failure::Lost(error.to_string()))?;
+        let before = self.expected;
+        self.read(before + commands.len()).await?;
+        Ok(self.read.drain(before..).collect())
+    }
+
+    /// Reads until so many answers are here.
+    async fn read(&mut self, count: usize) -> Result<(), Failure> {
+        while self.read.len() < count {
+            let end = self.next.end(&self.wire.incoming).map_err(|error| Failure::Lost(error.to_string()))?;
             match end {
                 Some(end) => {
-                    answers.push(Answer(self.wire.incoming.split_to(end).freeze()));
-                    next = Whole::new();
+                    self.read.push_back(Answer(self.wire.incoming.split_to(end).freeze()));
+                    self.next = Whole::new();
                 }
                 None => {
                     let needed = self.wire.incoming.len() + 1;
@@ -80,12 +119,12 @@ impl Own {
                 }
             }
         }
-        Ok(answers)
+        Ok(())
     }
 
-    /// Whether nothing has come that was not asked for, as the end of the connection.
+    /// Whether nothing has come that was not asked for, as the end of the connection. Where something is still expected, that is seen there.
     fn is_usable(&mut self) -> bool {
-        self.wire.incoming.is_empty() && self.wire.advance(1).now_or_never().is_none()
+        self.expected > 0 || self.wire.incoming.is_empty() && self.wire.advance(1).now_or_never().is_none()
     }
 }
 
@@ -185,6 +224,11 @@ impl Place {
     pub(super) fn put_back(&mut self, own: Box<Own>, answer: Result<Answer, Failure>) -> Result<Answer, Failure> {
         let mut answers = self.put_back_all(own, answer.map(|answer| vec![answer]))?;
         answers.pop().ok_or(Failure::Unreadable)
+    }
+
+    /// The connection that was put back last, to be awaited on.
+    pub(super) fn present(&mut self) -> Option<Box<Own>> {
+        self.own.take()
     }
 
     /// Gives the connection up, with whatever the server may have given to it.

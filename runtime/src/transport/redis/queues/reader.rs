@@ -1,4 +1,10 @@
 //! Takes tasks for one instance, on a connection of its own.
+//!
+//! | room | holds |
+//! |--|--|
+//! | `new` | taking where nothing but new tasks is there |
+
+mod new;
 
 use std::{
     convert::Infallible,
@@ -17,7 +23,7 @@ use crate::{
     error::QueueError,
     transport::{
         durable::{
-            contract::{QueueSpec, Reader, Take, Taken, Waited, WakeReader},
+            contract::{Ahead, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
             record::Record,
             task::{Entry, Settled, Settlement, Verdict, Why},
         },
@@ -30,8 +36,9 @@ use crate::{
                 homes::Homes,
                 own::{Answer, Own, Place},
                 packed::Packed,
-                scripts::{QUICK, SETTLE, STEP, TAKE, TOLD},
-                settling::{GROUP, Order, stream, write, write_quick},
+                reader::new::Sent,
+                scripts::{SETTLE, TAKE, TOLD},
+                settling::{GROUP, Order, stream, write},
             },
             resp::value::Walk,
         },
@@ -63,6 +70,10 @@ pub(crate) struct RedisReader {
     /// Entries that have woken this reader, to be acknowledged, with spaces between them.
     woken_by: String,
     way: Way,
+    /// Where a take is left while another is under way.
+    ahead: Arc<Ahead>,
+    /// What was left there and is sent.
+    sent: Option<Sent>,
 }
 
 /// How it takes next, as the last take has shown.
@@ -107,6 +118,8 @@ impl RedisReader {
             client: None,
             woken_by: String::new(),
             way: Way::default(),
+            ahead: Arc::default(),
+            sent: None,
         }
     }
 
@@ -125,10 +138,11 @@ impl RedisReader {
         self.place.put_back(own, answer)
     }
 
-    async fn try_take(&mut self, take: &mut Take) -> Result<Taken, Failure> {
+    async fn try_take(&mut self, mut take: Take) -> Result<Taken, Failure> {
         follow_up(&self.homes, &self.queue.name, &mut take.settlements).await?;
+        let takes_new = self.takes_new();
         let way = std::mem::take(&mut self.way);
-        if way != Way::Anywhere && self.woken_by.is_empty() {
+        if takes_new {
             return self.take_new(take, way).await;
         }
         let mut command = TAKE.on(&self.base);
@@ -142,102 +156,12 @@ impl RedisReader {
         let order = write(&mut command, &take.settlements);
         let answer = self.ask(command).await?.text()?;
         self.woken_by.clear();
-        let taken = self.read(take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)?;
+        let taken = self.read(&take, &order, Packed::new(answer)).ok_or(Failure::Unreadable)?;
         let has_only_new = !taken.is_paused && !taken.entries.iter().any(|entry| entry.at.is_back);
         if has_only_new && self.queue.parts.len() == 1 && !self.queue.at_most_once {
             self.way = Way::Quick;
         }
         Ok(taken)
-    }
-
-    /// Takes from the only stream that has anything, by the command itself: a script would copy each entry twice. The step behind it settles, and
-    /// says whether that was right: what was taken while the queue was paused goes back.
-    async fn take_new(&mut self, take: &Take, way: Way) -> Result<Taken, Failure> {
-        let (step, order, is_quick) = self.step(take, way);
-        let mut commands = Pipeline::with_capacity(2);
-        let channel = &self.queue.parts[0];
-        commands.add_command(self.reading(take.want, None, &[stream(channel, false)])).add_command(step);
-        let mut own = self.connected().await?;
-        let answers = own.ask_all(&commands, self.place.context.settings.command_timeout).await;
-        let was_given =
-            answers.as_ref().is_ok_and(|answers| answers.first().is_some_and(|read| read.error().is_none()));
-        let taken = match self.place.put_back_all(own, answers) {
-            Ok(answers) => self.taken_new(take, &answers, &order, is_quick).await,
-            Err(failure) => Err(failure),
-        };
-        if was_given && taken.is_err() {
-            // What an instance was given and does not know of is looked for after its next connection.
-            self.place.give_up();
-        }
-        taken
-    }
-
-    async fn taken_new(
-        &mut self,
-        take: &Take,
-        answers: &[Answer],
-        order: &Order,
-        is_quick: bool,
-    ) -> Result<Taken, Failure> {
-        let [read, step] = answers else { return Err(Failure::Unreadable) };
-        let entries = self.read_streams(read).ok_or(Failure::Unreadable)?;
-        if !is_quick {
-            return self.stepped(entries, order, step.text()?).await;
-        }
-        if step.is_null() {
-            let (step, order, _) = self.step(take, Way::New);
-            let step = self.ask(step).await?;
-            return self.stepped(entries, &order, step.text()?).await;
-        }
-        self.way = Way::Quick;
-        self.read_quick(entries, order, Packed::new(step.text()?)).ok_or(Failure::Unreadable)
-    }
-
-    /// What settles behind a command that takes, and whether that is by `quick`.
-    fn step(&self, take: &Take, way: Way) -> (Cmd, Order, bool) {
-        let channel = &self.queue.parts[0];
-        if way == Way::Quick {
-            let mut quick = QUICK.on(&self.base);
-            quick.arg(channel.as_ref());
-            if let Some(order) = write_quick(&mut quick, &take.settlements) {
-                return (quick, order, true);
-            }
-        }
-        let mut step = STEP.on(&self.base);
-        step.arg(self.instance.as_ref()).arg(channel.as_ref());
-        let order = write(&mut step, &take.settlements);
-        (step, order, false)
-    }
-
-    async fn stepped(&mut self, entries: Vec<Entry>, order: &Order, answer: Bytes) -> Result<Taken, Failure> {
-        let (taken, is_watched) = self.read_step(entries, order, Packed::new(answer)).ok_or(Failure::Unreadable)?;
-        if is_watched && !taken.is_paused {
-            self.tell_of(&taken.entries).await;
-        }
-        Ok(taken)
-    }
-
-    fn read_step(&mut self, entries: Vec<Entry>, order: &Order, mut packed: Packed) -> Option<(Taken, bool)> {
-        if packed.array()? != 7 {
-            return None;
-        }
-        let (settled, now, next_due) = self.read_settled(order, &mut packed)?;
-        let mut is_there = || packed.number().map(|number| number == 1);
-        let (is_paused, has_further, is_watched, has_anything) = (is_there()?, is_there()?, is_there()?, is_there()?);
-        self.way = match (is_paused || has_further, has_anything) {
-            (true, _) => Way::Anywhere,
-            (false, true) => Way::New,
-            (false, false) => Way::Quick,
-        };
-        Some((Taken { settled, entries, is_paused, next_due, now }, is_watched))
-    }
-
-    fn read_quick(&self, entries: Vec<Entry>, order: &Order, mut packed: Packed) -> Option<Taken> {
-        if packed.array()? != 3 {
-            return None;
-        }
-        let (settled, now, next_due) = self.read_settled(order, &mut packed)?;
-        Some(Taken { settled, entries, is_paused: false, next_due, now })
     }
 
     /// What counted, the server's time, and when the next task is due.
@@ -477,9 +401,19 @@ async fn unblocked(shared: &Shared, waker: &Waker, client: Option<i64>) -> Infal
 }
 
 impl Reader for RedisReader {
-    async fn take(&mut self, mut take: Take) -> Result<Taken, QueueError> {
-        let taken = self.try_take(&mut take).await;
-        taken.map_err(|failure| failure.for_queue(self.queue.name.template, &self.place.context.settings))
+    async fn take(&mut self, take: Take) -> Result<Taken, QueueError> {
+        self.gives_up_ahead();
+        let taken = self.try_take(take).await;
+        self.ended(taken)
+    }
+
+    fn ahead(&self) -> Option<Arc<Ahead>> {
+        self.takes_new().then(|| Arc::clone(&self.ahead))
+    }
+
+    async fn next(&mut self) -> Result<Taken, QueueError> {
+        let taken = self.try_next().await;
+        self.ended(taken)
     }
 
     async fn wait(&mut self, longest: Duration) -> Result<Waited, QueueError> {

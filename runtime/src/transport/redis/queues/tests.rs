@@ -1,5 +1,6 @@
 //! What is Redis's own of queues; `durable/tests` has what both transports promise.
 
+mod ahead;
 mod basics;
 mod bounds;
 mod course;

@@ -21,3 +21,6 @@ local function bring_due()
     first = call('ZRANGE', due, 0, 0, 'WITHSCORES')
     return first[1] and math.max(first[2] - now, 0) or -1
 end
+
+-- Whoever goes to rest is woken with those whose heartbeats are known.
+local function be_known(instance) call('ZADD', base .. 'instances', 'NX', whole(now), instance) end

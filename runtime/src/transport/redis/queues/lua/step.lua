@@ -3,6 +3,7 @@
 -- `new` or 0, 1 somebody watches or 0, 1 `quick` would mostly do nothing or 0}.
 owner = ARGV[1]
 local settled = settle(3)
+if has[PAUSED] then be_known(owner) end
 local next_due = bring_due()
 local further = call('XLEN', base .. 'back:' .. ARGV[2]) > 0 and 1 or 0
 

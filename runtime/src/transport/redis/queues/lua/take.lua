@@ -36,7 +36,10 @@ local function draw(part, most)
 end
 
 local want, further = tonumber(ARGV[4]), tonumber(ARGV[6])
-if has[PAUSED] then want, further = 0, 0 end
+if has[PAUSED] then
+    want, further = 0, 0
+    be_known(consumer)
+end
 for part = 1, order do want = want - draw(part, math.min(want, tonumber(ARGV[7 + 2 * part]))) end
 for part = 1, order do want = want - draw(part, want) end
 for part = 1, tonumber(ARGV[5]) do further = further - draw(part, further) end

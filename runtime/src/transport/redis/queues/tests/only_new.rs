@@ -11,11 +11,11 @@ use crate::transport::durable::{
 
 const CHANNEL: &str = "tasks:high";
 
-fn one_part() -> QueueSpec {
+pub(super) fn one_part() -> QueueSpec {
     QueueSpec { parts: vec![CHANNEL.into()], ..spec() }
 }
 
-async fn reader(redis: &Redis) -> RedisReader {
+pub(super) async fn reader(redis: &Redis) -> RedisReader {
     redis.declare(&one_part()).await.unwrap();
     redis.keeper().keep(&name(), "instance-1", "{}", &[]).await.unwrap();
     let mut reader = redis.reader(one_part(), "instance-1".into());
@@ -23,11 +23,11 @@ async fn reader(redis: &Redis) -> RedisReader {
     reader
 }
 
-async fn taken(reader: &mut RedisReader, want: usize, settlements: Vec<Settlement>) -> Taken {
+pub(super) async fn taken(reader: &mut RedisReader, want: usize, settlements: Vec<Settlement>) -> Taken {
     reader.take(Take { want, order: vec![(0, want)], settlements, ..Take::default() }).await.unwrap()
 }
 
-async fn add(redis: &Redis, ids: &[&str]) {
+pub(super) async fn add(redis: &Redis, ids: &[&str]) {
     let tasks = ids.iter().map(|id| task(id)).collect();
     assert!(redis.enqueue(tasks, false).await.iter().all(Result::is_ok));
 }
@@ -107,7 +107,7 @@ async fn a_take_is_one_round_trip_and_one_command_reads() {
 }
 
 /// How often each script and command was called since the last look.
-fn calls(server: &Server) -> HashMap<String, u64> {
+pub(super) fn calls(server: &Server) -> HashMap<String, u64> {
     let stats = server.text("INFO commandstats");
     let call = |line: &str| {
         let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
