@@ -85,7 +85,7 @@ pub(super) fn rule_for_claims(settings: &Settings, words: &str) -> String {
 /// What queues call, from scripts and beside them.
 pub(super) const QUEUE_COMMANDS: &str = "+eval +evalsha +time +xadd +xreadgroup +xgroup +xack +xdel +xlen +xrange +xrevrange +xpending +xclaim +xinfo \
     +zadd +zrem +zcard +zscore +zrange +zrangebyscore +hset +hsetnx +hincrby +hget +hmget +hdel +hlen +hscan +sadd +smembers +get +set +del \
-    +mget +exists +unlink +hstrlen +rpush +lpop +lindex +publish +client|id +client|unblock";
+    +mget +exists +unlink +hstrlen +rpush +lpop +lindex +lset +publish +client|id +client|unblock";
 
 /// The command that allows queues: all that they call, or all of their keys.
 pub(super) fn rule_for_queues(settings: &Settings, words: &str) -> String {

@@ -42,7 +42,7 @@ scripts! {
     COUNTS = " flags=allow-oom", "shared", "counts";
     RUNNING = " flags=allow-oom", "shared", "held", "running";
     WORKERS = " flags=allow-oom", "shared", "workers";
-    MEND = " flags=allow-oom", "shared", "mend";
+    MEND = " flags=allow-oom", "shared", "course", "mend";
     UNPARK = " flags=allow-oom", "shared", "tasks", "unpark";
     DECLARE = " flags=allow-oom", "shared", "declare";
     NOTE = " flags=allow-oom", "shared", "course", "note";

@@ -173,9 +173,8 @@ fn write_batch(command: &mut Cmd, settlements: &[Settlement], these: &[usize]) {
     };
     let results: Vec<_> = these.iter().map(result).collect();
     let bytes: usize = results.iter().map(|(_, result)| result.len()).sum();
-    let ids: Vec<&[u8]> = results.iter().map(|(id, _)| *id).collect();
     let pairs: Vec<&[u8]> = results.iter().flat_map(|(id, result)| [*id, result]).collect();
-    command.arg(&batch).arg(bytes).arg(Packed::write(&ids)).arg(Packed::write(&pairs));
+    command.arg(&batch).arg(bytes).arg(Packed::write(&pairs));
     write_entries(command, settlements, these);
 }
 

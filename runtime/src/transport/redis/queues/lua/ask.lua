@@ -2,6 +2,7 @@
 -- Answers {'ended', what is kept, since when}, {'dead', entry, reason, record}, {'open', state}, {'nothing'}, or {'more'}: it is to be asked again.
 local id = ARGV[1]
 local value, at = result_of(id)
+if value == 'more' then return cmsgpack.pack({'more'}) end
 if value then return cmsgpack.pack({'ended', value, at}) end
 local stream, entry, fields = seek(id, channels_from(5))
 if not stream or stream == 'more' then return cmsgpack.pack({stream or 'nothing'}) end

@@ -6,6 +6,7 @@ if stream == 'more' then return 'more' end
 if stream == 'dead' then return 'ended dead' end
 if not stream then
     local value = result_of(id)
+    if value == 'more' then return 'more' end
     return value and 'ended ' .. string.match(value, '^%S+ (%a+)') or 'nothing'
 end
 

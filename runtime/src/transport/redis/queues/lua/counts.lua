@@ -33,5 +33,8 @@ for at, value in ipairs(call('HMGET', base .. 'counts', 'completed', 'dead', 'di
     'handed_back', 'unknown', 'dead_trimmed', 'cancelled')) do
     ended[at] = tonumber(value or 0)
 end
-return cmsgpack.pack({call('HLEN', base .. 'parked'), call('XLEN', base .. 'dead'), oldest, ended, parts, call('HLEN', base .. 'results'),
+-- What nobody has filed may hold a result of a task twice.
+local has_fresh = call('EXISTS', base .. 'results_new') == 1
+local results = has_fresh and tonumber(call('HGET', base .. 'counts', 'results_listed') or 0) or call('HLEN', base .. 'results')
+return cmsgpack.pack({call('HLEN', base .. 'parked'), call('XLEN', base .. 'dead'), oldest, ended, parts, results,
     call('EXISTS', base .. 'paused')})

@@ -65,20 +65,24 @@ local function note_progress(id, packed)
     return new
 end
 
--- Results. `results` holds what is kept of each task by its id, behind the name of its batch: those of one call are one. `results_batches` has of
--- each batch when that was, its bytes and its ids, packed; `results_order` lists them, the oldest first. `counts` has the bounds, how many are in
--- batches, their bytes, and when the oldest was kept. A task that has ended twice is in two batches, and kept once: then more are listed than kept.
-local BATCHES = base .. 'results_batches'
+-- Results. Those of one call are a batch, which is added to `results_new` as it is: its name, when that was, their bytes, how many they are, and
+-- ids and values by turns, packed. Nobody pays for more until somebody asks for one: whoever does files what is there, the oldest first, some in
+-- each call. Then `results` holds what is kept of each task by its id, behind the name of its batch; `results_batches` has of each batch when that
+-- was, its bytes and its ids, packed; and `results_order` lists them, the oldest first. `counts` has the bounds, how many are in batches and how many
+-- of them nobody has filed, their bytes, and when the oldest was kept. A task that has ended twice is in two batches, and kept once: then more are
+-- listed than kept.
+local BATCHES, FRESH = base .. 'results_batches', base .. 'results_new'
 local kept, keeping = nil, {}
 
 -- The bounds, and what there is; false where nothing is kept.
 local function results_kept()
     if kept ~= nil then return kept end
     local found = call('HMGET', base .. 'counts', 'results_count', 'results_millis', 'results_bytes', 'results_listed', 'results_held',
-        'results_oldest')
-    for at = 1, 6 do found[at] = tonumber(found[at]) end
-    local count_most, millis, bytes_most, listed, held, oldest = unpack(found, 1, 6)
-    kept = count_most and {count = count_most, millis = millis, bytes = bytes_most, listed = listed or 0, held = held or 0, oldest = oldest or now}
+        'results_oldest', 'results_fresh')
+    for at = 1, 7 do found[at] = tonumber(found[at]) end
+    local count_most, millis, bytes_most, listed, held, oldest, fresh = unpack(found, 1, 7)
+    kept = count_most and {count = count_most, millis = millis, bytes = bytes_most, listed = listed or 0, held = held or 0,
+        oldest = oldest or now, fresh = fresh or 0}
     kept = kept or false
     return kept
 end
@@ -90,18 +94,60 @@ local function batch_of(name)
     return tonumber(at), tonumber(bytes), ids
 end
 
--- Notes a batch of so many results, which are in `results` already.
-local function note_batch(name, all, bytes, ids)
-    call('HSET', BATCHES, name, whole(now) .. ' ' .. bytes .. ' ' .. ids)
-    call('RPUSH', ORDER, name)
+-- A batch as it stands in `results_new`. One of none takes the results of its ids away.
+local function fresh_text(name, at, bytes, all, packed)
+    return name .. ' ' .. whole(at) .. ' ' .. whole(bytes) .. ' ' .. whole(all) .. ' ' .. packed
+end
+
+-- The oldest one there: name, when, bytes, how many, ids and values packed.
+local function oldest_fresh()
+    local text = call('LINDEX', FRESH, 0)
+    if not text then return nil end
+    local name, at, bytes, all, packed = string.match(text, '^(%S+) (%d+) (%d+) (%d+) (.*)$')
+    return name, tonumber(at), tonumber(bytes), tonumber(all), packed
+end
+
+-- Adds a batch of so many results.
+local function add_batch(name, all, bytes, packed)
+    call('RPUSH', FRESH, fresh_text(name, now, bytes, all, packed))
     if kept.listed == 0 then kept.oldest = now end
-    kept.listed, kept.held, kept.added = kept.listed + all, kept.held + bytes, (kept.added or 0) + all
+    kept.listed, kept.held, kept.fresh, kept.added = kept.listed + all, kept.held + bytes, kept.fresh + all, (kept.added or 0) + all
+end
+
+-- Files about so many; whether that were all.
+local function file_results(most)
+    if call('EXISTS', FRESH) == 0 or not results_kept() then return true end
+    local left = most
+    local name, at, bytes, all, packed = oldest_fresh()
+    while name and left > 0 do
+        local values, ids = cmsgpack.unpack(packed), {}
+        if all == 0 then
+            call('HDEL', RESULTS, unpack(values))
+        else
+            for each = 1, all do ids[each] = values[2 * each - 1] end
+            call('HSET', RESULTS, unpack(values))
+            call('HSET', BATCHES, name, whole(at) .. ' ' .. whole(bytes) .. ' ' .. cmsgpack.pack(ids))
+            call('RPUSH', ORDER, name)
+        end
+        call('LPOP', FRESH)
+        -- Large ones take longer.
+        left, kept.fresh = left - 1 - all - bytes / 4096, kept.fresh - all
+        name, at, bytes, all, packed = oldest_fresh()
+    end
+    call('HSET', base .. 'counts', 'results_fresh', whole(kept.fresh))
+    return not name
 end
 
 -- A result that is kept at the end of this call.
 local function keep_result(id, value)
     keeping[#keeping + 1] = id
     keeping[#keeping + 1] = value
+end
+
+-- It has not ended any more.
+local function forget_result(id)
+    call('HDEL', RESULTS, id)
+    if call('EXISTS', FRESH) == 1 then call('RPUSH', FRESH, fresh_text('-', now, 0, 0, cmsgpack.pack({id}))) end
 end
 
 -- Removes some of a batch. Where more are listed than kept, not those that have ended anew since.
@@ -114,29 +160,55 @@ local function drop_results(name, ids, most, is_exact)
     end
 end
 
--- Removes results of the oldest batch; how many.
-local function trim_batch(name)
+-- Whether some of a batch stay, unless they are few.
+local function stays(at, all, over)
+    return now - at <= kept.millis and kept.held <= kept.bytes and over < all and all - over > kept.count / 64
+end
+
+-- Removes results of the oldest batch that is filed; how many, and their bytes.
+local function trim_filed(name)
     local at, bytes, packed = batch_of(name)
     if not at then
         call('LPOP', ORDER)
-        return 0
+        return 0, 0
     end
     local ids, over = cmsgpack.unpack(packed), kept.listed - kept.count
-    local is_exact, is_young = call('HLEN', RESULTS) == kept.listed, now - at <= kept.millis
+    local is_exact = call('HLEN', RESULTS) == kept.listed - kept.fresh
     local trimmed, freed = #ids, bytes
-    if is_exact and is_young and kept.held <= kept.bytes and over < #ids and #ids - over > kept.count / 64 then
-        -- The others of it stay, unless they are few.
+    if is_exact and stays(at, #ids, over) then
         trimmed, freed = over, 0
         for each = 1, over do freed = freed + call('HSTRLEN', RESULTS, ids[each]) end
         call('HSET', BATCHES, name, whole(at) .. ' ' .. bytes - freed .. ' ' .. cmsgpack.pack({unpack(ids, over + 1)}))
     else
         call('LPOP', ORDER)
         call('HDEL', BATCHES, name)
-        kept.oldest = batch_of(call('LINDEX', ORDER, 0)) or now
     end
     drop_results(name, ids, trimmed, is_exact)
-    kept.listed, kept.held = kept.listed - trimmed, kept.held - freed
-    return trimmed
+    return trimmed, freed
+end
+
+-- The same of the oldest one that is not.
+local function trim_fresh()
+    local name, at, bytes, all, packed = oldest_fresh()
+    if not name then return kept.listed, kept.held end
+    local over, trimmed, freed = kept.listed - kept.count, all, bytes
+    if stays(at, all, over) then
+        local values = cmsgpack.unpack(packed)
+        trimmed, freed = over, 0
+        for each = 1, over do freed = freed + #values[2 * each] end
+        call('LSET', FRESH, 0, fresh_text(name, at, bytes - freed, all - over, cmsgpack.pack({unpack(values, 2 * over + 1)})))
+    else
+        call('LPOP', FRESH)
+    end
+    kept.fresh = math.max(kept.fresh - trimmed, 0)
+    return trimmed, freed
+end
+
+local function oldest_kept()
+    local at = batch_of(call('LINDEX', ORDER, 0))
+    if at then return at end
+    local _, since = oldest_fresh()
+    return since or now
 end
 
 -- Removes the oldest results that are more, older or larger than is kept, about so many at most; how many.
@@ -144,16 +216,15 @@ local function trim_results(most)
     local trimmed = 0
     while kept.listed > 0 and trimmed < most do
         if kept.listed <= kept.count and kept.held <= kept.bytes and now - kept.oldest <= kept.millis then break end
-        local oldest = call('LINDEX', ORDER, 0)
-        if oldest then
-            trimmed = trimmed + trim_batch(oldest)
-        else
-            kept.listed, kept.held = 0, 0
-        end
+        local filed = call('LINDEX', ORDER, 0)
+        local number, freed
+        if filed then number, freed = trim_filed(filed) else number, freed = trim_fresh() end
+        trimmed, kept.listed, kept.held = trimmed + number, kept.listed - number, kept.held - freed
+        kept.oldest = oldest_kept()
     end
     if trimmed > 0 or kept.added then
         call('HSET', base .. 'counts', 'results_listed', whole(kept.listed), 'results_held', whole(kept.held), 'results_oldest',
-            whole(kept.oldest))
+            whole(kept.oldest), 'results_fresh', whole(kept.fresh))
     end
     return trimmed
 end
@@ -163,16 +234,14 @@ local function flush_results()
     if #keeping > 0 and results_kept() then
         local name = whole(call('HINCRBY', base .. 'counts', 'results_serial', 1))
         for from = 1, #keeping, 1000 do
-            local ids, values, bytes, batch = {}, {}, 0, name .. '.' .. from
+            local values, bytes, batch = {}, 0, name .. '.' .. from
             for at = from, math.min(from + 999, #keeping), 2 do
                 local value = batch .. ' ' .. keeping[at + 1]
-                ids[#ids + 1] = keeping[at]
                 values[#values + 1] = keeping[at]
                 values[#values + 1] = value
                 bytes = bytes + #value
             end
-            call('HSET', RESULTS, unpack(values))
-            note_batch(batch, #ids, bytes, cmsgpack.pack(ids))
+            add_batch(batch, #values / 2, bytes, cmsgpack.pack(values))
         end
     end
     if kept and kept.added then trim_results(2 * kept.added + 2000) end

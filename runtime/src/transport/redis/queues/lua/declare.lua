@@ -60,6 +60,7 @@ local list = base .. 'none:list'
 call('LINDEX', list, 0)
 call('LPOP', list)
 call('RPUSH', list, '')
+call('LSET', list, 0, '')
 call('DEL', list)
 -- Whoever waits for a result is told; where nobody has to be, what is refused is only counted.
 if ARGV[5] ~= '' then call('PUBLISH', base .. 'none', '') end

@@ -78,8 +78,9 @@ local function channels_from(at)
     return call('SMEMBERS', base .. 'parts')
 end
 
--- A result that is not too old, and when it was kept.
+-- A result that is not too old, and when it was kept. 'more' says that not everything was looked at.
 local function result_of(id)
+    if not file_results(LOOKED_AT) then return 'more' end
     local value = call('HGET', RESULTS, id)
     local at = value and batch_of(string.match(value, '^%S+'))
     if not at or not results_kept() or now - at > kept.millis then return nil end

@@ -24,8 +24,7 @@ for at = 2, #ARGV do
         local id = field(letter[2], 'id') or letter[1]
         call('HDEL', base .. 'index', id)
         if ARGV[1] == 'replay' then
-            -- It has not ended any more.
-            call('HDEL', base .. 'results', id)
+            forget_result(id)
             replay(letter[2])
         end
         mended, freed = mended + 1, freed + #(field(letter[2], 'payload') or '')

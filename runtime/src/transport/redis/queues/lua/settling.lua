@@ -88,26 +88,21 @@ end
 -- Keeps results of one batch, which are ids and values by turns: all of them, or those that counted.
 local function keep_batch(at, results, all, counted)
     if not results_kept() then return end
-    local name, bytes, ids = ARGV[at + 3], tonumber(ARGV[at + 4]), ARGV[at + 5]
-    if #counted == all then
-        call('HSET', RESULTS, unpack(results))
-        return note_batch(name, all, bytes, ids)
-    end
-    local values = {}
-    ids, bytes = {}, 0
+    local name = ARGV[at + 3]
+    if #counted == all then return add_batch(name, all, tonumber(ARGV[at + 4]), ARGV[at + 5]) end
+    local values, bytes = {}, 0
     for _, each in ipairs(counted) do
         local id, value = results[2 * each - 1], results[2 * each]
-        ids[#ids + 1], values[#values + 1], values[#values + 2] = id, id, value
+        values[#values + 1], values[#values + 2] = id, value
         bytes = bytes + #value
     end
-    call('HSET', RESULTS, unpack(values))
-    note_batch(name, #ids, bytes, cmsgpack.pack(ids))
+    add_batch(name, #counted, bytes, cmsgpack.pack(values))
 end
 
 -- Entries of one stream that are done and leave nothing behind but their results, from `at` on: what counted, and where what follows begins.
 local function done(at)
     local stream, all, has_results = ARGV[at + 1], tonumber(ARGV[at + 2]), ARGV[at] == 'R'
-    local first = at + (has_results and 7 or 3)
+    local first = at + (has_results and 6 or 3)
     local key, last = base .. stream, first + all - 1
     local following = last + 1 + (has_results and 0 or all)
     local acked = call('XACK', key, GROUP, unpack(ARGV, first, last))
@@ -127,8 +122,8 @@ local function done(at)
         end
         answer = table.concat(digits)
     end
-    local results = has_results and cmsgpack.unpack(ARGV[at + 6])
-    if results and #counted > 0 then keep_batch(at, results, all, counted) end
+    local results = has_results and (#counted < all or next(has)) and cmsgpack.unpack(ARGV[at + 5])
+    if has_results and #counted > 0 then keep_batch(at, results, all, counted) end
     if next(has) and #counted > 0 then
         local ids = {}
         for at_id, each in ipairs(counted) do
@@ -157,8 +152,8 @@ end
 
 -- Carries out the settlements from `at` on, each of which counts only while its entry is pending:
 --   'D' stream n entries… ids…                                     done, and nothing else
---   'R' stream n batch bytes ids results entries…                  done, and their results are kept, of so many bytes; ids, and ids with results
---                                                                  by turns, packed: one value passes quicker than many
+--   'R' stream n batch bytes results entries…                      done, and their results are kept, of so many bytes: ids and values by turns,
+--                                                                  packed: one value passes quicker than many
 --   verb stream entry id unique once window result channel announcement progress …   with the empty text for what there is not
 --     'E' outcome n (base task)…                                    ended as 'completed', 'discarded' or 'expired', with follow-ups
 --     'A' why after record                                          again, after milliseconds, or at once with ''

@@ -31,8 +31,9 @@ fn number(server: &Server, command: &str) -> u64 {
     redis::from_redis_value(server.run(&format!("{command} {BASE}{key}"))).unwrap()
 }
 
-/// Of the bytes of results: what the queue counts, and what there is.
-fn bytes(server: &Server) -> (u64, u64) {
+/// Of the bytes of results: what the queue counts, and what there is once somebody has looked.
+async fn bytes(server: &Server, redis: &Redis) -> (u64, u64) {
+    redis.ask(&name(), "none", None).await.unwrap();
     let kept: Vec<Vec<u8>> = redis::from_redis_value(server.run(&format!("HVALS {BASE}results"))).unwrap();
     (number(server, "HGET counts results_held"), kept.iter().map(|value| value.len() as u64).sum())
 }
@@ -72,7 +73,7 @@ async fn results_stay_within_count_bytes_and_age_however_many_there_are() {
     let small = bounded(ResultBounds::for_nanos(HOUR).count(1 << 40).bytes(4_000_000));
     redis.declare(&small).await.unwrap();
     end_all(&redis, &mut reader, half, half, |number| if number % 200 == 0 { 65_536 } else { 1 }).await;
-    let (counted, real) = bytes(&server);
+    let (counted, real) = bytes(&server, &redis).await;
     assert!(counted == real && real <= 4_000_000 && real > 3_000_000, "{counted} {real}");
     let results = number(&server, "HLEN results");
     assert_eq!(results, number(&server, "HGET counts results_listed"));
@@ -82,7 +83,7 @@ async fn results_stay_within_count_bytes_and_age_however_many_there_are() {
         .await;
     // What one call leaves, because it would take long, the next one removes.
     keeper.tidy(&small, None).await.unwrap();
-    assert_eq!((bytes(&server), number(&server, "HLEN results")), ((0, 0), 0));
+    assert_eq!((bytes(&server, &redis).await, number(&server, "HLEN results")), ((0, 0), 0));
     let short = bounded(ResultBounds::for_nanos(50_000_000).count(1 << 40));
     redis.declare(&short).await.unwrap();
     end_all(&redis, &mut reader, 2 * half + 5_000, 5_000, |_| 10).await;
@@ -91,9 +92,9 @@ async fn results_stay_within_count_bytes_and_age_however_many_there_are() {
         assert!(Instant::now() < until);
     }
     keeper.tidy(&short, None).await.unwrap();
-    assert_eq!((bytes(&server), number(&server, "HLEN results")), ((0, 0), 0));
-    let left = ["results", "results_batches", "results_order"].map(|key| number(&server, &format!("EXISTS {key}")));
-    assert_eq!(left, [0; 3]);
+    assert_eq!((bytes(&server, &redis).await, number(&server, "HLEN results")), ((0, 0), 0));
+    let keys = ["results", "results_batches", "results_order", "results_new"];
+    assert_eq!(keys.map(|key| number(&server, &format!("EXISTS {key}"))), [0; 4]);
 }
 
 #[tokio::test]
@@ -125,8 +126,63 @@ async fn a_result_of_a_task_that_has_ended_anew_stays_when_the_one_before_would_
         let Known::Ended(ended) = redis.ask(&name(), "again", None).await.unwrap() else { panic!("{number}") };
         assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Completed, &b"3"[..]));
     }
-    let (counted, real) = bytes(&server);
+    let (counted, real) = bytes(&server, &redis).await;
     assert_eq!((counted, number(&server, "HLEN results")), (real, 10));
+}
+
+#[tokio::test]
+async fn results_are_filed_by_whoever_asks_for_one_and_leave_within_their_bounds_before_and_after() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let bounds = bounded(ResultBounds::for_nanos(HOUR).count(7_000));
+    redis.declare(&bounds).await.unwrap();
+    let mut reader = redis.reader(bounds.clone(), "instance-1".into());
+    let there = async || (redis.counts(&bounds).await.unwrap().results, number(&server, "HLEN results"));
+    end_all(&redis, &mut reader, 0, 5_000, |_| 5).await;
+    assert_eq!(there().await, (5_000, 0), "nobody has asked");
+    let ended = async |number: usize| match redis.ask(&name(), &format!("{number:06}"), None).await.unwrap() {
+        Known::Ended(ended) => Some(ended.result.len()),
+        _ => None,
+    };
+    assert_eq!(ended(4_999).await, Some(5));
+    assert_eq!(there().await, (5_000, 5_000));
+    // Some are filed then, and some are not: the oldest leave, wherever they are.
+    end_all(&redis, &mut reader, 5_000, 5_000, |_| 6).await;
+    let (results, filed) = there().await;
+    assert!((6_800..=7_000).contains(&results) && filed < 2_001, "{results} {filed}");
+    assert_eq!((ended(0).await, ended(2_900).await, ended(9_999).await), (None, None, Some(6)));
+    assert_eq!(there().await, (results, results));
+    end_all(&redis, &mut reader, 10_000, 20_000, |_| 7).await;
+    let (results, filed) = there().await;
+    assert!((6_800..=7_000).contains(&results) && filed == 0, "{results} {filed}");
+    let (counted, real) = bytes(&server, &redis).await;
+    assert_eq!((counted, there().await), (real, (results, results)));
+    assert_eq!((ended(29_999).await, ended(22_900).await), (Some(7), None));
+}
+
+#[tokio::test]
+async fn a_task_that_is_replayed_has_no_result_whether_that_was_filed_or_not() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    redis.declare(&bounded(ResultBounds::for_nanos(HOUR))).await.unwrap();
+    let mut reader = redis.reader(bounded(ResultBounds::for_nanos(HOUR)), "instance-1".into());
+    for is_filed in [false, true, false] {
+        enqueue(&redis, task("a")).await.unwrap();
+        let entry = taken(&mut reader, 1).await.entries.remove(0);
+        let dead = Verdict::Dead { record: moved(&entry), reason: DeadReason::Failed, instance: "i".into() };
+        redis.settle(&name(), vec![with_result(settlement(&entry, dead), b"1".to_vec())]).await.unwrap();
+        if is_filed {
+            let Known::Ended(ended) = redis.ask(&name(), "a", None).await.unwrap() else { panic!("it has ended") };
+            assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Dead, &b"1"[..]));
+        }
+        let letter = redis.dead(&name(), None, 1).await.unwrap().remove(0);
+        redis.mend(&name(), &[letter.entry], Mend::Replay).await.unwrap();
+        assert_eq!(redis.ask(&name(), "a", None).await.unwrap(), Known::Open(TaskState::Waiting));
+        let entry = taken(&mut reader, 1).await.entries.remove(0);
+        redis.settle(&name(), vec![with_result(done(&entry), b"2".to_vec())]).await.unwrap();
+        let Known::Ended(ended) = redis.ask(&name(), "a", None).await.unwrap() else { panic!("it has ended") };
+        assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Completed, &b"2"[..]));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
