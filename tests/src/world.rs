@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// How long a test on one transport may take. Nothing a test waits for takes half of it; a test that reaches it hangs.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(120);
 /// The same in the long form of the fault suite, which `TIDINGS_FAULTS=long` asks for.
 const LONG_DEADLINE: Duration = Duration::from_secs(20 * 60);
 
