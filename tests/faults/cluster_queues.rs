@@ -1,4 +1,4 @@
-//! T15 and T16 for queues on a cluster: their slot moves, and the master that has it dies, while tasks are enqueued and worked off.
+//! T15 and T16 for queues on a cluster: their slot moves, at once or for long, and the master that has it dies, while tasks are enqueued and worked off.
 
 use std::{
     collections::HashMap,
@@ -16,7 +16,7 @@ use tokio::task::JoinSet;
 
 use crate::{
     ledger::SOON,
-    outages::bus,
+    outages::{SLACK, bus, bus_with},
     report::Report,
     seed::{Random, sized},
 };
@@ -156,4 +156,76 @@ async fn a_queue_outlives_the_master_that_has_its_slot() {
     // On a cluster several queues have several slots, mostly.
     let batch = from.enqueue_all(&[Dig { n: 1 }]).push(&Fill { n: 1 }).atomic().await;
     assert!(matches!(batch, Err(EnqueueError::SeveralSlots { .. })), "{batch:?}");
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("heaps")]
+struct Heap {
+    n: u64,
+}
+
+#[derive(Clone)]
+struct Shovel {
+    done: Recorder<u64>,
+}
+
+#[router]
+impl Shovel {
+    #[handler(idempotent, timeout = "30s", concurrency = 16)]
+    async fn heap(&self, task: Heap) {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        self.done.record(task.n);
+    }
+}
+
+/// One stream with all that waits goes at once, and then nothing for longer than a command may take: what needs no more than the stream follows it, scripts
+/// wait, and nobody waits for longer.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_queue_whose_slot_is_under_way_for_long_takes_tasks_and_loses_none() {
+    const TIMEOUT: Duration = Duration::from_millis(700);
+    let cluster = Cluster::start().await;
+    let from = bus_with(cluster.url(), |builder| builder.command_timeout(TIMEOUT)).await;
+    let (to, length) = (bus(cluster.url()).await, sized(10_000, 100_000));
+    let heaps: Vec<_> = (0..length).map(|n| Heap { n }).collect();
+    for some in heaps.chunks(1_000) {
+        assert!(from.enqueue_all(some).await.iter().all(Result::is_ok));
+    }
+    let shovel = Shovel { done: Recorder::new() };
+    let services = [to.serve(shovel.clone()).await.unwrap(), bus(cluster.url()).await.serve(shovel.clone()).await.unwrap()];
+    eventually(SOON, async || shovel.done.len() > 50).await;
+    let slot = cluster.slot("{heaps}").await;
+    let owner = cluster.owner(slot).await.port();
+    let target = cluster.masters().iter().find(|node| node.port() != owner).unwrap();
+    let (begun, migration) = (Instant::now(), cluster.migration(slot, target).await);
+    migration.keys(&["tidings:queues:{heaps}:new:heaps".to_owned()]).await;
+    println!("a stream of {} tasks took {:?}", length as usize - shovel.done.len(), begun.elapsed());
+    let (begun, mut accepted, mut longest) = (Instant::now(), length, Duration::ZERO);
+    while begun.elapsed() < 2 * TIMEOUT {
+        let asked = Instant::now();
+        Heap { n: accepted }.enqueue(&from).await.unwrap();
+        longest = longest.max(asked.elapsed());
+        accepted += 1;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    println!("{} tasks followed the stream, the slowest in {longest:?}", accepted - length);
+    // This one takes a script.
+    let asked = Instant::now();
+    let refused = Heap { n: u64::MAX }.enqueue(&from).deduplicate("once", SOON).await;
+    let error = refused.expect_err("it has waited in vain");
+    assert!(matches!(error, EnqueueError::NotConnected { .. }) && error.is_retryable(), "{error}");
+    assert!(asked.elapsed() < TIMEOUT + SLACK, "{:?}", asked.elapsed());
+    let done = shovel.done.len();
+    migration.end().await;
+    let ended = Instant::now();
+    eventually(SOON, async || shovel.done.len() > done + 50).await;
+    println!("goes on after {:?}", ended.elapsed());
+    eventually(2 * SOON, async || shovel.done.len() as u64 >= accepted).await;
+    for service in services {
+        service.shutdown().await.unwrap();
+    }
+    let mut all = shovel.done.all();
+    all.sort_unstable();
+    assert_eq!(all.len() as u64, accepted);
+    assert_eq!(all, (0..accepted).collect::<Vec<_>>(), "each once, and no other");
+    Report::new("T16-long", "moves", 1).messages(accepted, accepted).close();
 }

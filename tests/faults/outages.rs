@@ -110,7 +110,6 @@ on_each! {
     }
 
     /// T5: many channels, and every connection of the bus is killed while it asks questions.
-    #[one_server("not looked at there yet")]
     async fn no_answer_reaches_another_question_while_many_channels_come_back(world: World) {
         let (bus, answering) = (world.bus().await, world.bus().await);
         let _service = answering.serve(Echoing).await.unwrap();
@@ -295,7 +294,7 @@ async fn all_live(world: &World, subscriptions: &mut [Subscription<Entry>]) -> u
     let publisher = world.bus().await;
     for (index, subscription) in (0..).zip(subscriptions.iter_mut()) {
         let receipt = Entry::new(index, 1).publish(&publisher).await.unwrap();
-        assert_eq!(receipt.receivers, Some(1), "channel {index}");
+        assert_eq!(receipt.receivers, world.receivers(1), "channel {index}");
         match tokio::time::timeout(SOON, subscription.next()).await.unwrap() {
             Some(Event::Message(entry)) => assert_eq!((entry.publisher, entry.n), (index, 1)),
             other => panic!("channel {index}: {other:?}"),

@@ -180,7 +180,6 @@ async fn nothing_is_left(server: &RedisServer, channels: std::ops::Range<u64>) {
 }
 
 on_each! {
-    #[one_server("not looked at there yet")]
     async fn a_service_that_is_shut_down_under_load_finishes_what_it_started(world: World) {
         let (from, to) = (world.bus().await, world.bus().await);
         let mut random = Random::of("T24");
@@ -276,7 +275,6 @@ async fn make_and_drop(bus: &Bus, n: u64, channel: u64, opening: Duration, open:
 }
 
 on_each! {
-    #[one_server("not looked at there yet")]
     async fn whatever_is_dropped_at_a_random_moment_leaves_nothing_on_the_server(world: World) {
         let bus = world.bus().await;
         let drops = sized(400, 10_000);

@@ -268,7 +268,6 @@ impl Drinker {
 }
 
 on_each! {
-    #[one_server("not looked at there yet")]
     async fn poison_is_buried_with_its_reason_and_nobody_else_suffers(world: World) {
         let (bus, done) = (world.bus().await, Recorder::new());
         let tasks = sized(600_u64, 20_000);
@@ -323,7 +322,6 @@ async fn a_retry_after_an_unknown_outcome_doubles_no_task_that_has_a_key() {
 
 on_each! {
     /// The second of the fifteen: an instance that is cut off again and again keeps its task, and no attempt is counted.
-    #[one_server("cluster_queues.rs does it on a cluster")]
     async fn a_task_outlives_many_reconnects_of_its_instance(world: World) {
         let bus = world.bus().await;
         let here = Here { takes: Duration::from_secs(4), ..Here::new() };

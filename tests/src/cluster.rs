@@ -132,34 +132,19 @@ impl Cluster {
 
     /// Moves a slot with its keys to another master, and tells every node.
     pub async fn migrate(&self, slot: u16, to: &RedisServer) {
+        if self.owner(slot).await.port() != to.port() {
+            self.migration(slot, to).await.end().await;
+        }
+    }
+
+    /// Begins to move a slot to another master than its own: its keys are where they were.
+    pub async fn migration<'a>(&'a self, slot: u16, to: &'a RedisServer) -> Migration<'a> {
         let from = self.owner(slot).await;
-        if from.port() == to.port() {
-            return;
-        }
-        let number = slot.to_string();
         let id = async |node: &RedisServer| node.command::<String>(&["CLUSTER", "MYID"]).await;
-        let (source, target) = (id(from).await, id(to).await);
-        let set = async |node: &RedisServer, how: &str, who: &str| {
-            node.command::<String>(&["CLUSTER", "SETSLOT", &number, how, who]).await;
-        };
-        set(to, "IMPORTING", &source).await;
-        set(from, "MIGRATING", &target).await;
-        loop {
-            let keys: Vec<String> = from.command(&["CLUSTER", "GETKEYSINSLOT", &number, "100"]).await;
-            if keys.is_empty() {
-                break;
-            }
-            let port = to.port().to_string();
-            let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
-            words.extend(keys.iter().map(String::as_str));
-            from.command::<String>(&words).await;
-        }
-        set(to, "NODE", &target).await;
-        set(from, "NODE", &target).await;
-        for node in &self.nodes {
-            // A replica does not take it, and learns it from its master.
-            let _ = node.try_command::<String>(&["CLUSTER", "SETSLOT", &number, "NODE", &target]).await;
-        }
+        let (source, target, slot) = (id(from).await, id(to).await, slot.to_string());
+        to.command::<String>(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &source]).await;
+        from.command::<String>(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &target]).await;
+        Migration { cluster: self, from, to, target, slot }
     }
 
     /// Waits until a slot has another owner than this.
@@ -181,5 +166,46 @@ impl Cluster {
             }
         }
         panic!("no node answers");
+    }
+}
+
+/// A slot on its way from one master to another.
+#[derive(Debug)]
+pub struct Migration<'a> {
+    cluster: &'a Cluster,
+    from: &'a RedisServer,
+    to: &'a RedisServer,
+    /// Its id.
+    target: String,
+    slot: String,
+}
+
+impl Migration<'_> {
+    /// Moves keys of the slot, each of which has to be there.
+    pub async fn keys(&self, keys: &[String]) {
+        let port = self.to.port().to_string();
+        let mut words = vec!["MIGRATE", "127.0.0.1", &port, "", "0", "5000", "KEYS"];
+        words.extend(keys.iter().map(String::as_str));
+        let moved: String = self.from.command(&words).await;
+        assert_eq!(moved, "OK", "{keys:?}");
+    }
+
+    /// Moves the keys that are left and then the slot, and tells every node.
+    pub async fn end(self) {
+        let Self { cluster, from, to, target, slot } = &self;
+        loop {
+            let keys: Vec<String> = from.command(&["CLUSTER", "GETKEYSINSLOT", slot, "100"]).await;
+            if keys.is_empty() {
+                break;
+            }
+            self.keys(&keys).await;
+        }
+        for node in [to, from] {
+            node.command::<String>(&["CLUSTER", "SETSLOT", slot, "NODE", target]).await;
+        }
+        for node in &cluster.nodes {
+            // A replica does not take it, and learns it from its master.
+            let _ = node.try_command::<String>(&["CLUSTER", "SETSLOT", slot, "NODE", target]).await;
+        }
     }
 }

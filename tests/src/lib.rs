@@ -27,6 +27,6 @@ mod world;
 #[doc(hidden)]
 pub use self::world::{Body, Kind, run};
 pub use self::{
-    cluster::Cluster, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels,
+    cluster::{Cluster, Migration}, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels,
     wait::eventually, world::World,
 };

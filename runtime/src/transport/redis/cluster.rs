@@ -181,6 +181,12 @@ impl Cluster {
         self.found.outdated.notify_one();
     }
 
+    /// The node at an address that another one has named, where it named a host.
+    pub(super) fn announced(&self, address: &str) -> Option<Endpoint> {
+        let (host, port) = address.rsplit_once(':').filter(|(host, _)| !matches!(*host, "" | "?"))?;
+        Some(self.found.map.reached(Endpoint::Network { host: host.to_owned(), port: port.parse().ok()? }))
+    }
+
     /// Connects to some master: the first that answers, beginning with any of them. The connection fails when the node has left the map, where
     /// what is published there may reach nobody.
     ///

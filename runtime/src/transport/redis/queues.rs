@@ -8,6 +8,7 @@
 //! | `reader`, `keeper` | what takes tasks, and what keeps leases, each on a connection of its own |
 //! | `homes` | where each queue lives, on one server or on a cluster |
 //! | `connection`, `own` | the connection that is shared, and those that a reader or a keeper has alone |
+//! | `redirected` | what a node of a cluster has not done, and where that goes |
 //! | `failure` | what goes wrong on them |
 //! | `scripts`, `settling` | the scripts, and what they are told |
 //! | `packed`, `entry` | what they answer, and tasks in it |
@@ -27,6 +28,7 @@ pub(crate) mod keeper;
 pub(crate) mod own;
 pub(crate) mod packed;
 pub(crate) mod reader;
+pub(crate) mod redirected;
 pub(crate) mod scripts;
 pub(crate) mod settling;
 

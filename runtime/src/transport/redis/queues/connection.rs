@@ -6,14 +6,13 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::Mutex as AsyncMutex,
     task::JoinSet,
-    time::{Instant, sleep, timeout, timeout_at},
+    time::{Instant, timeout, timeout_at},
 };
 
 use crate::{
@@ -28,6 +27,7 @@ use crate::{
             line::lock,
             queues::{
                 failure::Failure,
+                redirected::Aside,
                 scripts::{is_unknown, with_text},
                 settling::Order,
             },
@@ -41,10 +41,6 @@ use crate::{
 
 /// What CLIENT LIST shows of the shared connection.
 const SHARED_NAME: &str = "tidings-queue";
-
-/// After a node has said that it does not have a slot, the next one is asked after such a pause, which doubles.
-const MOVED: Duration = Duration::from_millis(20);
-const LONGEST_MOVED: Duration = Duration::from_millis(200);
 
 /// What the connections of one bus have in common.
 pub(super) struct Context {
@@ -117,6 +113,7 @@ pub(super) struct Shared {
     retry: AsyncMutex<Retry>,
     /// Parts of queues, by base and channel, that their queues are known to have been told of.
     pub(super) parts: Mutex<HashSet<(String, String)>>,
+    pub(super) aside: Aside,
 }
 
 struct Live {
@@ -136,8 +133,8 @@ impl Live {
 
 impl Shared {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        let (live, failed, parts) = Default::default();
-        Self { context, live, failed, retry: AsyncMutex::default(), parts }
+        let (live, failed, parts, aside) = Default::default();
+        Self { context, live, failed, retry: AsyncMutex::default(), parts, aside }
     }
 
     /// Sends commands together, within the command timeout: an answer for each, errors of the server among them. A script that the server does
@@ -158,32 +155,7 @@ impl Shared {
         Ok(answers)
     }
 
-    /// What a node has not done, because it does not have the slot or is just giving it away, goes to whoever has it then. An ASK is waited out and not
-    /// followed: scripts must find all keys of a queue, or none.
-    async fn ask_again(&self, deadline: Instant, commands: &Pipeline, answers: &mut [Value]) -> Result<(), Failure> {
-        let (all, mut pause): (Vec<&Cmd>, _) = (commands.cmd_iter().collect(), MOVED);
-        loop {
-            let is_moved = |&at: &usize| Failure::is_of_another_node(&answers[at]);
-            let moved: Vec<usize> = (0..answers.len()).filter(is_moved).collect();
-            if moved.is_empty() || Instant::now() + pause >= deadline {
-                return Ok(());
-            }
-            sleep(pause).await;
-            pause = (2 * pause).min(LONGEST_MOVED);
-            let mut again = Pipeline::with_capacity(moved.len());
-            for &at in &moved {
-                again.add_command(all[at].clone());
-            }
-            match self.ask_until(deadline, &again).await {
-                Ok(told) => moved.into_iter().zip(told).for_each(|(at, answer)| answers[at] = answer),
-                // Nothing was sent again: what the first node has answered holds, and others may have been done there.
-                Err(Failure::NotConnected(_) | Failure::KeptOut(_) | Failure::Closed(_)) => return Ok(()),
-                Err(failure) => return Err(failure),
-            }
-        }
-    }
-
-    async fn ask_until(&self, deadline: Instant, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
+    pub(super) async fn ask_until(&self, deadline: Instant, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let connected = timeout_at(deadline, self.connected()).await;
         let late = |_| {
             let reason = lock(&self.failed).clone();
@@ -193,7 +165,10 @@ impl Shared {
         let answers = timeout_at(deadline, answered(&mut live.connection.clone(), commands)).await;
         let answers = answers.unwrap_or(Err(Failure::Late));
         let is_lost = match &answers {
-            Ok(answers) => answers.iter().any(Failure::is_of_a_server_that_is_no_master),
+            Ok(answers) => answers.iter().any(|answer| {
+                // A node that gives a slot away has it still.
+                Failure::is_of_a_server_that_is_no_master(answer) && !Failure::is_of_a_slot_under_way(answer)
+            }),
             Err(_) => true,
         };
         if is_lost {
@@ -215,6 +190,7 @@ impl Shared {
     /// Closes the connection once those who wait for an answer have one, or no more time.
     pub(super) fn close(&self) {
         *lock(&self.live) = None;
+        self.aside.close();
     }
 
     /// The connection. Tries until there is one, unless the failure will last: whoever asks says for how long.

@@ -10,8 +10,10 @@ use crate::transport::{
     durable::task::{NewTask, QueueName, Settlement, Unique, Verdict},
     redis::{
         cluster::slot,
+        connector::Connector,
         line::lock,
         queues::connection::{Context, Shared},
+        topology::Endpoint,
     },
 };
 
@@ -90,8 +92,17 @@ impl Context {
 
     /// The same to whoever has the slot.
     pub(super) fn at(&self, slot: u16) -> Self {
+        self.through(self.connector.at_slot(slot))
+    }
+
+    /// The same to this node of the cluster.
+    pub(super) fn at_node(&self, node: Endpoint) -> Self {
+        self.through(self.connector.at_node(node))
+    }
+
+    fn through(&self, connector: Connector) -> Self {
         Self {
-            connector: self.connector.at_slot(slot),
+            connector,
             settings: Arc::clone(&self.settings),
             life: Arc::clone(&self.life),
             is_publishing_refused: Arc::clone(&self.is_publishing_refused),

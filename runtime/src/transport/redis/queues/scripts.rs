@@ -75,6 +75,12 @@ pub(super) fn is_unknown(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.code() == "NOSCRIPT")
 }
 
+/// Whether a command runs a script.
+pub(super) fn is_script(command: &Cmd) -> bool {
+    let name = command.args_iter().next();
+    matches!(name, Some(Arg::Simple(name)) if name.starts_with(b"EVAL"))
+}
+
 /// The same command with the script's text. `None` where it runs no script of ours.
 pub(super) fn with_text(command: &Cmd) -> Option<Cmd> {
     let mut words = command.args_iter().filter_map(|word| match word {
