@@ -1,4 +1,4 @@
-//! T16 and T17: slots of a Redis Cluster move, connections are killed and masters die, and whoever takes requests is found again.
+//! T6, T16 and T17 on a Redis Cluster: slots move, connections are killed, masters stand still and die, and whoever takes requests is found again.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,13 +10,13 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, Message, NoError, RequestError, router};
+use tidings::{Bus, BusBuilder, Event, Message, NoError, RequestError, Subscription, router};
 use tidings_tests::{Cluster, Recorder, RedisServer, eventually};
 use tokio::task::JoinSet;
 
 use crate::{
     ledger::SOON,
-    outages::{SLACK, bus},
+    outages::{SLACK, bus, bus_with},
     report::Report,
     seed::{Random, sized},
 };
@@ -224,4 +224,67 @@ async fn are_back(cluster: &Cluster, names: &[String]) {
         })
         .await;
     }
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("pulses")]
+struct Pulse {
+    n: u64,
+}
+
+/// How long a call may take while a node stands still.
+const TIMEOUT: Duration = Duration::from_millis(500);
+
+/// Publishes and asks until it is heard and answered. No call takes longer than it may.
+async fn goes_on(from: &Bus, pulses: &mut Subscription<Pulse>, n: u64) {
+    eventually(SOON, async || {
+        let asked = Instant::now();
+        let published = Pulse { n }.publish(from).await.is_ok();
+        assert!(asked.elapsed() < TIMEOUT + SLACK, "publishing took {:?}", asked.elapsed());
+        let asked = Instant::now();
+        let answered = Triple { n }.request(from).timeout(TIMEOUT).await.is_ok_and(|answer| answer == 3 * n);
+        assert!(asked.elapsed() < TIMEOUT + SLACK, "a request took {:?}", asked.elapsed());
+        let heard = async {
+            while let Some(event) = pulses.next().await {
+                if matches!(event, Event::Message(pulse) if pulse.n == n) {
+                    return;
+                }
+            }
+        };
+        published && answered && tokio::time::timeout(TIMEOUT, heard).await.is_ok()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_master_that_stands_still_blocks_no_call_and_is_replaced() {
+    const PING: Duration = Duration::from_millis(300);
+    let impatient = |builder: BusBuilder| {
+        builder.ping_interval(PING).ping_deadline(PING).command_timeout(TIMEOUT).connect_timeout(TIMEOUT)
+    };
+    let cluster = Cluster::start().await;
+    let (to, from) = (bus_with(cluster.url(), impatient).await, bus_with(cluster.url(), impatient).await);
+    let service = to.serve(Triples { ran: Recorder::new() }).await.unwrap();
+    let mut pulses = to.subscribe(Pulse::channel()).await.unwrap();
+    let slot = cluster.slot(&shard_channels(&cluster, "tidings:inbox:*").await[0]).await;
+    let stops = sized(1, 5);
+    let mut report = Report::new("T6", "stops", stops);
+    for round in 0..stops as u64 {
+        goes_on(&from, &mut pulses, 3 * round).await;
+        let master = cluster.owner(slot).await;
+        master.pause();
+        let stopped = Instant::now();
+        goes_on(&from, &mut pulses, 3 * round + 1).await;
+        report.recovered(stopped.elapsed());
+        cluster.another_than(master.port(), slot).await;
+        master.resume();
+        eventually(SOON, async || {
+            let role: String = master.try_command(&["INFO", "replication"]).await.unwrap_or_default();
+            role.contains("role:slave") && role.contains("master_link_status:up")
+        })
+        .await;
+        goes_on(&from, &mut pulses, 3 * round + 2).await;
+    }
+    service.shutdown().await.unwrap();
+    report.close();
 }

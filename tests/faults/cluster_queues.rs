@@ -191,7 +191,8 @@ async fn a_long_queue_whose_slot_is_under_way_for_long_takes_tasks_and_loses_non
         assert!(from.enqueue_all(some).await.iter().all(Result::is_ok));
     }
     let shovel = Shovel { done: Recorder::new() };
-    let services = [to.serve(shovel.clone()).await.unwrap(), bus(cluster.url()).await.serve(shovel.clone()).await.unwrap()];
+    let services =
+        [to.serve(shovel.clone()).await.unwrap(), bus(cluster.url()).await.serve(shovel.clone()).await.unwrap()];
     eventually(SOON, async || shovel.done.len() > 50).await;
     let slot = cluster.slot("{heaps}").await;
     let owner = cluster.owner(slot).await.port();

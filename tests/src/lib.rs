@@ -27,6 +27,11 @@ mod world;
 #[doc(hidden)]
 pub use self::world::{Body, Kind, run};
 pub use self::{
-    cluster::{Cluster, Migration}, log_lines::LogLines, recorder::Recorder, redis_server::RedisServer, sentinels::Sentinels,
-    wait::eventually, world::World,
+    cluster::{Cluster, Migration},
+    log_lines::LogLines,
+    recorder::Recorder,
+    redis_server::RedisServer,
+    sentinels::Sentinels,
+    wait::eventually,
+    world::World,
 };

@@ -1,4 +1,5 @@
 pub(crate) mod cluster;
+mod cluster_queues;
 mod connecting;
 pub(crate) mod server;
 pub(crate) mod shards;

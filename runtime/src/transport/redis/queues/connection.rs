@@ -1,14 +1,11 @@
-//! The connection that all queues of a bus share: the `redis` crate's, over our own connector, and not made anew behind our back.
+//! The connection that the queues of a bus share on one server or node: the `redis` crate's, over our own connector, and not made anew behind our back.
 
-use std::{
-    collections::HashSet,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicBool, Ordering},
 };
 
-use redis::{Cmd, Pipeline, Value, aio::MultiplexedConnection};
+use redis::{Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
     sync::Mutex as AsyncMutex,
     task::JoinSet,
@@ -27,7 +24,6 @@ use crate::{
             line::lock,
             queues::{
                 failure::Failure,
-                redirected::Aside,
                 scripts::{is_unknown, with_text},
                 settling::Order,
             },
@@ -103,7 +99,7 @@ impl Context {
     }
 }
 
-/// The connection that a bus shares: made when it is first needed, and again after it has failed.
+/// The connection that a bus shares to one server or node: made when it is first needed, and again after it has failed.
 pub(super) struct Shared {
     pub(super) context: Arc<Context>,
     live: Mutex<Option<Arc<Live>>>,
@@ -111,9 +107,6 @@ pub(super) struct Shared {
     failed: Mutex<Option<String>>,
     /// Held by the one who makes the connection.
     retry: AsyncMutex<Retry>,
-    /// Parts of queues, by base and channel, that their queues are known to have been told of.
-    pub(super) parts: Mutex<HashSet<(String, String)>>,
-    pub(super) aside: Aside,
 }
 
 struct Live {
@@ -133,41 +126,32 @@ impl Live {
 
 impl Shared {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        let (live, failed, parts, aside) = Default::default();
-        Self { context, live, failed, retry: AsyncMutex::default(), parts, aside }
+        let (live, failed) = Default::default();
+        Self { context, live, failed, retry: AsyncMutex::default() }
     }
 
-    /// Sends commands together, within the command timeout: an answer for each, errors of the server among them. A script that the server does
-    /// not know is sent again with its text.
+    /// Waits until there is a connection. An error says why there is none in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing.
+    pub(super) async fn ready(&self, deadline: Instant) -> Result<(), Failure> {
+        self.live(deadline).await.map(drop)
+    }
+
+    /// Sends commands together: an answer for each, errors of the server among them. A script that the server does not know is sent again with its text.
     ///
     /// # Cancel safety
     ///
     /// Once it was polled, the commands may be carried out or not.
-    pub(super) async fn ask_all(&self, commands: Pipeline) -> Result<Vec<Value>, Failure> {
-        if let Some(reason) = self.context.life.ended() {
-            return Err(Failure::Closed(reason.to_owned()));
-        }
-        let deadline = Instant::now() + self.context.settings.command_timeout;
-        let mut answers = self.ask_until(deadline, &commands).await?;
-        if self.context.connector.cluster().is_some() {
-            self.ask_again(deadline, &commands, &mut answers).await?;
-        }
-        Ok(answers)
-    }
-
     pub(super) async fn ask_until(&self, deadline: Instant, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
-        let connected = timeout_at(deadline, self.connected()).await;
-        let late = |_| {
-            let reason = lock(&self.failed).clone();
-            Err(Failure::NotConnected(reason.unwrap_or_else(|| "the connection is being made anew".to_owned())))
-        };
-        let live = connected.unwrap_or_else(late)?;
+        let live = self.live(deadline).await?;
         let answers = timeout_at(deadline, answered(&mut live.connection.clone(), commands)).await;
         let answers = answers.unwrap_or(Err(Failure::Late));
         let is_lost = match &answers {
             Ok(answers) => answers.iter().any(|answer| {
-                // A node that gives a slot away has it still.
-                Failure::is_of_a_server_that_is_no_master(answer) && !Failure::is_of_a_slot_under_way(answer)
+                // What a node has not, or not any more, is no fault of the connection.
+                Failure::is_of_a_server_that_is_no_master(answer) && !Failure::is_of_another_node(answer)
             }),
             Err(_) => true,
         };
@@ -182,15 +166,17 @@ impl Shared {
         answers
     }
 
-    pub(super) async fn ask(&self, command: Cmd) -> Result<Value, Failure> {
-        let mut answers = self.ask_all(alone(command)).await?;
-        Failure::check(answers.pop().unwrap_or_default())
+    async fn live(&self, deadline: Instant) -> Result<Arc<Live>, Failure> {
+        let late = |_| {
+            let reason = lock(&self.failed).clone();
+            Err(Failure::NotConnected(reason.unwrap_or_else(|| "the connection is being made anew".to_owned())))
+        };
+        timeout_at(deadline, self.connected()).await.unwrap_or_else(late)
     }
 
     /// Closes the connection once those who wait for an answer have one, or no more time.
     pub(super) fn close(&self) {
         *lock(&self.live) = None;
-        self.aside.close();
     }
 
     /// The connection. Tries until there is one, unless the failure will last: whoever asks says for how long.
@@ -239,12 +225,6 @@ impl Shared {
             *live = None;
         }
     }
-}
-
-fn alone(command: Cmd) -> Pipeline {
-    let mut pipeline = Pipeline::with_capacity(1);
-    pipeline.add_command(command);
-    pipeline
 }
 
 async fn answered(connection: &mut MultiplexedConnection, commands: &Pipeline) -> Result<Vec<Value>, Failure> {

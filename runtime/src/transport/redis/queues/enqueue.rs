@@ -15,10 +15,9 @@ use crate::{
             access::rule_in_script,
             line::lock,
             queues::{
-                connection::Shared,
                 entry::state_of,
                 failure::{Failure, UNREADABLE},
-                homes::Homes,
+                homes::{Home, Homes},
                 packed::Packed,
                 scripts::ENQUEUE,
                 settling::write_task,
@@ -43,15 +42,14 @@ pub(super) async fn enqueue(homes: &Homes, tasks: Vec<NewTask>, atomic: bool) ->
     let count = tasks.len();
     let templates: Vec<&'static str> = tasks.iter().map(|task| task.queue.template).collect();
     let mut apart = homes.apart(tasks);
-    if let [(shared, _, tasks)] = apart.as_mut_slice() {
-        return enqueue_on(shared, std::mem::take(tasks), atomic).await;
+    if let [(home, _, tasks)] = apart.as_mut_slice() {
+        return enqueue_on(*home, std::mem::take(tasks), atomic).await;
     }
     if atomic {
         return templates.into_iter().map(|queue| Err(EnqueueError::SeveralSlots { queue })).collect();
     }
-    let sent = apart
-        .into_iter()
-        .map(|(shared, places, tasks)| async move { (places, enqueue_on(&shared, tasks, false).await) });
+    let sent =
+        apart.into_iter().map(|(home, places, tasks)| async move { (places, enqueue_on(home, tasks, false).await) });
     let mut results: Vec<_> = (0..count).map(|_| None).collect();
     for (places, each) in join_all(sent).await {
         for (place, result) in places.into_iter().zip(each) {
@@ -80,8 +78,8 @@ pub(super) async fn enqueue_and_publish(
 ) -> Result<Together, BatchError> {
     let Some(queue) = tasks.first().map(|task| task.queue.template) else { return Ok(Together::default()) };
     let apart = homes.apart(tasks);
-    let [(shared, _, tasks)] = apart.as_slice() else { return Err(EnqueueError::SeveralSlots { queue }.into()) };
-    let settings = &shared.context.settings;
+    let [(home, _, tasks)] = apart.as_slice() else { return Err(EnqueueError::SeveralSlots { queue }.into()) };
+    let settings = &home.homes.context.settings;
     let failed = |failure: Failure| match failure {
         Failure::Server(reason) if words::code(&reason) == UNPUBLISHABLE => {
             let reason = reason[UNPUBLISHABLE.len()..].trim_start().to_owned();
@@ -94,9 +92,9 @@ pub(super) async fn enqueue_and_publish(
     };
     let mut pipeline = Pipeline::with_capacity(1);
     pipeline.add_command(scripted("atomic", tasks, parcels));
-    let mut answers = asked(shared, pipeline, tasks).await.map_err(failed)?;
+    let mut answers = asked(*home, pipeline, tasks).await.map_err(failed)?;
     answers.truncate(1);
-    let counts_receivers = shared.context.connector.cluster().is_none();
+    let counts_receivers = home.homes.context.connector.cluster().is_none();
     let (enqueued, receivers) = read_together(answers.pop().unwrap_or_default(), tasks, parcels.len(), failed)?;
     Ok((enqueued, receivers.into_iter().map(|number| counts_receivers.then_some(number)).collect()))
 }
@@ -124,28 +122,28 @@ fn read_together(
     Ok((enqueued, receivers.ok_or_else(unreadable)?))
 }
 
-async fn enqueue_on(shared: &Shared, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
+async fn enqueue_on(home: Home<'_>, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
     if atomic {
         let whole = Part { commands: vec![(scripted("atomic", &tasks, &[]), tasks.len())] };
-        return whole.sent(shared, &tasks).await;
+        return whole.sent(home, &tasks).await;
     }
     let mut results = Vec::with_capacity(tasks.len());
     while !tasks.is_empty() {
         let rest = tasks.split_off(part(&tasks));
-        results.extend(Part::of(&tasks).sent(shared, &tasks).await);
+        results.extend(Part::of(&tasks).sent(home, &tasks).await);
         tasks = rest;
     }
     results
 }
 
 /// Parts of queues that tasks are enqueued in from here for the first time, by base and channel.
-fn unknown_parts(shared: &Shared, tasks: &[NewTask]) -> Vec<(String, String)> {
+fn unknown_parts(home: Home<'_>, tasks: &[NewTask]) -> Vec<(String, String)> {
     let (mut unknown, mut before) = (Vec::new(), None::<&NewTask>);
     for task in tasks {
         let is_same = |before: &NewTask| before.channel == task.channel && before.queue == task.queue;
         if !before.replace(task).is_some_and(is_same) {
             let part = (task.queue.base(), task.channel.clone());
-            if !lock(&shared.parts).contains(&part) {
+            if !lock(&home.homes.parts).contains(&part) {
                 unknown.push(part);
             }
         }
@@ -184,15 +182,15 @@ impl Part {
         Self { commands }
     }
 
-    async fn sent(self, shared: &Shared, tasks: &[NewTask]) -> Results {
+    async fn sent(self, home: Home<'_>, tasks: &[NewTask]) -> Results {
         let (mut pipeline, mut lengths) = (Pipeline::with_capacity(self.commands.len()), Vec::new());
         for (command, length) in self.commands {
             pipeline.add_command(command);
             lengths.push(length);
         }
-        let settings = &shared.context.settings;
+        let settings = &home.homes.context.settings;
         let failed = |task: &NewTask, failure: &Failure| Err(failure.for_enqueue(task.queue.template, settings));
-        let answers = match asked(shared, pipeline, tasks).await {
+        let answers = match asked(home, pipeline, tasks).await {
             Ok(answers) => answers,
             Err(failure) => return tasks.iter().map(|task| failed(task, &failure)).collect(),
         };
@@ -211,14 +209,14 @@ impl Part {
 
 /// Asks for these tasks to be added; the answers to the commands come first. Whoever looks for a task has to know their parts, also where nobody has
 /// served the queue yet. What goes wrong with that shows with the tasks.
-async fn asked(shared: &Shared, mut pipeline: Pipeline, tasks: &[NewTask]) -> Result<Vec<Value>, Failure> {
-    let unknown = unknown_parts(shared, tasks);
+async fn asked(home: Home<'_>, mut pipeline: Pipeline, tasks: &[NewTask]) -> Result<Vec<Value>, Failure> {
+    let unknown = unknown_parts(home, tasks);
     for (base, channel) in &unknown {
         pipeline.cmd("SADD").arg(format!("{base}parts")).arg(channel);
     }
-    let answers = shared.ask_all(pipeline).await?;
+    let answers = home.ask_all(pipeline).await?;
     if answers.last().is_some_and(|last| Failure::of(last).is_none()) {
-        lock(&shared.parts).extend(unknown);
+        lock(&home.homes.parts).extend(unknown);
     }
     Ok(answers)
 }

@@ -58,11 +58,6 @@ impl Failure {
         matches!(answer, Value::ServerError(error) if words::is_elsewhere(error.code()))
     }
 
-    /// Whether a node has done nothing because it is just giving the slot away: with some of its keys, or all of them.
-    pub(super) fn is_of_a_slot_under_way(answer: &Value) -> bool {
-        matches!(answer, Value::ServerError(error) if matches!(error.code(), "ASK" | "TRYAGAIN"))
-    }
-
     pub(super) fn for_queue(self, queue: &'static str, settings: &Settings) -> QueueError {
         match self {
             Self::NotConnected(reason) | Self::KeptOut(reason) | Self::Lost(reason) => {

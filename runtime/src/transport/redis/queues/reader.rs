@@ -29,11 +29,10 @@ use crate::{
         },
         redis::{
             queues::{
-                connection::Shared,
                 enqueue::follow_up,
                 entry::Part,
                 failure::Failure,
-                homes::Homes,
+                homes::{Home, Homes},
                 own::{Answer, Own, Place},
                 packed::Packed,
                 reader::new::Sent,
@@ -60,7 +59,6 @@ const WAKE_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 pub(crate) struct RedisReader {
     place: Place,
     homes: Arc<Homes>,
-    shared: Arc<Shared>,
     queue: QueueSpec,
     base: String,
     instance: Arc<str>,
@@ -104,13 +102,12 @@ impl WakeReader for Waker {
 
 impl RedisReader {
     pub(super) fn new(homes: Arc<Homes>, queue: QueueSpec, instance: Arc<str>) -> Self {
-        let shared = homes.of(&queue.name);
-        let place = Place::new(Arc::clone(&shared.context), NAME);
+        let slot = homes.context.slot(&queue.name);
+        let place = Place::new(Arc::new(homes.context.at(slot)), NAME);
         let (base, waker) = (queue.name.base(), Arc::default());
         Self {
             place,
             homes,
-            shared,
             queue,
             base,
             instance,
@@ -242,7 +239,7 @@ impl RedisReader {
             biased;
             reason = context.life.over() => return Err(Failure::Closed(reason.to_owned())),
             answers = own.ask_all(&commands, block + context.settings.command_timeout) => answers,
-            never = unblocked(&self.shared, &waker, self.client) => match never {},
+            never = unblocked(self.homes.of(&self.queue.name), &waker, self.client) => match never {},
         };
         self.place.put_back_all(own, answers).map(Some)
     }
@@ -386,7 +383,7 @@ fn both(answer: &Answer) -> Option<[bool; 2]> {
 }
 
 /// Ends the wait of a connection once its reader is woken. As long as that is not over, it had not begun yet, and is ended again.
-async fn unblocked(shared: &Shared, waker: &Waker, client: Option<i64>) -> Infallible {
+async fn unblocked(home: Home<'_>, waker: &Waker, client: Option<i64>) -> Infallible {
     waker.woken.notified().await;
     let Some(client) = client else { return std::future::pending().await };
     let mut pause = WAKE_AGAIN.0;
@@ -394,7 +391,7 @@ async fn unblocked(shared: &Shared, waker: &Waker, client: Option<i64>) -> Infal
         let mut command = cmd("CLIENT");
         command.arg("UNBLOCK").arg(client).arg("TIMEOUT");
         // Without an answer it is asked again, and the wait has an end of its own.
-        let _ = shared.ask(command).await;
+        let _ = home.ask(command).await;
         sleep(pause).await;
         pause = (2 * pause).min(WAKE_AGAIN.1);
     }

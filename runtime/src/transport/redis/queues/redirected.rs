@@ -1,16 +1,12 @@
 //! What a node of a cluster has not done, because it does not have the slot, or is giving it away.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::time::Duration;
 
 use redis::{Cmd, Pipeline, Value, cmd};
 use tokio::time::{Instant, sleep};
 
 use crate::transport::redis::{
-    line::lock,
-    queues::{connection::Shared, failure::Failure, scripts::is_script},
+    queues::{failure::Failure, homes::Home, scripts::is_script},
     topology::Endpoint,
 };
 
@@ -18,29 +14,7 @@ use crate::transport::redis::{
 const MOVED: Duration = Duration::from_millis(20);
 const LONGEST_MOVED: Duration = Duration::from_millis(200);
 
-/// The connection to the node that gets the slot, while it is under way.
-#[derive(Default)]
-pub(super) struct Aside(Mutex<Option<(Endpoint, Arc<Shared>)>>);
-
-impl Aside {
-    fn to(&self, node: Endpoint, open: impl FnOnce(Endpoint) -> Shared) -> Arc<Shared> {
-        let mut aside = lock(&self.0);
-        if let Some((known, shared)) = &*aside
-            && *known == node
-        {
-            return Arc::clone(shared);
-        }
-        let shared = Arc::new(open(node.clone()));
-        *aside = Some((node, Arc::clone(&shared)));
-        shared
-    }
-
-    pub(super) fn close(&self) {
-        *lock(&self.0) = None;
-    }
-}
-
-impl Shared {
+impl Home<'_> {
     /// What a node has not done goes to whoever has the slot then. While a slot is under way, a command with one key follows its key, and a script waits until
     /// that is over: it must find all keys of a queue, or none.
     pub(super) async fn ask_again(
@@ -57,6 +31,7 @@ impl Shared {
             if moved.is_empty() || Instant::now() + pause >= deadline {
                 return Ok(());
             }
+            self.homes.context.connector.outdated();
             sleep(pause).await;
             pause = (2 * pause).min(LONGEST_MOVED);
             let again = moved.iter().map(|&at| all[at].clone());
@@ -66,17 +41,12 @@ impl Shared {
 
     /// <https://redis.io/docs/latest/commands/asking/>
     async fn follow(&self, deadline: Instant, all: &[&Cmd], answers: &mut [Value]) -> Result<(), Failure> {
-        if answers.iter().any(Failure::is_of_another_node) && !answers.iter().any(Failure::is_of_a_slot_under_way) {
-            // It has arrived.
-            self.aside.close();
-        }
         let asks = |&at: &usize| !is_script(all[at]) && self.target(&answers[at]).is_some();
         let places: Vec<usize> = (0..answers.len()).filter(asks).collect();
         let Some(node) = places.first().and_then(|&at| self.target(&answers[at])) else { return Ok(()) };
-        let aside = self.aside.to(node, |node| Shared::new(Arc::new(self.context.at_node(node))));
         // The node takes the one command behind it, although the slot is not its own yet.
         let asking = places.iter().flat_map(|&at| [cmd("ASKING"), all[at].clone()]);
-        let told = aside.ask_until(deadline, &pipeline(asking)).await;
+        let told = self.homes.shared(Some(node)).ask_until(deadline, &pipeline(asking)).await;
         replace(answers, &places, told.map(|told| told.into_iter().skip(1).step_by(2).collect()))
     }
 
@@ -84,7 +54,7 @@ impl Shared {
     fn target(&self, answer: &Value) -> Option<Endpoint> {
         let Value::ServerError(error) = answer else { return None };
         let (_, address) = error.details().filter(|_| error.code() == "ASK")?.split_once(' ')?;
-        self.context.connector.cluster()?.announced(address)
+        self.homes.context.connector.cluster()?.announced(address)
     }
 }
 

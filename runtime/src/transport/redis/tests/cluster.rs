@@ -82,12 +82,12 @@ impl Cluster {
     }
 
     /// From now on a node sends on what it does not have any more.
-    fn begin_to_move(&self, slot: u16, from: usize, to: usize) {
+    pub(super) fn begin_to_move(&self, slot: u16, from: usize, to: usize) {
         self.nodes[to].run(&format!("CLUSTER SETSLOT {slot} IMPORTING {}", self.id(from)));
         self.nodes[from].run(&format!("CLUSTER SETSLOT {slot} MIGRATING {}", self.id(to)));
     }
 
-    fn end_to_move(&self, slot: u16, from: usize, to: usize) {
+    pub(super) fn end_to_move(&self, slot: u16, from: usize, to: usize) {
         let keys: Vec<String> =
             redis::from_redis_value(self.nodes[from].run(&format!("CLUSTER GETKEYSINSLOT {slot} 100"))).unwrap();
         for key in keys {
