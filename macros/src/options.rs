@@ -86,6 +86,9 @@ fn by_another_word(attribute: &str, key: &str) -> Option<String> {
         ("queue", "priority" | "priorities") => {
             "name the parameter that comes first by its value: write `strict = priority`, or `weighted = priority, weights = [6, 3, 1]`"
         }
+        ("handler", "priority" | "priorities") => {
+            "the priority is a parameter of the queue: write `#[queue(\"…:<priority>\", strict = priority)]` on the task"
+        }
         ("queue", "result" | "return" | "ttl") => "results are kept for as long as `results = \"1h\"` says",
         ("queue", "visibility_timeout" | "visibility") => {
             "for so long as `lease = \"30s\"` says a task belongs to an instance that has gone silent"

@@ -154,7 +154,7 @@ pub mod __private {
             layer::{HandlerLayer, handler_layer},
             once::{begin, once_for, once_for_id},
             outcome::{Outcome, Rule},
-            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned},
+            returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned, Returns},
             routers::{first, join, prove_joined, type_of},
             rule::{Outcome as Ruled, after},
             stub::{AnyAnswer, StubRouter, stub_route},

@@ -263,6 +263,37 @@ impl Serving {
     }
 }
 
+/// What a service that is not started yet is asked for. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "nothing is served yet, so there is no service to stop",
+    label = "not a service yet",
+    note = "write `.await?` behind `bus.serve(…)`: that is the `Service` which has `shutdown` and `run_until_stopped`"
+)]
+pub trait NotServedYet<'a> {
+    type Stopped;
+
+    fn stopped(self) -> Self::Stopped;
+}
+
+impl Serving {
+    #[doc(hidden)]
+    pub fn shutdown<'a>(&'a self) -> <() as NotServedYet<'a>>::Stopped
+    where
+        (): NotServedYet<'a>,
+    {
+        ().stopped()
+    }
+
+    #[doc(hidden)]
+    pub fn run_until_stopped<'a>(&'a self) -> <() as NotServedYet<'a>>::Stopped
+    where
+        (): NotServedYet<'a>,
+    {
+        ().stopped()
+    }
+}
+
 impl IntoFuture for Serving {
     type Output = Result<Service, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;

@@ -127,6 +127,29 @@ impl<M> Subscribing<M> {
     }
 }
 
+/// What `next` asks of a subscription that is not made yet. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "nothing is subscribed yet, so there is no `next`",
+    label = "not a subscription yet",
+    note = "write `.await?` behind `bus.subscribe(…)`: that is the `Subscription` which has `next`"
+)]
+pub trait NotSubscribedYet<M> {
+    type Next;
+
+    fn next(self) -> Self::Next;
+}
+
+impl<M> Subscribing<M> {
+    #[doc(hidden)]
+    pub fn next(&mut self) -> <() as NotSubscribedYet<M>>::Next
+    where
+        (): NotSubscribedYet<M>,
+    {
+        ().next()
+    }
+}
+
 impl<M: 'static> IntoFuture for Subscribing<M> {
     type Output = Result<Subscription<M>, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;

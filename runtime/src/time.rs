@@ -4,9 +4,12 @@
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::{
     cell::RefCell,
+    fmt,
     sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
+
+use time::OffsetDateTime;
 
 /// A year: whoever says `Duration::MAX` means "never", and a point in time must not overflow.
 pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
@@ -28,6 +31,20 @@ pub(crate) fn unix_millis() -> u64 {
     #[cfg(test)]
     let millis = millis.saturating_add_signed(STEPPED.load(Ordering::Relaxed));
     millis
+}
+
+/// Shows a point in time as people and logs write it, in UTC and to the millisecond: `2026-11-26T14:15:06.007Z`.
+pub(crate) struct TimeOfDay(pub(crate) SystemTime);
+
+impl fmt::Debug for TimeOfDay {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let since = self.0.duration_since(UNIX_EPOCH).ok().and_then(|since| i128::try_from(since.as_nanos()).ok());
+        let Some(time) = since.and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok()) else {
+            return self.0.fmt(formatter); // before 1970, or after the year 9999
+        };
+        let (date, millis) = (time.date(), time.millisecond());
+        write!(formatter, "{date}T{:02}:{:02}:{:02}.{millis:03}Z", time.hour(), time.minute(), time.second())
+    }
 }
 
 /// How far a test has set the clock of this machine, in milliseconds.
@@ -84,5 +101,14 @@ mod tests {
             assert_eq!(inherited(), Some(end));
         });
         assert_eq!(inherited(), None);
+    }
+    #[test]
+    fn a_time_of_day_is_shown_as_people_write_it_and_an_odd_one_somehow() {
+        let shown = |millis| format!("{:?}", TimeOfDay(UNIX_EPOCH + Duration::from_millis(millis)));
+        assert_eq!(shown(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(shown(1_795_702_506_007), "2026-11-26T14:15:06.007Z");
+        assert!(shown(i64::MAX as u64).contains("SystemTime"), "{}", shown(i64::MAX as u64));
+        let before = UNIX_EPOCH - Duration::from_secs(1);
+        assert!(format!("{:?}", TimeOfDay(before)).contains("SystemTime"));
     }
 }

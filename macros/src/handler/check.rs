@@ -9,14 +9,13 @@ use syn::{
     ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
     parse::{ParseStream, Parser},
     punctuated::Punctuated,
-    spanned::Spanned,
 };
 
 use super::{
     arguments::{comes_first, is_no_impl_trait, names_bound, owns_its_message, ungrouped},
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Routers, Routes, Timeout},
-    tokens::{find, with_static_lifetimes, without_mut, without_self_type, written},
+    tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
     work,
 };
 use crate::{
@@ -400,8 +399,8 @@ fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
     if is_nameable(tokens.clone()) {
         return Output::Type(tokens);
     }
-    let last = tokens.into_iter().last().map_or_else(Span::call_site, |token| token.span());
-    Output::Inferred(ty.span(), last)
+    let (first, last) = ends(&tokens);
+    Output::Inferred(first, last)
 }
 
 fn returns_no_iterator(ty: &Type, diagnostics: &mut Diagnostics) {

@@ -7,7 +7,7 @@ use syn::{Attribute, ItemFn, Visibility, ext::IdentExt, spanned::Spanned};
 use super::{
     inherited::{by_item, by_uses},
     model::{Handler, Order, Output, Timeout},
-    tokens::{at_one_place, generated, last_name, with_lifetime},
+    tokens::{at_one_place, ends, generated, last_name, with_lifetime},
     work,
 };
 use crate::attr::Runtime;
@@ -179,7 +179,9 @@ fn order(order: &Order) -> (TokenStream, TokenStream) {
 //             use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfRuledError as _, OfRules as _, OfSendReport as _};
 //             let returned = placed(message, argument0).await;
 //             let because = (&&&&&&__tidings::Returning(&returned)).because();
-//             <Result<(), Error> as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(returned, delivery, bus)
+//             <__tidings::Returns<Result<(), Error>> as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(
+//                 __tidings::Returns(returned), delivery, bus,
+//             )
 //                 .because(because)
 //         }
 //     }
@@ -208,20 +210,29 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
     let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
     let outcome = match &handler.output {
         Output::Nothing => {
-            let nothing = quote_spanned!(handler.ident.span()=> ());
-            quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(#run, delivery, bus))
+            let nothing = quote_spanned!(handler.ident.span()=> __tidings::Returns<()>);
+            quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(#run), delivery, bus))
         }
-        Output::Type(output) => with_causes(
-            &run,
-            &quote_spanned!(site=> <#output as __tidings::Returned<#answer>>::into_outcome(returned, delivery, bus)),
-        ),
+        Output::Type(output) => {
+            let (first, last) = ends(output);
+            let (open, close) = (quote_spanned!(first=> __tidings::Returns<), quote_spanned!(last=> >));
+            with_causes(
+                &run,
+                &quote_spanned! {site=>
+                    <#open #output #close as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(returned), delivery, bus)
+                },
+            )
+        }
         Output::Inferred(first, last) => {
             // What is asked of the type is asked at the place where it is written, from its first token to its last.
-            let asked = quote_spanned!(*first=> <_ as __tidings::Returned<#answer>>);
+            let asked = quote_spanned!(*first=> <__tidings::Returns<_> as __tidings::Returned<#answer>>);
             let into_outcome = quote_spanned!(*last=> ::into_outcome);
             with_causes(
                 &run,
-                &quote_spanned!(site=> { let into_outcome = #asked #into_outcome; into_outcome(returned, delivery, bus) }),
+                &quote_spanned! {site=> {
+                    let into_outcome = #asked #into_outcome;
+                    into_outcome(__tidings::Returns(returned), delivery, bus)
+                }},
             )
         }
     };

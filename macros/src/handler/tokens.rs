@@ -66,6 +66,13 @@ pub(super) fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
     moved.collect()
 }
 
+/// The spans of the first and the last token.
+pub(super) fn ends(tokens: &TokenStream) -> (Span, Span) {
+    let mut spans = tokens.clone().into_iter().map(|token| token.span());
+    let first = spans.next().unwrap_or_else(Span::call_site);
+    (first, spans.last().unwrap_or(first))
+}
+
 /// The name in its place, but as something that a macro has written: no lint is about it.
 pub(super) fn generated(ident: &Ident) -> Ident {
     let mut ident = ident.clone();

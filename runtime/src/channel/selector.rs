@@ -10,14 +10,15 @@ use crate::channel::text::{ChannelWriter, Shown};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` says nothing about which channels of `{M}` to subscribe to",
     label = "neither an address nor a pattern of `{M}`",
-    note = "write `{M}::channel(…)` for one channel, or `{M}::any()` for all of them"
+    note = "a subscription begins with the message's type, here called `Order`: write `Order::channel(…)` for one channel, or `Order::any()` for all of them"
 )]
 pub trait Selector<M>: Send {
     #[doc(hidden)]
     fn write(&self, channel: &mut ChannelWriter<'_>);
 }
 
-impl<M, T: Selector<M> + Sync> Selector<M> for &T {
+#[diagnostic::do_not_recommend]
+impl<M, T: Selector<M> + Sync + ?Sized> Selector<M> for &T {
     fn write(&self, channel: &mut ChannelWriter<'_>) {
         (**self).write(channel);
     }

@@ -193,13 +193,14 @@ tuple_outcomes!(A, B);
 tuple_outcomes!(A, B, C);
 tuple_outcomes!(A, B, C, D);
 
+/// What a handler has returned. It is a type of its own so that the compiler speaks of the return value, in the words of what is asked of it there:
+/// [`IntoOutcome`], [`IntoReply`], [`IntoAnswer`], and their like for tasks.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Returns<T>(pub T);
+
 /// A handler's return value, where a message is answered as `K` says. The derive of the message names it.
 #[doc(hidden)]
-#[diagnostic::on_unimplemented(
-    message = "a handler cannot return `{Self}`",
-    label = "not an outcome",
-    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`; a handler of a request returns the reply that its `#[reply(…)]` names, and one of a task whose result is kept the same, or a tuple of it and what follows"
-)]
 pub trait Returned<K> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;
 }
@@ -209,9 +210,9 @@ pub trait Returned<K> {
 #[derive(Debug)]
 pub enum NoAnswer {}
 
-impl<T: IntoOutcome> Returned<NoAnswer> for T {
+impl<T: IntoOutcome> Returned<NoAnswer> for Returns<T> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        let outcome = IntoOutcome::into_outcome(self, delivery, bus);
+        let outcome = self.0.into_outcome(delivery, bus);
         if delivery.reply_to().is_none() {
             return outcome;
         }
@@ -241,9 +242,9 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
 #[derive(Debug)]
 pub struct AnswerWith<M>(PhantomData<M>);
 
-impl<M: Request, T: IntoReply<M::Reply>> Returned<AnswerWith<M>> for T {
+impl<M: Request, T: IntoReply<M::Reply>> Returned<AnswerWith<M>> for Returns<T> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.into_reply() {
+        match self.0.into_reply() {
             Ok(reply) => answered(answer::<_, NoError>(&Answer::Ok(reply), delivery, bus)),
             Err(failure) => Outcome::Failed(failure),
         }
@@ -255,9 +256,9 @@ impl<M: Request, T: IntoReply<M::Reply>> Returned<AnswerWith<M>> for T {
 #[derive(Debug)]
 pub struct AnswerOr<M>(PhantomData<M>);
 
-impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Returned<AnswerOr<M>> for T {
+impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Returned<AnswerOr<M>> for Returns<T> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.into_answer() {
+        match self.0.into_answer() {
             Ok(Ok(reply)) => answered(answer::<_, M::Error>(&Answer::Ok(reply), delivery, bus)),
             Ok(Err(error)) => answered(answer::<M::Reply, _>(&Answer::Error(error), delivery, bus)),
             Err(failure) => Outcome::Failed(failure),
@@ -277,12 +278,14 @@ pub trait IntoReply<R> {
     fn into_reply(self) -> Result<R, Failure>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<R> IntoReply<R> for R {
     fn into_reply(self) -> Result<R, Failure> {
         Ok(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R, X: fmt::Display> IntoReply<R> for Result<R, X> {
     fn into_reply(self) -> Result<R, Failure> {
         self.map_err(|error| Failure::new(&error))
@@ -301,18 +304,21 @@ pub trait IntoAnswer<R, E> {
     fn into_answer(self) -> Result<Result<R, E>, Failure>;
 }
 
+#[diagnostic::do_not_recommend]
 impl<R, E> IntoAnswer<R, E> for R {
     fn into_answer(self) -> Result<Result<R, E>, Failure> {
         Ok(Ok(self))
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R, E> IntoAnswer<R, E> for Result<R, E> {
     fn into_answer(self) -> Result<Result<R, E>, Failure> {
         Ok(self)
     }
 }
 
+#[diagnostic::do_not_recommend]
 impl<R, E, X: fmt::Display> IntoAnswer<R, E> for Result<Result<R, E>, X> {
     fn into_answer(self) -> Result<Result<R, E>, Failure> {
         self.map_err(|error| Failure::new(&error))

@@ -3,7 +3,7 @@
 use crate::{
     bus::handle::Bus,
     channel::template::{Segment, Template},
-    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome, returned::Returned},
+    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome, returned::{Returned, Returns}},
     message::{delivery::Delivery, facts::Facts},
     route::{
         entry::{HandlerOptions, Route},
@@ -24,7 +24,7 @@ pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> 
 pub enum AnyAnswer {}
 
 #[diagnostic::do_not_recommend]
-impl<T> Returned<AnyAnswer> for T {
+impl<T> Returned<AnyAnswer> for Returns<T> {
     fn into_outcome(self, _delivery: &Delivery, _bus: &Bus) -> Outcome {
         Outcome::Done
     }

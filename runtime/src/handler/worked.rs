@@ -8,7 +8,7 @@ use crate::{
     bus::handle::Bus,
     handler::{
         outcome::{Failure, Outcome, Outgoing, Rule},
-        returned::{FollowUp, IntoOutcome, Returned},
+        returned::{FollowUp, IntoOutcome, Returned, Returns},
     },
     message::{delivery::Delivery, facts::QueueFacts, kind::Results},
 };
@@ -18,9 +18,9 @@ use crate::{
 #[derive(Debug)]
 pub enum Worked {}
 
-impl<T: IntoOutcome> Returned<Worked> for T {
+impl<T: IntoOutcome> Returned<Worked> for Returns<T> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        IntoOutcome::into_outcome(self, delivery, bus)
+        self.0.into_outcome(delivery, bus)
     }
 }
 
@@ -29,9 +29,9 @@ impl<T: IntoOutcome> Returned<Worked> for T {
 #[derive(Debug)]
 pub struct WorkedWith<M>(PhantomData<M>);
 
-impl<M: Results, T: IntoResult<M::Output>> Returned<WorkedWith<M>> for T {
+impl<M: Results, T: IntoResult<M::Output>> Returned<WorkedWith<M>> for Returns<T> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.into_result() {
+        match self.0.into_result() {
             Ok(returned) => kept::<M, _>(returned, delivery, bus),
             Err(failure) => Outcome::Failed(failure),
         }
@@ -43,9 +43,9 @@ impl<M: Results, T: IntoResult<M::Output>> Returned<WorkedWith<M>> for T {
 #[derive(Debug)]
 pub struct WorkedOr<M>(PhantomData<M>);
 
-impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Returned<WorkedOr<M>> for T {
+impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Returned<WorkedOr<M>> for Returns<T> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.into_end() {
+        match self.0.into_end() {
             Ok(Ok(returned)) => kept::<M, _>(returned, delivery, bus),
             Ok(Err(error)) => Outcome::Ruled(M::rule(&error), failed::<M>(&error)),
             Err(failure) => Outcome::Failed(failure),

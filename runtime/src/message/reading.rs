@@ -31,9 +31,9 @@
 //! | generic code publishes broadcasts, and requests requests | `Publishable`, `Requestable` | the user's bounds | `verbs/given_to_generic_code` |
 //! | a handler takes a message | `Arrives` | the handler's constant for its message | `handler/not_a_message` |
 //! | or one that borrows | `ArrivesBorrowed` | the same, where the type is written with a lifetime | `borrowed/no_message` |
-//! | a handler returns what its message allows | `Returned` | the handler's call, around the return value | `handler/not_an_outcome` |
-//! | a request is answered with its reply | `IntoReply` | `Returned<AnswerWith<_>>` | `request/no_reply`, in the words of `Returned` |
-//! | or with its typed error | `IntoAnswer` | `Returned<AnswerOr<_>>` | `request/wrong_reply`, in the words of `Returned` |
+//! | a request is answered with its reply | `IntoReply` | `Returned<AnswerWith<_>>` of the handler's call | `request/no_reply` |
+//! | or with its typed error | `IntoAnswer` | `Returned<AnswerOr<_>>`, likewise | `request/wrong_reply` |
+//! | a task whose result is kept comes to it | `IntoResult`, `IntoEnd` | `Returned<WorkedWith<_>>` and `Returned<WorkedOr<_>>` | `result/wrong_reply` |
 //! | layers need the feature `tower` | `HandlerLayers` | `handler_layer`, without the feature | none: the tests have the feature |
 //!
 //! These would exist without their texts, which have the same form:
@@ -54,7 +54,7 @@
 //! | a handler runs with the router's state | `Call` | the router of `routes![…]` | none: the text of `FromState` comes first |
 //! | a handler is one | `Handler` | `routes![…]` | none: in `routes/not_a_handler` rustc first says that a function is no type |
 //! | a router is one | `Router` | `Bus::serve` | `router/not_a_router` |
-//! | a return value asks for something | `IntoOutcome` | `Returned<NoAnswer>` | `handler/not_an_outcome`, in the words of `Returned` |
+//! | a return value asks for something | `IntoOutcome` | `Returned<NoAnswer>` | `handler/not_an_outcome` |
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 

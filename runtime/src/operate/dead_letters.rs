@@ -1,6 +1,6 @@
 //! Tasks that were given up.
 
-use std::{fmt, future::IntoFuture, marker::PhantomData, time::SystemTime};
+use std::{fmt, future::IntoFuture, iter, marker::PhantomData, time::SystemTime};
 
 use crate::{
     channel::text::Shown,
@@ -190,6 +190,16 @@ impl<M: Message> DeadLetter<M> {
     #[must_use]
     pub fn headers(&self) -> Headers {
         headers::<M>(delivery(&self.channel, &self.payload, self.format))
+    }
+}
+
+/// One letter is a sequence of one: [`QueueHandle::replay`] and [`QueueHandle::delete`] take one as they take many.
+impl<'l, M> IntoIterator for &'l DeadLetter<M> {
+    type Item = Self;
+    type IntoIter = iter::Once<Self>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        iter::once(self)
     }
 }
 

@@ -25,7 +25,7 @@ use crate::{
     message::contract::Message,
     operate::{queue::QueueHandle, view::time_of},
     subscribe::event::EndReason,
-    time::now,
+    time::{TimeOfDay, now},
     transport::{
         contract::Attachment,
         durable::{
@@ -144,7 +144,7 @@ pub enum QueueEvent {
 }
 
 /// The task that an event is of.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct EventTask {
     /// The task's id.
@@ -155,6 +155,14 @@ pub struct EventTask {
     pub instance: Option<String>,
     /// When it happened, by the server's clock.
     pub at: SystemTime,
+}
+
+impl fmt::Debug for EventTask {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, channel, instance, at } = self;
+        let mut shown = formatter.debug_struct("EventTask");
+        shown.field("id", id).field("channel", channel).field("instance", instance).field("at", &TimeOfDay(*at)).finish()
+    }
 }
 
 impl QueueEvent {
@@ -294,6 +302,7 @@ impl fmt::Debug for Watching<'_> {
 /// }
 /// # Ok(()) }
 /// ```
+#[must_use = "the watch ends when it is dropped"]
 pub struct QueueEvents {
     inbox: Arc<Inbox>,
     /// What was taken out of the inbox with one lock.

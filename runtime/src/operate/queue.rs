@@ -15,6 +15,7 @@ use crate::{
     message::{address::AddressOf, contract::Message, kind::Queue},
     operate::dead_letters::DeadLetters,
     serve::queues::{Bound, queue_of},
+    time::TimeOfDay,
     transport::durable::{
         contract::{Durable, QueueSpec},
         look::{QueueCounts, Worker},
@@ -152,7 +153,7 @@ pub struct RunningTask {
 }
 
 /// An instance that works on a queue. [`QueueHandle::workers`] finds it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct QueueWorker {
     /// What no other instance is called: its host, its process, and a part that is drawn anew with each start.
@@ -195,6 +196,15 @@ impl QueueWorker {
         let started = UNIX_EPOCH.checked_add(Duration::from_millis(started_millis)).unwrap_or(UNIX_EPOCH);
         let knows = knows.into_iter().map(|known| (known.name, known.version)).collect();
         Self { instance, group, program, version, started, knows, silent }
+    }
+}
+
+impl fmt::Debug for QueueWorker {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { instance, group, program, version, started, knows, silent } = self;
+        let mut shown = formatter.debug_struct("QueueWorker");
+        shown.field("instance", instance).field("group", group).field("program", program).field("version", version);
+        shown.field("started", &TimeOfDay(*started)).field("knows", knows).field("silent", silent).finish()
     }
 }
 

@@ -78,6 +78,41 @@ pub trait TaskPublished<'a, M> {
     fn sent(self) -> Publishing<'a, M>;
 }
 
+/// What `result` asks of a task that is not enqueued yet. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the task is not enqueued yet, so it has no result",
+    label = "not enqueued yet",
+    note = "write `.await?` behind `task.enqueue(&bus)`: that is the `Enqueued` which has `result`"
+)]
+pub trait NotEnqueuedYet<M> {
+    type Result;
+
+    fn result(self) -> Self::Result;
+}
+
+/// What `priority` asks of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` has no priority beside its fields",
+    label = "a parameter of its queue is the priority",
+    note = "write `#[queue(\"…:<priority>\", strict = priority)]` on `{M}`, with a field `priority` that is an enum with `#[derive(ChannelParam)]`"
+)]
+pub trait PrioritizedByItself<M> {
+    fn sent(self) -> Self;
+}
+
+/// What `retries` and `attempts` ask of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not say how often it is tried: the handler that works on it does",
+    label = "an option of the handler",
+    note = "write `#[handler(retries = 5, backoff = \"1s..10m\")]` there"
+)]
+pub trait RetriedByItself<M> {
+    fn sent(self) -> Self;
+}
+
 /// What `request` asks of a task. Nothing implements it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
@@ -117,5 +152,39 @@ impl Bus {
     #[doc(hidden)]
     pub fn enqueue_to<M: EnqueuedByItself, A>(&self, task: M, _address: A) -> M::Sent {
         task.sent()
+    }
+}
+
+impl<M> Enqueueing<'_, M> {
+    #[doc(hidden)]
+    pub fn result(&self, _bus: &Bus) -> <() as NotEnqueuedYet<M>>::Result
+    where
+        (): NotEnqueuedYet<M>,
+    {
+        ().result()
+    }
+
+    #[doc(hidden)]
+    pub fn priority<P>(self, _priority: P) -> Self
+    where
+        (): PrioritizedByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn retries<N>(self, _retries: N) -> Self
+    where
+        (): RetriedByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn attempts<N>(self, _attempts: N) -> Self
+    where
+        (): RetriedByItself<M>,
+    {
+        self
     }
 }

@@ -93,6 +93,12 @@ impl About {
         Self { channel: shown(channel), ..Self::default() }
     }
 
+    /// The message of this id.
+    pub(super) fn of(mut self, id: &str) -> Self {
+        self.id = Some(cleaned(id, SHOWN));
+        self
+    }
+
     pub(super) fn because(mut self, reason: &str) -> Self {
         self.reason = cleaned(reason, SHOWN_REASON);
         self

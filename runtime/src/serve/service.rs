@@ -73,7 +73,7 @@ use crate::{
 /// assert_eq!(sent.load(Relaxed), 1); // what had arrived was handled
 /// # Ok(()) }
 /// ```
-#[must_use = "the service stops when it is dropped"]
+#[must_use = "the service stops when it is dropped: write `let service = …` and keep it, since `let _ = …` drops it at once"]
 pub struct Service {
     /// Holds the driver, and aborts it when the service is dropped.
     driver: JoinSet<Result<(), ShutdownError>>,

@@ -81,6 +81,7 @@ use crate::{
 /// assert_eq!(room.stats().invalid, 1);
 /// # Ok(()) }
 /// ```
+#[must_use = "the subscription ends when it is dropped"]
 pub struct Subscription<M> {
     inbox: Arc<Inbox>,
     /// What was taken out of the inbox with one lock.

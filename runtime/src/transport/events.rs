@@ -188,6 +188,7 @@ pub enum BusEvent {
 /// assert!(matches!(events.next().await, Some(BusEvent::Connected { .. })));
 /// # Ok(()) }
 /// ```
+#[must_use = "events are told to whoever reads them"]
 pub struct BusEvents {
     stream: Pin<Box<dyn Stream<Item = BusEvent> + Send + Sync>>,
 }

@@ -321,7 +321,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         let said = Said { progress: self.reports.close(&entry.at), ..said };
         let (beside, failure) = self.ends.beside(entry, &settlement.verdict, said);
         settlement.beside = beside;
-        let about = || About::channel(entry.at.channel.as_bytes());
+        let about = || About::channel(entry.at.channel.as_bytes()).of(&entry.id);
         match &settlement.verdict {
             Verdict::Dead { record, .. } => {
                 let about = about().because(record.error.as_deref().unwrap_or_default());

@@ -53,6 +53,10 @@ impl Servers {
     }
 }
 
+/// What to write where the server says NOAUTH.
+const NO_PASSWORD: &str = "none were given, and it asks for a password: write it in the address, `redis://:password@host` or \
+    `redis://user:password@host`; that of a Sentinel is given with `BusBuilder::sentinel_credentials`";
+
 /// What the server has to be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
@@ -175,7 +179,8 @@ impl Door {
         }
         let reason = words.to_owned();
         match words.split(' ').next() {
-            Some("WRONGPASS" | "NOAUTH" | "NOPERM") => ConnectError::Unauthorized { address: self.address(), reason },
+            Some("NOAUTH") => ConnectError::Unauthorized { address: self.address(), reason: NO_PASSWORD.to_owned() },
+            Some("WRONGPASS" | "NOPERM") => ConnectError::Unauthorized { address: self.address(), reason },
             _ => self.unusable(words),
         }
     }
