@@ -57,7 +57,7 @@ pub(crate) mod work;
 #[cfg(test)]
 mod tests;
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::Pending, time::Duration};
 
 #[cfg(feature = "tower")]
 use crate::handler::{
@@ -70,7 +70,7 @@ use crate::handler::layer::HandlerLayers;
 use crate::{
     bus::handle::Bus,
     config::{Bounds, Overflow},
-    error::SubscribeError,
+    error::{ShutdownError, SubscribeError},
     future::BusFuture,
     handler::contract::Router,
     message::{address::AddressOf, kind::Queue},
@@ -271,14 +271,12 @@ impl Serving {
     note = "write `.await?` behind `bus.serve(…)`: that is the `Service` which has `shutdown` and `run_until_stopped`"
 )]
 pub trait NotServedYet<'a> {
-    type Stopped;
-
-    fn stopped(self) -> Self::Stopped;
+    fn stopped(self) -> Pending<Result<(), ShutdownError>>;
 }
 
 impl Serving {
     #[doc(hidden)]
-    pub fn shutdown<'a>(&'a self) -> <() as NotServedYet<'a>>::Stopped
+    pub fn shutdown<'a>(&'a self) -> Pending<Result<(), ShutdownError>>
     where
         (): NotServedYet<'a>,
     {
@@ -286,7 +284,7 @@ impl Serving {
     }
 
     #[doc(hidden)]
-    pub fn run_until_stopped<'a>(&'a self) -> <() as NotServedYet<'a>>::Stopped
+    pub fn run_until_stopped<'a>(&'a self) -> Pending<Result<(), ShutdownError>>
     where
         (): NotServedYet<'a>,
     {

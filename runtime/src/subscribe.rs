@@ -12,7 +12,7 @@ pub(crate) mod event;
 pub(crate) mod folded;
 pub(crate) mod subscription;
 
-use std::{fmt, time::Duration};
+use std::{fmt, future::Pending, time::Duration};
 
 use crate::{
     bus::handle::Bus,
@@ -21,7 +21,10 @@ use crate::{
     error::SubscribeError,
     future::BusFuture,
     message::{contract::OwnedMessage, kind::Broadcast},
-    subscribe::subscription::{Reading, Selection, SubscribeOptions, Subscription},
+    subscribe::{
+        event::Event,
+        subscription::{Reading, Selection, SubscribeOptions, Subscription},
+    },
     time::LONGEST,
     transport::inbox::WhenFull,
 };
@@ -134,17 +137,15 @@ impl<M> Subscribing<M> {
     label = "not a subscription yet",
     note = "write `.await?` behind `bus.subscribe(…)`: that is the `Subscription` which has `next`"
 )]
-pub trait NotSubscribedYet<M> {
-    type Next;
-
-    fn next(self) -> Self::Next;
+pub trait NotSubscribedYet<'a, M> {
+    fn next(self) -> Pending<Option<Event<M>>>;
 }
 
 impl<M> Subscribing<M> {
     #[doc(hidden)]
-    pub fn next(&mut self) -> <() as NotSubscribedYet<M>>::Next
+    pub fn next<'a>(&'a mut self) -> Pending<Option<Event<M>>>
     where
-        (): NotSubscribedYet<M>,
+        (): NotSubscribedYet<'a, M>,
     {
         ().next()
     }

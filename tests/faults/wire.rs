@@ -81,7 +81,7 @@ async fn a_subscription_with_a_connection_of_its_own_has_one_deadline() {
         assert!(start.elapsed() < timeout + SLACK, "{mode:?}: {:?}", start.elapsed());
     }
     proxy.set(Mode::Pass);
-    bus.subscribe(Entry::channel(1_u64)).overflow(Overflow::BackPressure).await.unwrap();
+    drop(bus.subscribe(Entry::channel(1_u64)).overflow(Overflow::BackPressure).await.unwrap());
 }
 
 /// T22: line ends are garbled and pieces truncated. Each is found, reported as a gap, and survived.

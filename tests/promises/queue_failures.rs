@@ -168,6 +168,10 @@ on_each! {
         assert_eq!(queue.replay(&letters).await.unwrap(), 1);
         eventually(SOON, async || seen.len() == 6 && queue.counts().await.unwrap().dead == 1).await;
         assert_eq!(seen.all()[3], (1, 0, 0));
+        // One letter is taken as many are.
+        let letters = queue.dead_letters().await.unwrap();
+        assert_eq!(queue.replay(&letters[0]).await.unwrap(), 1);
+        eventually(SOON, async || seen.len() == 9 && queue.counts().await.unwrap().dead == 1).await;
         assert_eq!(queue.delete_all().await.unwrap(), 1);
         assert_eq!((queue.counts().await.unwrap().dead, queue.replay_all().await.unwrap()), (0, 0));
         assert!(done.is_empty());

@@ -206,36 +206,7 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
     });
     let receiver = handler.has_receiver.then(|| quote_spanned!(site=> state,));
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
-    let (message, arrives) = arriving(handler);
-    let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
-    let outcome = match &handler.output {
-        Output::Nothing => {
-            let nothing = quote_spanned!(handler.ident.span()=> __tidings::Returns<()>);
-            quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(#run), delivery, bus))
-        }
-        Output::Type(output) => {
-            let (first, last) = ends(output);
-            let (open, close) = (quote_spanned!(first=> __tidings::Returns<), quote_spanned!(last=> >));
-            with_causes(
-                &run,
-                &quote_spanned! {site=>
-                    <#open #output #close as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(returned), delivery, bus)
-                },
-            )
-        }
-        Output::Inferred(first, last) => {
-            // What is asked of the type is asked at the place where it is written, from its first token to its last.
-            let asked = quote_spanned!(*first=> <__tidings::Returns<_> as __tidings::Returned<#answer>>);
-            let into_outcome = quote_spanned!(*last=> ::into_outcome);
-            with_causes(
-                &run,
-                &quote_spanned! {site=> {
-                    let into_outcome = #asked #into_outcome;
-                    into_outcome(__tidings::Returns(returned), delivery, bus)
-                }},
-            )
-        }
-    };
+    let outcome = outcome(handler, &run);
     // The future's bounds are checked here: the handler's name is the place to blame, by the first and the last token.
     let (first, last) = (quote_spanned!(handler.ident.span()=> impl), quote_spanned!(handler.ident.span()=> + 'a));
     let future = quote_spanned! {site=>
@@ -255,6 +226,41 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
                 #(#extracts)*
                 #outcome
             }
+        }
+    }
+}
+
+/// What becomes of the return value, asked of its type at the place where it is written.
+fn outcome(handler: &Handler, run: &TokenStream) -> TokenStream {
+    let (site, message_type) = (Span::mixed_site(), &handler.message);
+    let (message, arrives) = arriving(handler);
+    let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
+    match &handler.output {
+        Output::Nothing => {
+            let nothing = quote_spanned!(handler.ident.span()=> __tidings::Returns<()>);
+            quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(#run), delivery, bus))
+        }
+        Output::Type(output) => {
+            let (first, last) = ends(output);
+            let (open, close) = (quote_spanned!(first=> __tidings::Returns<), quote_spanned!(last=> >));
+            with_causes(
+                run,
+                &quote_spanned! {site=>
+                    <#open #output #close as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(returned), delivery, bus)
+                },
+            )
+        }
+        Output::Inferred(first, last) => {
+            // What is asked of the type is asked at the place where it is written, from its first token to its last.
+            let asked = quote_spanned!(*first=> <__tidings::Returns<_> as __tidings::Returned<#answer>>);
+            let into_outcome = quote_spanned!(*last=> ::into_outcome);
+            with_causes(
+                run,
+                &quote_spanned! {site=> {
+                    let into_outcome = #asked #into_outcome;
+                    into_outcome(__tidings::Returns(returned), delivery, bus)
+                }},
+            )
         }
     }
 }

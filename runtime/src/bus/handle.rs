@@ -113,7 +113,6 @@ impl Bus {
     /// What happens to the bus from now on: lost and renewed connections, refusals, lag. As a stream.
     ///
     /// It is for watching and logging: a subscription tells of its own gaps and losses itself, in order with its messages.
-    #[must_use]
     pub fn events(&self) -> BusEvents {
         self.shared.transport.events().subscribe()
     }

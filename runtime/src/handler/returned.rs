@@ -205,14 +205,27 @@ pub trait Returned<K> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome;
 }
 
+/// What becomes of a return value under one kind of answer. [`Returned`] is it, seen from the value: were that implemented for each kind, every error
+/// would list all of them.
+#[doc(hidden)]
+pub trait Takes<T> {
+    fn outcome_of(returned: T, delivery: &Delivery, bus: &Bus) -> Outcome;
+}
+
+impl<T, K: Takes<T>> Returned<K> for T {
+    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
+        K::outcome_of(self, delivery, bus)
+    }
+}
+
 /// Messages that nobody answers.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum NoAnswer {}
 
-impl<T: IntoOutcome> Returned<NoAnswer> for Returns<T> {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        let outcome = self.0.into_outcome(delivery, bus);
+impl<T: IntoOutcome> Takes<Returns<T>> for NoAnswer {
+    fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
+        let outcome = IntoOutcome::into_outcome(returned, delivery, bus);
         if delivery.reply_to().is_none() {
             return outcome;
         }
@@ -242,9 +255,9 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
 #[derive(Debug)]
 pub struct AnswerWith<M>(PhantomData<M>);
 
-impl<M: Request, T: IntoReply<M::Reply>> Returned<AnswerWith<M>> for Returns<T> {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.0.into_reply() {
+impl<M: Request, T: IntoReply<M::Reply>> Takes<Returns<T>> for AnswerWith<M> {
+    fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match returned.into_reply() {
             Ok(reply) => answered(answer::<_, NoError>(&Answer::Ok(reply), delivery, bus)),
             Err(failure) => Outcome::Failed(failure),
         }
@@ -256,9 +269,9 @@ impl<M: Request, T: IntoReply<M::Reply>> Returned<AnswerWith<M>> for Returns<T> 
 #[derive(Debug)]
 pub struct AnswerOr<M>(PhantomData<M>);
 
-impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Returned<AnswerOr<M>> for Returns<T> {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.0.into_answer() {
+impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Takes<Returns<T>> for AnswerOr<M> {
+    fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match returned.into_answer() {
             Ok(Ok(reply)) => answered(answer::<_, M::Error>(&Answer::Ok(reply), delivery, bus)),
             Ok(Err(error)) => answered(answer::<M::Reply, _>(&Answer::Error(error), delivery, bus)),
             Err(failure) => Outcome::Failed(failure),

@@ -3,7 +3,12 @@
 use crate::{
     bus::handle::Bus,
     channel::template::{Segment, Template},
-    handler::{contract::Router, layer::HandlerLayer, outcome::Outcome, returned::{Returned, Returns}},
+    handler::{
+        contract::Router,
+        layer::HandlerLayer,
+        outcome::Outcome,
+        returned::{Returns, Takes},
+    },
     message::{delivery::Delivery, facts::Facts},
     route::{
         entry::{HandlerOptions, Route},
@@ -23,9 +28,8 @@ pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> 
 #[derive(Debug)]
 pub enum AnyAnswer {}
 
-#[diagnostic::do_not_recommend]
-impl<T> Returned<AnyAnswer> for Returns<T> {
-    fn into_outcome(self, _delivery: &Delivery, _bus: &Bus) -> Outcome {
+impl<T> Takes<Returns<T>> for AnyAnswer {
+    fn outcome_of(_returned: Returns<T>, _delivery: &Delivery, _bus: &Bus) -> Outcome {
         Outcome::Done
     }
 }

@@ -8,7 +8,7 @@ use crate::{
     bus::handle::Bus,
     handler::{
         outcome::{Failure, Outcome, Outgoing, Rule},
-        returned::{FollowUp, IntoOutcome, Returned, Returns},
+        returned::{FollowUp, IntoOutcome, Returns, Takes},
     },
     message::{delivery::Delivery, facts::QueueFacts, kind::Results},
 };
@@ -18,9 +18,9 @@ use crate::{
 #[derive(Debug)]
 pub enum Worked {}
 
-impl<T: IntoOutcome> Returned<Worked> for Returns<T> {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        self.0.into_outcome(delivery, bus)
+impl<T: IntoOutcome> Takes<Returns<T>> for Worked {
+    fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
+        returned.into_outcome(delivery, bus)
     }
 }
 
@@ -29,9 +29,9 @@ impl<T: IntoOutcome> Returned<Worked> for Returns<T> {
 #[derive(Debug)]
 pub struct WorkedWith<M>(PhantomData<M>);
 
-impl<M: Results, T: IntoResult<M::Output>> Returned<WorkedWith<M>> for Returns<T> {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.0.into_result() {
+impl<M: Results, T: IntoResult<M::Output>> Takes<Returns<T>> for WorkedWith<M> {
+    fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match returned.into_result() {
             Ok(returned) => kept::<M, _>(returned, delivery, bus),
             Err(failure) => Outcome::Failed(failure),
         }
@@ -43,9 +43,9 @@ impl<M: Results, T: IntoResult<M::Output>> Returned<WorkedWith<M>> for Returns<T
 #[derive(Debug)]
 pub struct WorkedOr<M>(PhantomData<M>);
 
-impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Returned<WorkedOr<M>> for Returns<T> {
-    fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
-        match self.0.into_end() {
+impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Takes<Returns<T>> for WorkedOr<M> {
+    fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
+        match returned.into_end() {
             Ok(Ok(returned)) => kept::<M, _>(returned, delivery, bus),
             Ok(Err(error)) => Outcome::Ruled(M::rule(&error), failed::<M>(&error)),
             Err(failure) => Outcome::Failed(failure),

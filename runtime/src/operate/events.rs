@@ -161,7 +161,12 @@ impl fmt::Debug for EventTask {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { id, channel, instance, at } = self;
         let mut shown = formatter.debug_struct("EventTask");
-        shown.field("id", id).field("channel", channel).field("instance", instance).field("at", &TimeOfDay(*at)).finish()
+        shown
+            .field("id", id)
+            .field("channel", channel)
+            .field("instance", instance)
+            .field("at", &TimeOfDay(*at))
+            .finish()
     }
 }
 

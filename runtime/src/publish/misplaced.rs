@@ -3,7 +3,8 @@
 
 use crate::{
     bus::handle::Bus,
-    publish::{enqueue::Enqueueing, publishing::Publishing},
+    message::kind::Results,
+    publish::{awaiting::AwaitingResult, enqueue::Enqueueing, publishing::Publishing},
 };
 
 /// What `bus.publish(message)` asks. Nothing implements it.
@@ -85,10 +86,8 @@ pub trait TaskPublished<'a, M> {
     label = "not enqueued yet",
     note = "write `.await?` behind `task.enqueue(&bus)`: that is the `Enqueued` which has `result`"
 )]
-pub trait NotEnqueuedYet<M> {
-    type Result;
-
-    fn result(self) -> Self::Result;
+pub trait NotEnqueuedYet<'a, M> {
+    fn result<R, E>(self, bus: &'a Bus) -> AwaitingResult<'a, R, E>;
 }
 
 /// What `priority` asks of a task. Nothing implements it.
@@ -157,11 +156,12 @@ impl Bus {
 
 impl<M> Enqueueing<'_, M> {
     #[doc(hidden)]
-    pub fn result(&self, _bus: &Bus) -> <() as NotEnqueuedYet<M>>::Result
+    pub fn result<'a, R, E>(&self, bus: &'a Bus) -> AwaitingResult<'a, R, E>
     where
-        (): NotEnqueuedYet<M>,
+        M: Results<Output = R, Error = E>,
+        (): NotEnqueuedYet<'a, M>,
     {
-        ().result()
+        ().result(bus)
     }
 
     #[doc(hidden)]

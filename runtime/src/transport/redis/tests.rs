@@ -502,6 +502,14 @@ async fn says_why_it_cannot_connect() {
     let error = connect("redis://localhost/3".into()).await;
     assert!(matches!(error, ConnectError::InvalidUrl { .. }), "{error:?}");
 
+    // What it says to write is tried.
+    server.run("CONFIG SET requirepass hunter3");
+    let error = connect(format!("redis://127.0.0.1:{}", server.port)).await;
+    assert!(matches!(error, ConnectError::Unauthorized { .. }), "{error:?}");
+    assert!(error.to_string().contains("write it in the address, `redis://:password@host`"), "{error}");
+    let url = format!("redis://:hunter3@127.0.0.1:{}", server.port);
+    assert!(Redis::connect(&url, &config()).await.is_ok());
+
     #[cfg(not(feature = "tls"))]
     assert!(connect("rediss://localhost".into()).await.to_string().contains("feature `tls`"));
 }
