@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, watch},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -30,7 +30,7 @@ use crate::{
             door::Opened,
             line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
             pipeline::Pipeline,
-            retry::Retry,
+            retry::{Awaited, Retry},
             settings::Settings,
             words::code,
         },
@@ -66,10 +66,8 @@ struct SharedLink {
     current: Mutex<Current>,
     /// Told when the connection is lost.
     lost: Arc<Notify>,
-    /// Told when somebody needs a connection and there is none.
-    needed: Notify,
-    /// Told after each attempt that made one, or whose failure will last: then the reason.
-    attempts: watch::Sender<Option<String>>,
+    /// By those who need a connection while there is none; the reason of a failure that will last.
+    awaited: Awaited<String>,
 }
 
 #[derive(Default)]
@@ -131,8 +129,8 @@ impl Commands {
 
     /// Connects when it is first needed.
     pub(super) fn idle(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
-        let (current, lost, needed, attempts) = Default::default();
-        let link = Arc::new(SharedLink { connector, settings, life, current, lost, needed, attempts });
+        let (current, lost, awaited) = Default::default();
+        let link = Arc::new(SharedLink { connector, settings, life, current, lost, awaited });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&link)));
         Self { link, _keeper: keeper }
@@ -374,7 +372,7 @@ impl SharedLink {
             tokio::select! {
                 biased;
                 reason = self.life.over() => Err(reason.to_owned()),
-                live = self.made() => live,
+                live = self.awaited.made(|| self.live()) => live,
             }
         };
         timeout_at(deadline, reconnected).await.unwrap_or_else(|_| Err(self.reason()))
@@ -441,22 +439,6 @@ impl SharedLink {
         lock(&self.current).live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
-    /// Waits for the connection to be made: by the keeper, so that nobody waits for a caller who is not polled. Ends with the reason of a failure that
-    /// will last.
-    async fn made(&self) -> Result<Arc<OpenPipeline>, String> {
-        let mut attempts = self.attempts.subscribe();
-        self.needed.notify_one();
-        loop {
-            if let Some(live) = self.live() {
-                return Ok(live);
-            }
-            attempts.changed().await.map_err(|_| self.reason())?;
-            if let Some(reason) = &*attempts.borrow_and_update() {
-                return Err(reason.clone());
-            }
-        }
-    }
-
     /// Makes the connection, with the reconnect policy's pauses between attempts. Whether there is one; not after a failure that will last.
     async fn make(&self, retry: &mut Retry) -> bool {
         let mut successes = self.connector.successes();
@@ -474,13 +456,13 @@ impl SharedLink {
                     }
                     lock(&self.current).failed = Some(chain(&error));
                     if matches!(error, ConnectError::Unauthorized { .. } | ConnectError::Tls { .. }) {
-                        self.attempts.send_replace(Some(chain(&error)));
+                        self.awaited.tell(Some(chain(&error)));
                         return false;
                     }
                 }
             }
         }
-        self.attempts.send_replace(None);
+        self.awaited.tell(None);
         true
     }
 
@@ -559,7 +541,7 @@ async fn keep(link: Arc<SharedLink>) {
     let mut retry = Retry::default();
     while link.life.ended().is_none() {
         tokio::select! {
-            () = link.needed.notified() => {
+            () = link.awaited.wanted() => {
                 link.make(&mut retry).await;
             }
             () = link.lost.notified() => {

@@ -7,7 +7,6 @@ use std::sync::{
 
 use redis::{Pipeline, Value, aio::MultiplexedConnection};
 use tokio::{
-    sync::Mutex as AsyncMutex,
     task::JoinSet,
     time::{Instant, timeout, timeout_at},
 };
@@ -27,7 +26,7 @@ use crate::{
                 scripts::{is_unknown, with_text},
                 settling::Order,
             },
-            retry::Retry,
+            retry::{Awaited, Retry},
             settings::Settings,
             stream::Stream,
             words,
@@ -99,20 +98,27 @@ impl Context {
     }
 }
 
-/// The connection that a bus shares to one server or node: made when it is first needed, and again after it has failed.
+/// The connection that a bus shares to one server or node: made when it is first needed, and again when it is needed after it has failed.
 pub(super) struct Shared {
     pub(super) context: Arc<Context>,
+    link: Arc<Link>,
+    /// Makes the connection. Begun where somebody first needs one, and anew if the runtime that it was begun in is gone.
+    keeper: Mutex<JoinSet<()>>,
+}
+
+/// What those who ask have in common with whoever makes the connection.
+struct Link {
+    context: Arc<Context>,
     live: Mutex<Option<Arc<Live>>>,
     /// Why the last attempt to connect failed.
-    failed: Mutex<Option<String>>,
-    /// Held by the one who makes the connection.
-    retry: AsyncMutex<Retry>,
+    failed: Mutex<Option<Failure>>,
+    /// Whether there was an answer since the last attempt to connect.
+    has_answered: AtomicBool,
+    awaited: Awaited<Failure>,
 }
 
 struct Live {
     connection: MultiplexedConnection,
-    /// Whether there was an answer on it.
-    has_answered: AtomicBool,
     /// Drives the connection; it has ended when the connection is lost.
     driver: Mutex<JoinSet<()>>,
 }
@@ -126,8 +132,9 @@ impl Live {
 
 impl Shared {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        let (live, failed) = Default::default();
-        Self { context, live, failed, retry: AsyncMutex::default() }
+        let (live, failed, has_answered, awaited) = Default::default();
+        let link = Arc::new(Link { context: Arc::clone(&context), live, failed, has_answered, awaited });
+        Self { context, link, keeper: Mutex::default() }
     }
 
     /// Waits until there is a connection. An error says why there is none in time.
@@ -157,55 +164,83 @@ impl Shared {
         };
         if is_lost {
             self.context.connector.outdated();
-            self.forget(&live);
-        } else if !live.has_answered.swap(true, Ordering::Relaxed)
-            && let Ok(mut retry) = self.retry.try_lock()
-        {
-            retry.failures = 0;
+            self.link.forget(&live);
+        } else if !self.link.has_answered.load(Ordering::Relaxed) {
+            self.link.has_answered.store(true, Ordering::Relaxed);
         }
         answers
     }
 
     async fn live(&self, deadline: Instant) -> Result<Arc<Live>, Failure> {
         let late = |_| {
-            let reason = lock(&self.failed).clone();
-            Err(Failure::NotConnected(reason.unwrap_or_else(|| "the connection is being made anew".to_owned())))
+            let failed = lock(&self.link.failed).clone();
+            Err(failed.unwrap_or_else(|| Failure::NotConnected("the connection is being made anew".to_owned())))
         };
         timeout_at(deadline, self.connected()).await.unwrap_or_else(late)
     }
 
     /// Closes the connection once those who wait for an answer have one, or no more time.
     pub(super) fn close(&self) {
-        *lock(&self.live) = None;
+        *lock(&self.link.live) = None;
     }
 
-    /// The connection. Tries until there is one, unless the failure will last: whoever asks says for how long.
+    /// The connection; waits until there is one, unless a failure will last. Whoever asks says for how long.
     async fn connected(&self) -> Result<Arc<Live>, Failure> {
-        if let Some(live) = self.usable() {
+        if let Some(live) = self.link.usable() {
             return Ok(live);
         }
-        let mut retry = self.retry.lock().await;
-        loop {
-            if let Some(live) = self.usable() {
-                return Ok(live);
+        self.keep();
+        tokio::select! {
+            biased;
+            reason = self.context.life.over() => Err(Failure::Closed(reason.to_owned())),
+            live = self.link.awaited.made(|| self.link.usable()) => live,
+        }
+    }
+
+    /// Has somebody make the connection.
+    fn keep(&self) {
+        let mut keeper = lock(&self.keeper);
+        while keeper.try_join_next().is_some() {}
+        if keeper.is_empty() {
+            keeper.spawn(keep(Arc::clone(&self.link)));
+        }
+    }
+}
+
+/// Makes the connection when it is needed, until the bus has ended.
+async fn keep(link: Arc<Link>) {
+    let mut retry = Retry::default();
+    while link.context.life.ended().is_none() {
+        tokio::select! {
+            _ = link.context.life.over() => {}
+            () = link.awaited.wanted() => link.make(&mut retry).await,
+        }
+    }
+}
+
+impl Link {
+    /// Makes the connection, with the reconnect policy's pauses between attempts, unless a failure will last.
+    async fn make(&self, retry: &mut Retry) {
+        while self.usable().is_none() {
+            if self.has_answered.swap(false, Ordering::Relaxed) {
+                retry.failures = 0;
             }
-            match self.opened(&mut retry).await {
+            match self.opened(retry).await {
                 Ok((connection, driver)) => {
                     let mut tokio_task = JoinSet::new();
                     tokio_task.spawn(driver);
-                    let live = Arc::new(Live {
-                        connection,
-                        has_answered: AtomicBool::new(false),
-                        driver: Mutex::new(tokio_task),
-                    });
-                    *lock(&self.live) = Some(Arc::clone(&live));
+                    *lock(&self.live) = Some(Arc::new(Live { connection, driver: Mutex::new(tokio_task) }));
                     *lock(&self.failed) = None;
-                    return Ok(live);
                 }
-                Err(Failure::NotConnected(reason)) => *lock(&self.failed) = Some(reason),
-                Err(failure) => return Err(failure),
+                Err(failure) => {
+                    *lock(&self.failed) = Some(failure.clone());
+                    if !matches!(failure, Failure::NotConnected(_)) {
+                        return self.awaited.tell(Some(failure));
+                    }
+                }
             }
         }
+        self.awaited.tell(None);
     }
 
     async fn opened(&self, retry: &mut Retry) -> Result<(MultiplexedConnection, ClientDriver), Failure> {

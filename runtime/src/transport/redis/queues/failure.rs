@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// What goes wrong on a connection for queues.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum Failure {
     /// Nothing was sent.
     NotConnected(String),

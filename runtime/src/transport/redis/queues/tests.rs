@@ -8,6 +8,7 @@ mod faults;
 mod index;
 mod kept;
 mod ledger;
+mod not_polled;
 mod only_new;
 mod waiting;
 
