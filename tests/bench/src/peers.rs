@@ -9,6 +9,8 @@ mod rustis;
 #[cfg(feature = "peers")]
 mod ruststream;
 
+use std::ops::Range;
+
 use crate::{measure::Report, order::Form};
 
 /// Whether this build can run the program.
@@ -55,6 +57,20 @@ pub async fn drain(program: &str, url: &str, messages: u64, at_once: u64) -> Rep
         "ruststream" => ruststream::drain(url, messages, at_once).await,
         other => panic!("no such program: {other}"),
     }
+}
+
+#[cfg(feature = "peers")]
+pub async fn fill(program: &str, url: &str, numbers: Range<u64>) {
+    match program {
+        "oxana-waiting" => oxana::fill(&oxana::storage(url), numbers, 64).await,
+        "ruststream-waiting" => ruststream::fill(url, numbers).await,
+        other => panic!("no such program: {other}"),
+    }
+}
+
+#[cfg(not(feature = "peers"))]
+pub async fn fill(program: &str, _url: &str, _numbers: Range<u64>) {
+    panic!("no such program: {program}")
 }
 
 #[cfg(not(feature = "peers"))]

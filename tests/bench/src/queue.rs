@@ -224,6 +224,8 @@ pub const WAITING: &[(&str, &str)] = &[
     ("tidings: a task that waits", "tidings-waiting"),
     ("tidings: a task with a deduplication key", "tidings-keyed"),
     ("tidings: a delayed task", "tidings-delayed"),
+    ("oxana: a job that waits", "oxana-waiting"),
+    ("ruststream: an entry of its stream", "ruststream-waiting"),
 ];
 
 /// Adds so many tasks that nobody takes; by how many bytes the server has grown.
@@ -232,23 +234,30 @@ pub async fn wait(program: &str, url: &str, messages: u64) -> Report {
     let mut connection = client.get_multiplexed_async_connection().await.expect("a connection");
     let bus = plain(url).await;
     // What a queue takes once is not a task's.
-    add(program, &bus, &mut connection, 0..1).await;
+    add(program, url, &bus, &mut connection, 0..1).await;
     let before = used_memory(&mut connection).await;
     for numbers in batches(messages, LARGE) {
-        add(program, &bus, &mut connection, numbers.start + 1..numbers.end + 1).await;
+        add(program, url, &bus, &mut connection, numbers.start + 1..numbers.end + 1).await;
     }
     let live_bytes = used_memory(&mut connection).await - before;
     Report { messages, live_bytes, ..Report::default() }
 }
 
-async fn add(program: &str, bus: &Bus, connection: &mut MultiplexedConnection, numbers: Range<u64>) {
-    if program == "redis-waiting" {
-        let mut pipe = redis::pipe();
-        for number in numbers {
-            pipe.xadd(STREAM, "*", &[("payload", Form::Plain.encode(&Order::new(number), number))]).ignore();
+async fn add(program: &str, url: &str, bus: &Bus, connection: &mut MultiplexedConnection, numbers: Range<u64>) {
+    match program {
+        "redis-waiting" => {
+            let mut pipe = redis::pipe();
+            for number in numbers {
+                pipe.xadd(STREAM, "*", &[("payload", Form::Plain.encode(&Order::new(number), number))]).ignore();
+            }
+            pipe.query_async(connection).await.expect("added")
         }
-        return pipe.query_async(connection).await.expect("added");
+        ours if ours.starts_with("tidings") => enqueue(ours, bus, numbers).await,
+        other => crate::peers::fill(other, url, numbers).await,
     }
+}
+
+async fn enqueue(program: &str, bus: &Bus, numbers: Range<u64>) {
     let tasks: Vec<OrderTask> = numbers.clone().map(|number| OrderTask { order: Order::new(number) }).collect();
     let mut all = bus.enqueue_all::<OrderTask>([]);
     for (task, number) in tasks.iter().zip(numbers) {

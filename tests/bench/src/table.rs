@@ -74,8 +74,10 @@ pub fn print(words: &[&str]) {
         let watched = if options.divisor == 1 { 30 } else { 1 };
         idle::table(&places, Duration::from_secs(watched));
     }
-    if options.wants("Memory") {
+    if options.wants("Memory of each") {
         memory(&options, server);
+    }
+    if options.wants("Memory of a waiting task") {
         waiting(&options, server);
     }
     if options.wants("Allocations") {
@@ -259,7 +261,7 @@ fn waiting(options: &Options, server: &Redis) {
     println!("| what | how many | bytes each | ratio |\n|--|--|--|--|");
     let size = 100_000 / options.divisor;
     let mut by_hand = None;
-    for (what, program) in queue::WAITING {
+    for (what, program) in queue::WAITING.iter().filter(|(_, program)| peers::can_run(program)) {
         let work = Work::of_memory(program);
         let report = run(&work, &work.programs[0], size, server, Mode::Timed).report;
         let bytes = report.live_bytes as f64 / size as f64;

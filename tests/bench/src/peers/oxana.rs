@@ -1,5 +1,7 @@
 //! The rival for queues, used as its user would.
 
+use std::ops::Range;
+
 use oxana::Storage;
 use serde::{Deserialize, Serialize};
 
@@ -50,14 +52,23 @@ struct Many;
 #[oxana(key = "one", concurrency = 1)]
 struct One;
 
+pub fn storage(url: &str) -> Storage {
+    Storage::builder().build_from_redis_url(url).expect("a storage")
+}
+
+/// Adds jobs, for a worker that does so many at once.
+pub async fn fill(storage: &Storage, numbers: Range<u64>, at_once: u64) {
+    let jobs: Vec<_> = numbers.map(|number| OrderJob { order: Order::new(number) }).collect();
+    match at_once {
+        1 => storage.enqueue_list(One, jobs).await.expect("enqueued"),
+        _ => storage.enqueue_list(Many, jobs).await.expect("enqueued"),
+    };
+}
+
 pub async fn drain(url: &str, messages: u64, at_once: u64) -> Report {
-    let storage = Storage::builder().build_from_redis_url(url).expect("a storage");
+    let storage = storage(url);
     for numbers in batches(messages, LARGE) {
-        let jobs: Vec<_> = numbers.map(|number| OrderJob { order: Order::new(number) }).collect();
-        match at_once {
-            1 => storage.enqueue_list(One, jobs).await.expect("enqueued"),
-            _ => storage.enqueue_list(Many, jobs).await.expect("enqueued"),
-        };
+        fill(&storage, numbers, at_once).await;
     }
     let runtime = storage.runtime(Nothing).register::<ComponentRegistry>().exit_when_processed(messages);
     let begun = Begun::now();

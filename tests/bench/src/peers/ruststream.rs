@@ -1,6 +1,6 @@
 //! The rival, used as its user would.
 
-use std::sync::Arc;
+use std::{ops::Range, sync::Arc};
 
 use ruststream_fred::{
     RedisPublish,
@@ -60,7 +60,7 @@ async fn work_one(order: &Order) -> HandlerOutcome {
 
 /// Works off a stream with a consumer group. It removes no entry that it has acknowledged: there is no setting for that.
 pub async fn drain(url: &str, messages: u64, at_once: u64) -> Report {
-    fill(url, messages).await;
+    fill(url, 0..messages).await;
     let app =
         RustStream::new(AppInfo::new("bench", "0.0.0")).with_broker(
             RedisBroker::standalone(url),
@@ -79,15 +79,16 @@ pub async fn drain(url: &str, messages: u64, at_once: u64) -> Report {
 }
 
 /// Adds to the stream what is to be worked off.
-async fn fill(url: &str, messages: u64) {
+pub async fn fill(url: &str, numbers: Range<u64>) {
+    let (first, count) = (numbers.start, numbers.end - numbers.start);
     let (sender, receiver) = oneshot::channel();
     let app = RustStream::new(AppInfo::new("bench", "0.0.0")).with_broker(RedisBroker::standalone(url), |broker| {
         broker.after_startup(RedisPublish::default(), async move |publisher| {
             let publisher = Arc::new(publisher);
-            spread(messages, 64, move |number| {
+            spread(count, 64, move |number| {
                 let publisher = Arc::clone(&publisher);
                 async move {
-                    publisher.message(&Order::new(number)).to("orders").publish().await.expect("added");
+                    publisher.message(&Order::new(first + number)).to("orders").publish().await.expect("added");
                 }
             })
             .await;
