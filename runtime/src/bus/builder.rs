@@ -194,7 +194,8 @@ impl BusBuilder {
     ///
     /// Above it a publish waits for room, for the command timeout at most, and then fails with
     /// [`PublishError::Overloaded`](crate::PublishError::Overloaded): a server that stands still must not fill the memory. Messages whose
-    /// futures were dropped count too. One message fits always. Nothing waits on memory.
+    /// futures were dropped count too. One message fits always. Nothing waits on memory. Tasks that are enqueued one by one go with what is
+    /// published, and may fail with [`EnqueueError::NotConnected`](crate::EnqueueError::NotConnected) there.
     pub fn publish_buffer(mut self, bytes: usize) -> Self {
         self.config.publish_buffer = bytes;
         self

@@ -330,7 +330,7 @@ impl Durable for Redis {
     type Keeper = RedisKeeper;
 
     async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
-        self.queues.enqueue(tasks, atomic).await
+        self.queues.enqueue(&self.commands, tasks, atomic).await
     }
 
     async fn enqueue_and_publish(&self, tasks: Vec<NewTask>, parcels: Vec<Parcel>) -> Result<Together, BatchError> {

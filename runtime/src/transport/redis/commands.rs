@@ -28,7 +28,7 @@ use crate::{
             access::{Operation, is_refusal, is_refusal_in_script, rule, rule_for_claims},
             connector::Connector,
             door::Opened,
-            line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, lock},
+            line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, Unasked, lock},
             pipeline::Pipeline,
             retry::{Awaited, Retry},
             settings::Settings,
@@ -44,7 +44,7 @@ const CLIENT_NAME: &str = "tidings";
 /// neither side holds more.
 const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
 /// Every server takes strings of this size: its limit, `proto-max-bulk-len`, is not lower.
-const SURELY_FITS: usize = 1024 * 1024;
+pub(super) const SURELY_FITS: usize = 1024 * 1024;
 /// For so long a size is remembered that a server did not take whose limit is not known.
 const REMEMBERED: Duration = Duration::from_secs(30);
 
@@ -199,6 +199,15 @@ impl Commands {
         self.link.claim(deadline, claim).await
     }
 
+    /// Sends a command whose words all surely fit; what the server answers. All of it within the command timeout.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping it before its first poll sends nothing; later, the command may or may not be carried out.
+    pub(super) async fn ask<const WORDS: usize>(&self, words: [&[u8]; WORDS]) -> Result<Response, Unasked> {
+        self.link.ask(Instant::now() + self.link.settings.command_timeout, words).await
+    }
+
     /// Refuses payloads that the server is known not to take.
     pub(super) async fn check_sizes(&self, deadline: Instant, parcels: &[Parcel]) -> Result<(), PublishError> {
         for parcel in parcels.iter().filter(|parcel| parcel.payload.len() > SURELY_FITS) {
@@ -255,36 +264,44 @@ impl SharedLink {
         let mut millis = itoa::Buffer::new();
         // PX takes no zero, and what is over is claimed by nobody else either.
         let millis = millis.format(holds.as_millis().max(1)).as_bytes();
-        let not_connected = |reason| self.not_connected(template, reason);
+        let lost = |reason| Err(PublishError::ConnectionLost { template, reason });
+        match self.ask(deadline, [b"EVAL", CLAIM, b"1", key.as_bytes(), millis]).await {
+            Ok(Response::Integer(taken)) => Ok(taken > 0),
+            Ok(Response::Error(reason)) if is_refusal(&reason) || is_refusal_in_script(&reason) => {
+                let rule = rule_for_claims(&self.settings, &reason);
+                Err(PublishError::Refused { channel: key.clone(), reason, rule })
+            }
+            Ok(Response::Error(reason)) => Err(PublishError::Server { template, reason: self.explained(reason) }),
+            Ok(Response::Texts(_)) => lost("the server answered something else".to_owned()),
+            Err(Unasked::NotSent(reason)) => Err(self.not_connected(template, reason)),
+            Err(Unasked::Lost(reason)) => lost(reason),
+            Err(Unasked::Late) => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
+        }
+    }
+
+    async fn ask<const WORDS: usize>(&self, deadline: Instant, words: [&[u8]; WORDS]) -> Result<Response, Unasked> {
+        let full = |_| Unasked::NotSent("too much waits to be sent".to_owned());
         loop {
-            let live = self.connected_for(deadline).await.map_err(not_connected)?;
-            let answered =
-                match live.pipeline.send(Instant::now(), [b"EVAL", CLAIM, b"1", key.as_bytes(), millis], None) {
-                    Ok(answered) => answered,
-                    Err(NotTaken::Closed) => continue,
-                    Err(NotTaken::Full) => {
-                        if timeout_at(deadline, live.pipeline.has_room()).await.is_err() {
-                            return Err(not_connected("too much waits to be sent".to_owned()));
-                        }
-                        continue;
-                    }
-                };
-            let lost = |reason| Err(PublishError::ConnectionLost { template, reason });
-            return match timeout_at(deadline, answered).await {
-                Ok(Ok(Ok(Response::Integer(taken)))) => Ok(taken > 0),
-                Ok(Ok(Ok(Response::Error(reason)))) if is_refusal(&reason) || is_refusal_in_script(&reason) => {
-                    let rule = rule_for_claims(&self.settings, &reason);
-                    Err(PublishError::Refused { channel: key.clone(), reason, rule })
+            let live = self.connected_for(deadline).await.map_err(Unasked::NotSent)?;
+            let answered = match live.pipeline.ask(Instant::now(), words) {
+                Ok(answered) => timeout_at(deadline, answered).await.map_err(|_| Unasked::Late)?,
+                Err(NotTaken::Closed) => continue,
+                Err(NotTaken::Full) => {
+                    timeout_at(deadline, live.pipeline.has_room()).await.map_err(full)?;
+                    continue;
                 }
-                Ok(Ok(Ok(Response::Error(reason)))) => {
-                    Err(PublishError::Server { template, reason: self.explained(reason) })
-                }
-                Ok(Ok(Ok(Response::Texts(_)))) => lost("the server answered something else".to_owned()),
-                Ok(Ok(Err(Unanswered::NotSent))) => continue,
-                Ok(Ok(Err(Unanswered::Lost(reason)))) => lost(reason),
-                Ok(Err(_)) => lost("the connection's tokio task has ended".to_owned()),
-                Err(_) => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
             };
+            let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
+            match answered.unwrap_or_else(lost) {
+                Ok(response) => {
+                    if matches!(&response, Response::Error(words) if code(words) == "READONLY") {
+                        live.pipeline.retire("the server is no master any more");
+                    }
+                    return Ok(response);
+                }
+                Err(Unanswered::NotSent) => {}
+                Err(Unanswered::Lost(reason)) => return Err(Unasked::Lost(reason)),
+            }
         }
     }
 

@@ -113,6 +113,17 @@ pub(super) enum Unanswered {
     Lost(String),
 }
 
+/// Why whoever has asked has no answer.
+#[derive(Debug)]
+pub(super) enum Unasked {
+    /// It was not sent, for this reason.
+    NotSent(String),
+    /// It may have been carried out.
+    Lost(String),
+    /// The same: there was no answer in time.
+    Late,
+}
+
 /// Why a command was not taken into the line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum NotTaken {

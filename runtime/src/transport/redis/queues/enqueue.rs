@@ -13,7 +13,8 @@ use crate::{
         },
         redis::{
             access::rule_in_script,
-            line::lock,
+            commands::{Commands, SURELY_FITS},
+            line::{Response, Unasked, lock},
             queues::{
                 entry::state_of,
                 failure::{Failure, UNREADABLE},
@@ -58,6 +59,49 @@ pub(super) async fn enqueue(homes: &Homes, tasks: Vec<NewTask>, atomic: bool) ->
     }
     let unanswered = |queue| Err(EnqueueError::Undecided { queue, reason: UNREADABLE.to_owned() });
     results.into_iter().zip(templates).map(|(result, queue)| result.unwrap_or_else(|| unanswered(queue))).collect()
+}
+
+/// Adds a task on the connection that everything is published on: it is written with what others publish, and costs less than on that of queues. `None`
+/// where something of the task is to be checked, its queue has to be told of its part, or nodes share the queues.
+pub(super) async fn enqueue_with_others(
+    homes: &Homes,
+    commands: &Commands,
+    task: &NewTask,
+) -> Option<Result<Enqueued, EnqueueError>> {
+    let context = &homes.context;
+    if context.connector.cluster().is_some() || !is_plain(task) || task.payload.len() > SURELY_FITS {
+        return None;
+    }
+    let stream = stream(&task.queue.base(), &task.channel);
+    if !lock(&homes.parts).contains(&stream) {
+        return None;
+    }
+    let mut version = itoa::Buffer::new();
+    let words: [&[u8]; 11] = [
+        b"XADD",
+        stream.as_bytes(),
+        b"*",
+        b"id",
+        task.id.as_bytes(),
+        b"name",
+        task.name.as_bytes(),
+        b"version",
+        version.format(task.version).as_bytes(),
+        b"payload",
+        &task.payload,
+    ];
+    let failure = match commands.ask(words).await {
+        Ok(Response::Texts(_)) => return Some(Ok(new(task))),
+        Ok(Response::Error(reason)) => Failure::Server(reason),
+        Ok(Response::Integer(_)) => Failure::Unreadable,
+        Err(Unasked::NotSent(reason)) => match context.life.ended() {
+            Some(reason) => Failure::Closed(reason.to_owned()),
+            None => Failure::NotConnected(reason),
+        },
+        Err(Unasked::Lost(reason)) => Failure::Lost(reason),
+        Err(Unasked::Late) => Failure::Late,
+    };
+    Some(Err(failure.for_enqueue(task.queue.template, &context.settings)))
 }
 
 /// Adds the follow-ups that the step which settles cannot add: right before it. A step that is tried again after that adds them again.
@@ -142,9 +186,9 @@ fn unknown_parts(home: Home<'_>, tasks: &[NewTask]) -> Vec<(String, String)> {
     for task in tasks {
         let is_same = |before: &NewTask| before.channel == task.channel && before.queue == task.queue;
         if !before.replace(task).is_some_and(is_same) {
-            let part = (task.queue.base(), task.channel.clone());
-            if !lock(&home.homes.parts).contains(&part) {
-                unknown.push(part);
+            let base = task.queue.base();
+            if !lock(&home.homes.parts).contains(&stream(&base, &task.channel)) {
+                unknown.push((base, task.channel.clone()));
             }
         }
     }
@@ -216,7 +260,7 @@ async fn asked(home: Home<'_>, mut pipeline: Pipeline, tasks: &[NewTask]) -> Res
     }
     let answers = home.ask_all(pipeline).await?;
     if answers.last().is_some_and(|last| Failure::of(last).is_none()) {
-        lock(&home.homes.parts).extend(unknown);
+        lock(&home.homes.parts).extend(unknown.iter().map(|(base, channel)| stream(base, channel)));
     }
     Ok(answers)
 }
@@ -230,10 +274,15 @@ fn is_plain(task: &NewTask) -> bool {
     is_due && task.expires_in.is_none() && task.unique.is_none() && task.max_length.is_none()
 }
 
+/// Where new tasks of a part are.
+fn stream(base: &str, channel: &str) -> String {
+    format!("{base}new:{channel}")
+}
+
 /// <https://redis.io/docs/latest/commands/xadd/>
 fn added(task: &NewTask) -> Cmd {
     let mut command = cmd("XADD");
-    command.arg(format!("{}new:{}", task.queue.base(), task.channel)).arg("*");
+    command.arg(stream(&task.queue.base(), &task.channel)).arg("*");
     command.arg("id").arg(&task.id).arg("name").arg(task.name).arg("version").arg(task.version);
     command.arg("payload").arg(task.payload.as_slice());
     command

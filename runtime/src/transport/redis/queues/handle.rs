@@ -21,10 +21,11 @@ use crate::{
         },
         life::Life,
         redis::{
+            commands::Commands,
             connector::Connector,
             queues::{
                 connection::Context,
-                enqueue::{enqueue, enqueue_and_publish, follow_up},
+                enqueue::{enqueue, enqueue_and_publish, enqueue_with_others, follow_up},
                 entry::dead_letter,
                 failure::Failure,
                 homes::Homes,
@@ -77,11 +78,21 @@ impl Queues {
         RedisKeeper::new(Arc::clone(&self.homes.context))
     }
 
-    pub(crate) async fn enqueue(&self, tasks: Vec<NewTask>, atomic: bool) -> Vec<Result<Enqueued, EnqueueError>> {
+    pub(crate) async fn enqueue(
+        &self,
+        commands: &Commands,
+        tasks: Vec<NewTask>,
+        atomic: bool,
+    ) -> Vec<Result<Enqueued, EnqueueError>> {
         if tasks.is_empty() {
             return Vec::new();
         }
         self.is_used.store(true, Ordering::Relaxed);
+        if let [task] = tasks.as_slice()
+            && let Some(result) = enqueue_with_others(&self.homes, commands, task).await
+        {
+            return vec![result];
+        }
         enqueue(&self.homes, tasks, atomic).await
     }
 

@@ -30,8 +30,8 @@ const FOLLOWED: Duration = Duration::from_secs(60 * 60);
 pub(super) struct Homes {
     pub(super) context: Arc<Context>,
     by_node: Mutex<HashMap<Option<Endpoint>, Arc<Shared>>>,
-    /// Parts of queues, by base and channel, that their queues are known to have been told of.
-    pub(super) parts: Mutex<HashSet<(String, String)>>,
+    /// Parts of queues, by their streams, that their queues are known to have been told of.
+    pub(super) parts: Mutex<HashSet<String>>,
 }
 
 impl Homes {

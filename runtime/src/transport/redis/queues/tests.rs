@@ -11,6 +11,7 @@ mod ledger;
 mod not_polled;
 mod only_new;
 mod waiting;
+mod with_others;
 
 use std::{sync::Arc, time::Duration};
 
