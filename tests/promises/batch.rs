@@ -1,5 +1,8 @@
 //! A batch is one round trip: in order, with a result for each message.
 
+use std::pin::pin;
+
+use futures_util::poll;
 use serde::{Deserialize, Serialize, Serializer, ser::Error as _};
 use tidings::{Message, PublishError};
 use tidings_tests::on_each;
@@ -78,6 +81,16 @@ on_each! {
         assert!(matches!(batch.atomic().await, Err(PublishError::Encode { .. })));
         Step { line: 1, n: 2 }.publish(&bus).await.unwrap();
         assert_eq!(messages(&mut line, 1).await, [Step { line: 1, n: 2 }]);
+    }
+
+    async fn an_atomic_batch_that_is_left_alone_holds_up_no_other(world: World) {
+        let bus = world.bus().await;
+        let mut left_alone = pin!(bus.batch().push(&News { n: 1 }).atomic().into_future());
+        let polled = poll!(&mut left_alone);
+        bus.batch().push(&News { n: 2 }).atomic().await.unwrap();
+        if polled.is_pending() {
+            left_alone.await.unwrap();
+        }
     }
 
     #[one_server("it is stopped")]

@@ -146,6 +146,15 @@ on_each! {
         assert!(begun.elapsed() < SOON / 2);
     }
 
+    async fn a_first_request_that_is_left_alone_holds_up_no_other(world: World) {
+        let _service = world.bus().await.serve(Worker::new(7)).await.unwrap();
+        let bus = world.bus().await;
+        let mut left_alone = pin!(Work { n: 0 }.request(&bus).timeout(SOON).into_future());
+        let _ = poll!(&mut left_alone);
+        assert_eq!(Work { n: 1 }.request(&bus).timeout(SOON).await.unwrap(), 7);
+        assert_eq!(left_alone.await.unwrap(), 7);
+    }
+
     #[one_server("it is frozen")]
     async fn a_question_that_a_frozen_server_takes_is_answered_when_it_goes_on(world: World) {
         let bus = world.bus().await;

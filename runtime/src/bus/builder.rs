@@ -3,11 +3,9 @@
 use std::{
     fmt,
     hash::{BuildHasher, Hasher, RandomState},
-    sync::{Arc, Mutex, atomic::AtomicU64},
+    sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
     time::Duration,
 };
-
-use tokio::sync::OnceCell;
 
 use crate::{
     bus::{
@@ -265,8 +263,8 @@ impl BusBuilder {
             config: self.config,
             id_prefix,
             next_id: AtomicU64::new(1),
-            replies: OnceCell::new(),
-            directory: OnceCell::new(),
+            replies: OnceLock::new(),
+            directory: OnceLock::new(),
             reply_prefix,
             disobeyed: AtomicU64::new(0),
             served: Arc::default(),

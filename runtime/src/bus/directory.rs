@@ -10,7 +10,7 @@ use tokio::time::timeout_at;
 use crate::{
     bus::{
         book::{Book, Instance, Look, Turn, Wanted},
-        handle::Bus,
+        handle::{Bus, made},
         instances::{ANNOUNCEMENTS, Description, INBOX, QUESTIONS, Question},
     },
     error::{PublishError, SubscribeError},
@@ -195,6 +195,6 @@ impl Bus {
     /// Who answers requests: subscribed and confirmed before it is first asked.
     pub(crate) async fn directory(&self) -> Result<&Directory, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');
-        self.shared.directory.get_or_try_init(|| Directory::open(self, name)).await
+        made(&self.shared.directory, || Directory::open(self, name)).await
     }
 }

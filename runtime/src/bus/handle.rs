@@ -4,12 +4,10 @@ use std::{
     collections::BTreeSet,
     fmt,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
-
-use tokio::sync::OnceCell;
 
 use crate::{
     bus::{builder::BusBuilder, closing::Closing, directory::Directory, replies::Replies, served::ServedNames},
@@ -50,9 +48,9 @@ pub(super) struct BusParts {
     pub(super) id_prefix: String,
     pub(super) next_id: AtomicU64,
     /// Made with the first request.
-    pub(super) replies: OnceCell<Replies>,
+    pub(super) replies: OnceLock<Replies>,
     /// Made with the first request.
-    pub(super) directory: OnceCell<Directory>,
+    pub(super) directory: OnceLock<Directory>,
     /// How every channel begins that answers may go to.
     pub(super) reply_prefix: String,
     /// Requests that name another channel for their answers.
@@ -178,5 +176,25 @@ impl Bus {
 impl fmt::Debug for Bus {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Bus").field("status", &self.status()).finish_non_exhaustive()
+    }
+}
+
+/// What a bus has once, from its first use on. Whoever needs it while somebody else makes it makes one too, so that nobody waits for a caller who is not
+/// polled; what is there first is everybody's.
+///
+/// # Cancel safety
+///
+/// As of what `make` gives.
+pub(super) async fn made<T, E, F: Future<Output = Result<T, E>>>(
+    once: &OnceLock<T>,
+    make: impl FnOnce() -> F,
+) -> Result<&T, E> {
+    if let Some(there) = once.get() {
+        return Ok(there);
+    }
+    let made = make().await;
+    match once.get() {
+        Some(there) => Ok(there),
+        None => made.map(|made| once.get_or_init(|| made)),
     }
 }

@@ -12,7 +12,10 @@ use std::{
 };
 
 use crate::{
-    bus::{book::Instance, handle::Bus},
+    bus::{
+        book::Instance,
+        handle::{Bus, made},
+    },
     codec::answers::AnswerFor,
     error::SubscribeError,
     time::now,
@@ -430,7 +433,7 @@ impl Bus {
     /// request would be handled, and its answer lost.
     pub(crate) async fn replies(&self) -> Result<&Replies, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');
-        let replies = self.shared.replies.get_or_try_init(|| Replies::open(self, name)).await?;
+        let replies = made(&self.shared.replies, || Replies::open(self, name)).await?;
         replies.check()?;
         Ok(replies)
     }

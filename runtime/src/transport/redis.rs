@@ -208,9 +208,9 @@ impl Broadcast for Redis {
         self.life.check(first.template)?;
         let deadline = tokio::time::Instant::now() + self.settings.command_timeout;
         self.commands.check_sizes(deadline, &parcels).await?;
-        let (connector, settings, template) = (&self.connector, &self.settings, first.template);
-        let transaction = Transaction { connector, settings, deadline, template, parcels: &parcels };
-        let published = self.transactions.publish(&transaction).await;
+        let (connector, settings, template) = (self.connector.clone(), Arc::clone(&self.settings), first.template);
+        let transaction = Transaction { connector, settings, deadline, template, parcels };
+        let published = self.transactions.publish(transaction).await;
         if self.life.ended().is_some() {
             self.transactions.close();
         }

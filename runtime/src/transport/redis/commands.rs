@@ -53,7 +53,7 @@ const CLAIM: &[u8] = b"#!lua flags=allow-oom\n\
     if redis.call('SET', KEYS[1], '', 'NX', 'PX', ARGV[1]) then return 1 end return 0";
 
 /// Publishes for everybody on one connection. Dropping it closes the connection.
-pub(super) struct Commands {
+pub(crate) struct Commands {
     link: Arc<SharedLink>,
     /// Makes the connection anew when it is lost.
     _keeper: JoinSet<()>,

@@ -37,7 +37,7 @@ const CLIENT_NAME: &str = "tidings-transactions";
 /// The connection for transactions. One batch uses it at a time, and takes it out meanwhile: a batch that is dropped halfway leaves none behind.
 #[derive(Default)]
 pub(super) struct Transactions {
-    link: Mutex<Option<Client>>,
+    link: Arc<Mutex<Option<Client>>>,
 }
 
 struct Client {
@@ -48,14 +48,14 @@ struct Client {
 }
 
 /// A batch on its way.
-pub(super) struct Transaction<'a> {
-    pub(super) connector: &'a Connector,
-    pub(super) settings: &'a Arc<Settings>,
+pub(super) struct Transaction {
+    pub(super) connector: Connector,
+    pub(super) settings: Arc<Settings>,
     /// Until when it has to be done.
     pub(super) deadline: Instant,
     /// Of the first message.
     pub(super) template: &'static str,
-    pub(super) parcels: &'a [Parcel],
+    pub(super) parcels: Vec<Parcel>,
 }
 
 impl Transactions {
@@ -66,28 +66,15 @@ impl Transactions {
     /// # Cancel safety
     ///
     /// Once it was polled, all of the messages may be published, or none.
-    pub(super) async fn publish(&self, transaction: &Transaction<'_>) -> Result<Vec<Option<u64>>, PublishError> {
-        let Transaction { deadline, template, .. } = *transaction;
-        let begun = timeout_at(deadline, async {
-            let mut link = self.link.lock().await;
-            let client = transaction.begun(&mut link).await?;
-            Ok((link, client))
-        });
-        let late = |_| {
-            let reason = "no transaction could be begun within the command timeout".to_owned();
-            Err(PublishError::NotConnected { template, reason })
-        };
-        let (mut link, mut client) = begun.await.unwrap_or_else(late)?;
-        let timeout = transaction.settings.command_timeout;
-        let executed = timeout_at(deadline, sent(&mut client, &transaction.publishes())).await;
-        let answers = executed.map_err(|_| PublishError::TimedOut { template, timeout })?;
-        let answers = answers.map_err(|error| PublishError::ConnectionLost { template, reason: words::of(&error) })?;
-        let (ended, is_clean) = transaction.ended(answers);
-        let counts_receivers = client.counts_receivers;
-        if is_clean {
-            *link = Some(client);
+    pub(super) async fn publish(&self, transaction: Transaction) -> Result<Vec<Option<u64>>, PublishError> {
+        let template = transaction.template;
+        // In a tokio task of its own: no other batch waits for a caller who is not polled.
+        let mut tokio_task = JoinSet::new();
+        tokio_task.spawn(transaction.published(Arc::clone(&self.link)));
+        match tokio_task.join_next().await {
+            Some(Ok(published)) => published,
+            _ => Err(PublishError::Undecided { template, reason: "the batch's tokio task has ended".to_owned() }),
         }
-        ended.map(|receivers| receivers.into_iter().map(|number| counts_receivers.then_some(number)).collect())
     }
 
     /// Closes the connection, unless a batch is on it.
@@ -98,7 +85,31 @@ impl Transactions {
     }
 }
 
-impl Transaction<'_> {
+impl Transaction {
+    async fn published(self, link: Arc<Mutex<Option<Client>>>) -> Result<Vec<Option<u64>>, PublishError> {
+        let Self { deadline, template, .. } = self;
+        let begun = timeout_at(deadline, async {
+            let mut link = link.lock().await;
+            let client = self.begun(&mut link).await?;
+            Ok((link, client))
+        });
+        let late = |_| {
+            let reason = "no transaction could be begun within the command timeout".to_owned();
+            Err(PublishError::NotConnected { template, reason })
+        };
+        let (mut link, mut client) = begun.await.unwrap_or_else(late)?;
+        let timeout = self.settings.command_timeout;
+        let executed = timeout_at(deadline, sent(&mut client, &self.publishes())).await;
+        let answers = executed.map_err(|_| PublishError::TimedOut { template, timeout })?;
+        let answers = answers.map_err(|error| PublishError::ConnectionLost { template, reason: words::of(&error) })?;
+        let (ended, is_clean) = self.ended(answers);
+        let counts_receivers = client.counts_receivers;
+        if is_clean {
+            *link = Some(client);
+        }
+        ended.map(|receivers| receivers.into_iter().map(|number| counts_receivers.then_some(number)).collect())
+    }
+
     /// A connection on which the server holds back what follows. Takes the one that there is, if that still serves.
     async fn begun(&self, link: &mut Option<Client>) -> Result<Client, PublishError> {
         let not_connected = |reason| PublishError::NotConnected { template: self.template, reason };
@@ -126,7 +137,7 @@ impl Transaction<'_> {
     async fn opened(&self) -> Result<Client, String> {
         let opened = self.connector.open_master(CLIENT_NAME).await.map_err(|error| chain(&error))?;
         let counts_receivers = opened.capabilities.counts_receivers();
-        let connected = client(opened.stream, self.settings).await;
+        let connected = client(opened.stream, &self.settings).await;
         let (connection, driver) = connected.map_err(|error| words::of(&error))?;
         let mut tokio_task = JoinSet::new();
         tokio_task.spawn(driver);
@@ -135,7 +146,7 @@ impl Transaction<'_> {
 
     fn publishes(&self) -> Pipeline {
         let mut commands = pipe();
-        for Parcel { channel, payload, .. } in self.parcels {
+        for Parcel { channel, payload, .. } in &self.parcels {
             commands.cmd("PUBLISH").arg(channel).arg(payload.as_slice());
         }
         commands.cmd("EXEC");
@@ -146,7 +157,7 @@ impl Transaction<'_> {
     /// in line, the whole batch when it is carried out, or one message while it is.
     fn ended(&self, mut answers: Vec<Value>) -> (Result<Vec<u64>, PublishError>, bool) {
         let executed = answers.pop();
-        let refused = answers.iter().zip(self.parcels).find_map(|(answer, parcel)| match answer {
+        let refused = answers.iter().zip(&self.parcels).find_map(|(answer, parcel)| match answer {
             Value::ServerError(error) => Some(self.refused(error, Some(parcel))),
             _ => None,
         });
@@ -166,7 +177,7 @@ impl Transaction<'_> {
     fn carried_out(&self, answers: &[Value]) -> Result<Vec<u64>, PublishError> {
         let mut receivers = Vec::with_capacity(answers.len());
         let mut refused = None;
-        for (answer, parcel) in answers.iter().zip(self.parcels) {
+        for (answer, parcel) in answers.iter().zip(&self.parcels) {
             match answer {
                 Value::Int(number) => receivers.push(u64::try_from(*number).unwrap_or_default()),
                 Value::ServerError(error) => refused = refused.or_else(|| Some(self.refused(error, Some(parcel)))),
@@ -196,7 +207,7 @@ impl Transaction<'_> {
             return PublishError::Server { template: self.template, reason };
         };
         let channels: Vec<_> = self.parcels.iter().map(|parcel| &parcel.channel).collect();
-        let rule = rule(self.settings, &reason, Operation::PublishAtomically, &channels);
+        let rule = rule(&self.settings, &reason, Operation::PublishAtomically, &channels);
         PublishError::Refused { channel: parcel.channel.clone(), reason, rule }
     }
 
