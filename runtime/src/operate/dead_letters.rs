@@ -194,7 +194,7 @@ impl<M: Message> DeadLetter<M> {
 }
 
 /// One letter is a sequence of one: [`QueueHandle::replay`] and [`QueueHandle::delete`] take one as they take many.
-impl<'l, M> IntoIterator for &'l DeadLetter<M> {
+impl<M> IntoIterator for &DeadLetter<M> {
     type Item = Self;
     type IntoIter = iter::Once<Self>;
 
