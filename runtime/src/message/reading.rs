@@ -27,6 +27,8 @@
 //! | `from` names a message | `IsOlder` | the derive's constant for it | `message/older_that_is_none` |
 //! | of which the newer one is made | `Becomes` | the derive's function that reads it | `message/older_without_from` |
 //! | a message is sent by itself | `PublishedByItself`, `RequestedByItself` | `publish` and `request` of a bus | `verbs/asked_of_the_bus` |
+//! | a builder is awaited before what it makes is used | `NotSubscribedYet`, `NotServedYet`, `NotEnqueuedYet` | `next`, `shutdown` and `result` of the builders | `verbs/not_awaited` |
+//! | a task has no options of its handler or its queue | `PrioritizedByItself`, `RetriedByItself` | `priority` and `retries` of `enqueue` | `queue/said_of_each_task` |
 //! | a subscription is to broadcasts that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed`, `request/subscribed` |
 //! | generic code publishes broadcasts, and requests requests | `Publishable`, `Requestable` | the user's bounds | `verbs/given_to_generic_code` |
 //! | a handler takes a message | `Arrives` | the handler's constant for its message | `handler/not_a_message` |
@@ -48,7 +50,7 @@
 //! | a codec is one | `Codec` | `Message::Codec`, which the derive sets | `message/codec_that_is_none` |
 //! | a type can stand in a channel | `ChannelParam` | bounds of the runtime; the derive asks `FillsSegment` first | none, the words are those of `FillsSegment` |
 //! | a `<rest..>` is a list | `RestParam` | `rest_parameter::<T>`, in the derive's constant | `message/rest_that_is_no_list` |
-//! | a subscription is to channels of its message | `Selector` | `Bus::subscribe` | none |
+//! | a subscription is to channels of its message | `Selector` | `Bus::subscribe` | `verbs/subscribed_to_a_text` |
 //! | an argument can be extracted | `Extract` | the handler, for each argument after the message | `handler/not_an_extractor` |
 //! | the router's state has the part | `FromState` | `Extract` of `State<T>`, at `Bus::serve` | `routes/missing_state` |
 //! | a handler runs with the router's state | `Call` | the router of `routes![…]` | none: the text of `FromState` comes first |

@@ -218,7 +218,7 @@ impl<M> fmt::Debug for DeadLetter<M> {
 }
 
 impl<M: Message> QueueHandle<M> {
-    /// Has these tasks wait again, as if they had just been enqueued: their attempts begin anew, and their id stays. How many of them were there.
+    /// Has these tasks wait again, one (`&letter`) or many, as if they had just been enqueued: their attempts begin anew, and their id stays. How many of them were there.
     ///
     /// # Errors
     ///
@@ -234,7 +234,7 @@ impl<M: Message> QueueHandle<M> {
         self.mend(entries(letters), Mend::Replay).await
     }
 
-    /// Deletes these tasks for good. How many of them were there.
+    /// Deletes these tasks for good, one or many. How many of them were there.
     ///
     /// # Errors
     ///
