@@ -6,6 +6,7 @@
 //! | `course` | one task by its id, lists of them, and what is done to them from outside |
 //! | `enqueue` | tasks on their way to their queues |
 //! | `reader`, `keeper` | what takes tasks, and what keeps leases, each on a connection of its own |
+//! | `only_new` | taking where nothing but new tasks is there |
 //! | `homes` | where each queue lives, on one server or on a cluster |
 //! | `connection`, `own` | the connection that is shared, and those that a reader or a keeper has alone |
 //! | `redirected` | what a node of a cluster has not done, and where that goes |
@@ -25,6 +26,7 @@ pub(crate) mod failure;
 pub(crate) mod handle;
 pub(crate) mod homes;
 pub(crate) mod keeper;
+pub(crate) mod only_new;
 pub(crate) mod own;
 pub(crate) mod packed;
 pub(crate) mod reader;

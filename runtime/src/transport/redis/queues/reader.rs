@@ -1,10 +1,4 @@
 //! Takes tasks for one instance, on a connection of its own.
-//!
-//! | room | holds |
-//! |--|--|
-//! | `new` | taking where nothing but new tasks is there |
-
-mod new;
 
 use std::{
     convert::Infallible,
@@ -33,9 +27,9 @@ use crate::{
                 entry::Part,
                 failure::Failure,
                 homes::{Home, Homes},
+                only_new::Sent,
                 own::{Answer, Own, Place},
                 packed::Packed,
-                reader::new::Sent,
                 scripts::{SETTLE, TAKE, TOLD},
                 settling::{GROUP, Order, stream, write},
             },
@@ -57,26 +51,26 @@ const WAKE_AGAIN: (Duration, Duration) = (Duration::from_millis(1), Duration::fr
 
 /// Takes tasks for one instance.
 pub(crate) struct RedisReader {
-    place: Place,
+    pub(super) place: Place,
     homes: Arc<Homes>,
-    queue: QueueSpec,
-    base: String,
-    instance: Arc<str>,
+    pub(super) queue: QueueSpec,
+    pub(super) base: String,
+    pub(super) instance: Arc<str>,
     waker: Arc<Waker>,
     /// Of the present connection, where it may be woken.
     client: Option<i64>,
     /// Entries that have woken this reader, to be acknowledged, with spaces between them.
-    woken_by: String,
-    way: Way,
+    pub(super) woken_by: String,
+    pub(super) way: Way,
     /// Where a take is left while another is under way.
-    ahead: Arc<Ahead>,
+    pub(super) ahead: Arc<Ahead>,
     /// What was left there and is sent.
-    sent: Option<Sent>,
+    pub(super) sent: Option<Sent>,
 }
 
 /// How it takes next, as the last take has shown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Way {
+pub(super) enum Way {
     /// By the script that looks everywhere.
     #[default]
     Anywhere,
@@ -120,7 +114,7 @@ impl RedisReader {
         }
     }
 
-    async fn connected(&mut self) -> Result<Box<Own>, Failure> {
+    pub(super) async fn connected(&mut self) -> Result<Box<Own>, Failure> {
         let (mut own, is_new) = self.place.take().await?;
         if is_new {
             let (timeout, template) = (self.place.context.settings.command_timeout, self.queue.name.template);
@@ -129,13 +123,13 @@ impl RedisReader {
         Ok(own)
     }
 
-    async fn ask(&mut self, command: Cmd) -> Result<Answer, Failure> {
+    pub(super) async fn ask(&mut self, command: Cmd) -> Result<Answer, Failure> {
         let mut own = self.connected().await?;
         let answer = own.ask(command, self.place.context.settings.command_timeout).await;
         self.place.put_back(own, answer)
     }
 
-    async fn try_take(&mut self, mut take: Take) -> Result<Taken, Failure> {
+    pub(super) async fn try_take(&mut self, mut take: Take) -> Result<Taken, Failure> {
         follow_up(&self.homes, &self.queue.name, &mut take.settlements).await?;
         let takes_new = self.takes_new();
         let way = std::mem::take(&mut self.way);
@@ -162,7 +156,11 @@ impl RedisReader {
     }
 
     /// What counted, the server's time, and when the next task is due.
-    fn read_settled(&self, order: &Order, packed: &mut Packed) -> Option<(Vec<Settled>, u64, Option<Duration>)> {
+    pub(super) fn read_settled(
+        &self,
+        order: &Order,
+        packed: &mut Packed,
+    ) -> Option<(Vec<Settled>, u64, Option<Duration>)> {
         let digits = packed.text()?;
         let settled = self.place.context.settled(self.queue.name.template, order, packed.get(digits))?;
         let now = u64::try_from(packed.number()?).ok()?;
@@ -245,7 +243,7 @@ impl RedisReader {
     }
 
     /// <https://redis.io/docs/latest/commands/xreadgroup/>
-    fn reading(&self, most: usize, block: Option<Duration>, streams: &[String]) -> Cmd {
+    pub(super) fn reading(&self, most: usize, block: Option<Duration>, streams: &[String]) -> Cmd {
         let mut command = cmd("XREADGROUP");
         command.arg("GROUP").arg(GROUP).arg(self.instance.as_ref()).arg("COUNT").arg(most);
         if let Some(block) = block {
@@ -261,7 +259,7 @@ impl RedisReader {
         command
     }
 
-    fn read_streams(&mut self, answer: &Answer) -> Option<Vec<Entry>> {
+    pub(super) fn read_streams(&mut self, answer: &Answer) -> Option<Vec<Entry>> {
         let (answer, mut walk, mut found) = (answer.bytes(), Walk::new(), Vec::new());
         if walk.null(answer) {
             return Some(found);
@@ -301,7 +299,7 @@ impl RedisReader {
     }
 
     /// Tells watchers that these are taken. What is lost of it is only not told.
-    async fn tell_of(&mut self, entries: &[Entry]) {
+    pub(super) async fn tell_of(&mut self, entries: &[Entry]) {
         if entries.is_empty() {
             return;
         }
