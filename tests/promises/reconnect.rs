@@ -335,7 +335,7 @@ on_each! {
             eventually(SOON, async || bus.status() == Status::Connected).await;
             steps = bus.subscribe(Step::any()).await;
         }
-        steps.unwrap();
+        drop(steps.unwrap());
         assert_eq!(world.subscriptions("news").await, 0);
     }
 }

@@ -204,11 +204,18 @@ replies! {
 mod tests {
     use std::{error::Error, time::Duration};
 
-    use serde::{Deserialize, Serializer};
+    use serde::{Deserialize, Serialize, Serializer};
     use tidings::{Enqueue, Message, Outcome as Rules, Publish, handler};
 
-    use super::*;
-    use crate::{handler::contract::Call, transport::durable::task::Entry};
+    use crate::{
+        bus::handle::Bus,
+        handler::{
+            contract::Call,
+            outcome::{Outcome, Rule},
+        },
+        message::delivery::Delivery,
+        transport::durable::task::Entry,
+    };
 
     #[derive(Debug, PartialEq, Serialize, Deserialize)]
     struct Resized {
