@@ -42,13 +42,13 @@ struct Digger {
 
 #[router]
 impl Digger {
-    #[handler(idempotent, timeout = "30s", concurrency = 8, retries = 20, backoff = "10ms..100ms")]
+    #[handler(idempotent, timeout = "30s", concurrency = 32, retries = 20, backoff = "10ms..100ms")]
     async fn dig(&self, task: Dig) -> Enqueue<Fill> {
         self.dug.record(task.n);
         Enqueue::new(Fill { n: task.n })
     }
 
-    #[handler(idempotent, timeout = "30s", concurrency = 8)]
+    #[handler(idempotent, timeout = "30s", concurrency = 32)]
     async fn fill(&self, task: Fill) {
         self.filled.record(task.n);
     }

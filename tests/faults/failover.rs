@@ -33,7 +33,7 @@ struct Boy {
 
 #[router]
 impl Boy {
-    #[handler(idempotent, timeout = "30s", concurrency = 8)]
+    #[handler(idempotent, timeout = "30s", concurrency = 32)]
     async fn errand(&self, task: Errand) {
         self.ran.record(task.n);
     }

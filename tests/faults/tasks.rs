@@ -34,17 +34,17 @@ struct Worker {
     file: File,
 }
 
-/// How many tasks an instance has at once.
-const HANDS: u64 = 8;
+/// How many tasks an instance has at once: enough for it to ask for more while it waits for an answer.
+const HANDS: u64 = 32;
 
 #[router]
 impl Worker {
     // Whoever is killed so often may have one task in hand three times, which is no fault of the task.
-    #[handler(idempotent, timeout = "30s", concurrency = 8, crashes = 100)]
+    #[handler(idempotent, timeout = "30s", concurrency = 32, crashes = 100)]
     async fn chore(&self, task: Chore) {
         // With one system call, and before the work: it stands there also if the process is killed meanwhile.
         write(&self.file, [task.n, self.me]);
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
@@ -63,7 +63,7 @@ impl Here {
 
 #[router]
 impl Here {
-    #[handler(idempotent, timeout = "30s", concurrency = 8)]
+    #[handler(idempotent, timeout = "30s", concurrency = 32)]
     async fn chore(&self, task: Chore) {
         tokio::time::sleep(self.takes).await;
         self.done.record(task.n);
@@ -111,7 +111,7 @@ async fn whatever_instances_are_killed_every_task_is_done_and_few_are_done_twice
     }
     let (server, folder, mut random) = (RedisServer::start().await, Folder::new("chores"), Random::of("T11"));
     let bus = bus(server.url()).await;
-    let (tasks, kills) = sized((4_000, 4), (50_000, 50));
+    let (tasks, kills) = sized((12_000, 4), (200_000, 50));
     fill(&bus, 0..tasks).await;
     let mut living = Vec::new();
     for me in 0..4 {
@@ -153,7 +153,7 @@ async fn an_instance_that_is_told_to_stop_takes_nothing_more_and_loses_nothing()
     }
     let (server, folder, mut random) = (RedisServer::start().await, Folder::new("stopping"), Random::of("T24-tasks"));
     let bus = bus(server.url()).await;
-    let (tasks, rounds) = sized((4_000, 5), (40_000, 50));
+    let (tasks, rounds) = sized((10_000, 5), (100_000, 50));
     fill(&bus, 0..tasks).await;
     let mut instances = 2;
     let mut living = [instance(TEST, &server, &folder, 0).await, instance(TEST, &server, &folder, 1).await];
