@@ -104,16 +104,9 @@ async fn what_fails_takes_the_one_behind_it_along_and_both_are_found_again() {
     add(&redis, &["a", "b", "c", "d"]).await;
     let a = taken_one(&mut reader).await;
     server.run("ACL SETUSER default -evalsha");
-    let ahead = reader.ahead().unwrap();
-    server.signal("STOP");
-    {
-        let mut first = pin!(reader.take(next(1, vec![done(&a)])));
-        assert!(first.as_mut().now_or_never().is_none());
-        ahead.leave(next(1, Vec::new()));
-        assert!(first.as_mut().now_or_never().is_none());
-        server.signal("CONT");
-        assert!(matches!(first.await, Err(QueueError::Refused { .. })));
-    }
+    let (first, second) = both(&server, &mut reader, next(1, vec![done(&a)]), next(1, Vec::new())).await;
+    assert!(matches!(first, Err(QueueError::Refused { .. })), "{first:?}");
+    assert!(second.unwrap().entries.is_empty(), "nothing comes of it any more");
     server.run("ACL SETUSER default +evalsha");
     let settled = taken(&mut reader, 1, vec![done(&a)]).await;
     assert_eq!((ids(&settled.entries), settled.settled), (vec!["d"], vec![Settled::Counted]));
