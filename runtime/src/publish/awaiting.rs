@@ -209,7 +209,9 @@ impl<'a, R, E> AwaitingResult<'a, R, E> {
 
     /// How long it is waited for. Default: 30 seconds. With zero it is only looked whether there is a result.
     ///
-    /// The last look comes when the time is over, and takes what an answer of the server takes, the command timeout at most.
+    /// The last look comes when the time is over, and takes what an answer of the server takes, the command timeout at most. The first look at a queue for
+    /// some time is not cut short: it takes about 10 ms for each thousand tasks that wait or have ended since the one before (measured: 0.3 s with
+    /// 60,000), in steps that hold up nobody for long.
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
         self
