@@ -52,6 +52,7 @@ pub(crate) mod sources;
 pub(crate) mod spawned;
 pub(crate) mod stats;
 pub(crate) mod tally;
+pub(crate) mod waiting;
 pub(crate) mod work;
 
 #[cfg(test)]

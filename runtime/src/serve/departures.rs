@@ -1,12 +1,12 @@
 //! What calls have asked to be sent, and is on its way.
 
 use std::{
+    collections::VecDeque,
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
 };
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
     serve::{
         lanes::LaneId,
         settlement::{Publishing, Sent},
+        waiting::Waiting,
     },
     transport::contract::Parcel,
 };
@@ -22,9 +23,11 @@ use crate::{
 /// What is on its way. An answer holds nothing; messages hold the lane of their call until they are in line.
 pub(super) struct Departures<'a> {
     bus: &'a Bus,
-    under_way: FuturesUnordered<Departing<'a>>,
+    under_way: Waiting<Departing<'a>>,
+    /// Answers in the order in which they were put in line, which is mostly that in which the server takes them: only the first is looked at.
+    answers: VecDeque<Answering<'a>>,
     /// What the instance says of itself: nobody waits for it to be sent.
-    notes: FuturesUnordered<Sending<'a>>,
+    notes: Waiting<Sending<'a>>,
 }
 
 /// A message on its way.
@@ -84,15 +87,22 @@ enum Departing<'a> {
         /// Until the messages are in line.
         lane: Option<LaneId>,
     },
-    Answer {
-        route: usize,
-        sent: Sending<'a>,
-    },
+    Answer(Answering<'a>),
 }
+
+/// An answer of the handler with this number, on its way.
+struct Answering<'a> {
+    route: usize,
+    sent: Sending<'a>,
+}
+
+/// When so many answers wait behind one that is not taken, as by a node of a cluster that hangs, each is looked at: those that others have taken are not
+/// kept for it.
+const BEHIND: usize = 256;
 
 impl<'a> Departures<'a> {
     pub(super) fn new(bus: &'a Bus) -> Self {
-        Self { bus, under_way: FuturesUnordered::new(), notes: FuturesUnordered::new() }
+        Self { bus, under_way: Waiting::new(), answers: VecDeque::new(), notes: Waiting::new() }
     }
 
     /// Begins to publish what a handler returned.
@@ -132,7 +142,10 @@ impl<'a> Departures<'a> {
         match sent.as_mut().poll(context) {
             Poll::Ready(result) => Some(result),
             Poll::Pending => {
-                self.under_way.push(Departing::Answer { route, sent });
+                if self.answers.len() == BEHIND {
+                    self.answers.drain(..).for_each(|answer| self.under_way.push(Departing::Answer(answer)));
+                }
+                self.answers.push_back(Answering { route, sent });
                 None
             }
         }
@@ -144,25 +157,38 @@ impl<'a> Departures<'a> {
         self.notes.push(Box::pin(async move { bus.send(note).await.map(drop) }));
     }
 
+    /// What comes so far next; `None` while nothing is on its way.
     pub(super) async fn next(&mut self) -> Option<Departed<'a>> {
-        poll_fn(|context| {
-            if let Poll::Ready(Some(noted)) = self.notes.poll_next_unpin(context) {
-                return Poll::Ready(Some(Departed::Noted(noted)));
-            }
-            match self.under_way.poll_next_unpin(context) {
-                Poll::Ready(None) if !self.notes.is_empty() => Poll::Pending,
-                other => other,
-            }
+        poll_fn(|context| match self.come(context) {
+            None if !self.is_empty() || !self.notes.is_empty() => Poll::Pending,
+            departed => Poll::Ready(departed),
         })
         .await
     }
 
+    /// What has come so far already.
+    pub(super) fn come(&mut self, context: &mut Context<'_>) -> Option<Departed<'a>> {
+        if let Some(answer) = self.answers.front_mut()
+            && let Poll::Ready(departed) = answer.poll(context)
+        {
+            self.answers.pop_front();
+            return Some(departed);
+        }
+        self.under_way.ended(context).or_else(|| self.notes.ended(context).map(Departed::Noted))
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.under_way.len()
+        self.under_way.len() + self.answers.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.under_way.is_empty()
+        self.under_way.is_empty() && self.answers.is_empty()
+    }
+}
+
+impl<'a> Answering<'a> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Departed<'a>> {
+        self.sent.as_mut().poll(context).map(|result| Departed::Answered { route: self.route, result })
     }
 }
 
@@ -171,9 +197,7 @@ impl<'a> Future for Departing<'a> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Departed<'a>> {
         match &mut *self {
-            Self::Answer { route, sent } => {
-                sent.as_mut().poll(context).map(|result| Departed::Answered { route: *route, result })
-            }
+            Self::Answer(answer) => answer.poll(context),
             Self::Publication { publication: place, lane } => {
                 let Some(mut publication) = place.take() else { return Poll::Pending };
                 if let Poll::Ready(sent) = publication.sent.as_mut().poll(context) {

@@ -10,7 +10,6 @@ use std::{
     time::Duration,
 };
 
-use futures_util::stream::StreamExt;
 use tokio::{
     sync::watch,
     task::{JoinSet, coop::consume_budget},

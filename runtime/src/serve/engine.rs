@@ -7,7 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::stream::FuturesUnordered;
 use memchr::memchr;
 
 use crate::{
@@ -26,6 +25,7 @@ use crate::{
         settlement::{Called, Open, Sent, Step, declined, dropped, oversized},
         sources::Sources,
         spawned::{Spawned, SpawnedEnd},
+        waiting::Waiting,
     },
     time::now,
     transport::{
@@ -42,13 +42,16 @@ pub(super) struct Engine<'a, R, C, F> {
     bus: &'a Bus,
     make: C,
     slots: Slots<F>,
-    pub(super) running: FuturesUnordered<Running<F, (usize, LaneId)>>,
+    pub(super) running: Waiting<Running<F, (usize, LaneId)>>,
     pub(super) departures: Departures<'a>,
     pub(super) spawned: Spawned<(usize, LaneId), Called>,
     starting: Starting,
     /// Whether requests are left to other instances.
     stops: bool,
 }
+
+/// As many of those that wait may have been woken together; others are taken with the next.
+const TOGETHER: usize = 256;
 
 /// What a lane wants to know of the frame that is being started, since the call owns it.
 struct Starting {
@@ -78,7 +81,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             bus,
             make,
             slots: Slots::new(),
-            running: FuturesUnordered::new(),
+            running: Waiting::new(),
             departures: Departures::new(bus),
             spawned: Spawned::new(),
             starting: Starting { arrived: now(), has_key: false, key: Vec::new() },
@@ -292,7 +295,17 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         }
     }
 
-    pub(super) fn departed(&mut self, departed: Departed<'a>, context: &mut Context<'_>) {
+    /// Something on its way has come so far, and whatever else has.
+    pub(super) fn departed(&mut self, first: Departed<'a>, context: &mut Context<'_>) {
+        let mut next = Some(first);
+        for _ in 0..TOGETHER {
+            let Some(departed) = next else { break };
+            self.departs(departed, context);
+            next = self.departures.come(context);
+        }
+    }
+
+    fn departs(&mut self, departed: Departed<'a>, context: &mut Context<'_>) {
         match departed {
             Departed::InLine { publication, lane } => {
                 let route = publication.route();
@@ -313,10 +326,15 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         }
     }
 
-    pub(super) fn finished(&mut self, finished: Finished<F, (usize, LaneId)>, context: &mut Context<'_>) {
-        let Finished { slot, place, output } = finished;
-        self.slots.give_back(slot);
-        self.called(place, output, context);
+    /// A call that waited has ended, and whatever else has.
+    pub(super) fn finished(&mut self, first: Finished<F, (usize, LaneId)>, context: &mut Context<'_>) {
+        let mut next = Some(first);
+        for _ in 0..TOGETHER {
+            let Some(Finished { slot, place, output }) = next else { break };
+            self.slots.give_back(slot);
+            self.called(place, output, context);
+            next = self.running.ended(context);
+        }
     }
 
     pub(super) fn spawned_ended(&mut self, ended: SpawnedEnd<(usize, LaneId), Called>, context: &mut Context<'_>) {

@@ -28,7 +28,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::stream::StreamExt;
 use tokio::{sync::watch, task::coop::consume_budget};
 
 use self::{

@@ -8,7 +8,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 
 use crate::{
     bus::handle::Bus,
@@ -37,6 +36,7 @@ use crate::{
         settlement::{Open, Worked},
         spawned::{Spawned, SpawnedEnd},
         tally::Tally,
+        waiting::Waiting,
         work::{ages::Ages, chance::Chance, outbox::Outbox},
     },
     time::now,
@@ -58,7 +58,7 @@ pub(super) struct Places<'a, R, C, F> {
     make: C,
     callee: Callee<R>,
     slots: Slots<F>,
-    pub(super) running: FuturesUnordered<Running<F, Place>>,
+    pub(super) running: Waiting<Running<F, Place>>,
     pub(super) spawned: Spawned<Place, Worked>,
     /// Taken and not begun.
     ready: VecDeque<Ready>,
@@ -116,7 +116,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             make,
             callee,
             slots: Slots::new(),
-            running: FuturesUnordered::new(),
+            running: Waiting::new(),
             spawned: Spawned::new(),
             ready: VecDeque::new(),
             ages: Ages::default(),
@@ -272,10 +272,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             self.slots.give_back(slot);
             self.ages.end(place.age);
             self.ended(place, output);
-            next = match self.running.poll_next_unpin(context) {
-                Poll::Ready(next) => next,
-                Poll::Pending => None,
-            };
+            next = self.running.ended(context);
         }
         self.note_load();
     }
@@ -353,7 +350,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         }
         let is_lost = |holding: Option<HoldingId>| holding.is_some_and(|holding| lost.contains(&holding));
         let mut stopped = Vec::new();
-        for running in std::mem::take(&mut self.running) {
+        for running in self.running.take() {
             if running.place().is_some_and(|place| is_lost(place.holding)) {
                 stopped.extend(running.cancel());
             } else {
@@ -397,7 +394,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
     pub(super) fn give_up(&mut self) -> usize {
         let count = self.len();
         self.hand_back_ready();
-        let running: Vec<Place> = std::mem::take(&mut self.running).into_iter().filter_map(Running::cancel).collect();
+        let running: Vec<Place> = self.running.take().filter_map(Running::cancel).collect();
         let spawned = self.spawned.give_up();
         for place in running.into_iter().chain(spawned) {
             self.ages.end(place.age);
