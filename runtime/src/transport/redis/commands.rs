@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::Notify,
+    sync::{Notify, oneshot},
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -245,8 +245,7 @@ impl SharedLink {
             }
             match live.pipeline.send(now, publish_words(parcel), parcel.expiry) {
                 Ok(answered) => {
-                    let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
-                    match timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost)).ok() {
+                    match self.answer(now, deadline, answered).await {
                         // The connection was lost before it was sent: another one will do.
                         Some(Err(Unanswered::NotSent)) => {}
                         answered => return self.result(&live, parcel, answered),
@@ -257,6 +256,17 @@ impl SharedLink {
             }
             now = Instant::now();
         }
+    }
+
+    /// The answer to a command that was put in line now; `None` when the time is over.
+    async fn answer(&self, now: Instant, deadline: Instant, answered: oneshot::Receiver<Answered>) -> Option<Answered> {
+        // The pipeline tells when the whole of the command timeout is over, so that nobody needs a timer.
+        let answered = if deadline >= now + self.settings.command_timeout {
+            answered.await
+        } else {
+            timeout_at(deadline, answered).await.ok()?
+        };
+        Some(answered.unwrap_or_else(|_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()))))
     }
 
     async fn claim(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
@@ -301,6 +311,7 @@ impl SharedLink {
                 }
                 Err(Unanswered::NotSent) => {}
                 Err(Unanswered::Lost(reason)) => return Err(Unasked::Lost(reason)),
+                Err(Unanswered::Late) => return Err(Unasked::Late),
             }
         }
     }
@@ -448,7 +459,9 @@ impl SharedLink {
             }
             Some(Err(Unanswered::NotSent)) => Err(self.not_connected(parcel.template, self.reason())),
             Some(Err(Unanswered::Lost(reason))) => Err(PublishError::ConnectionLost { template, reason }),
-            None => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
+            Some(Err(Unanswered::Late)) | None => {
+                Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout })
+            }
         }
     }
 

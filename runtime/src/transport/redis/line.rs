@@ -45,6 +45,8 @@ pub(super) struct Line {
     closed: bool,
     /// The server has said that it reads no further command of this connection.
     rest_unread: bool,
+    /// Whether the tokio task looks for answers that are overdue. It does so while any are due.
+    watched: bool,
     /// Where callers write by themselves. Absent when the connection is encrypted or closed.
     socket: Option<Arc<OwnedWriteHalf>>,
 }
@@ -83,6 +85,8 @@ pub(super) enum Caller {
     Question(oneshot::Sender<Answered>),
     /// The connection itself asks whether the server lives, and is still the master.
     Watch,
+    /// Nobody any more: it was told that there is no answer in time.
+    Nobody,
 }
 
 /// The answers to several commands, in order, as far as they have come.
@@ -111,6 +115,8 @@ pub(super) enum Unanswered {
     NotSent,
     /// The command may have been executed.
     Lost(String),
+    /// The same: there was no answer in time.
+    Late,
 }
 
 /// Why whoever has asked has no answer.
@@ -166,6 +172,7 @@ impl Line {
             room_wanted: false,
             closed: false,
             rest_unread: false,
+            watched: false,
             socket,
         }
     }
@@ -248,6 +255,29 @@ impl Line {
 
     pub(super) fn is_empty(&self) -> bool {
         self.commands == 0
+    }
+
+    /// Whether the tokio task is to be told that answers are due, which it will look after from now on.
+    pub(super) fn is_first_due(&mut self) -> bool {
+        !std::mem::replace(&mut self.watched, true)
+    }
+
+    /// Whether the tokio task is to look again soon for what is overdue. Otherwise it is told.
+    pub(super) fn stays_watched(&mut self) -> bool {
+        self.watched = !self.is_empty();
+        self.watched
+    }
+
+    /// Tells those whose single commands were put in line before then that there is no answer in time. Who awaits several knows the time itself.
+    pub(super) fn give_up(&mut self, before: Instant) {
+        for waiting in self.waiting.iter_mut().take_while(|waiting| waiting.asked <= before) {
+            if let Caller::One(_) | Caller::Question(_) = waiting.caller
+                && let Caller::One(late) | Caller::Question(late) =
+                    std::mem::replace(&mut waiting.caller, Caller::Nobody)
+            {
+                let _ = late.send(Err(Unanswered::Late));
+            }
+        }
     }
 
     /// Writes as much as the socket takes at once, and tells whether that was all. The tokio task writes the rest, and meets any trouble.
@@ -376,7 +406,7 @@ impl Caller {
     fn missing(&self) -> usize {
         match self {
             Self::All { missing, .. } => *missing,
-            Self::One(_) | Self::Question(_) | Self::Watch => 1,
+            Self::One(_) | Self::Question(_) | Self::Watch | Self::Nobody => 1,
         }
     }
 
@@ -398,6 +428,7 @@ impl Caller {
                 }
                 let _ = complete.send(());
             }
+            (Self::Nobody, _) => {}
             (Self::Watch, answer) => {
                 // A server that can refuse the question is alive, which is most of what was asked.
                 heard.lives = true;
@@ -424,7 +455,7 @@ impl Caller {
                 lock(&answers).extend((0..missing).map(|_| Err(unanswered())));
                 let _ = complete.send(());
             }
-            Self::Watch => drop(unanswered()),
+            Self::Watch | Self::Nobody => drop(unanswered()),
         }
     }
 }

@@ -5,7 +5,8 @@
 //! itself, which saves the way over the tokio task; what comes while answers are due is written together, by the tokio task.
 //!
 //! The tokio task also watches: it asks the server for a sign of life and for its role, and gives the connection up when an answer is
-//! overdue. No caller has to wait for that long: whoever gives up early leaves a connection that is still looked after.
+//! overdue, of which it tells those who wait. So a caller needs no timer of its own, and whoever gives up earlier leaves a connection that is still
+//! looked after.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, OnceLock},
@@ -54,6 +55,8 @@ struct SharedLine {
 const PART: usize = 64 * 1024;
 /// The role is asked for so often at least.
 const LOOK: Duration = Duration::from_secs(30);
+/// What is overdue is found after so much of the command timeout more, or after so long at most.
+const LATER: (u32, Duration) = (16, Duration::from_millis(100));
 
 impl Pipeline {
     /// Starts the tokio task. `lost` is told when the connection takes no further command.
@@ -67,7 +70,7 @@ impl Pipeline {
     }
 
     /// Puts a command in line, and notes that it was asked for now. The receiver resolves with its answer, or with an error when the
-    /// connection ends. With an expiry, the last word says how much time is left when it leaves.
+    /// connection ends, or soon after the command timeout. With an expiry, the last word says how much time is left when it leaves.
     pub(super) fn send<const WORDS: usize>(
         &self,
         now: Instant,
@@ -122,7 +125,8 @@ impl Pipeline {
     }
 
     fn write(&self, mut line: MutexGuard<'_, Line>, writer: Writer) {
-        if writer == Writer::DriverAlready || writer == Writer::Caller && line.write() {
+        let is_written = writer == Writer::DriverAlready || writer == Writer::Caller && line.write();
+        if !line.is_first_due() && is_written {
             return;
         }
         drop(line);
@@ -215,6 +219,8 @@ impl Drop for FailsCallers {
 /// When an answer is overdue.
 struct Watch {
     command_timeout: Duration,
+    /// How long after that it is found out at most.
+    later: Duration,
     interval: Duration,
     deadline: Duration,
     /// When the server last answered anything.
@@ -229,6 +235,7 @@ impl Watch {
         let now = Instant::now();
         Self {
             command_timeout: settings.command_timeout,
+            later: (settings.command_timeout / LATER.0).clamp(Duration::from_millis(1), LATER.1),
             interval: settings.ping_interval.min(LOOK),
             deadline: settings.ping_deadline,
             heard: now,
@@ -243,8 +250,7 @@ impl Watch {
     ///
     /// When the server has been silent for too long.
     fn look(&mut self, now: Instant, line: &mut Line) -> Result<Instant, GapCause> {
-        let overdue = line.oldest().unwrap_or(now) + self.command_timeout;
-        if now >= overdue {
+        if line.oldest().is_some_and(|asked| now >= asked + self.command_timeout) {
             return Err(GapCause::Timeout);
         }
         if !self.owed && now >= self.asked + self.interval {
@@ -254,7 +260,10 @@ impl Watch {
             line.add([b"HELLO", b"3"]);
         }
         let next = if self.owed { self.asked.max(self.heard) + self.deadline } else { self.asked + self.interval };
-        if now >= next { Err(GapCause::Timeout) } else { Ok(next.min(overdue)) }
+        if now >= next {
+            return Err(GapCause::Timeout);
+        }
+        Ok(if line.stays_watched() { next.min(now + self.later) } else { next })
     }
 }
 
@@ -270,6 +279,10 @@ async fn drive(stream: Stream, mut watch: Watch, ended: FailsCallers) {
             biased;
             read = wire.advance(1) => read.map_err(|error| lost(&error)),
             () = shared.changed.notified() => {
+                let soon = Instant::now() + watch.later;
+                if soon < timer.deadline() {
+                    timer.as_mut().reset(soon);
+                }
                 // The caller that woke it is seldom alone: those who got their answers with it come first, and one write carries all of theirs.
                 give_way().await;
                 continue;
@@ -293,15 +306,23 @@ async fn drive(stream: Stream, mut watch: Watch, ended: FailsCallers) {
     }
     // Those who still wait may get an answer in their own time, but nothing more is sent.
     wire.outgoing = BytesMut::new();
-    let _ = timeout(watch.command_timeout, async {
-        while !shared.line().is_empty() {
-            let read = wire.advance(1).await.map_err(|error| lost(&error));
-            if let Err(reason) = receive(shared, read, &mut wire.incoming, &mut answers) {
-                return shared.end(&reason);
-            }
+    let end = Instant::now() + watch.command_timeout + watch.later;
+    loop {
+        let now = Instant::now();
+        let is_over = {
+            let mut line = shared.line();
+            now.checked_sub(watch.command_timeout).into_iter().for_each(|overdue| line.give_up(overdue));
+            line.is_empty()
+        };
+        if is_over || now >= end {
+            return;
         }
-    })
-    .await;
+        let Ok(read) = timeout(watch.later, wire.advance(1)).await else { continue };
+        let read = read.map_err(|error| lost(&error));
+        if let Err(reason) = receive(shared, read, &mut wire.incoming, &mut answers) {
+            return shared.end(&reason);
+        }
+    }
 }
 
 /// Hands on what was read; an error says why the connection is of no further use.
@@ -456,6 +477,26 @@ mod tests {
         assert_eq!(pipeline.send(Instant::now(), [b"PING"], None).err(), Some(NotTaken::Closed));
         far.write_all(b":7\r\n").await.unwrap();
         assert!(matches!(answered.await.unwrap(), Ok(Response::Integer(7))));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_too_long_is_told_each_in_its_own_time() {
+        let (near, mut far) = duplex(1 << 16);
+        let mut settings = Settings::new(&Config::default(), "shop");
+        settings.command_timeout = Duration::from_secs(1);
+        let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default());
+        let asked = Instant::now();
+        let first = send(&pipeline);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let (second, third) = (send(&pipeline), send(&pipeline));
+        assert!(matches!(first.await.unwrap(), Err(Unanswered::Late)));
+        assert!(asked.elapsed() >= settings.command_timeout);
+        assert!(matches!(pipeline.gone(), Some(GapCause::Timeout)));
+        // The answer to nobody is passed over.
+        far.write_all(b":1\r\n:2\r\n").await.unwrap();
+        assert!(matches!(second.await.unwrap(), Ok(Response::Integer(2))));
+        assert!(matches!(third.await.unwrap(), Err(Unanswered::Late)));
+        assert!(asked.elapsed() >= settings.command_timeout + Duration::from_millis(500));
     }
 
     #[tokio::test]
