@@ -247,6 +247,13 @@ const INSTANCES: usize = 10_000;
 const SIZE: usize = 64 * 1024 * 1024;
 
 impl Book {
+    /// Who gets a request, where nothing else is to be done for it.
+    pub(crate) fn choose(&self, wanted: &Wanted<'_>, now: Instant) -> Option<Turn> {
+        let mut pages = self.pages();
+        let page = pages.by_template.get_mut(wanted.template)?;
+        if page.asked.stage(now) == Stage::Due { None } else { page.choose(wanted, now) }
+    }
+
     /// What is to be done for a request. `begun` is the round in which somebody has first looked: who begins is told that nobody is there only
     /// after a question of its own time. Whoever does not answer that is waited for, unless others have answered and were tried.
     pub(crate) fn look(&self, wanted: &Wanted<'_>, begun: &mut Option<u64>, now: Instant) -> Look<Turn> {

@@ -12,6 +12,7 @@ use crate::{
         book::{Book, Instance, Look, Turn, Wanted},
         handle::{Bus, made},
         instances::{ANNOUNCEMENTS, Description, INBOX, QUESTIONS, Question},
+        replies::Replies,
     },
     error::{PublishError, SubscribeError},
     time::now,
@@ -50,6 +51,11 @@ impl Directory {
         Ok(Self { channel, reader, _attachment: attachment })
     }
 
+    /// Who gets a request, where that is known.
+    pub(crate) fn known(&self, wanted: &Wanted<'_>) -> Option<Turn> {
+        self.reader.book.choose(wanted, now())
+    }
+
     /// Who gets a request: it is asked where that is not known, and waited for an answer. `None` once it is known that nobody takes it. Where somebody
     /// has declined it already, those who do not answer are waited for half a second at most.
     ///
@@ -63,7 +69,7 @@ impl Directory {
         wanted: &Wanted<'_>,
     ) -> Result<Option<Turn>, PublishError> {
         let book = &self.reader.book;
-        self.known(bus, template, wanted.template, |begun| book.look(wanted, begun, now())).await
+        self.found(bus, template, wanted.template, |begun| book.look(wanted, begun, now())).await
     }
 
     /// The groups of which somebody takes a request, once all have answered, or after half a second.
@@ -78,12 +84,12 @@ impl Directory {
         wanted: &Wanted<'_>,
     ) -> Result<Vec<String>, PublishError> {
         let book = &self.reader.book;
-        let groups = self.known(bus, template, wanted.template, |begun| book.groups(wanted, begun, now())).await?;
+        let groups = self.found(bus, template, wanted.template, |begun| book.groups(wanted, begun, now())).await?;
         Ok(groups.unwrap_or_default())
     }
 
     /// What is looked for, once it is known.
-    async fn known<T>(
+    async fn found<T>(
         &self,
         bus: &Bus,
         template: &'static str,
@@ -192,6 +198,12 @@ impl Reader {
 }
 
 impl Bus {
+    /// Where instances and answers are heard of, if nothing has to be waited for.
+    pub(crate) fn opened(&self) -> Option<(&Directory, &Replies)> {
+        let (directory, replies) = (self.shared.directory.get()?, self.shared.replies.get()?);
+        replies.check().is_ok().then_some((directory, replies))
+    }
+
     /// Who answers requests: subscribed and confirmed before it is first asked.
     pub(crate) async fn directory(&self) -> Result<&Directory, SubscribeError> {
         let name = self.shared.id_prefix.trim_end_matches('-');

@@ -75,6 +75,13 @@ pub(crate) enum Arrived {
     Closed,
 }
 
+impl Arrived {
+    /// Whether it says that no answer will come, or may.
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self, Self::ConnectionLost | Self::InstanceLost | Self::Closed)
+    }
+}
+
 /// Who waits.
 struct Recipient {
     mailbox: Arc<Mailbox>,
@@ -182,7 +189,7 @@ impl Replies {
     }
 
     /// Fails while the server refuses the channel. The connection for subscriptions asks for it again from time to time.
-    fn check(&self) -> Result<(), SubscribeError> {
+    pub(super) fn check(&self) -> Result<(), SubscribeError> {
         match &*self.waiters.refusal() {
             Some(Refusal { channel, reason, rule }) => {
                 let (channel, reason, rule) = (channel.clone(), reason.clone(), rule.clone());
@@ -347,7 +354,11 @@ pub(crate) struct Waiter {
 impl Waiter {
     /// What has arrived next.
     pub(crate) async fn next(&mut self) -> Arrived {
-        poll_fn(|context| self.mailbox.poll_take(context)).await
+        poll_fn(|context| self.poll_next(context)).await
+    }
+
+    pub(crate) fn poll_next(&mut self, context: &Context<'_>) -> Poll<Arrived> {
+        self.mailbox.poll_take(context)
     }
 
     /// The time is over, and the instance has not answered: what it may still send says that it lives.

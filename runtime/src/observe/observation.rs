@@ -89,6 +89,9 @@ impl Observer {
 
     /// Sends a request, and waits for its answer.
     pub(crate) fn request(&self, template: &'static str) -> Option<Box<Observation>> {
+        if !self.may_observe() {
+            return None;
+        }
         let span = sending!(
             REQUEST,
             "request",

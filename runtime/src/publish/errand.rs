@@ -1,8 +1,14 @@
 //! The way of a request: an instance is found, gets it, and answers, or the next one does.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    future::poll_fn,
+    pin::pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{
     bus::{
@@ -10,13 +16,14 @@ use crate::{
         directory::Directory,
         instances::key,
         replies::{Arrived, Replies, Waiter},
+        sending::Receipt,
     },
     codec::{
         answers::{ANSWER, Answer, Answers, PassedOn},
         contract::{Codec, Exchange},
         slot::whole_millis,
     },
-    error::{RequestError, SubscribeError},
+    error::{PublishError, RequestError, SubscribeError},
     message::kind::Request,
     publish::addressed::Addressed,
     time::{deadline_after, inherited, now},
@@ -50,6 +57,15 @@ enum Handed<M: Request> {
     Lost(RequestError<M::Error>),
 }
 
+/// What happens next while an instance has the request.
+enum Next {
+    Arrived(Arrived),
+    /// The server has said how many have received it, or it was not sent.
+    Sent(Result<Receipt, PublishError>),
+    /// It is time to look whether the instance is still there, or to give up.
+    Due,
+}
+
 /// So often it is asked whether an instance that has not answered is still there.
 const STILL_THERE: Duration = Duration::from_secs(1);
 /// So long an answer may take that was published before its instance was gone.
@@ -69,15 +85,22 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// One instance handles it: one of the group, if there is one named.
     pub(super) async fn run(&self, group: Option<&str>) -> Output<M> {
         self.to_send.check()?;
-        let (directory, replies) = Box::pin(self.in_time(self.opened())).await??;
+        let bus = self.to_send.bus;
+        // Boxed here and below, as what is seldom there must not make every request's future larger.
+        let (directory, replies) = match bus.opened() {
+            Some(opened) => opened,
+            None => Box::pin(self.in_time(self.opened())).await??,
+        };
         let (mut tried, mut last) = (Vec::new(), None);
         loop {
             let wanted = self.wanted(group, &tried);
-            let found = self.in_time(directory.find(self.to_send.bus, M::TEMPLATE.text(), &wanted)).await;
-            let turn = match found {
-                Ok(found) => found?,
-                // What others have said says more than that nobody else was found.
-                Err(late) => return Err(last.unwrap_or(late)),
+            let turn = match directory.known(&wanted) {
+                Some(turn) => Some(turn),
+                None => match Box::pin(self.in_time(directory.find(bus, M::TEMPLATE.text(), &wanted))).await {
+                    Ok(found) => found?,
+                    // What others have said says more than that nobody else was found.
+                    Err(late) => return Err(last.unwrap_or(late)),
+                },
             };
             let Some(turn) = turn else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
             match self.hand(directory, replies, &turn).await? {
@@ -128,69 +151,99 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         let time_left = whole_millis(self.deadline.saturating_duration_since(Instant::now()));
         let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel()).time_left(time_left);
         let parcel = self.to_send.attempt(exchange)?.into_inbox(turn.instance.inbox());
-        if self.in_time(self.to_send.bus.send(parcel)).await??.receivers == Some(0) {
-            self.gone(directory, replies, turn);
-            return Ok(Handed::Undelivered);
-        }
-        let Some(arrived) = self.arrived(directory, replies, turn, &mut waiter).await else {
-            waiter.overdue(&turn.instance);
-            return Err(self.timed_out());
+        let arrived = match self.first(directory, replies, turn, &mut waiter, parcel).await? {
+            None => return Ok(Handed::Undelivered),
+            Some(Arrived::InstanceLost) => self.on_its_way(&mut waiter).await,
+            Some(arrived) => arrived,
         };
         Ok(self.read(arrived, turn))
     }
 
-    /// What arrives for the request; `None` when the time is over. After the loss of the instance it is waited for an answer that is on its way:
-    /// one that has stopped has answered everything before it left.
-    async fn arrived(
-        &self,
-        directory: &Directory,
-        replies: &Replies,
-        turn: &Turn,
-        waiter: &mut Waiter,
-    ) -> Option<Arrived> {
-        match self.first(directory, replies, turn, waiter).await? {
-            Arrived::InstanceLost => {}
-            arrived => return Some(arrived),
-        }
-        let grace = self.deadline.min(Instant::now() + ON_ITS_WAY);
-        loop {
-            match timeout_at(grace, waiter.next()).await {
-                Ok(Arrived::InstanceLost) => {}
-                Ok(arrived) => return Some(arrived),
-                Err(_) => return Some(Arrived::InstanceLost),
-            }
-        }
-    }
-
-    /// What arrives first. Meanwhile it is asked from time to time whether the instance is still there, by one of all who wait for it.
+    /// Sends the request, and waits for what arrives first; `None` where nobody has received it. An answer may come before the server has said that somebody has.
+    /// Meanwhile it is asked from time to time whether the instance is still there, by one of all who wait for it.
     async fn first(
         &self,
         directory: &Directory,
         replies: &Replies,
         turn: &Turn,
         waiter: &mut Waiter,
-    ) -> Option<Arrived> {
+        parcel: Parcel,
+    ) -> Result<Option<Arrived>, RequestError<M::Error>> {
+        let mut sending = Some(pin!(self.to_send.bus.send(parcel)));
         // The first time earlier, where less time is left than that.
         let every = STILL_THERE.min(self.timeout / 2);
-        let mut ask = Instant::now() + every;
-        while ask < self.deadline {
-            if let Ok(arrived) = timeout_at(ask, waiter.next()).await {
-                return Some(arrived);
+        let mut timer = pin!(sleep_until(self.deadline.min(Instant::now() + every)));
+        let mut lost = None;
+        loop {
+            let next = poll_fn(|context: &mut Context<'_>| {
+                if lost.is_none()
+                    && let Poll::Ready(arrived) = waiter.poll_next(context)
+                {
+                    return Poll::Ready(Next::Arrived(arrived));
+                }
+                match sending.as_mut().map(|sending| sending.as_mut().poll(context)) {
+                    Some(Poll::Ready(sent)) => Poll::Ready(Next::Sent(sent)),
+                    _ => timer.as_mut().poll(context).map(|()| Next::Due),
+                }
+            })
+            .await;
+            match next {
+                // It may turn out that nobody has received it, and then another instance may have it.
+                Next::Arrived(arrived) if sending.is_some() && arrived.is_loss() => lost = Some(arrived),
+                Next::Arrived(arrived) => return Ok(Some(arrived)),
+                Next::Sent(sent) => {
+                    sending = None;
+                    if sent?.receivers == Some(0) {
+                        self.gone(directory, replies, turn);
+                        return Ok(None);
+                    }
+                    if lost.is_some() {
+                        return Ok(lost);
+                    }
+                }
+                Next::Due if Instant::now() >= self.deadline => {
+                    if sending.is_none() {
+                        waiter.overdue(&turn.instance);
+                    }
+                    return Err(self.timed_out());
+                }
+                Next::Due => {
+                    let again = match sending {
+                        Some(_) => Instant::now() + every,
+                        None => self.look(directory, replies, turn, every).await,
+                    };
+                    timer.as_mut().reset(self.deadline.min(again));
+                }
             }
-            if let Err(due) = turn.instance.look(now(), every) {
-                ask = due.into();
-                continue;
-            }
-            let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
-            let nothing = Parcel { template, reach: Reach::ShardChannel, channel, payload: Vec::new(), expiry: None };
-            // Boxed, as what is seldom there must not make every request's future larger.
-            let asked = Box::pin(timeout_at(self.deadline, self.to_send.bus.send(nothing))).await.ok()?;
-            if asked.is_ok_and(|receipt| receipt.receivers == Some(0)) {
-                self.gone(directory, replies, turn);
-            }
-            ask = Instant::now() + STILL_THERE;
         }
-        timeout_at(self.deadline, waiter.next()).await.ok()
+    }
+
+    /// Looks whether the instance is still there, unless somebody has looked lately; when to look again.
+    async fn look(&self, directory: &Directory, replies: &Replies, turn: &Turn, every: Duration) -> Instant {
+        if let Err(due) = turn.instance.look(now(), every) {
+            return due.into();
+        }
+        let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
+        let nothing = Parcel { template, reach: Reach::ShardChannel, channel, payload: Vec::new(), expiry: None };
+        let asked = Box::pin(timeout_at(self.deadline, self.to_send.bus.send(nothing))).await;
+        if let Ok(Ok(receipt)) = asked
+            && receipt.receivers == Some(0)
+        {
+            self.gone(directory, replies, turn);
+        }
+        Instant::now() + STILL_THERE
+    }
+
+    /// What still arrives after the loss of the instance: one that has stopped has answered everything before it left.
+    async fn on_its_way(&self, waiter: &mut Waiter) -> Arrived {
+        let grace = self.deadline.min(Instant::now() + ON_ITS_WAY);
+        loop {
+            match timeout_at(grace, waiter.next()).await {
+                Ok(Arrived::InstanceLost) => {}
+                Ok(arrived) => return arrived,
+                Err(_) => return Arrived::InstanceLost,
+            }
+        }
     }
 
     fn gone(&self, directory: &Directory, replies: &Replies, turn: &Turn) {
