@@ -45,6 +45,7 @@ mod loose;
 pub(crate) mod messagepack;
 #[cfg(not(all(feature = "cbor", feature = "messagepack")))]
 mod no_binary;
+mod own_order;
 pub(crate) mod redis_toolkit;
 #[cfg(any(feature = "cbor", feature = "messagepack"))]
 pub(crate) mod scan;

@@ -21,6 +21,7 @@ use crate::codec::{
     envelope::{Data, Direct, Envelope, Reading, Rule, Seen, open},
     headers::LooseHeaders,
     loose::Loose,
+    own_order::OwnOrder,
     slot::Slot,
     words,
 };
@@ -127,6 +128,22 @@ pub(super) fn text(payload: &[u8]) -> Result<&str, DecodeError> {
 
 /// Reads the standard envelope, or else the message alone.
 pub(super) fn decode_text<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    rule: Rule,
+    text: &'de str,
+) -> Result<(T, Inbound<'de>), DecodeError> {
+    // What is wrong with it, if its data is no value of the type, is found and told below.
+    if let Some(ours) = OwnOrder::of(text)
+        && ours.fits(expected, rule)
+        && let Ok(message) = serde_json::from_str(ours.data)
+    {
+        return Ok((message, ours.inbound));
+    }
+    decode_any(expected, rule, text)
+}
+
+/// The same, in whatever order the members of the envelope are.
+pub(super) fn decode_any<'de, T: Deserialize<'de>>(
     expected: &Expected,
     rule: Rule,
     text: &'de str,

@@ -113,7 +113,7 @@ const SECONDS_END: u64 = 100_000_000_000;
 const MILLIS_END: u64 = SECONDS_END * 1_000;
 const MICROS_END: u64 = MILLIS_END * 1_000;
 
-fn millis_of_integer(number: u64) -> u64 {
+pub(super) fn millis_of_integer(number: u64) -> u64 {
     match number {
         0..SECONDS_END => number * 1_000,
         SECONDS_END..MILLIS_END => number,
