@@ -12,6 +12,7 @@ use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::BorrowedText,
     json::{Json, text},
+    own_order::correlation_id,
     redis_toolkit::unwrap,
 };
 
@@ -122,6 +123,9 @@ impl AnswerFor {
     /// What the head of an answer says that is written in our own order, where the correlation id stands before the data: in a time that does
     /// not depend on the answer's size. `None` where the whole of it has to be read.
     pub(crate) fn of_head(payload: &[u8]) -> Option<Self> {
+        if let Some(id) = correlation_id(payload) {
+            return Some(Self::of_id(id));
+        }
         let mut found = None;
         // Whatever follows is left unread, so the parser never comes to the end that it expects.
         let _ = AnswerHead { found: &mut found }.deserialize(&mut serde_json::Deserializer::from_slice(payload));

@@ -22,15 +22,12 @@ pub(super) struct OwnOrder<'de> {
 
 impl<'de> OwnOrder<'de> {
     pub(super) fn of(text: &'de str) -> Option<Self> {
-        let (id, rest) = simple_text(text.strip_prefix(r#"{"id":""#)?)?;
-        let (name, rest) = simple_text(rest.strip_prefix(r#","type":""#)?)?;
-        let (timestamp, rest) = digits(rest.strip_prefix(r#","timestamp":"#)?)?;
-        let (version, rest) = digits(rest.strip_prefix(r#","version":"#)?)?;
+        let (Head { id, name, timestamp, version }, rest) = head(text)?;
         let mut inbound = Inbound::new();
         inbound.id = Some(Cow::Borrowed(id));
         inbound.timestamp = Some(millis_of_integer(timestamp));
         inbound.version = Some(version);
-        let rest = match rest.strip_prefix(r#","correlation_id":""#) {
+        let rest = match rest.strip_prefix(CORRELATION_ID) {
             Some(rest) => exchange(rest, &mut inbound)?,
             None => rest,
         };
@@ -44,6 +41,34 @@ impl<'de> OwnOrder<'de> {
         self.name == expected.name && !is_newer && (rule == Rule::Standard || self.inbound.correlation_id.is_some())
     }
 }
+
+/// What stands first in every envelope.
+struct Head<'de> {
+    id: &'de str,
+    name: &'de str,
+    timestamp: u64,
+    version: u64,
+}
+
+fn head(text: &str) -> Option<(Head<'_>, &str)> {
+    let (id, rest) = simple_text(text.strip_prefix(r#"{"id":""#)?)?;
+    let (name, rest) = simple_text(rest.strip_prefix(r#","type":""#)?)?;
+    let (timestamp, rest) = digits(rest.strip_prefix(r#","timestamp":"#)?)?;
+    let (version, rest) = digits(rest.strip_prefix(r#","version":"#)?)?;
+    Some((Head { id, name, timestamp, version }, rest))
+}
+
+/// The correlation id of an exchange, of which only the beginning is looked at.
+pub(super) fn correlation_id(payload: &[u8]) -> Option<&str> {
+    let beginning = &payload[..payload.len().min(BEGINNING)];
+    let text = beginning.utf8_chunks().next()?.valid();
+    let (_, rest) = head(text)?;
+    simple_text(rest.strip_prefix(CORRELATION_ID)?).map(|(id, _)| id)
+}
+
+const CORRELATION_ID: &str = r#","correlation_id":""#;
+/// What stands before the data of an answer of ours is within so many bytes, if its ids are.
+const BEGINNING: usize = 256;
 
 /// What a request says beside, behind the quotation mark of its `correlation_id`; returns what follows.
 fn exchange<'de>(rest: &'de str, inbound: &mut Inbound<'de>) -> Option<&'de str> {
@@ -126,6 +151,18 @@ mod tests {
         assert!(is_taken_apart(&written(Some(Exchange { reply_to: None, ..asked() }))));
         assert!(is_taken_apart(&written(Some(Exchange { time_left: None, ..asked() }))));
         assert!(!is_taken_apart(&written(None).replace(":2,", ":3,")), "a newer version is refused by another reader");
+    }
+
+    #[test]
+    fn the_correlation_id_is_found_whatever_follows() {
+        let whole = written(Some(Exchange { reply_to: None, time_left: None, ..asked() }));
+        assert_eq!(correlation_id(whole.as_bytes()), Some("c-1"));
+        let end = whole.find(r#","data""#).unwrap();
+        let cut = [&whole.as_bytes()[..end], b"\xff"].concat();
+        assert_eq!(correlation_id(&cut), Some("c-1"));
+        assert_eq!(correlation_id(&whole.as_bytes()[..end - 1]), None);
+        assert_eq!(correlation_id(written(None).as_bytes()), None);
+        assert_eq!(correlation_id(b""), None);
     }
 
     #[test]
