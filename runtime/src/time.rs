@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::{
     cell::RefCell,
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
@@ -17,6 +17,44 @@ pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 /// The clock of timers. A test that pauses tokio's time pauses this too.
 pub(crate) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
+}
+
+/// When a message arrived, in eight bytes, since every one that waits has it: nanoseconds, from an hour before the first one was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Arrival(u64);
+
+static ORIGIN: LazyLock<Instant> = LazyLock::new(|| {
+    let now = Instant::now();
+    now.checked_sub(Duration::from_secs(60 * 60)).unwrap_or(now)
+});
+
+impl Arrival {
+    /// Of what has not arrived: later than all others.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) fn of(at: Instant) -> Self {
+        // Centuries fit; the standard library would multiply 128 bits.
+        let since = at.saturating_duration_since(*ORIGIN);
+        Self(since.as_secs().saturating_mul(1_000_000_000).saturating_add(since.subsec_nanos().into()))
+    }
+
+    pub(crate) fn instant(self) -> Instant {
+        *ORIGIN + Duration::from_nanos(self.0)
+    }
+
+    pub(crate) const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+}
+
+impl From<Instant> for Arrival {
+    fn from(at: Instant) -> Self {
+        Self::of(at)
+    }
 }
 
 /// So long from now, a year at most.
@@ -102,6 +140,16 @@ mod tests {
         });
         assert_eq!(inherited(), None);
     }
+
+    #[test]
+    fn an_arrival_is_the_point_in_time_that_it_was_made_of() {
+        for at in [Instant::now(), Instant::now() + LONGEST] {
+            assert_eq!(Arrival::of(at).instant(), at);
+        }
+        let (earlier, later) = (Arrival::of(Instant::now()), Arrival::of(now() + Duration::from_nanos(1)));
+        assert!(earlier.nanos() < later.nanos() && later.nanos() < Arrival::NEVER.nanos());
+    }
+
     #[test]
     fn a_time_of_day_is_shown_as_people_write_it_and_an_odd_one_somehow() {
         let shown = |millis| format!("{:?}", TimeOfDay(UNIX_EPOCH + Duration::from_millis(millis)));

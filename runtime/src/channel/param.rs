@@ -68,6 +68,12 @@ pub trait ChannelParam: Sized + Clone + Send + Sync + 'static {
         self.write(&mut comparison).is_ok() && comparison.rest.is_empty()
     }
 
+    /// The same of ASCII text, as nearly every segment is, which is not looked through again to see that it is text.
+    #[doc(hidden)]
+    fn is_written_in(&self, ascii: &[u8]) -> bool {
+        str::from_utf8(ascii).is_ok_and(|text| self.is_written_as(text))
+    }
+
     /// Whether the plain text is some value. Override it where that needs no allocation.
     fn is_value(text: &str) -> bool {
         Self::parse(text).is_ok()
@@ -180,6 +186,10 @@ macro_rules! text_params {
                 **self == *text
             }
 
+            fn is_written_in(&self, ascii: &[u8]) -> bool {
+                self.as_bytes() == ascii
+            }
+
             fn is_value(_text: &str) -> bool {
                 true
             }
@@ -216,6 +226,10 @@ macro_rules! integer_params {
 
             fn is_written_as(&self, text: &str) -> bool {
                 itoa::Buffer::new().format(*self) == text
+            }
+
+            fn is_written_in(&self, ascii: &[u8]) -> bool {
+                itoa::Buffer::new().format(*self).as_bytes() == ascii
             }
         }
     )*};

@@ -28,6 +28,7 @@ pub enum Shape {
 
 impl Shape {
     /// Whether the encoded segment can be the text of a value of this shape.
+    #[inline]
     pub(crate) const fn accepts(&self, segment: &[u8]) -> bool {
         match self {
             Self::Text => !segment.is_empty(),
@@ -69,6 +70,7 @@ impl Shape {
     }
 }
 
+#[inline]
 const fn is_unsigned(segment: &[u8], from: usize) -> bool {
     let digits = segment.len() - from;
     if digits == 0 || (digits > 1 && segment[from] == b'0') {

@@ -62,21 +62,28 @@ impl<'a> ChannelWriter<'a> {
     }
 }
 
-/// Reads a channel segment by segment: the generated code calls it.
+/// Reads a channel segment by segment: the generated code calls it. That the channel is text is seen segment by segment too.
 #[derive(Debug)]
 pub struct ChannelReader<'a> {
-    rest: Option<&'a str>,
+    rest: Option<&'a [u8]>,
 }
 
 impl<'a> ChannelReader<'a> {
+    #[inline]
     pub(crate) fn new(channel: &'a str) -> Self {
+        Self::of_bytes(channel.as_bytes())
+    }
+
+    #[inline]
+    pub(crate) fn of_bytes(channel: &'a [u8]) -> Self {
         Self { rest: Some(channel) }
     }
 
-    fn next(&mut self) -> Result<&'a str, AddressError> {
+    #[inline]
+    fn next(&mut self) -> Result<&'a [u8], AddressError> {
         let rest = self.rest.ok_or(AddressError::Mismatch)?;
         // Segments are short: a loop over the bytes is faster than `split_once`, which prepares a search.
-        let Some(end) = rest.bytes().position(|byte| byte == b':') else {
+        let Some(end) = rest.iter().position(|&byte| byte == b':') else {
             self.rest = None;
             return Ok(rest);
         };
@@ -86,8 +93,9 @@ impl<'a> ChannelReader<'a> {
 
     /// One literal segment.
     #[doc(hidden)]
+    #[inline]
     pub fn literal(&mut self, text: &str) -> Result<(), AddressError> {
-        if self.next()? == text { Ok(()) } else { Err(AddressError::Mismatch) }
+        if self.next()? == text.as_bytes() { Ok(()) } else { Err(AddressError::Mismatch) }
     }
 
     /// The value of one parameter.
@@ -100,15 +108,17 @@ impl<'a> ChannelReader<'a> {
     #[doc(hidden)]
     pub fn rest<P: RestParam>(&mut self, name: &'static str) -> Result<P, AddressError> {
         let rest = self.rest.take().ok_or(AddressError::Mismatch)?;
-        if rest == encoding::EMPTY_REST {
+        if rest == encoding::EMPTY_REST.as_bytes() {
             return Ok(P::from_items(Vec::new()));
         }
-        let items: Result<Vec<_>, _> = rest.split(':').map(|segment| parse_segment(segment, name)).collect();
+        let items: Result<Vec<_>, _> =
+            rest.split(|&byte| byte == b':').map(|segment| parse_segment(segment, name)).collect();
         Ok(P::from_items(items?))
     }
 
     /// Passes a segment that the route table has compared already.
     #[doc(hidden)]
+    #[inline]
     pub fn skip(&mut self) -> Result<(), AddressError> {
         self.next().map(drop)
     }
@@ -116,16 +126,22 @@ impl<'a> ChannelReader<'a> {
     /// Checks that the segment is the value of the message's field.
     #[doc(hidden)]
     pub fn equals<P: ChannelParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
-        let text = encoding::decode(self.next()?).ok_or(AddressError::Invalid { parameter: name, reason: None })?;
-        if value.is_written_as(&text) { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
+        let segment = self.next()?;
+        let is_value = if encoding::is_plain(segment) {
+            value.is_written_in(segment)
+        } else {
+            let text = encoding::decode(segment).ok_or(AddressError::Invalid { parameter: name, reason: None })?;
+            value.is_written_as(&text)
+        };
+        if is_value { Ok(()) } else { Err(AddressError::Disagrees { parameter: name }) }
     }
 
     /// Checks that the remaining segments are the value of the message's field.
     #[doc(hidden)]
     pub fn rest_equals<P: RestParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
         let rest = self.rest.take().ok_or(AddressError::Mismatch)?;
-        let (mut given, mut wanted) = (rest.split(':'), value.items().iter());
-        let equal = if rest == encoding::EMPTY_REST {
+        let (mut given, mut wanted) = (rest.split(|&byte| byte == b':'), value.items().iter());
+        let equal = if rest == encoding::EMPTY_REST.as_bytes() {
             wanted.next().is_none()
         } else {
             let same =
@@ -149,12 +165,13 @@ impl<'a> ChannelReader<'a> {
         self.rest::<P>(name).map(drop)
     }
 
+    #[inline]
     pub(crate) fn finish(self) -> Result<(), AddressError> {
         if self.rest.is_none() { Ok(()) } else { Err(AddressError::Mismatch) }
     }
 }
 
-fn parse_segment<P: ChannelParam>(segment: &str, name: &'static str) -> Result<P, AddressError> {
+fn parse_segment<P: ChannelParam>(segment: &[u8], name: &'static str) -> Result<P, AddressError> {
     let text = encoding::decode(segment).ok_or(AddressError::Invalid { parameter: name, reason: None })?;
     P::parse(&text).map_err(|invalid| AddressError::Invalid { parameter: name, reason: invalid.reason() })
 }

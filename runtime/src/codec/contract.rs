@@ -321,6 +321,20 @@ impl<'de> Inbound<'de> {
         Self::default()
     }
 
+    /// Whether nothing is known, as of nearly every message that came alone.
+    #[inline]
+    pub(crate) fn is_nothing(&self) -> bool {
+        let Self { id, timestamp, version, headers, correlation_id, reply_to, time_left, unreadable } = self;
+        id.is_none()
+            && timestamp.is_none()
+            && correlation_id.is_none()
+            && headers.is_empty()
+            && *unreadable == 0
+            && version.is_none()
+            && reply_to.is_none()
+            && time_left.is_none()
+    }
+
     /// The id.
     #[must_use]
     pub fn id(mut self, id: impl Into<Cow<'de, str>>) -> Self {

@@ -122,6 +122,7 @@ pub(super) fn refuse_envelope(rule: Rule, payload: &[u8]) -> Result<(), String> 
 }
 
 /// A payload as text.
+#[inline]
 pub(super) fn text(payload: &[u8]) -> Result<&str, DecodeError> {
     str::from_utf8(payload).map_err(|error| DecodeError::Invalid(error.to_string()))
 }

@@ -121,10 +121,12 @@ enum Id {
 }
 
 impl Delivery {
+    #[inline]
     pub(crate) fn frame(&self) -> &Frame {
         &self.frame
     }
 
+    #[inline]
     pub(crate) fn new(frame: Frame, format: Format) -> Self {
         // A broadcast is delivered at most once, and so is a request.
         let attempt = match frame.origin() {
@@ -161,7 +163,7 @@ impl Delivery {
     /// The channel on which the message arrived, without the bus's namespace.
     #[must_use]
     pub fn channel(&self) -> &str {
-        // A message is only handed out after its channel was read as text.
+        // A message is only handed out after each segment of its channel was read as text.
         str::from_utf8(self.frame.channel()).unwrap_or_default()
     }
 
@@ -197,6 +199,7 @@ impl Delivery {
     /// How many members of the envelope, and how many headers, could not be read: a `timestamp` that is an object, two `id`s, a header that is
     /// no text. They are absent, and the message is handled without them.
     #[must_use]
+    #[inline]
     pub fn unreadable_metadata(&self) -> u32 {
         self.metadata.unreadable
     }
@@ -252,6 +255,7 @@ impl Delivery {
 
     /// The payload as it arrived.
     #[must_use]
+    #[inline]
     pub fn payload(&self) -> &[u8] {
         self.frame.payload()
     }
@@ -280,7 +284,7 @@ impl Delivery {
             }
         };
         verify(&message, self.frame.channel())?;
-        self.know(Metadata::new(inbound, payload));
+        self.learn(Metadata::said(inbound, payload));
         Ok(message)
     }
 
@@ -299,7 +303,7 @@ impl Delivery {
             }
         };
         verify(&message, self.frame.channel())?;
-        self.know(Metadata::new(inbound, payload));
+        self.learn(Metadata::said(inbound, payload));
         Ok(message)
     }
 
@@ -345,6 +349,17 @@ impl Delivery {
             }
         }
         self.is_read = true;
+    }
+
+    /// What the message said when it was decoded.
+    #[inline]
+    fn learn(&mut self, said: Option<Metadata>) {
+        match said {
+            Some(metadata) => self.know(metadata),
+            // Nothing was known before either, and nobody has to be told that.
+            None if !self.is_read => self.is_read = true,
+            None => self.know(Metadata::default()),
+        }
     }
 
     fn know(&mut self, metadata: Metadata) {
@@ -403,7 +418,7 @@ impl Delivery {
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
         let Conversation { reply_to, time_left, .. } = self.metadata.conversation.as_deref()?;
-        self.frame.arrived().checked_add(time_left.filter(|_| reply_to.is_some())?)
+        self.frame.arrived().instant().checked_add(time_left.filter(|_| reply_to.is_some())?)
     }
 
     /// How long the requester still waits: zero once it has stopped. Only what is to be answered has such a time. Requests that the handler sends
@@ -443,8 +458,7 @@ fn reject<M: Message>(error: DecodeError) -> Rejection {
 
 fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Rejection> {
     let agrees = || {
-        let channel = str::from_utf8(channel).map_err(|_| AddressError::Mismatch)?;
-        let mut reader = ChannelReader::new(channel);
+        let mut reader = ChannelReader::of_bytes(channel);
         message.verify(&mut reader)?;
         reader.finish()
     };
@@ -452,6 +466,17 @@ fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Rejection> {
 }
 
 impl Metadata {
+    /// What the payload says, unless that is nothing.
+    #[inline]
+    fn said(inbound: Inbound<'_>, payload: &[u8]) -> Option<Self> {
+        if inbound.is_nothing() {
+            // It holds nothing to be given back, and looking at each of its members again would take as long as all of this.
+            std::mem::forget(inbound);
+            return None;
+        }
+        Some(Self::new(inbound, payload))
+    }
+
     fn new(inbound: Inbound<'_>, payload: &[u8]) -> Self {
         Self {
             id: inbound.id.map(|id| Id::new(&id, payload)),

@@ -56,6 +56,7 @@ impl Meters {
     }
 
     /// Whether anybody records.
+    #[inline]
     pub(crate) fn are_on(&self) -> bool {
         self.operations.is_some()
     }
@@ -158,6 +159,7 @@ impl Counted {
         Self(counter!(name, labels))
     }
 
+    #[inline]
     pub(crate) fn add(&self, count: u64) {
         self.0.increment(count);
     }

@@ -52,6 +52,7 @@ impl Counted {
         Self
     }
 
+    #[inline]
     pub(crate) fn add(&self, _count: u64) {}
 }
 

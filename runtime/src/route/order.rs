@@ -96,6 +96,7 @@ pub(crate) enum OrderKey {
 
 impl OrderKey {
     /// The key of a channel that fits the template.
+    #[inline]
     pub(crate) fn of(self, channel: &[u8]) -> Option<&[u8]> {
         match self {
             Self::Nothing => None,

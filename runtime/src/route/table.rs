@@ -91,6 +91,28 @@ impl RouteTable {
         (route != NONE).then_some(usize::from(route))
     }
 
+    /// Whether what the route takes is looked at by no other one, on no branch.
+    pub(super) fn is_sole(&self, index: usize, route: &Route) -> bool {
+        let mut place = 0;
+        for segment in route.template().segments() {
+            let node = &self.nodes[usize::from(place)];
+            let (child, others) = match *segment {
+                Segment::Literal { text, .. } => (self.literal(place, text.as_bytes()), node.first_parameter != NONE),
+                Segment::Parameter { .. } => (node.first_parameter, node.has_literals),
+                Segment::Rest { .. } => return false,
+            };
+            if others || node.first_rest != NONE || child == NONE {
+                return false;
+            }
+            place = child;
+            if self.nodes[usize::from(place)].next_sibling != NONE {
+                return false;
+            }
+        }
+        let end = &self.nodes[usize::from(place)];
+        usize::from(end.route) == index && !end.is_fallback
+    }
+
     /// The route below `node` that takes the remaining text. A fallback is only remembered: another branch may do better.
     fn walk(&self, parent: u16, rest: &[u8], fallback: &mut u16) -> u16 {
         let node = &self.nodes[usize::from(parent)];

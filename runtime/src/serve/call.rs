@@ -152,8 +152,8 @@ pin_project! {
 
 /// How long a call may take.
 struct Limits {
-    /// From the moment on when it has to wait.
-    timeout: Option<Duration>,
+    /// Its handler's timeout begins when it has to wait.
+    route: &'static Route,
     /// When its requester stops waiting: known once the request was read, and so before the call has to wait.
     ends: Option<Arc<OnceLock<Instant>>>,
 }
@@ -165,14 +165,14 @@ struct Timer {
 }
 
 impl Limits {
-    fn of(route: &Route, delivery: &mut Delivery) -> Self {
+    fn of(route: &'static Route, delivery: &mut Delivery) -> Self {
         let ends = route.facts().kind() == Kind::Request && !route.options().run_to_end;
-        Self { timeout: route.options().timeout, ends: ends.then(|| delivery.watch_deadline()) }
+        Self { route, ends: ends.then(|| delivery.watch_deadline()) }
     }
 
     /// The timer of a call that has to wait from now on.
     fn timer(&self) -> Option<Timer> {
-        let timeout = self.timeout.map(deadline_after);
+        let timeout = self.route.options().timeout.map(deadline_after);
         let ends = self.ends.as_ref().and_then(|ends| ends.get()).map(|&ends| tokio::time::Instant::from_std(ends));
         let (at, ended): (_, fn() -> Ended) = match (timeout, ends) {
             (Some(timeout), Some(ends)) if timeout < ends => (timeout, || Ended::TimedOut),

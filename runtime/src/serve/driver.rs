@@ -29,7 +29,7 @@ use crate::{
         layer::{HandlerLayer, Layers},
     },
     message::facts::Kind,
-    route::table::RouteTable,
+    route::{sole::SoleRoutes, table::RouteTable},
     serve::{
         call::{Callee, call},
         ending::Ending,
@@ -99,8 +99,10 @@ impl<R: Router> Driver<R> {
         });
         let lanes = lanes.collect();
         let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);
+        let table = RouteTable::build(R::ROUTES);
         let intake = Intake {
-            table: RouteTable::build(R::ROUTES),
+            sole_routes: SoleRoutes::new(R::ROUTES, &tokens, &table),
+            table,
             routes: R::ROUTES,
             tokens,
             order_keys: R::ROUTES.iter().map(|route| route.order_key()).collect(),

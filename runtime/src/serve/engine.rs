@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     sync::atomic::Ordering,
     task::{Context, Poll},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use memchr::memchr;
@@ -13,13 +13,16 @@ use crate::{
     bus::{handle::Bus, instances::State},
     codec::answers::PassedOn,
     error::ShutdownError,
-    handler::{contract::Router, outcome::Ended},
+    handler::{
+        contract::Router,
+        outcome::{Ended, Outcome},
+    },
     message::delivery::Delivery,
     serve::{
         call::{Callee, Finished, Running, Slots},
         departures::{Departed, Departures, Published},
         driver::Stopping,
-        intake::Intake,
+        intake::{Admission, Intake},
         lanes::LaneId,
         presence::{Heard, Presence},
         settlement::{Called, Open, Sent, Step, declined, dropped, oversized},
@@ -27,7 +30,7 @@ use crate::{
         spawned::{Spawned, SpawnedEnd},
         waiting::Waiting,
     },
-    time::now,
+    time::{Arrival, now},
     transport::{
         contract::Parcel,
         frame::{Frame, Origin},
@@ -55,13 +58,14 @@ const TOGETHER: usize = 256;
 
 /// What a lane wants to know of the frame that is being started, since the call owns it.
 struct Starting {
-    arrived: Instant,
+    arrived: Arrival,
     has_key: bool,
     key: Vec<u8>,
 }
 
 impl Starting {
-    fn set(&mut self, key: Option<&[u8]>, arrived: Instant) {
+    #[inline]
+    fn set(&mut self, key: Option<&[u8]>, arrived: Arrival) {
         self.arrived = arrived;
         self.has_key = key.is_some();
         self.key.clear();
@@ -84,7 +88,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
             running: Waiting::new(),
             departures: Departures::new(bus),
             spawned: Spawned::new(),
-            starting: Starting { arrived: now(), has_key: false, key: Vec::new() },
+            starting: Starting { arrived: Arrival::NEVER, has_key: false, key: Vec::new() },
             stops: false,
         }
     }
@@ -111,13 +115,11 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     fn item(&mut self, item: Item, context: &mut Context<'_>) {
         match item {
-            Item::Frame(frame) => {
-                let mut dropped = Vec::new();
-                if let Some((route, frame)) = self.intake.admit(frame, |route, frame| dropped.push((route, frame))) {
-                    self.start(route, None, frame, context);
-                }
-                dropped.into_iter().for_each(|(route, frame)| self.dropped(route, frame, context));
-            }
+            Item::Frame(frame) => match self.intake.admit(&frame) {
+                Admission::Starts(route) => self.start(route, None, frame, context),
+                Admission::Waits(route) => self.wait(route, frame, context),
+                Admission::NotForUs => {}
+            },
             Item::Oversized { token, channel, head, size } => {
                 self.oversized(Origin::Broadcast { token }, &channel, &head, size, context);
             }
@@ -200,6 +202,12 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         self.answer(route, answer, context);
     }
 
+    fn wait(&mut self, route: usize, frame: Frame, context: &mut Context<'_>) {
+        let mut dropped = Vec::new();
+        self.intake.wait(route, frame, |frame| dropped.push(frame));
+        dropped.into_iter().for_each(|frame| self.dropped(route, frame, context));
+    }
+
     /// Tells whoever waits for an answer that there will be none.
     fn dropped(&mut self, route: usize, frame: Frame, context: &mut Context<'_>) {
         let facts = self.intake.routes.at(route).facts();
@@ -211,7 +219,9 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
         let entry = self.intake.routes.at(route);
         loop {
-            self.starting.set(self.intake.order_keys[route].of(frame.channel()), frame.arrived());
+            if lane.is_none() {
+                self.starting.set(self.intake.order_keys[route].of(frame.channel()), frame.arrived());
+            }
             let delivery = Delivery::new(frame, self.intake.format);
             if entry.options().spawn {
                 let lane = self.hold(route, lane);
@@ -254,7 +264,10 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         }
         if called.open.is_none() {
             // Nothing is to be sent and nobody to be told, as after most broadcasts.
-            self.intake.tally.count(route, called.ended, None);
+            match called.ended {
+                Ended::Returned(Outcome::Done) => self.intake.tally.counters.handler(route).handled.count(),
+                ended => self.intake.tally.count(route, ended, None),
+            }
             return true;
         }
         let kind = self.intake.routes[route].facts().kind();

@@ -7,12 +7,13 @@ use crate::{
     codec::contract::Format,
     error::Rejection,
     message::facts::Kind,
-    route::{order::OrderKey, routes::Routes, table::RouteTable},
+    route::{order::OrderKey, routes::Routes, sole::SoleRoutes, table::RouteTable},
     serve::{
         journal::{About, Trouble},
         lanes::{LaneId, Lanes, Waits},
         tally::Tally,
     },
+    time::Arrival,
     transport::{
         events::BusEvent,
         frame::{Frame, Origin},
@@ -23,6 +24,7 @@ use crate::{
 /// Decides what happens to an item, without calling anything.
 pub(super) struct Intake {
     pub(super) table: RouteTable,
+    pub(super) sole_routes: SoleRoutes,
     pub(super) routes: Routes,
     /// For each route, the token of the name that it is subscribed to.
     pub(super) tokens: Vec<u32>,
@@ -43,19 +45,44 @@ pub(super) struct Intake {
     pub(super) closed: Option<String>,
 }
 
+/// What becomes of a frame.
+pub(super) enum Admission {
+    /// The handler of this route may be called now.
+    Starts(usize),
+    /// It has to wait for that.
+    Waits(usize),
+    NotForUs,
+}
+
 impl Waits for Frame {
     fn size(&self) -> usize {
         Self::size(self)
     }
 
     fn arrived(&self) -> Instant {
-        Self::arrived(self)
+        Self::arrived(self).instant()
     }
 }
 
 impl Intake {
-    /// The frame's route, if it may start now. Otherwise it waits, or is not for this service. What is dropped for it is handed over.
-    pub(super) fn admit(&mut self, mut frame: Frame, mut dropped: impl FnMut(usize, Frame)) -> Option<(usize, Frame)> {
+    /// What becomes of a frame.
+    #[inline]
+    pub(super) fn admit(&self, frame: &Frame) -> Admission {
+        let Some(route) = self.route_of(frame) else { return Admission::NotForUs };
+        let key = self.order_keys[route].of(frame.channel());
+        if self.lanes[route].has_room(key) { Admission::Starts(route) } else { Admission::Waits(route) }
+    }
+
+    #[inline]
+    fn route_of(&self, frame: &Frame) -> Option<usize> {
+        let by_token = match frame.origin() {
+            Origin::Broadcast { token } => self.sole_routes.find(token, frame.channel()),
+            Origin::Inbox | Origin::Task => None,
+        };
+        by_token.or_else(|| self.route_in_table(frame))
+    }
+
+    fn route_in_table(&self, frame: &Frame) -> Option<usize> {
         let Some(route) = self.table.find(frame.channel()) else {
             self.tally.counters.unmatched.add(1);
             tracing::debug!("a channel matches a subscribed pattern but no template");
@@ -63,25 +90,25 @@ impl Intake {
         };
         match frame.origin() {
             // Overlapping patterns deliver a message once each; only the delivery by the route's own pattern counts.
-            Origin::Broadcast { token } if token != self.tokens[route] => return None,
+            Origin::Broadcast { token } if token != self.tokens[route] => None,
             Origin::Inbox if self.routes.at(route).facts().kind() != Kind::Request => {
                 self.tally.counters.unmatched.add(1);
-                return None;
+                None
             }
-            Origin::Broadcast { .. } | Origin::Inbox | Origin::Task => {}
+            Origin::Broadcast { .. } | Origin::Inbox | Origin::Task => Some(route),
         }
-        let order_key = self.order_keys[route];
-        if self.lanes[route].has_room(order_key.of(frame.channel())) {
-            return Some((route, frame));
-        }
+    }
+
+    /// Lets a frame wait. What is dropped for it is handed over.
+    pub(super) fn wait(&mut self, route: usize, mut frame: Frame, mut dropped: impl FnMut(Frame)) {
         frame.compact();
-        let key = order_key.of(frame.channel()).map(<[u8]>::to_owned);
+        let key = self.order_keys[route].of(frame.channel()).map(<[u8]>::to_owned);
         let lanes = &mut self.lanes[route];
         let (mut count, mut about) = (0, About::default());
         lanes.wait(key.as_deref(), frame, |frame| {
             count += 1;
             about = About::channel(frame.channel());
-            dropped(route, frame);
+            dropped(frame);
         });
         if lanes.is_full() {
             self.full = Some(route);
@@ -94,12 +121,11 @@ impl Intake {
             self.tally.note(route, Trouble::Dropped, count, about);
         }
         self.note_load(route);
-        None
     }
 
     /// A call that does not complete at once has begun.
-    pub(super) fn started(&mut self, route: usize, key: Option<&[u8]>, arrived: Instant) -> LaneId {
-        let lane = self.lanes[route].started(key, arrived);
+    pub(super) fn started(&mut self, route: usize, key: Option<&[u8]>, arrived: Arrival) -> LaneId {
+        let lane = self.lanes[route].started(key, arrived.instant());
         self.note_load(route);
         lane
     }
@@ -122,7 +148,7 @@ impl Intake {
 
     /// A call begins to be polled for the first time, or that is over.
     #[inline]
-    pub(super) fn polls(&self, route: usize, arrived: Option<Instant>) {
+    pub(super) fn polls(&self, route: usize, arrived: Option<Arrival>) {
         self.tally.counters.handler(route).load.polls(arrived);
     }
 

@@ -85,6 +85,7 @@ impl<T: Waits> Lanes<T> {
     }
 
     /// Whether a message with this key may start now.
+    #[inline]
     pub(crate) fn has_room(&self, key: Option<&[u8]>) -> bool {
         self.running < self.concurrency && key.and_then(|key| self.by_key(key)).is_none()
     }
@@ -213,6 +214,7 @@ impl<T: Waits> Lanes<T> {
         sequence
     }
 
+    #[inline]
     fn by_key(&self, key: &[u8]) -> Option<usize> {
         // Mostly nothing waits, and no key has to be hashed to know that.
         if self.by_key.is_empty() { None } else { self.by_key.get(key).copied() }

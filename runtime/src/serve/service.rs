@@ -123,7 +123,7 @@ impl Service {
         // One with back-pressure has a connection of its own, and is a receiver of its own.
         let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
         let (phase, phases) = watch::channel(Phase::Serving);
-        let counters = Arc::new(Counters::new(R::ROUTES, now()));
+        let counters = Arc::new(Counters::new(R::ROUTES));
         let counted = Arc::clone(&counters);
         let member = bus.join(move || counted.snapshot(now()).outstanding())?;
         if let Some(announcement) = presence.announcement(State::Serving, &bus)

@@ -4,6 +4,8 @@ use std::{ops::Range, time::Instant};
 
 use bytes::Bytes;
 
+use crate::time::Arrival;
+
 /// One received message: a slice of the read buffer that holds channel and payload.
 ///
 /// One reference count for both keeps the hot path at two atomic operations a message.
@@ -13,7 +15,7 @@ pub(crate) struct Frame {
     channel: Range<u32>,
     payload: Range<u32>,
     origin: Origin,
-    arrived: Instant,
+    arrived: Arrival,
 }
 
 /// How a frame came.
@@ -29,14 +31,15 @@ pub(crate) enum Origin {
 
 impl Frame {
     /// The ranges are within `bytes`. The channel is without its namespace.
+    #[inline]
     pub(crate) fn new(
         bytes: Bytes,
         channel: Range<u32>,
         payload: Range<u32>,
         origin: Origin,
-        arrived: Instant,
+        arrived: impl Into<Arrival>,
     ) -> Self {
-        Self { bytes, channel, payload, origin, arrived }
+        Self { bytes, channel, payload, origin, arrived: arrived.into() }
     }
 
     /// Of a task. The channel is without its namespace.
@@ -48,10 +51,12 @@ impl Frame {
         Self::new(Bytes::from(bytes), 0..channel, channel..end, Origin::Task, arrived)
     }
 
+    #[inline]
     pub(crate) fn channel(&self) -> &[u8] {
         &self.bytes[self.channel.start as usize..self.channel.end as usize]
     }
 
+    #[inline]
     pub(crate) fn payload(&self) -> &[u8] {
         &self.bytes[self.payload.start as usize..self.payload.end as usize]
     }
@@ -72,16 +77,19 @@ impl Frame {
         Some(self)
     }
 
+    #[inline]
     pub(crate) fn origin(&self) -> Origin {
         self.origin
     }
 
     /// When it was read from the connection.
-    pub(crate) fn arrived(&self) -> Instant {
+    #[inline]
+    pub(crate) fn arrived(&self) -> Arrival {
         self.arrived
     }
 
     /// Bytes of channel and payload.
+    #[inline]
     pub(crate) fn size(&self) -> usize {
         self.channel.len() + self.payload.len()
     }

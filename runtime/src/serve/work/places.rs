@@ -39,7 +39,7 @@ use crate::{
         waiting::Waiting,
         work::{ages::Ages, chance::Chance, outbox::Outbox},
     },
-    time::now,
+    time::{Arrival, now},
     transport::durable::{
         contract::QueueSpec,
         task::{Entry, NewTask, OnceKey, Verdict},
@@ -232,7 +232,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             return self.spawned.start(place, self.callee.work(self.number, delivery, self.queue.at_most_once));
         }
         let mut slot = self.slots.fill((self.make)(delivery));
-        self.tally.counters.handler(self.number).load.polls(Some(arrived));
+        self.tally.counters.handler(self.number).load.polls(Some(Arrival::of(arrived)));
         if let Some(holding) = holding {
             self.holdings.polls(holding);
         }

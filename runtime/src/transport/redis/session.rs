@@ -14,6 +14,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::{
     error::SubscribeError,
+    time::Arrival,
     transport::{
         contract::Name,
         frame::{Frame, Origin},
@@ -79,6 +80,14 @@ impl Stuck {
             NameKind::Pattern => &mut self.patterns,
         }
     }
+}
+
+/// What was read at once.
+struct Batch {
+    bytes: Bytes,
+    now: Instant,
+    /// The same, for the frames.
+    arrived: Arrival,
 }
 
 enum Asked {
@@ -160,9 +169,9 @@ impl Session {
                 Err(error) => break Err(protocol(error)),
             }
         };
-        let batch = incoming.split_to(end).freeze();
+        let batch = Batch { bytes: incoming.split_to(end).freeze(), now, arrived: Arrival::of(now) };
         let mut found = std::mem::take(&mut self.found);
-        let handled = found.drain(..).try_for_each(|scanned| self.handle(scanned, &batch, registry, now));
+        let handled = found.drain(..).try_for_each(|scanned| self.handle(scanned, &batch, registry));
         self.found = found;
         if self.ended > 0 {
             let names = std::mem::take(&mut self.ended);
@@ -171,46 +180,36 @@ impl Session {
         (registry.flush(), handled.and(scanned))
     }
 
-    fn handle(
-        &mut self,
-        scanned: Scanned,
-        batch: &Bytes,
-        registry: &mut Registry,
-        now: Instant,
-    ) -> Result<(), GapCause> {
+    fn handle(&mut self, scanned: Scanned, batch: &Batch, registry: &mut Registry) -> Result<(), GapCause> {
+        let Batch { bytes, now, arrived } = batch;
         match scanned {
             Scanned::Message { by, channel, payload } => {
                 let (kind, name) = by.name(&channel);
-                let channel = self.stripped(batch, channel);
-                let delivered = registry.deliver(kind, &batch[name.clone()], |token| {
-                    Item::Frame(Frame::new(
-                        batch.clone(),
-                        short(&channel),
-                        short(&payload),
-                        Origin::Broadcast { token },
-                        now,
-                    ))
+                let channel = self.stripped(bytes, channel);
+                let delivered = registry.deliver(kind, &bytes[name.clone()], |token| {
+                    let origin = Origin::Broadcast { token };
+                    Item::Frame(Frame::new(bytes.clone(), short(&channel), short(&payload), origin, *arrived))
                 });
                 if !delivered && !*self.stuck.of(kind) {
-                    known(kind, &batch[name], registry)?;
+                    known(kind, &bytes[name], registry)?;
                 }
             }
             Scanned::Oversized { by, channel, head, size } => {
                 let (kind, name) = by.name(&channel);
-                let channel = self.stripped(batch, channel);
-                registry.deliver(kind, &batch[name], |token| Item::Oversized {
+                let channel = self.stripped(bytes, channel);
+                registry.deliver(kind, &bytes[name], |token| Item::Oversized {
                     token,
-                    channel: batch[channel.clone()].to_vec(),
-                    head: batch[head.clone()].to_vec(),
+                    channel: bytes[channel.clone()].to_vec(),
+                    head: bytes[head.clone()].to_vec(),
                     size,
                 });
             }
-            Scanned::Confirmation { verb, kind, name } => self.confirmed(verb, kind, &batch[name], registry, now)?,
+            Scanned::Confirmation { verb, kind, name } => self.confirmed(verb, kind, &bytes[name], registry, *now)?,
             Scanned::Reply(text) => match self.asked.pop_front() {
                 Some(Asked::Ping) => {}
-                _ => return Err(unexpected(&batch[text])),
+                _ => return Err(unexpected(&bytes[text])),
             },
-            Scanned::Error(text) => self.refused(&batch[text], registry, now)?,
+            Scanned::Error(text) => self.refused(&bytes[text], registry, *now)?,
             // Nobody asked for such a push, so its bytes were damaged on the way: a message may have been in them, and must not vanish.
             Scanned::Foreign => return Err(GapCause::Protocol("a push of an unknown kind".to_owned())),
             Scanned::Skipped => {}
