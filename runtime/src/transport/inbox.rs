@@ -65,6 +65,7 @@ pub(crate) struct Inbox {
     when_full: WhenFull,
     state: Mutex<Contents>,
     space: Notify,
+    caught_up: Notify,
     direct: Option<Arc<dyn Direct>>,
     /// What a direct inbox has put off.
     unread: Mutex<Vec<Item>>,
@@ -101,6 +102,8 @@ pub(crate) trait Direct: Send + Sync {
 pub(crate) struct Wishes {
     /// They want the reader to wait.
     full: Vec<Arc<Inbox>>,
+    /// Their consumers have not taken what came before.
+    behind: Vec<Arc<Inbox>>,
     /// They have put something off.
     unread: Vec<Arc<Inbox>>,
 }
@@ -108,6 +111,7 @@ pub(crate) struct Wishes {
 impl Wishes {
     pub(crate) fn append(&mut self, mut other: Self) {
         self.full.append(&mut other.full);
+        self.behind.append(&mut other.behind);
         self.unread.append(&mut other.unread);
     }
 
@@ -116,8 +120,14 @@ impl Wishes {
         match inbox.push(batch) {
             Wish::Nothing => {}
             Wish::ToWait => self.full.push(Arc::clone(inbox)),
+            Wish::ToGiveWay => self.behind.push(Arc::clone(inbox)),
             Wish::ToRead => self.unread.push(Arc::clone(inbox)),
         }
+    }
+
+    /// The inboxes whose consumers have not taken what came before.
+    pub(crate) fn take_behind(&mut self) -> Vec<Arc<Inbox>> {
+        std::mem::take(&mut self.behind)
     }
 
     /// Reads what was put off; returns the inboxes that want the reader to wait.
@@ -133,6 +143,8 @@ pub(crate) enum Wish {
     Nothing,
     /// To wait before it puts more in.
     ToWait,
+    /// To let the consumer catch up, where more is to come at once.
+    ToGiveWay,
     /// To let it read what it has put off.
     ToRead,
 }
@@ -144,8 +156,8 @@ struct Contents {
     messages: usize,
     /// Messages dropped in front of the first item.
     lagged: u64,
-    /// Batches since the inbox was last empty: each may hold a read buffer of its own.
-    batches: usize,
+    /// How many items of each batch are there: each batch may hold a read buffer of its own.
+    batches: VecDeque<usize>,
     consumer: Option<Waker>,
     /// The reader no longer waits, until the inbox was empty once.
     impatient: bool,
@@ -169,6 +181,7 @@ impl Inbox {
             when_full,
             state: Mutex::default(),
             space: Notify::new(),
+            caught_up: Notify::new(),
             direct: None,
             unread: Mutex::default(),
             templates: Vec::new(),
@@ -216,24 +229,32 @@ impl Inbox {
             batch.clear();
             return Wish::Nothing;
         }
-        state.batches += 1;
         let (messages, dropped) = (state.traffic.messages, state.traffic.dropped);
-        let copy = state.batches > BATCHES_BEFORE_COPYING;
+        let copy = state.batches.len() >= BATCHES_BEFORE_COPYING;
+        let before = state.items.len();
+        state.items.reserve(batch.len());
         for mut item in batch.drain(..) {
-            if let (Item::Frame(frame), true) = (&mut item, copy) {
+            if copy && let Item::Frame(frame) = &mut item {
                 frame.compact();
             }
-            state.count(&item);
             match self.when_full {
                 WhenFull::DropNewest => state.push_or_drop(item, self.bounds),
                 _ => state.push(item),
             }
         }
+        let added = state.items.len() - before;
+        if added > 0 {
+            state.batches.push_back(added);
+        }
         let waits = self.blocks() || self.when_full == WhenFull::Wait && !state.impatient;
         if !waits && self.when_full != WhenFull::DropNewest {
             state.drop_oldest(self.bounds);
         }
-        let full = waits && state.exceeds(self.bounds);
+        let wish = match waits {
+            true if state.exceeds(self.bounds) => Wish::ToWait,
+            true if state.is_behind() => Wish::ToGiveWay,
+            _ => Wish::Nothing,
+        };
         if state.traffic.messages > messages {
             state.traffic.last = Some(Instant::now());
         }
@@ -245,7 +266,7 @@ impl Inbox {
         if let Some(consumer) = consumer {
             consumer.wake();
         }
-        if full { Wish::ToWait } else { Wish::Nothing }
+        wish
     }
 
     /// A direct inbox reads what it has put off.
@@ -268,8 +289,12 @@ impl Inbox {
             state.consumer = Some(context.waker().clone());
             return Poll::Pending;
         }
-        state.take(items, limit);
-        let space = !state.exceeds(self.bounds);
+        if items.is_empty() && state.items.len() <= limit {
+            state.take_all(items);
+        } else {
+            state.take(items, limit);
+        }
+        let (space, caught_up) = (!state.exceeds(self.bounds), !state.is_behind());
         // A batch that was dropped down to the bounds is no sign of a consumer that has caught up; an empty buffer is.
         if state.messages == 0 {
             state.impatient = false;
@@ -278,6 +303,9 @@ impl Inbox {
         drop(state);
         if space && matches!(self.when_full, WhenFull::Wait | WhenFull::Block) {
             self.space.notify_waiters();
+            if caught_up {
+                self.caught_up.notify_waiters();
+            }
         }
         Poll::Ready(true)
     }
@@ -328,6 +356,20 @@ impl Inbox {
         }
     }
 
+    /// Completes once the consumer has taken all but what came last, or nobody takes anything any more.
+    pub(crate) async fn has_caught_up(&self) {
+        loop {
+            let caught_up = self.caught_up.notified();
+            tokio::pin!(caught_up);
+            // As in `has_space`.
+            caught_up.as_mut().enable();
+            if !self.lock().is_waited_for() {
+                return;
+            }
+            caught_up.await;
+        }
+    }
+
     /// The reader has waited for long enough: from now on the inbox drops its oldest messages when it is full, and counts them,
     /// until the consumer has emptied it. Nothing happens when there is space.
     pub(crate) fn stop_waiting(&self) {
@@ -339,6 +381,7 @@ impl Inbox {
     pub(crate) fn detached(&self) {
         self.lock().detached = true;
         self.space.notify_waiters();
+        self.caught_up.notify_waiters();
     }
 
     /// Ends the inbox: nothing more goes in, and the consumer sees the end after what is there.
@@ -348,6 +391,7 @@ impl Inbox {
         let consumer = state.consumer.take();
         drop(state);
         self.space.notify_waiters();
+        self.caught_up.notify_waiters();
         if let Some(consumer) = consumer {
             consumer.wake();
         }
@@ -404,16 +448,16 @@ impl fmt::Debug for Inbox {
 }
 
 impl Contents {
-    fn count(&mut self, item: &Item) {
-        if let Some(bytes) = load(item) {
-            self.traffic.messages += 1;
-            self.traffic.bytes += bytes as u64;
-        }
+    fn count(&mut self, bytes: usize) {
+        self.traffic.messages += 1;
+        self.traffic.bytes += bytes as u64;
     }
 
+    #[inline]
     fn push(&mut self, item: Item) {
         match load(&item) {
             Some(bytes) => {
+                self.count(bytes);
                 self.bytes += bytes;
                 self.messages += 1;
                 self.items.push_back(item);
@@ -432,6 +476,7 @@ impl Contents {
         if self.messages == 0 || (self.messages < bounds.messages && self.bytes + bytes <= bounds.bytes) {
             return self.push(item);
         }
+        self.count(bytes);
         self.traffic.dropped += 1;
         self.push(Item::Lagged(1));
     }
@@ -441,12 +486,22 @@ impl Contents {
         !self.closed && !self.detached && self.exceeds(bounds)
     }
 
+    /// Whether something is there that came before the last batch.
+    fn is_behind(&self) -> bool {
+        self.batches.len() > 1
+    }
+
+    fn is_waited_for(&self) -> bool {
+        !self.closed && !self.detached && self.is_behind()
+    }
+
     fn exceeds(&self, bounds: Bounds) -> bool {
         self.messages > bounds.messages || self.bytes > bounds.bytes
     }
 
     /// Drops messages. News are never dropped; those that nothing lies between any more are merged.
     fn drop_oldest(&mut self, bounds: Bounds) {
+        let before = self.items.len();
         let mut news = Vec::new();
         while self.exceeds(bounds) && self.messages > 1 {
             let Some(item) = self.items.pop_front() else { break };
@@ -460,9 +515,14 @@ impl Contents {
                 None => add(item, &mut news),
             }
         }
-        if news.is_empty() {
-            return;
+        if !news.is_empty() {
+            self.put_back(news);
         }
+        self.batches_gave(before - self.items.len());
+    }
+
+    /// Puts news back before what is there, merged with those that it begins with.
+    fn put_back(&mut self, mut news: Vec<Item>) {
         while self.items.front().is_some_and(|item| load(item).is_none()) {
             let Some(item) = self.items.pop_front() else { break };
             add(item, &mut news);
@@ -472,7 +532,27 @@ impl Contents {
         }
     }
 
+    /// The oldest batches have so many items less.
+    fn batches_gave(&mut self, mut items: usize) {
+        while let Some(oldest) = self.batches.front_mut() {
+            if *oldest > items {
+                *oldest -= items;
+                return;
+            }
+            items -= *oldest;
+            self.batches.pop_front();
+        }
+    }
+
+    /// Gives all that is there for an empty buffer.
+    fn take_all(&mut self, items: &mut VecDeque<Item>) {
+        std::mem::swap(&mut self.items, items);
+        self.batches.clear();
+        (self.bytes, self.messages) = (0, 0);
+    }
+
     fn take(&mut self, items: &mut VecDeque<Item>, limit: usize) {
+        let before = self.items.len();
         for _ in 0..limit {
             let Some(item) = self.items.pop_front() else { break };
             if let Some(bytes) = load(&item) {
@@ -481,9 +561,7 @@ impl Contents {
             }
             items.push_back(item);
         }
-        if self.items.is_empty() {
-            self.batches = 0;
-        }
+        self.batches_gave(before - self.items.len());
     }
 }
 

@@ -239,7 +239,7 @@ fn it_says_once_that_it_fell_behind_until_it_has_caught_up() {
 
 /// A slow consumer holds at most 16 read buffers; what comes behind them is copied out.
 #[test]
-fn frames_are_copied_from_the_seventeenth_batch_on_until_it_was_empty() {
+fn frames_are_copied_while_sixteen_batches_are_there() {
     let inbox = Inbox::new(Bounds { messages: 100, bytes: 1_000 }, WhenFull::DropOldest);
     let buffer = Bytes::from(vec![b'x'; 64]);
     let shares_the_buffer = |item: &Item| match item {
@@ -255,6 +255,48 @@ fn frames_are_copied_from_the_seventeenth_batch_on_until_it_was_empty() {
     assert_eq!(shared, [vec![true; 32], vec![false; 4]].concat());
     (0..16).for_each(|_| push_batch());
     assert!(poll(&inbox, 100).1.iter().all(shares_the_buffer));
+    (0..16).for_each(|_| push_batch());
+    let _ = take(&inbox, 1);
+    push_batch();
+    let _ = take(&inbox, 3);
+    push_batch();
+    let shared: Vec<_> = poll(&inbox, 100).1.iter().map(shares_the_buffer).collect();
+    assert_eq!(shared, [vec![true; 28], vec![false; 2], vec![true; 2]].concat(), "half a batch holds its buffer");
+}
+
+#[test]
+fn batches_that_were_dropped_hold_nothing() {
+    let inbox = Inbox::new(Bounds { messages: 4, bytes: 1_000 }, WhenFull::DropOldest);
+    (0..40).for_each(|_| assert!(!push(&inbox, 2)));
+    assert_eq!(inbox.lock().batches, [2, 2]);
+    assert_eq!(take(&inbox, 3), (3, 76));
+    assert_eq!(inbox.lock().batches, [1]);
+    assert_eq!(take(&inbox, 100), (1, 0));
+    assert!(inbox.lock().batches.is_empty());
+}
+
+#[test]
+fn whoever_waits_for_the_consumer_goes_on_when_all_but_the_last_batch_was_taken() {
+    let inbox = Inbox::new(Bounds { messages: 100, bytes: 1_000 }, WhenFull::Wait);
+    let pushed = || {
+        let frame = Frame::new(Bytes::from_static(b"ab"), 0..1, 1..2, Origin::Broadcast { token: 0 }, Instant::now());
+        inbox.push(&mut vec![Item::Frame(frame.clone()), Item::Frame(frame)])
+    };
+    let mut context = Context::from_waker(Waker::noop());
+    assert_eq!(pushed(), Wish::Nothing);
+    assert!(std::pin::pin!(inbox.has_caught_up()).poll(&mut context).is_ready());
+    assert_eq!(pushed(), Wish::ToGiveWay);
+    let mut caught_up = std::pin::pin!(inbox.has_caught_up());
+    assert!(caught_up.as_mut().poll(&mut context).is_pending());
+    let _ = take(&inbox, 1);
+    assert!(caught_up.as_mut().poll(&mut context).is_pending(), "one of the first batch is there");
+    let _ = take(&inbox, 1);
+    assert!(caught_up.as_mut().poll(&mut context).is_ready());
+    assert_eq!(pushed(), Wish::ToGiveWay);
+    let mut caught_up = std::pin::pin!(inbox.has_caught_up());
+    assert!(caught_up.as_mut().poll(&mut context).is_pending());
+    inbox.detached();
+    assert!(caught_up.as_mut().poll(&mut context).is_ready(), "nobody takes anything any more");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use tokio::time::{Sleep, sleep, sleep_until};
+use tokio::time::{Sleep, sleep, sleep_until, timeout};
 
 use crate::{
     time::now,
@@ -32,6 +32,9 @@ use crate::{
 /// How long one stall may hold up everybody's messages for inboxes that ask the reader to wait. Long enough for a loaded machine's
 /// scheduler, short against the command timeout, and against the 60 seconds after which Redis drops a reader that lags.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// For so long a burst waits for a consumer that is behind: other consumers of the connection wait too. A handler that takes a microsecond or two
+/// has dealt with a whole read by then, and slower ones lose nothing by being further behind.
+const MOMENT: Duration = Duration::from_millis(1);
 /// So many bytes at once are a burst, of which more is to come. After fewer the socket is empty, and the tokio task waits anyway.
 const BURST: usize = 32 * 1024;
 
@@ -123,7 +126,9 @@ impl LiveSession {
         self.heard = now();
         self.pinged = None;
         let read = self.wire.incoming.len();
-        let (wishes, received) = self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard);
+        let (mut wishes, received) =
+            self.session.receive(&mut self.wire.incoming, &mut self.shared.registry(), self.heard);
+        let behind = wishes.take_behind();
         let full = wishes.read();
         if self.session.has_moved() {
             self.connector.outdated();
@@ -133,7 +138,7 @@ impl LiveSession {
             return self.stall(full).await;
         }
         if read >= BURST {
-            give_way().await;
+            catch_up(behind).await;
         }
         Ok(())
     }
@@ -181,6 +186,15 @@ impl LiveSession {
         self.timer.as_mut().reset(next.into());
         Ok(())
     }
+}
+
+/// Lets the consumers run first, and where some have not taken what came before, waits for that. Reading on would only put them further behind, and
+/// what they take out of their processor's cache.
+async fn catch_up(behind: Vec<Arc<Inbox>>) {
+    if behind.is_empty() {
+        return give_way().await;
+    }
+    let _ = timeout(MOMENT, join_all(behind.iter().map(|inbox| inbox.has_caught_up()))).await;
 }
 
 /// Lets the others run first, on this thread: what was read is still in its processor's cache. Unlike tokio's `yield_now` it leaves the

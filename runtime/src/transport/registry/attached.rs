@@ -48,6 +48,8 @@ pub(crate) struct Registry {
     pub(super) listeners: Arena<Listener>,
     /// Members with staged items, in the order in which they got their first.
     pub(super) touched: Vec<usize>,
+    /// The name of the last message: that of the next one is often the same.
+    pub(super) last: Option<NameId>,
     /// Names that may stand otherwise than is wanted.
     pub(super) unsettled: VecDeque<NameId>,
     /// Names that the server would not subscribe, and when each is tried again.
@@ -143,6 +145,7 @@ impl Registry {
             names: Arena::default(),
             listeners: Arena::default(),
             touched: Vec::new(),
+            last: None,
             unsettled: VecDeque::new(),
             resting: BTreeSet::new(),
             closed: None,
@@ -229,10 +232,12 @@ impl Registry {
     /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with
     /// [`flush`](Self::flush).
     pub(crate) fn deliver(&mut self, kind: NameKind, name: &[u8], item: impl FnMut(u32) -> Item) -> bool {
-        match self.find(kind, name) {
-            Some(id) => self.stage_for(id, item),
-            None => false,
-        }
+        let is_last = |&id: &NameId| {
+            self.names.get(id).is_some_and(|entry| entry.name.kind == kind && entry.name.text.as_bytes() == name)
+        };
+        let found = self.last.filter(is_last).or_else(|| self.find(kind, name));
+        self.last = found;
+        found.is_some_and(|id| self.stage_for(id, item))
     }
 
     /// Stages an item for each inbox that wants a pattern which `matches`; returns how many patterns did. One inbox may get

@@ -125,6 +125,7 @@ impl<T> Arena<T> {
         Some(value)
     }
 
+    #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&T> {
         self.values.get(index)?.as_ref()
     }

@@ -51,16 +51,35 @@ impl From<ProtocolError> for Stop {
     }
 }
 
+#[inline]
 pub(super) fn available(buffer: &[u8], end: usize) -> Result<(), Stop> {
     if buffer.len() < end { Err(Stop::Incomplete(end)) } else { Ok(()) }
 }
 
+#[inline]
 pub(super) fn byte(buffer: &[u8], at: usize) -> Result<u8, Stop> {
     buffer.get(at).copied().ok_or(Stop::Incomplete(at + 1))
 }
 
 /// A length line, and where it ends. Neither null nor streamed lengths: a server sends none where this is called.
+#[inline]
 pub(super) fn length(buffer: &[u8], at: usize) -> Result<(usize, usize), Stop> {
+    // Nearly all have up to three digits, and their end is there.
+    if let Some(&[first @ b'0'..=b'9', second, third, fourth, fifth]) = buffer.get(at..).and_then(<[u8]>::first_chunk) {
+        let digit = |byte: u8| usize::from(byte - b'0');
+        match (second, third, fourth, fifth) {
+            (b'\r', b'\n', ..) => return Ok((digit(first), at + 3)),
+            (b'0'..=b'9', b'\r', b'\n', _) => return Ok((10 * digit(first) + digit(second), at + 4)),
+            (b'0'..=b'9', b'0'..=b'9', b'\r', b'\n') => {
+                return Ok((100 * digit(first) + 10 * digit(second) + digit(third), at + 5));
+            }
+            _ => {}
+        }
+    }
+    any_length(buffer, at)
+}
+
+fn any_length(buffer: &[u8], at: usize) -> Result<(usize, usize), Stop> {
     let mut value = 0;
     // 512 MiB has nine digits.
     for index in at..at + 10 {
@@ -79,6 +98,7 @@ pub(super) fn length(buffer: &[u8], at: usize) -> Result<(usize, usize), Stop> {
 }
 
 /// The bytes of a string of known length, and where the line end after them ends.
+#[inline]
 pub(super) fn blob(buffer: &[u8], at: usize, length: usize) -> Result<(Span, usize), Stop> {
     let end = at + length;
     available(buffer, end + 2)?;
