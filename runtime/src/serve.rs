@@ -14,6 +14,7 @@
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
 //! | `spawned` | calls that are tokio tasks of their own |
+//! | `waiting` | calls that wait and what is on its way, each polled when it was woken |
 //! | `policy` | what becomes of tasks: attempts, priorities, leases |
 //! | `settlement` | what is left to do once a handler has returned |
 //! | `journal` | what a service tells of trouble: repeated lines of a kind are one |

@@ -164,6 +164,8 @@ impl<R: Router> Driver<R> {
             if is_done && sources.leave() {
                 break;
             }
+            // What the owner says comes before anything new. It is awaited last, since to begin and end that wait takes longer than most of what comes.
+            let is_told = phases.has_changed().unwrap_or(true) || stages.has_changed().unwrap_or(false);
             let asked = tokio::select! {
                 // What ends makes room for what waits, and comes before anything new.
                 biased;
@@ -187,18 +189,18 @@ impl<R: Router> Driver<R> {
                     at_once(|context| engine.spawned_ended(called, context)).await;
                     None
                 }
+                () = sources.next(engine.intake.is_full()), if !is_told => {
+                    at_once(|context| engine.take(&mut sources, context)).await;
+                    // A full inbox must not keep the other tokio tasks of this thread from running.
+                    consume_budget().await;
+                    (!sources.is_open() && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
+                }
                 phase = phases.changed() => match (phase, *phases.borrow()) {
                     (Err(_), _) | (Ok(()), Phase::Dropped) => return Ok(()),
                     (Ok(()), Phase::Stopping(deadline)) => Some(deadline),
                     (Ok(()), Phase::Serving | Phase::Quiet) => None,
                 },
                 Ok(()) = stages.changed() => sooner(&mut closing, *stages.borrow(), stopping),
-                () = sources.next(engine.intake.is_full()) => {
-                    at_once(|context| engine.take(&mut sources, context)).await;
-                    // A full inbox must not keep the other tokio tasks of this thread from running.
-                    consume_budget().await;
-                    (!sources.is_open() && stopping.is_none()).then_some(SHUTDOWN_DEADLINE)
-                }
             };
             if let Some(deadline) = asked {
                 stopping = Some(Stopping::within(deadline).unless_sooner(closing));
