@@ -6,6 +6,8 @@ use syn::{Ident, ext::IdentExt as _, parse::Parser as _};
 
 use crate::diag;
 
+mod foreign;
+
 /// Long enough for every name that a server can route quickly; the bus refuses longer channels anyway.
 pub(crate) const MAX_BYTES: usize = 512;
 /// Deep enough for any hierarchy; keeps the proofs of a router quick.
@@ -35,6 +37,10 @@ pub(crate) fn parse(text: &str) -> (Vec<Segment>, Vec<String>) {
         problems.push("the channel is empty: write its segments, such as `orders:<id>`".to_owned());
         return (Vec::new(), problems);
     }
+    if let Some((word, ours)) = ours(text) {
+        problems.push(format!("a parameter is written `<name>`, and not as in `{word}`: write `{ours}`"));
+        return (Vec::new(), problems);
+    }
     let parts = split(text);
     if text.len() > MAX_BYTES || parts.len() > MAX_SEGMENTS {
         problems.push(format!(
@@ -48,13 +54,34 @@ pub(crate) fn parse(text: &str) -> (Vec<Segment>, Vec<String>) {
     let mut segments = Vec::new();
     let last = parts.len() - 1;
     for (index, part) in parts.iter().enumerate() {
-        match segment(part, index, last) {
+        match segment(part, (index, last), parts.get(index + 1)) {
             Ok(segment) => segments.push(segment),
             Err(problem) => problems.push(problem),
         }
     }
     problems.extend(duplicates(&segments));
     (segments, problems)
+}
+
+/// The parameters that a template seems to have, whatever is wrong with it.
+pub(crate) fn guessed_parameters(text: &str) -> Vec<Parameter> {
+    let mut text = ours(text).map_or_else(|| text.to_owned(), |(_, ours)| ours);
+    if text.matches('<').count() > text.matches('>').count() {
+        text.push('>');
+    }
+    let (segments, _) = parse(&text);
+    parameters(&segments).cloned().collect()
+}
+
+/// The first parameter that is written as in another system, and the template in our own words.
+fn ours(text: &str) -> Option<(&str, String)> {
+    let (word, replaced) = foreign::translated(text)?;
+    let parts = split(&replaced).into_iter().map(|part| match part.contains('<') {
+        true => foreign::separated(part),
+        false => part.trim_matches('/').to_owned(),
+    });
+    let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
+    Some((word, parts.join(":")))
 }
 
 /// Splits at each `:` that is outside of `<…>`.
@@ -76,9 +103,9 @@ fn split(text: &str) -> Vec<&str> {
     parts
 }
 
-fn segment(part: &str, index: usize, last: usize) -> Result<Segment, String> {
+fn segment(part: &str, (index, last): (usize, usize), next: Option<&&str>) -> Result<Segment, String> {
     if part.is_empty() {
-        return Err(empty(index, last));
+        return Err(empty(index, last, next));
     }
     if !part.contains('<') {
         return literal(part);
@@ -90,16 +117,21 @@ fn segment(part: &str, index: usize, last: usize) -> Result<Segment, String> {
     parameter(part, inner, index == last).map(Segment::Parameter)
 }
 
-fn empty(index: usize, last: usize) -> String {
+/// In other systems `:id` is a parameter.
+fn empty(index: usize, last: usize, next: Option<&&str>) -> String {
+    let parameter = |advice: &str| match next {
+        Some(next) if is_name(next) => format!("{advice}, or `<{next}>` if that is a parameter"),
+        _ => advice.to_owned(),
+    };
     if index == 0 {
-        "the channel starts with `:`: remove it, or write a segment in front of it".to_owned()
+        parameter("the channel starts with `:`: remove it, or write a segment in front of it")
     } else if index == last {
         "the channel ends with `:`: remove it, or write a segment behind it".to_owned()
     } else {
-        format!(
+        parameter(&format!(
             "segment {} of the channel is empty: remove one `:` of `::`, or write a segment between them",
             index + 1
-        )
+        ))
     }
 }
 
@@ -125,41 +157,13 @@ fn misplaced(part: &str) -> String {
     if opened > closed {
         return format!("the parameter in `{part}` is not closed: write `>` behind it");
     }
-    format!("a parameter takes a whole segment, but `{part}` has more: write `{}`", separated(part))
-}
-
-/// The segment with `:` around each parameter, in the place of what separates it in other systems: `orders/<id>` becomes `orders:<id>`.
-fn separated(part: &str) -> String {
-    let mut segments: Vec<String> = Vec::new();
-    let (mut depth, mut start) = (0_usize, 0);
-    for (index, character) in part.char_indices() {
-        match character {
-            '<' if depth == 0 => {
-                segments.push(without_separators(&part[start..index]));
-                (depth, start) = (1, index);
-            }
-            '<' => depth += 1,
-            '>' if depth == 1 => {
-                segments.push(part[start..=index].to_owned());
-                (depth, start) = (0, index + 1);
-            }
-            '>' => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-    }
-    segments.push(without_separators(&part[start..]));
-    segments.retain(|segment| !segment.is_empty());
-    segments.join(":")
-}
-
-/// The text beside a parameter, without what joins the two. Where that separates levels in other systems, it does so within the text as well.
-fn without_separators(text: &str) -> String {
-    let levels = ['/', '.', '|'].into_iter().find(|level| text.starts_with(*level) || text.ends_with(*level));
-    let text = text.trim_matches(['/', '.', '|', '-', '_', '#', '@', '=', ',', ';']);
-    levels.map_or_else(|| text.to_owned(), |level| text.replace(level, ":"))
+    format!("a parameter takes a whole segment, but `{part}` has more: write `{}`", foreign::separated(part))
 }
 
 fn literal(part: &str) -> Result<Segment, String> {
+    if let Some(advice) = foreign::wildcard(part) {
+        return Err(format!("`{part}` stands for itself and for nothing else: write {advice}"));
+    }
     if part.contains('>') {
         return Err(format!("`>` in the segment `{part}` closes nothing: write `<` in front of the parameter's name"));
     }
@@ -199,10 +203,16 @@ fn parameter(part: &str, inner: &str, is_last: bool) -> Result<Parameter, String
     };
     let name = name.strip_prefix("r#").unwrap_or(name);
     if name.is_empty() {
-        return Err(format!("the parameter `{part}` has no name: write `<name>`, or `<name: Type>` if it is no field"));
+        let advice = type_text.filter(|word| foreign::may_be_a_field(word)).unwrap_or("name");
+        return Err(format!(
+            "the parameter `{part}` has no name: write `<{advice}>`, or `<{advice}: String>` if it is no field"
+        ));
     }
     if !is_name(name) {
         return Err(ill_named(part, name));
+    }
+    if let Some(advice) = type_text.and_then(|second| foreign::type_first(name, second)) {
+        return Err(format!("the name of a parameter stands before its type: write `{advice}` instead of `{part}`"));
     }
     if type_text == Some("") {
         return Err(format!(
@@ -224,8 +234,14 @@ fn is_name(name: &str) -> bool {
 }
 
 fn ill_named(part: &str, name: &str) -> String {
+    let bare = name.trim_matches(|character: char| !character.is_alphanumeric() && character != '_');
+    if is_name(bare) && name.trim_matches(['.', '*', '+']) == bare {
+        return format!(
+            "`{name}` in `{part}` cannot be the name of a parameter: write `<{bare}..>` for all remaining segments"
+        );
+    }
     let mut fixed: String =
-        name.chars().map(|character| if character.is_alphanumeric() { character } else { '_' }).collect();
+        bare.chars().map(|character| if character.is_alphanumeric() { character } else { '_' }).collect();
     if fixed.starts_with(|first: char| first.is_ascii_digit()) {
         fixed.insert(0, '_');
     }
@@ -313,9 +329,9 @@ mod tests {
             ("a:<größe>", vec![literal("a"), parameter("größe", None, false)], "a:<größe>"),
             ("logs:<path..>", vec![literal("logs"), parameter("path", None, true)], "logs:<path..>"),
             (
-                "grün.x-1_@/#:<type>",
-                vec![literal("grün.x-1_@/#"), parameter("type", None, false)],
-                "grün.x-1_@/#:<type>",
+                "grün.x-1_@/#1:<type>",
+                vec![literal("grün.x-1_@/#1"), parameter("type", None, false)],
+                "grün.x-1_@/#1:<type>",
             ),
         ] {
             assert_eq!(parse(template), (segments.clone(), Vec::new()), "{template}");
@@ -333,6 +349,16 @@ mod tests {
             ("a::b", "segment 2 of the channel is empty"),
             ("a:<>", "has no name: write `<name>`"),
             ("a:<: u64>", "has no name: write `<name>`"),
+            ("a:<:id>", "has no name: write `<id>`"),
+            (":id", "or `<id>` if that is a parameter"),
+            ("a::id", "or `<id>` if that is a parameter"),
+            ("a:<$id>", "write `<id>`"),
+            ("a:<id?>", "write `<id>`"),
+            ("a:<...rest>", "write `<rest..>`"),
+            ("a:<rest...>", "write `<rest..>`"),
+            ("a:<rest*>", "write `<rest..>`"),
+            ("a:<int:id>", "write `<id>` for a field, or `<id: i64>`"),
+            ("a:<String: name>", "write `<name>` for a field, or `<name: String>`"),
             ("a:<id", "is not closed: write `>`"),
             ("a:<id: Vec<u8>", "is not closed: write `>`"),
             ("a:id>", "closes nothing"),
@@ -347,7 +373,8 @@ mod tests {
             ("a:*", "opens a pattern in Redis"),
             ("a:b c", "is white space"),
             ("a:b\u{7}c", "is a control character"),
-            ("a:{b}", "chooses the slot"),
+            ("a:{b", "chooses the slot"),
+            ("a:{}", "chooses the slot"),
             ("a:50%", "marks encoded characters"),
             ("a:order-<id>", "write `order:<id>`"),
             ("a:order<id>", "write `order:<id>`"),
@@ -365,6 +392,83 @@ mod tests {
             let (_, problems) = parse(template);
             assert_eq!(problems.len(), 1, "{template}: {problems:?}");
             assert!(problems[0].contains(words), "{template}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn parameters_of_other_systems_are_named_with_the_whole_template() {
+        for (template, ours) in [
+            ("orders/:id", "orders:<id>"),
+            ("/orders/:id", "orders:<id>"),
+            ("orders/:id/lines/:line", "orders:<id>:lines:<line>"),
+            ("orders/:id?", "orders:<id>"),
+            ("files/:path*", "files:<path..>"),
+            ("orders:{id}", "orders:<id>"),
+            ("orders:{id: Uuid}", "orders:<id>"),
+            ("orders/{id}/lines", "orders:<id>:lines"),
+            ("orders:{{id}}", "orders:<id>"),
+            ("orders:${id}", "orders:<id>"),
+            ("orders:#{order_id}", "orders:<order_id>"),
+            ("orders:{order-id}", "orders:<order_id>"),
+            ("orders.{id}", "orders:<id>"),
+            ("order-{id}", "order:<id>"),
+            ("files/{*path}", "files:<path..>"),
+            ("files:{path...}", "files:<path..>"),
+            ("files:{path:path}", "files:<path..>"),
+            ("files:{path..}:size", "files:<path>:size"),
+            ("orders:[id]", "orders:<id>"),
+            ("files:[...path]", "files:<path..>"),
+            ("orders:$id", "orders:<id>"),
+            ("orders.$id.lines", "orders:<id>:lines"),
+            ("orders:%id", "orders:<id>"),
+            ("orders:%id%", "orders:<id>"),
+            ("files/*path", "files:<path..>"),
+            ("a:{b}:<c: my::C<u8>>", "a:<b>:<c: my::C<u8>>"),
+        ] {
+            let (segments, problems) = parse(template);
+            assert_eq!((segments.len(), problems.len()), (0, 1), "{template}: {problems:?}");
+            assert!(problems[0].ends_with(&format!(": write `{ours}`")), "{template}: {problems:?}");
+            assert_eq!(parse(ours).1, Vec::<String>::new(), "the advice is a template: {ours}");
+        }
+    }
+
+    #[test]
+    fn wildcards_of_other_systems_are_no_literals() {
+        for (template, advice) in [
+            ("orders:+", "a parameter such as `<name>`"),
+            ("orders/+/lines", "a parameter such as `<name>`"),
+            ("orders:#", "`<rest..>` for all remaining segments"),
+            ("orders/#", "`<rest..>` for all remaining segments"),
+            ("orders.>", "`<rest..>` for all remaining segments"),
+            ("orders:>", "`<rest..>` for all remaining segments"),
+        ] {
+            let (_, problems) = parse(template);
+            assert_eq!(problems.len(), 1, "{template}: {problems:?}");
+            assert!(problems[0].ends_with(advice), "{template}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_be_meant_literally_is() {
+        for template in
+            ["$SYS:load", "us$:rate", "a/b", "/a/b", "a:@all", "a:#general", "c++:x", "a:50$", "__keyspace@0__:x"]
+        {
+            assert_eq!(parse(template).1, Vec::<String>::new(), "{template}");
+        }
+    }
+
+    #[test]
+    fn the_parameters_are_guessed_whatever_is_wrong() {
+        for (template, names) in [
+            ("orders/:id", vec!["id"]),
+            ("a:<id>:b c", vec!["id"]),
+            ("a:<id", vec!["id"]),
+            ("a:{b}:<c: u8>", vec!["b", "c"]),
+            ("", vec![]),
+        ] {
+            let guessed: Vec<String> =
+                guessed_parameters(template).into_iter().map(|parameter| parameter.name).collect();
+            assert_eq!(guessed, names, "{template}");
         }
     }
 

@@ -94,7 +94,7 @@ pub use self::{
         OwnedMessage, Queue, QueueFacts, Request, Results, Turns,
     },
     operate::{
-        Cancellation, DeadLetter, DeadLetters, DrainError, EventTask, QueueEvent, QueueEvents, QueueHandle,
+        Cancellation, DeadLetter, DeadLetters, DrainError, EventTask, Letters, QueueEvent, QueueEvents, QueueHandle,
         QueueWorker, RunningTask, TaskPage, TaskProgress, TaskView, Tasks, Watching,
     },
     publish::{
@@ -166,7 +166,7 @@ pub mod __private {
             delivery::Delivery,
             facts::{Kind, QueueFacts, Turns},
             kind::{Announces, AtLeastOnce, AtMostOnce, Broadcast, NoError, Queue, Request, Results},
-            older::{IsOlder, Older, ReadOlder, ReadOlderBorrowed},
+            older::{Answered, IsOlder, Older, OrNot, ReadOlder, ReadOlderBorrowed, Same},
             reading::{Serde, SerdeBorrowed, Unread},
         },
         publish::{

@@ -24,7 +24,7 @@ pub(crate) mod tasks;
 pub(crate) mod view;
 
 pub use self::{
-    dead_letters::{DeadLetter, DeadLetters},
+    dead_letters::{DeadLetter, DeadLetters, Letters},
     drain::DrainError,
     events::{EventTask, QueueEvent, QueueEvents, Watching},
     queue::{QueueHandle, QueueWorker, RunningTask},

@@ -34,7 +34,7 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
     let kind = match (queue, reply) {
         (None, Said::Nothing | Said::Something) => Kind::Broadcast,
         (None, Said::Reply(reply)) => Kind::Request(reply),
-        (Some(options), reply) => Kind::Queue(Box::new(Queue::checked(&literal, &parsed, options, reply, diagnostics))),
+        (Some(options), reply) => Kind::Queue(Box::new(Queue::checked(&literal, options, reply, diagnostics))),
     };
     let fields = fields(input);
     let segments = parsed

@@ -64,20 +64,38 @@ fn constants(message: &Message) -> TokenStream {
 
 // Output of `#[message(version = 2, from = OrderPlacedV1)]`:
 //
-//     const __OLDER: __tidings::Older<OrderPlacedV1> = <OrderPlacedV1 as __tidings::IsOlder>::OLDER;
-//     const _: () = __tidings::prove_older(__OLDER.facts(), <OrderPlaced as __tidings::Message>::FACTS, "OrderPlacedV1");
+//     const __OLDER: __tidings::Older<OrderPlacedV1> = <<OrderPlacedV1 as __tidings::Arrives>::Itself as __tidings::IsOlder>::OLDER;
+//     const _: () = {
+//         use __tidings::OrNot as _;
+//         __tidings::prove_older(
+//             &__OLDER, <OrderPlaced as __tidings::Message>::FACTS, "OrderPlacedV1",
+//             <__tidings::Same<
+//                 <<OrderPlacedV1 as __tidings::Arrives>::Answer as __tidings::Answered>::Types,
+//                 <<OrderPlaced as __tidings::Message>::Answer as __tidings::Answered>::Types,
+//             >>::IS_SAME,
+//         )
+//     };
 /// The message of the version before. Nothing else asks it to be one, so a type that is none gives one error.
 fn older(message: &Message) -> Option<TokenStream> {
     let older = message.older.as_ref()?;
     let (span, this) = (older.span(), message.ty());
     let name = older.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default();
-    let read = quote_spanned!(span=> <#older as __tidings::IsOlder>::OLDER);
+    let read = quote_spanned!(span=> <<#older as __tidings::Arrives>::Itself as __tidings::IsOlder>::OLDER);
     // Such a path is nothing that lints look at only where a macro has written it.
-    let facts =
-        quote_spanned!(Span::mixed_site().located_at(span)=> __OLDER.facts(), <#this as __tidings::Message>::FACTS);
+    let site = Span::mixed_site().located_at(span);
+    let arguments = quote_spanned!(site=> &__OLDER, <#this as __tidings::Message>::FACTS, #name);
+    let answer = quote_spanned!(span=> <#older as __tidings::Arrives>::Answer);
+    let answers = quote_spanned! {site=>
+        <#answer as __tidings::Answered>::Types, <<#this as __tidings::Message>::Answer as __tidings::Answered>::Types
+    };
+    let is_same = quote_spanned!(site=> <__tidings::Same<#answers>>::IS_SAME);
+    let import = quote_spanned!(site=> use __tidings::OrNot as _;);
     Some(quote_spanned! {span=>
         const __OLDER: __tidings::Older<#older> = #read;
-        const _: () = __tidings::prove_older(#facts, #name);
+        const _: () = {
+            #import
+            __tidings::prove_older(#arguments, #is_same)
+        };
     })
 }
 
@@ -275,6 +293,7 @@ fn reading(message: &Message) -> TokenStream {
         }
         #[automatically_derived]
         impl __tidings::Arrives for #this {
+            type Itself = Self;
             type Answer = #answer;
             const INCOMING: __tidings::Incoming<Self> =
                 __tidings::Incoming::without_lifetime(<Self as __tidings::Message>::FACTS);
@@ -378,8 +397,9 @@ fn guessed_parameters(input: &DeriveInput) -> Vec<Ident> {
         },
         _ => None,
     });
-    let (segments, _) = template::parse(&literal.map(|literal| literal.value()).unwrap_or_default());
-    let mut names: Vec<Ident> = template::parameters(&segments).map(|parameter| identifier(&parameter.name)).collect();
+    let text = literal.map(|literal| literal.value()).unwrap_or_default();
+    let mut names: Vec<Ident> =
+        template::guessed_parameters(&text).iter().map(|parameter| identifier(&parameter.name)).collect();
     names.sort();
     names.dedup();
     names

@@ -90,15 +90,11 @@ impl Queue {
         }
     }
 
-    pub(super) fn checked(
-        template: &LitStr,
-        segments: &[template::Segment],
-        options: TokenStream,
-        reply: Said,
-        diagnostics: &mut Diagnostics,
-    ) -> Self {
+    pub(super) fn checked(template: &LitStr, options: TokenStream, reply: Said, diagnostics: &mut Diagnostics) -> Self {
         let mut queue = Self::plain(template.span(), false, Ending::default());
-        let names: Vec<&str> = template::parameters(segments).map(|parameter| parameter.name.as_str()).collect();
+        // What is wrong with the template says so itself.
+        let parameters = template::guessed_parameters(&template.value());
+        let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         let (mut chosen, mut weights, mut dead, mut ending) = (None, None, Vec::new(), Vec::new());
         for entry in attr::entries("queue", options, &QUEUE, &mut HashSet::new(), diagnostics) {
             match entry.key.to_string().as_str() {

@@ -36,6 +36,8 @@ pub struct Incoming<M> {
     note = "write `#[derive(Message)]` and `#[channel(\"…\")]` on `{Self}`"
 )]
 pub trait Arrives: Sized {
+    /// The message's own type. Of a type that is none there is none, so what else is asked of it gives no further error.
+    type Itself;
     /// What the handler's return value means.
     type Answer;
 
@@ -44,6 +46,7 @@ pub trait Arrives: Sized {
 
 #[diagnostic::do_not_recommend]
 impl<M: OwnedMessage<Endings: Announced>> Arrives for M {
+    type Itself = Self;
     type Answer = M::Answer;
 
     const INCOMING: Incoming<Self> =

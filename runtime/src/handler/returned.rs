@@ -21,6 +21,7 @@ use crate::{
         contract::Message,
         delivery::Delivery,
         kind::{NoError, Request},
+        older::Answered,
         reading::written,
     },
     observe::observation::Observation,
@@ -223,6 +224,10 @@ impl<T, K: Takes<T>> Returned<K> for T {
 #[derive(Debug)]
 pub enum NoAnswer {}
 
+impl Answered for NoAnswer {
+    type Types = ();
+}
+
 impl<T: IntoOutcome> Takes<Returns<T>> for NoAnswer {
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
         let outcome = IntoOutcome::into_outcome(returned, delivery, bus);
@@ -255,6 +260,10 @@ fn acknowledge(outcome: Outcome, delivery: &Delivery, bus: &Bus) -> Outcome {
 #[derive(Debug)]
 pub struct AnswerWith<M>(PhantomData<M>);
 
+impl<M: Request> Answered for AnswerWith<M> {
+    type Types = (M::Reply, NoError);
+}
+
 impl<M: Request, T: IntoReply<M::Reply>> Takes<Returns<T>> for AnswerWith<M> {
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
         match returned.into_reply() {
@@ -268,6 +277,10 @@ impl<M: Request, T: IntoReply<M::Reply>> Takes<Returns<T>> for AnswerWith<M> {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct AnswerOr<M>(PhantomData<M>);
+
+impl<M: Request> Answered for AnswerOr<M> {
+    type Types = (M::Reply, M::Error);
+}
 
 impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Takes<Returns<T>> for AnswerOr<M> {
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {

@@ -9,7 +9,7 @@ use crate::{
         outcome::Outcome,
         returned::{Returns, Takes},
     },
-    message::{delivery::Delivery, facts::Facts},
+    message::{delivery::Delivery, facts::Facts, older::Answered},
     route::{
         entry::{HandlerOptions, Route},
         routes::Routes,
@@ -27,6 +27,11 @@ pub const fn stub_route(handler: &'static str, segments: &'static [Segment]) -> 
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum AnyAnswer {}
+
+impl Answered for AnyAnswer {
+    type Types = ();
+    const IS_KNOWN: bool = false;
+}
 
 impl<T> Takes<Returns<T>> for AnyAnswer {
     fn outcome_of(_returned: Returns<T>, _delivery: &Delivery, _bus: &Bus) -> Outcome {

@@ -10,13 +10,22 @@ use crate::{
         outcome::{Failure, Outcome, Outgoing, Rule},
         returned::{FollowUp, IntoOutcome, Returns, Takes},
     },
-    message::{delivery::Delivery, facts::QueueFacts, kind::Results},
+    message::{
+        delivery::Delivery,
+        facts::QueueFacts,
+        kind::{NoError, Results},
+        older::Answered,
+    },
 };
 
 /// Tasks of a queue that keeps no results.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Worked {}
+
+impl Answered for Worked {
+    type Types = ();
+}
 
 impl<T: IntoOutcome> Takes<Returns<T>> for Worked {
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
@@ -28,6 +37,10 @@ impl<T: IntoOutcome> Takes<Returns<T>> for Worked {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct WorkedWith<M>(PhantomData<M>);
+
+impl<M: Results> Answered for WorkedWith<M> {
+    type Types = (M::Output, NoError);
+}
 
 impl<M: Results, T: IntoResult<M::Output>> Takes<Returns<T>> for WorkedWith<M> {
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
@@ -42,6 +55,10 @@ impl<M: Results, T: IntoResult<M::Output>> Takes<Returns<T>> for WorkedWith<M> {
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct WorkedOr<M>(PhantomData<M>);
+
+impl<M: Results> Answered for WorkedOr<M> {
+    type Types = (M::Output, M::Error);
+}
 
 impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Takes<Returns<T>> for WorkedOr<M> {
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {

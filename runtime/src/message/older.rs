@@ -3,6 +3,8 @@
 //! A message names the one of the version before, which may do the same: so each version is read as its own type, and made into the next one until
 //! it is the handler's. A message without `from` pays nothing, as its constant says so.
 
+use std::marker::PhantomData;
+
 use crate::{
     codec::contract::{Codec, DecodeError, Expected, Format, Inbound},
     message::{
@@ -26,6 +28,7 @@ pub type ReadOlderBorrowed<M> =
 #[derive(Debug)]
 pub struct Older<P> {
     facts: Facts,
+    is_known: bool,
     read: ReadOlder<P>,
 }
 
@@ -41,9 +44,36 @@ pub trait IsOlder: Sized {
 }
 
 #[diagnostic::do_not_recommend]
-impl<P: OwnedMessage> IsOlder for P {
-    const OLDER: Older<Self> = Older { facts: P::FACTS, read: read::<P> };
+impl<P: OwnedMessage<Answer: Answered>> IsOlder for P {
+    const OLDER: Older<Self> = Older { facts: P::FACTS, is_known: P::Answer::IS_KNOWN, read: read::<P> };
 }
+
+/// What handlers return, by the types of which those who wait for it read it.
+#[doc(hidden)]
+pub trait Answered {
+    /// The reply and its error; nothing where nobody waits.
+    type Types;
+
+    /// Whether it is what was written, and does not stand in where a macro has failed.
+    const IS_KNOWN: bool = true;
+}
+
+/// Whether two answers are of the same types, as `<Same<A, B>>::IS_SAME`: an inherent constant goes before that of a trait.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Same<A, B>(PhantomData<(A, B)>);
+
+impl<A> Same<A, A> {
+    pub const IS_SAME: bool = true;
+}
+
+/// See [`Same`].
+#[doc(hidden)]
+pub trait OrNot {
+    const IS_SAME: bool = false;
+}
+
+impl<A, B> OrNot for Same<A, B> {}
 
 /// `M: From<Self>`, in words for `from`.
 #[doc(hidden)]
@@ -67,6 +97,12 @@ impl<P> Older<P> {
     #[must_use]
     pub const fn facts(&self) -> Facts {
         self.facts
+    }
+
+    /// Whether its derive has not failed.
+    #[must_use]
+    pub const fn is_known(&self) -> bool {
+        self.is_known
     }
 
     /// Reads a payload of the version before, or of one before that, and makes the newer message of it.

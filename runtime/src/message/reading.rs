@@ -24,14 +24,15 @@
 //! | only a task has a lease | `Leased` | `Extract` of `&Lease` | `queue/lease_of_a_broadcast` |
 //! | a field tells tasks apart | `TellsApart` | the call of a handler with `once = field` | `queue/once_by_no_key` |
 //! | a task is tried again after a time | `After` | `#[derive(Outcome)]`, for `retry_after` | `outcome/retry_after_no_duration` |
-//! | `from` names a message | `IsOlder` | the derive's constant for it | `message/older_that_is_none` |
+//! | `from` names a message that owns its fields | `IsOlder` | the derive's constant for it, behind `Arrives` | `message/older_that_borrows` |
 //! | of which the newer one is made | `Becomes` | the derive's function that reads it | `message/older_without_from` |
 //! | a message is sent by itself | `PublishedByItself`, `RequestedByItself` | `publish` and `request` of a bus | `verbs/asked_of_the_bus` |
 //! | a builder is awaited before what it makes is used | `NotSubscribedYet`, `NotServedYet`, `NotEnqueuedYet` | `next`, `shutdown` and `result` of the builders | `verbs/not_awaited` |
 //! | a task has no options of its handler or its queue | `PrioritizedByItself`, `RetriedByItself` | `priority` and `retries` of `enqueue` | `queue/said_of_each_task` |
 //! | a subscription is to broadcasts that own their fields | `Subscribable` | `Bus::subscribe` | `borrowed/subscribed`, `request/subscribed` |
+//! | what is replayed is a dead letter, or several | `Letters` | `replay` and `delete` of a queue | `queue/other_things_replayed` |
 //! | generic code publishes broadcasts, and requests requests | `Publishable`, `Requestable` | the user's bounds | `verbs/given_to_generic_code` |
-//! | a handler takes a message | `Arrives` | the handler's constant for its message | `handler/not_a_message` |
+//! | a handler takes a message, and `from` names one | `Arrives` | the constants of the handler and of the derive | `handler/not_a_message`, `message/older_that_is_none` |
 //! | or one that borrows | `ArrivesBorrowed` | the same, where the type is written with a lifetime | `borrowed/no_message` |
 //! | a request is answered with its reply | `IntoReply` | `Returned<AnswerWith<_>>` of the handler's call | `request/no_reply` |
 //! | or with its typed error | `IntoAnswer` | `Returned<AnswerOr<_>>`, likewise | `request/wrong_reply` |

@@ -227,11 +227,8 @@ impl<M: Message> QueueHandle<M> {
     /// # Cancel safety
     ///
     /// Dropping the future leaves it open which of them were replayed.
-    pub async fn replay<'l>(&self, letters: impl IntoIterator<Item = &'l DeadLetter<M>>) -> Result<u64, QueueError>
-    where
-        M: 'l,
-    {
-        self.mend(entries(letters), Mend::Replay).await
+    pub fn replay(&self, letters: impl Letters<M>) -> BusFuture<'_, Result<u64, QueueError>> {
+        BusFuture::new(self.mend(letters.entries(), Mend::Replay))
     }
 
     /// Deletes these tasks for good, one or many. How many of them were there.
@@ -243,11 +240,8 @@ impl<M: Message> QueueHandle<M> {
     /// # Cancel safety
     ///
     /// Dropping the future leaves it open which of them were deleted.
-    pub async fn delete<'l>(&self, letters: impl IntoIterator<Item = &'l DeadLetter<M>>) -> Result<u64, QueueError>
-    where
-        M: 'l,
-    {
-        self.mend(entries(letters), Mend::Delete).await
+    pub fn delete(&self, letters: impl Letters<M>) -> BusFuture<'_, Result<u64, QueueError>> {
+        BusFuture::new(self.mend(letters.entries(), Mend::Delete))
     }
 
     /// Replays all dead letters that are there now, and none that comes meanwhile: what fails again is not replayed twice. How many they were.
@@ -303,6 +297,20 @@ impl<M: Message> QueueHandle<M> {
     }
 }
 
-fn entries<'l, M: 'l>(letters: impl IntoIterator<Item = &'l DeadLetter<M>>) -> Vec<String> {
-    letters.into_iter().map(|letter| letter.entry.clone()).collect()
+/// Dead letters, one or many: `&letter`, `&letters`, `[&first, &second]`, or any iterator over references to them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` are no dead letters of this queue",
+    label = "expected `&letter`, or an iterator over `&DeadLetter<{M}>`",
+    note = "write `&letter` for one, `&letters` for all that `dead_letters()` has found, and `letters.iter().filter(…)` for some of them; all that there are: `replay_all`, `delete_all`"
+)]
+pub trait Letters<M> {
+    #[doc(hidden)]
+    fn entries(self) -> Vec<String>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'l, M: 'l, I: IntoIterator<Item = &'l DeadLetter<M>>> Letters<M> for I {
+    fn entries(self) -> Vec<String> {
+        self.into_iter().map(|letter| letter.entry.clone()).collect()
+    }
 }

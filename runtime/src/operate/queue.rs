@@ -23,7 +23,8 @@ use crate::{
     },
 };
 
-/// A queue, to be looked at and mended. [`Bus::queue`] makes it; it costs nothing until something is asked.
+/// A queue, to be looked at and mended. [`Bus::queue`] makes it; it costs nothing until something is asked, and [`Bus::health`] warns from
+/// then on of a server that may lose tasks.
 ///
 /// Whatever it tells is how it was a moment ago: instances work on while it is read.
 ///
@@ -59,6 +60,7 @@ impl Bus {
     /// The queue of a message, to be looked at and mended: counts, what runs, who works on it, and its dead letters.
     #[must_use]
     pub fn queue<M: Queue>(&self) -> QueueHandle<M> {
+        self.durable().expect_use();
         QueueHandle { bus: self.clone(), bound: Vec::new(), message: PhantomData }
     }
 }

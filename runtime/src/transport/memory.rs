@@ -240,6 +240,8 @@ impl Durable for Memory {
         MemoryReader::new(self.access(), queue, instance)
     }
 
+    fn expect_use(&self) {}
+
     fn keeper(&self) -> MemoryKeeper {
         MemoryKeeper::new(self.access())
     }

@@ -355,6 +355,10 @@ impl Durable for Redis {
         self.queues.reader(queue, instance)
     }
 
+    fn expect_use(&self) {
+        self.queues.expect_use();
+    }
+
     fn keeper(&self) -> RedisKeeper {
         self.queues.keeper()
     }

@@ -7,9 +7,9 @@ mod v1 {
     use super::*;
 
     #[derive(Message, Serialize, Deserialize)]
-    #[channel("orders")]
+    #[channel("orders:<number>")]
     pub struct OrderPlaced {
-        pub id: u64,
+        pub number: u64,
     }
 }
 
@@ -22,13 +22,13 @@ struct OrderPlacedV2 {
 }
 
 impl From<v1::OrderPlaced> for OrderPlacedV2 {
-    fn from(v1::OrderPlaced { id }: v1::OrderPlaced) -> Self {
-        Self { id, cents: 0 }
+    fn from(v1::OrderPlaced { number }: v1::OrderPlaced) -> Self {
+        Self { id: number, cents: 0 }
     }
 }
 
 #[derive(Message, Serialize, Deserialize)]
-#[queue("tasks:orders")]
+#[channel("orders:<id>")]
 #[message(from = OrderPlacedV2, version = 3)]
 struct OrderPlaced {
     id: String,
@@ -43,7 +43,6 @@ impl From<OrderPlacedV2> for OrderPlaced {
 
 #[derive(Message, Serialize, Deserialize)]
 #[channel("orders:<part: u64>")]
-#[reply(u64)]
 #[message(name = "OrderPlaced", from = OrderPlacedV2, version = 3)]
 struct View<'a> {
     id: std::borrow::Cow<'a, str>,
@@ -53,6 +52,31 @@ struct View<'a> {
 impl From<OrderPlacedV2> for View<'_> {
     fn from(OrderPlacedV2 { id, .. }: OrderPlacedV2) -> Self {
         Self { id: id.to_string().into(), note: None }
+    }
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("images", results = "1h")]
+#[message(name = "ResizeImage")]
+#[reply(Vec<u64>)]
+struct ResizeImageV1 {
+    path: String,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("images", results = "1d", lease = "1m")]
+#[message(version = 2, from = ResizeImageV1)]
+#[reply(Sizes)]
+struct ResizeImage {
+    path: String,
+    width: u32,
+}
+
+type Sizes = Vec<u64>;
+
+impl From<ResizeImageV1> for ResizeImage {
+    fn from(ResizeImageV1 { path }: ResizeImageV1) -> Self {
+        Self { path, width: 640 }
     }
 }
 

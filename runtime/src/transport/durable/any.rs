@@ -199,6 +199,13 @@ impl Durable for AnyTransport {
         }
     }
 
+    fn expect_use(&self) {
+        match self {
+            Self::Memory(memory) => memory.expect_use(),
+            Self::Redis(redis) => redis.expect_use(),
+        }
+    }
+
     fn keeper(&self) -> AnyKeeper {
         match self {
             Self::Memory(memory) => AnyKeeper::Memory(memory.keeper()),

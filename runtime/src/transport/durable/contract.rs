@@ -101,6 +101,9 @@ pub(crate) trait Durable: Send + Sync + 'static {
         token: u64,
     ) -> impl Future<Output = Result<Begun, QueueError>> + Send;
 
+    /// Tells that the bus has to do with queues, before anything is asked of one: its health is what it is for them.
+    fn expect_use(&self);
+
     /// A connection of its own that takes tasks from this queue. It connects when it is first used, and again after it has failed.
     fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> Self::Reader;
 

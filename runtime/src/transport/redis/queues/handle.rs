@@ -65,12 +65,16 @@ impl Queues {
         self.is_used.load(Ordering::Relaxed)
     }
 
+    pub(crate) fn expect_use(&self) {
+        self.is_used.store(true, Ordering::Relaxed);
+    }
+
     pub(crate) fn close(&self) {
         self.homes.close();
     }
 
     pub(crate) fn reader(&self, queue: QueueSpec, instance: Arc<str>) -> RedisReader {
-        self.is_used.store(true, Ordering::Relaxed);
+        self.expect_use();
         RedisReader::new(Arc::clone(&self.homes), queue, instance)
     }
 
@@ -87,7 +91,7 @@ impl Queues {
         if tasks.is_empty() {
             return Vec::new();
         }
-        self.is_used.store(true, Ordering::Relaxed);
+        self.expect_use();
         if let [task] = tasks.as_slice()
             && let Some(result) = enqueue_with_others(&self.homes, commands, task).await
         {
@@ -101,13 +105,13 @@ impl Queues {
         tasks: Vec<NewTask>,
         parcels: &[Parcel],
     ) -> Result<Together, BatchError> {
-        self.is_used.store(true, Ordering::Relaxed);
+        self.expect_use();
         enqueue_and_publish(&self.homes, tasks, parcels).await
     }
 
     /// The script runs each command that the others take: what is refused shows now.
     pub(crate) async fn declare(&self, queue: &QueueSpec) -> Result<(), QueueError> {
-        self.is_used.store(true, Ordering::Relaxed);
+        self.expect_use();
         let mut command = DECLARE.on(&queue.name.base());
         command.arg(LAYOUT).arg(queue.dead.count).arg(millis(queue.dead.age)).arg(queue.dead.bytes);
         write_bounds(&mut command, queue.results);
@@ -259,7 +263,7 @@ impl Queues {
     }
 
     pub(super) async fn asked(&self, queue: &QueueName, command: Cmd) -> Result<Value, QueueError> {
-        self.is_used.store(true, Ordering::Relaxed);
+        self.expect_use();
         self.homes.of(queue).ask(command).await.map_err(|failure| self.failed(queue, failure))
     }
 

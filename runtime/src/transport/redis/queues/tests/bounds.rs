@@ -235,7 +235,10 @@ async fn health_warns_of_a_server_that_may_lose_tasks_where_queues_are_used() {
     redis.declare(&spec()).await.unwrap();
     let warnings = redis.health().await.unwrap().warnings;
     assert_eq!(warnings, [HealthWarning::NoAppendOnlyFile, HealthWarning::NoSnapshots]);
-    // Whoever only looks is warned too.
+    // Whoever only looks is warned too, and whoever will.
+    let expecting = connected(&server).await;
+    expecting.expect_use();
+    assert_eq!(expecting.health().await.unwrap().warnings, warnings);
     let looking = connected(&server).await;
     looking.counts(&spec()).await.unwrap();
     assert_eq!(looking.health().await.unwrap().warnings, warnings);
