@@ -72,6 +72,15 @@ pub(crate) fn entries(
     entries
 }
 
+/// `"…", option = value`: a text, and the options behind it.
+pub(crate) fn text_and_options(input: ParseStream<'_>) -> syn::Result<(LitStr, TokenStream)> {
+    let text = input.parse()?;
+    if !input.is_empty() {
+        input.parse::<Token![,]>()?;
+    }
+    Ok((text, input.parse()?))
+}
+
 /// The tokens inside of `#[name(…)]`, for each attribute of that name.
 pub(crate) fn lists(attributes: &[Attribute], name: &str, diagnostics: &mut Diagnostics) -> Vec<TokenStream> {
     let mut lists = Vec::new();

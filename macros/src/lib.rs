@@ -32,7 +32,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// | `<path..>` | all remaining segments: the field `path`, a `Vec` |
 /// | `<path..: Vec<String>>` | all remaining segments, not a field |
 ///
-/// A channel has at most 512 bytes and 32 segments. Every parameter's type implements `ChannelParam`; its value is encoded so that
+/// What other systems write for a parameter, such as `orders/:id`, `orders:{id}`, `orders.$id` or MQTT's `+` and `#` as a level, does not compile,
+/// and the error says what to write instead. A channel has at most 512 bytes and 32 segments. Every parameter's type implements `ChannelParam`; its value is encoded so that
 /// it never leaves its segment.
 ///
 /// Receivers compare a field that is a parameter with the channel, so it must come back from the payload as it was: what `serde` is told of it may
@@ -179,7 +180,8 @@ use syn::{DeriveInput, parse_macro_input};
 /// }
 /// ```
 ///
-/// It has the same wire name, and exactly the version before, and may say `from` itself.
+/// It has the same wire name, channel and `#[reply(…)]`, and exactly the version before, and may say `from` itself. A message that has moved to another
+/// channel, or is answered otherwise, is one of its own, with a handler of its own.
 ///
 /// # Options
 ///
@@ -290,10 +292,11 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 /// Makes an `async fn` a handler: of the router around it, or, where it is free, of `routes![…]`.
 ///
 /// The message comes first, owned. What follows are extractors: `&Delivery`, `Address<M>`, `&Headers`, `State<T>`, `Bus` or `&Bus`, and of a task
-/// `&Lease` and `Progress`. A handler returns nothing, `Publish<M>`, `Enqueue<M>`, several of them as a tuple or a `Vec`, or a `Result` of any of these with any error
+/// `&Lease` and `Progress`. A handler returns nothing, `Publish<M>`, `Enqueue<M>`, several of them as a tuple, a `Vec` or an `Option`, or a `Result` of any of these with any error
 /// that can be displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it, and that of a task
 /// whose result is kept the same, or a tuple of the reply and up to three of what follows. Its future is `Send`.
-/// The function stays as it is written and can be called in tests.
+/// The function stays as it is written and can be called in tests. A free handler is a type of its name too, which `routes![…]` asks for: beside a
+/// `mod orders` call it otherwise, such as `orders_placed`.
 ///
 /// **A handler of a request is cancelled at its next await when its requester has stopped waiting**: its future is dropped there, and its place is
 /// free. What must not stop half-way says `run_to_end`, or runs in a tokio task of its own. Handlers of broadcasts are never cancelled for that.
@@ -398,7 +401,7 @@ pub fn router(options: TokenStream, item: TokenStream) -> TokenStream {
 /// Collects free handlers into a router: `routes![placed, module::paid]`.
 ///
 /// Each path names a function with `#[handler]`. Of one without it the compiler says "expected type, found function": write `#[handler]` on it. A
-/// handler and a module cannot have one name, as a handler is a type too.
+/// handler and a module cannot have one name ("is defined multiple times"), as a handler is a type too: give the handler another one.
 ///
 /// Where a handler takes `State<T>`, write `routes![…].with_state(state)`. The same proofs hold as for `#[router]`. Where the
 /// runtime has another name, write `routes![crate = path; placed]`.

@@ -47,6 +47,9 @@ pub(crate) const MESSAGE: [&str; 5] = ["name", "version", "from", "format", "cod
 /// What is said of each task when it is enqueued.
 const TASK: [&str; 4] = ["delay", "expires_in", "deduplicate", "header"];
 
+/// Attributes of a message beside `#[message(…)]`, and what stands in them.
+const ATTRIBUTES: [(&str, &str); 3] = [("channel", "\"…\""), ("queue", "\"…\""), ("reply", "Type")];
+
 /// What an attribute says to an option that it does not have.
 pub(crate) fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
     let problem = format!("`#[{attribute}]` has no option `{key}`");
@@ -54,15 +57,20 @@ pub(crate) fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
         return format!("{problem}: did you mean `{meant}`?");
     }
     let words = elsewhere(attribute, key).or_else(|| by_another_word(attribute, key));
-    words.map_or_else(
-        || format!("{problem}: it has {}", diag::list(known.iter().copied())),
-        |words| format!("{problem}: {words}"),
-    )
+    let words = words.unwrap_or_else(|| match known {
+        [] => "remove it".to_owned(),
+        known => format!("it has {}", diag::list(known.iter().copied())),
+    });
+    format!("{problem}: {words}")
 }
 
 /// Where the option belongs.
 fn elsewhere(attribute: &str, key: &str) -> Option<String> {
-    let is_of_a_message = ["queue", "handler", "message"].contains(&attribute);
+    let is_of_a_message = ["channel", "queue", "handler", "message", "tidings"].contains(&attribute);
+    let own = ATTRIBUTES.iter().find(|(own, _)| *own == key && attribute != "handler");
+    if let (true, Some((own, content))) = (is_of_a_message, own) {
+        return Some(format!("it is an attribute of its own, so write `#[{own}({content})]` on the type"));
+    }
     let has = |options: &[&str]| is_of_a_message && options.contains(&key);
     if attribute != "handler" && key != "crate" && has(&HANDLER) {
         Some("a handler has it, so write it in the `#[handler(…)]` of the function that takes the message".to_owned())
@@ -114,6 +122,10 @@ mod tests {
         says("queue", "version", &QUEUE, "`#[message(…)]`");
         says("handler", "delay", &HANDLER, "`task.enqueue(&bus).delay(…)`");
         says("queue", "attempts", &QUEUE, "`#[handler(retries = 5)]`");
+        says("message", "channel", &MESSAGE, "`#[channel(\"…\")]` on the type");
+        says("channel", "reply", &[], "`#[reply(Type)]` on the type");
+        says("channel", "version", &[], "`#[message(…)]`");
+        says("channel", "sort", &[], "remove it");
         says("queue", "leese", &QUEUE, "did you mean `lease`?");
         says("outcome", "lease", &["retry"], "it has `retry`");
     }

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use tidings::{Bus, HealthError, HealthWarning, Reconnect, Status};
+use serde::{Deserialize, Serialize};
+use tidings::{Bus, HealthError, HealthWarning, Message, Reconnect, Status};
 use tidings_tests::{RedisServer, eventually, on_each};
 
 use crate::support::SOON;
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:jobs")]
+struct Job {
+    n: u64,
+}
 
 on_each! {
     async fn a_healthy_server_has_no_warnings(world: World) {
@@ -65,6 +72,17 @@ async fn a_server_tells_its_version_and_role() {
     let health = bus.health().await.unwrap();
     assert_eq!(health.role.as_deref(), Some("replica"));
     assert!(health.warnings.contains(&HealthWarning::Replica), "{:?}", health.warnings);
+}
+
+#[tokio::test]
+async fn whoever_will_use_a_queue_is_warned_of_a_server_that_may_lose_it_before_anything_is_asked() {
+    let server = RedisServer::start().await;
+    run(&server, &["CONFIG", "SET", "maxmemory-policy", "allkeys-lru"]).await;
+    let bus = Bus::connect(&server.url()).await.unwrap();
+    let evicts = |warning: &HealthWarning| matches!(warning, HealthWarning::Evicts { .. });
+    assert!(!bus.health().await.unwrap().warnings.iter().any(evicts));
+    let _jobs = bus.queue::<Job>();
+    assert!(bus.health().await.unwrap().warnings.iter().any(evicts));
 }
 
 #[tokio::test]

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
-    Attribute, Expr, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, LitStr, Meta, PatType, Path,
-    ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
+    Attribute, Expr, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, Lit, LitStr, Meta, PatType,
+    Path, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
     parse::{ParseStream, Parser},
     punctuated::Punctuated,
 };
@@ -285,7 +285,9 @@ fn names_no_channel(attribute: &str, tokens: &TokenStream, diagnostics: &mut Dia
 }
 
 fn filter(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<TokenStream> {
-    let filter = entry.expression("filter = order.total > 100", diagnostics)?.into_token_stream();
+    let filter = entry.expression("filter = order.total > 100", diagnostics)?;
+    is_no_closure_nor_text(&filter, diagnostics)?;
+    let filter = filter.into_token_stream();
     // `self::module` is a path.
     let is_value = |token: &TokenTree, next: Option<&TokenTree>| {
         matches!(token, TokenTree::Ident(ident) if ident == "self")
@@ -298,6 +300,23 @@ fn filter(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<TokenStr
         );
     }
     Some(filter)
+}
+
+/// What libraries in other languages take as a filter.
+fn is_no_closure_nor_text(filter: &Expr, diagnostics: &mut Diagnostics) -> Option<()> {
+    let advice = "the handler's first argument: write `filter = order.total > 100`, with the argument's name";
+    match attr::ungrouped(filter) {
+        Expr::Closure(closure) => {
+            diagnostics
+                .over(closure, format!("a filter is no closure, but an expression of type `bool` over {advice}"));
+        }
+        filter if attr::literal(filter).is_some_and(|literal| matches!(literal, Lit::Str(_))) => {
+            diagnostics
+                .over(filter, format!("a filter stands without quotes, as an expression of type `bool` over {advice}"));
+        }
+        _ => return Some(()),
+    }
+    None
 }
 
 /// `channel`, `none`, or a parameter: a name, or a string where it is called like one of the two.

@@ -1,5 +1,7 @@
 //! The rules of `#[derive(Message)]`, one function each.
 
+use std::collections::HashSet;
+
 use proc_macro2::TokenStream;
 use syn::{
     Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type, ext::IdentExt,
@@ -190,6 +192,11 @@ fn channel(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<(LitStr
     let mut attributes =
         input.attrs.iter().filter(|attribute| attribute.path().is_ident("channel") || is_queue(attribute));
     let Some(first) = attributes.next() else {
+        // An error says already where it belongs.
+        let is_misplaced = |attribute| ["channel", "queue"].iter().any(|option| says(input, attribute, option));
+        if ["message", "tidings"].into_iter().any(is_misplaced) {
+            return None;
+        }
         diagnostics.at(
             input.ident.span(),
             format!(
@@ -217,8 +224,11 @@ fn channel(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<(LitStr
 fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Option<LitStr> {
     const ADVICE: &str = "a channel is written as a string: write `#[channel(\"orders:<id>\")]`";
     match &attribute.meta {
-        Meta::List(list) => match list.parse_args::<LitStr>() {
-            Ok(literal) => return Some(literal),
+        Meta::List(list) => match list.parse_args_with(attr::text_and_options) {
+            Ok((literal, options)) => {
+                attr::entries("channel", options, &[], &mut HashSet::new(), diagnostics);
+                return Some(literal);
+            }
             Err(_) if list.tokens.is_empty() => diagnostics.over(attribute, ADVICE),
             Err(_) => match list.parse_args::<Expr>() {
                 Ok(value) => diagnostics.over(attr::ungrouped(&value), ADVICE),
@@ -287,18 +297,18 @@ pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
         attribute.parse_args_with(guess).unwrap_or_else(|_| Reply::of_no_values())
     });
     if is_queue(input) {
-        let reply = reply.or_else(|| says(input, "results").then(Reply::of_no_values));
+        let reply = reply.or_else(|| says(input, "queue", "results").then(Reply::of_no_values));
         let ending = reply.map(Ending::guessed).unwrap_or_default();
-        return Kind::Queue(Box::new(Queue::plain(input.ident.span(), says(input, "at_most_once"), ending)));
+        return Kind::Queue(Box::new(Queue::plain(input.ident.span(), says(input, "queue", "at_most_once"), ending)));
     }
     reply.map_or(Kind::Broadcast, |reply| Kind::Request(Box::new(reply)))
 }
 
-/// Whether `#[queue(…)]` seems to have an option.
-fn says(input: &DeriveInput, option: &str) -> bool {
-    let queues = input.attrs.iter().filter(|attribute| attribute.path().is_ident("queue"));
+/// Whether an attribute seems to have an option.
+fn says(input: &DeriveInput, attribute: &str, option: &str) -> bool {
+    let attributes = input.attrs.iter().filter(|given| given.path().is_ident(attribute));
     let mut tokens =
-        queues.filter_map(|attribute| attribute.meta.require_list().ok()).flat_map(|list| list.tokens.clone());
+        attributes.filter_map(|attribute| attribute.meta.require_list().ok()).flat_map(|list| list.tokens.clone());
     tokens.any(|token| token.to_string() == option)
 }
 

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Data, DeriveInput, Generics, Ident, Lit, LitStr, Meta, ext::IdentExt, parse::ParseStream, spanned::Spanned};
+use syn::{Data, DeriveInput, Generics, Ident, Lit, Meta, ext::IdentExt, spanned::Spanned};
 
 use super::{
     check,
@@ -389,8 +389,9 @@ fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
 /// The parameters that the faulty channel seems to have.
 fn guessed_parameters(input: &DeriveInput) -> Vec<Ident> {
     let literal = input.attrs.iter().find_map(|attribute| match &attribute.meta {
-        Meta::List(list) if list.path.is_ident("channel") => list.parse_args::<LitStr>().ok(),
-        Meta::List(list) if list.path.is_ident("queue") => list.parse_args_with(first_literal).ok(),
+        Meta::List(list) if list.path.is_ident("channel") || list.path.is_ident("queue") => {
+            list.parse_args_with(attr::text_and_options).ok().map(|(text, _)| text)
+        }
         Meta::NameValue(pair) if pair.path.is_ident("channel") => match attr::literal(&pair.value) {
             Some(Lit::Str(text)) => Some(text.clone()),
             _ => None,
@@ -403,10 +404,4 @@ fn guessed_parameters(input: &DeriveInput) -> Vec<Ident> {
     names.sort();
     names.dedup();
     names
-}
-
-fn first_literal(input: ParseStream<'_>) -> syn::Result<LitStr> {
-    let literal = input.parse()?;
-    input.parse::<TokenStream>()?;
-    Ok(literal)
 }

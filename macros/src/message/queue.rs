@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Attribute, Expr, Lit, LitStr, Meta, Token, parse::ParseStream, spanned::Spanned};
+use syn::{Attribute, Expr, Lit, LitStr, Meta, spanned::Spanned};
 
 use super::{
     ending::{Ending, Said},
@@ -56,15 +56,8 @@ const SHORTEST_LEASE: u64 = 1_000_000_000;
 /// The template, and the options behind it.
 pub(super) fn parts(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Option<(LitStr, TokenStream)> {
     const ADVICE: &str = "a queue is written as a string, with its options behind it: write `#[queue(\"tasks:images:<priority>\", strict = priority)]`";
-    let split = |input: ParseStream<'_>| {
-        let template = input.parse::<LitStr>()?;
-        if !input.is_empty() {
-            input.parse::<Token![,]>()?;
-        }
-        Ok((template, input.parse::<TokenStream>()?))
-    };
     match &attribute.meta {
-        Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(split) {
+        Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(attr::text_and_options) {
             Ok(parts) => return Some(parts),
             Err(error) => diagnostics.at(error.span(), ADVICE),
         },

@@ -282,11 +282,24 @@ pub trait FromState<S> {
     fn from_state(state: &S) -> Self;
 }
 
-impl<T: Clone> FromState<T> for T {
+impl<T: HandedOut> FromState<T> for T {
     fn from_state(state: &T) -> Self {
         state.clone()
     }
 }
+
+/// `Clone`, in words for a state.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the state `{Self}` is not `Clone`, and each message's handler gets a clone",
+    label = "not `Clone`",
+    note = "write `#[derive(Clone)]` on it where that is cheap, or `State<Arc<…>>` in the handler and `.with_state(Arc::new(…))`; in a `#[router] impl` write \
+            `&self`, which needs no clone"
+)]
+pub trait HandedOut: Clone {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Clone> HandedOut for T {}
 
 /// A state that has every part, so that the arguments of a handler can be checked before its router is known.
 ///

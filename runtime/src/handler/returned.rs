@@ -49,7 +49,20 @@ impl IntoOutcome for () {
     }
 }
 
-impl<T: IntoOutcome, E: fmt::Display> IntoOutcome for Result<T, E> {
+/// `Display`, in words for the error of a handler.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no error of a handler: it cannot be displayed",
+    label = "does not implement `Display`",
+    note = "what an error says is logged: write `#[derive(thiserror::Error)]` with `#[error(\"…\")]` on `{Self}`, or `impl std::fmt::Display for {Self}`; or return \
+            a `String`"
+)]
+pub trait Displayed: fmt::Display {}
+
+#[diagnostic::do_not_recommend]
+impl<E: fmt::Display> Displayed for E {}
+
+impl<T: IntoOutcome, E: Displayed> IntoOutcome for Result<T, E> {
     fn into_outcome(self, delivery: &Delivery, bus: &Bus) -> Outcome {
         match self {
             Ok(value) => IntoOutcome::into_outcome(value, delivery, bus),

@@ -83,12 +83,12 @@ impl<A, B> OrNot for Same<A, B> {}
     note = "write `impl From<{Self}> for {M}`: it makes the newer version of what older code wrote"
 )]
 pub trait Becomes<M> {
-    fn newer(self) -> M;
+    fn becomes(self) -> M;
 }
 
 #[diagnostic::do_not_recommend]
 impl<P, M: From<P>> Becomes<M> for P {
-    fn newer(self) -> M {
+    fn becomes(self) -> M {
         M::from(self)
     }
 }
@@ -120,7 +120,7 @@ impl<P> Older<P> {
         P: Becomes<M>,
     {
         let (older, inbound) = (self.read)(version, format, payload)?;
-        Ok((older.newer(), inbound))
+        Ok((older.becomes(), inbound))
     }
 }
 
