@@ -180,7 +180,7 @@ use syn::{DeriveInput, parse_macro_input};
 /// }
 /// ```
 ///
-/// It has the same wire name, channel and `#[reply(…)]`, and exactly the version before, and may say `from` itself. A message that has moved to another
+/// It has the same wire name, channel and, where it has one, `#[reply(…)]`, and exactly the version before, and may say `from` itself. A message that has moved to another
 /// channel, or is answered otherwise, is one of its own, with a handler of its own.
 ///
 /// # Options

@@ -239,6 +239,7 @@ pub enum NoAnswer {}
 
 impl Answered for NoAnswer {
     type Types = ();
+    const IS_AWAITED: bool = false;
 }
 
 impl<T: IntoOutcome> Takes<Returns<T>> for NoAnswer {
@@ -275,6 +276,7 @@ pub struct AnswerWith<M>(PhantomData<M>);
 
 impl<M: Request> Answered for AnswerWith<M> {
     type Types = (M::Reply, NoError);
+    const IS_AWAITED: bool = true;
 }
 
 impl<M: Request, T: IntoReply<M::Reply>> Takes<Returns<T>> for AnswerWith<M> {
@@ -293,6 +295,7 @@ pub struct AnswerOr<M>(PhantomData<M>);
 
 impl<M: Request> Answered for AnswerOr<M> {
     type Types = (M::Reply, M::Error);
+    const IS_AWAITED: bool = true;
 }
 
 impl<M: Request, T: IntoAnswer<M::Reply, M::Error>> Takes<Returns<T>> for AnswerOr<M> {

@@ -30,6 +30,7 @@ pub enum AnyAnswer {}
 
 impl Answered for AnyAnswer {
     type Types = ();
+    const IS_AWAITED: bool = false;
     const IS_KNOWN: bool = false;
 }
 

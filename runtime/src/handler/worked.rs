@@ -25,6 +25,7 @@ pub enum Worked {}
 
 impl Answered for Worked {
     type Types = ();
+    const IS_AWAITED: bool = false;
 }
 
 impl<T: IntoOutcome> Takes<Returns<T>> for Worked {
@@ -40,6 +41,7 @@ pub struct WorkedWith<M>(PhantomData<M>);
 
 impl<M: Results> Answered for WorkedWith<M> {
     type Types = (M::Output, NoError);
+    const IS_AWAITED: bool = true;
 }
 
 impl<M: Results, T: IntoResult<M::Output>> Takes<Returns<T>> for WorkedWith<M> {
@@ -58,6 +60,7 @@ pub struct WorkedOr<M>(PhantomData<M>);
 
 impl<M: Results> Answered for WorkedOr<M> {
     type Types = (M::Output, M::Error);
+    const IS_AWAITED: bool = true;
 }
 
 impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Takes<Returns<T>> for WorkedOr<M> {

@@ -29,6 +29,7 @@ pub type ReadOlderBorrowed<M> =
 pub struct Older<P> {
     facts: Facts,
     is_known: bool,
+    is_awaited: bool,
     read: ReadOlder<P>,
 }
 
@@ -45,14 +46,18 @@ pub trait IsOlder: Sized {
 
 #[diagnostic::do_not_recommend]
 impl<P: OwnedMessage<Answer: Answered>> IsOlder for P {
-    const OLDER: Older<Self> = Older { facts: P::FACTS, is_known: P::Answer::IS_KNOWN, read: read::<P> };
+    const OLDER: Older<Self> =
+        Older { facts: P::FACTS, is_known: P::Answer::IS_KNOWN, is_awaited: P::Answer::IS_AWAITED, read: read::<P> };
 }
 
 /// What handlers return, by the types of which those who wait for it read it.
 #[doc(hidden)]
 pub trait Answered {
-    /// The reply and its error; nothing where nobody waits.
+    /// The reply and its error; nothing where there is none.
     type Types;
+
+    /// Whether somebody waits for it.
+    const IS_AWAITED: bool;
 
     /// Whether it is what was written, and does not stand in where a macro has failed.
     const IS_KNOWN: bool = true;
@@ -103,6 +108,12 @@ impl<P> Older<P> {
     #[must_use]
     pub const fn is_known(&self) -> bool {
         self.is_known
+    }
+
+    /// Whether whoever sends it waits for an answer.
+    #[must_use]
+    pub const fn is_awaited(&self) -> bool {
+        self.is_awaited
     }
 
     /// Reads a payload of the version before, or of one before that, and makes the newer message of it.
