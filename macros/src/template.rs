@@ -180,6 +180,7 @@ fn literal(part: &str) -> Result<Segment, String> {
     let advice = match bad {
         '*' => "write a parameter such as `<name>`, or `<rest..>` for all remaining segments",
         '{' | '}' => "write a parameter with `<name>`",
+        '%' => "write a parameter such as `<name>` where a value is to stand, or remove it",
         _ => "remove it, or write `-` or `_`",
     };
     Err(format!("`{}` in the segment `{}` {what}: {advice}", bad.escape_debug(), part.escape_debug()))

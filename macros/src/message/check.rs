@@ -4,8 +4,10 @@ use std::collections::HashSet;
 
 use proc_macro2::TokenStream;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type, ext::IdentExt,
-    parse::ParseStream,
+    Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type,
+    ext::IdentExt,
+    parse::{ParseStream, Parser as _},
+    punctuated::Punctuated,
 };
 
 use super::{
@@ -226,7 +228,7 @@ fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opti
     match &attribute.meta {
         Meta::List(list) => match list.parse_args_with(attr::text_and_options) {
             Ok((literal, options)) => {
-                attr::entries("channel", options, &[], &mut HashSet::new(), diagnostics);
+                has_no_options(options, diagnostics);
                 return Some(literal);
             }
             Err(_) if list.tokens.is_empty() => diagnostics.over(attribute, ADVICE),
@@ -244,6 +246,17 @@ fn channel_literal(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Opti
         Meta::Path(_) => diagnostics.over(attribute, ADVICE),
     }
     None
+}
+
+fn has_no_options(options: TokenStream, diagnostics: &mut Diagnostics) {
+    if Punctuated::<attr::Entry, Token![,]>::parse_terminated.parse2(options.clone()).is_err() {
+        diagnostics.over(
+            options,
+            "a channel is one string: write all of its segments into it, as in `#[channel(\"orders:<id>\")]`",
+        );
+    } else {
+        attr::entries("channel", options, &[], &mut HashSet::new(), diagnostics);
+    }
 }
 
 /// `#[reply(Type)]` or `#[reply(Type, error = Type)]`, at most once.

@@ -31,6 +31,12 @@ struct SendMail {
     to: String,
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[channel("prices", "<sku>")]
+struct InParts {
+    sku: String,
+}
+
 async fn uses(bus: Bus) {
     InMessage { id: 7 }.publish(&bus).await.unwrap();
     Versioned { id: 7 }.publish(&bus).await.unwrap();
