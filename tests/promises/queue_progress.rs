@@ -19,6 +19,8 @@ enum Does {
     Fails,
     /// Leaves a checkpoint that is noted, and then waits for the gate.
     Waits,
+    /// Reports, and leaves checkpoints after it, each of which is noted.
+    Saves,
     /// Reports a million times.
     Floods,
     /// Keeps its thread for longer than its lease, the first time.
@@ -86,6 +88,21 @@ impl Worker {
             Does::Waits => {
                 progress.checkpoint(&(saved.unwrap_or_default() + 7))?;
                 progress.flush().await?;
+            }
+            Does::Saves => {
+                if attempt == 1 {
+                    progress.report(0.5, "half");
+                    progress.flush().await?;
+                }
+                for page in 0..3 {
+                    progress.checkpoint(&(saved.unwrap_or_default() + page))?;
+                    progress.flush().await?;
+                }
+                assert!(attempt > 1, "as it should");
+                self.seen.record((attempt, saved, None));
+                self.gate.pass().await;
+                progress.report(1.0, "all");
+                return progress.flush().await;
             }
             Does::Floods => {
                 for number in 1..=1_000_000_u32 {
@@ -186,6 +203,33 @@ on_each! {
         worker.gate.open();
         eventually(SOON, async || find(&bus, &id).await.is_none()).await;
         three.shutdown().await.unwrap();
+    }
+
+    async fn a_checkpoint_alone_tells_watchers_nothing_and_leaves_the_last_report(world: World) {
+        let (bus, worker) = (world.bus().await, Worker::new());
+        let mut events = bus.queue::<Job>().events().await.unwrap();
+        let service = serve(&bus, &worker).await;
+        let id = enqueue(&bus, Does::Saves).await;
+        let mut told = Vec::new();
+        let all = async {
+            loop {
+                match events.next().await.unwrap() {
+                    QueueEvent::Progress { text, .. } if text == "all" => return,
+                    QueueEvent::Progress { text, .. } => told.push(text),
+                    QueueEvent::Failed { .. } => {
+                        // The second attempt has left its checkpoints, and reported nothing yet.
+                        worker.seen.wait_for(1).await;
+                        let progress = find(&bus, &id).await.unwrap().progress.unwrap();
+                        assert_eq!(progress.text, "half");
+                        worker.gate.open();
+                    }
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(SOON, all).await.unwrap();
+        assert_eq!(told, ["half"]);
+        service.shutdown().await.unwrap();
     }
 
     async fn a_million_reports_are_a_few_notes_and_the_last_is_there(world: World) {

@@ -225,6 +225,24 @@ on_each! {
         service.shutdown().await.unwrap();
     }
 
+    async fn a_look_without_time_finds_a_result_among_many_after_a_few_more(world: World) {
+        let bus = world.bus().await;
+        let all: Vec<Resize> = (0..20_000).map(|id| Resize { id, does: Does::Succeeds }).collect();
+        let last = bus.enqueue_all(&all).await.pop().unwrap().unwrap().of::<Resize>();
+        // The index of what waits is made a thousand at a time.
+        let (mut looks, mut state) = (0, None);
+        while state.is_none() {
+            looks += 1;
+            assert!(looks <= 40);
+            match last.result(&bus).within(Duration::ZERO).await.unwrap_err() {
+                ResultError::TimedOut { state: found, .. } => state = Some(found),
+                error @ ResultError::NotFoundInTime { .. } => assert!(error.is_retryable(), "{error}"),
+                other => panic!("{other}"),
+            }
+        }
+        assert_eq!(state, Some(TaskState::Waiting));
+    }
+
     async fn a_task_that_is_tried_again_has_the_reply_of_its_last_attempt(world: World) {
         let (bus, resizer) = (world.bus().await, Resizer::new());
         let service = serve(&bus, &resizer).await;

@@ -14,7 +14,7 @@ use std::{
 use tokio::sync::Notify;
 
 use crate::transport::durable::{
-    course::{Note, Progress},
+    course::{Note, Progress, Reported},
     task::{Entry, EntryAt},
 };
 
@@ -47,14 +47,15 @@ pub(crate) struct Report {
 
 #[derive(Default)]
 struct State {
-    fraction: Option<f64>,
-    text: String,
+    reported: Reported,
     checkpoint: Option<Arc<[u8]>>,
-    /// Counts what was reported.
+    /// Counts what was put down.
     version: u64,
-    /// That of the checkpoint.
+    /// Those of the last report and of the checkpoint.
+    report_version: u64,
     checkpoint_version: u64,
-    /// What is noted.
+    /// What was sent to be noted, and what is noted.
+    sent: u64,
     noted: u64,
     /// Whether it is among what is to be noted.
     is_due: bool,
@@ -151,10 +152,11 @@ impl Report {
     /// Puts down how far the task has come.
     pub(crate) fn report(self: &Arc<Self>, fraction: Option<f64>, text: &str) {
         self.change(|state| {
-            state.fraction = fraction;
+            state.reported.fraction = fraction;
             // Its memory is used again.
-            state.text.clear();
-            state.text.push_str(text);
+            state.reported.text.clear();
+            state.reported.text.push_str(text);
+            state.report_version = state.version;
         });
     }
 
@@ -214,8 +216,10 @@ impl Report {
         let mut state = self.state();
         state.is_due = false;
         let (version, progress) = (state.version, state.not_noted());
+        let is_again = state.report_version <= state.sent;
+        state.sent = version;
         drop(state);
-        let note = Note { at: self.at.clone(), id: Arc::clone(&self.id), progress: progress? };
+        let note = Note { at: self.at.clone(), id: Arc::clone(&self.id), progress: progress?, is_again };
         Some(DueNote { report: self, note, version })
     }
 
@@ -233,8 +237,7 @@ impl State {
     fn not_noted(&self) -> Option<Progress> {
         let checkpoint = self.checkpoint.as_ref().filter(|_| self.checkpoint_version > self.noted);
         (self.version > self.noted).then(|| Progress {
-            fraction: self.fraction,
-            text: self.text.clone(),
+            reported: (self.report_version > self.noted).then(|| self.reported.clone()),
             checkpoint: checkpoint.map(|checkpoint| checkpoint.to_vec()),
         })
     }
@@ -283,6 +286,10 @@ mod tests {
         Entry { at, id, name: None, version: None, payload, record, unique: None, expires_at: None }
     }
 
+    fn said(due: &DueNote) -> Option<&str> {
+        due.note.progress.reported.as_ref().map(|reported| reported.text.as_str())
+    }
+
     #[test]
     fn a_million_reports_are_one_note_with_the_last_of_them() {
         let reports = Reports::new(Arc::default());
@@ -292,7 +299,7 @@ mod tests {
         }
         let mut due = reports.take_due(10);
         assert_eq!(due.len(), 1);
-        assert_eq!(due[0].note.progress.text, "last");
+        assert_eq!(said(&due[0]), Some("last"));
         assert!(!reports.is_due() && reports.take_due(10).is_empty());
         due.remove(0).noted();
         assert_eq!(reports.close(&entry("1").at), None);
@@ -309,16 +316,42 @@ mod tests {
         report.report(None, "on");
         due.noted();
         let due = reports.take_due(10).remove(0);
-        assert_eq!((due.note.progress.checkpoint.as_deref(), &*due.note.progress.text), (None, "on"));
+        assert_eq!((due.note.progress.checkpoint.as_deref(), said(&due)), (None, Some("on")));
         due.again();
         assert!(reports.is_due());
         report.checkpoint(b"8".to_vec());
         let left = reports.close(&entry("1").at).unwrap();
-        assert_eq!((left.checkpoint.as_deref(), &*left.text), (Some(b"8".as_slice()), "on"));
+        assert_eq!((left.checkpoint.as_deref(), &*left.reported.unwrap().text), (Some(b"8".as_slice()), "on"));
         assert_eq!(report.own_checkpoint().as_deref(), Some(b"8".as_slice()));
         // Nothing is reported any more, and nobody is kept.
         report.report(None, "late");
         assert_eq!(reports.close(&entry("1").at), None);
+    }
+
+    #[test]
+    fn a_checkpoint_says_nothing_of_a_report_that_is_noted() {
+        let reports = Reports::new(Arc::default());
+        let report = reports.of(&entry("1"));
+        report.report(Some(0.5), "half");
+        let due = reports.take_due(10).remove(0);
+        assert_eq!((said(&due), due.note.is_again), (Some("half"), false));
+        due.noted();
+        report.checkpoint(b"7".to_vec());
+        let due = reports.take_due(10).remove(0);
+        assert_eq!((due.note.progress.checkpoint.is_some(), said(&due)), (true, None));
+        due.noted();
+        // The same words are a report of their own, until they are sent again.
+        for is_again in [false, true, true] {
+            if !is_again {
+                report.report(Some(0.5), "half");
+            }
+            report.checkpoint(b"8".to_vec());
+            let due = reports.take_due(10).remove(0);
+            assert_eq!((said(&due), due.note.is_again), (Some("half"), is_again));
+            due.again();
+        }
+        let left = reports.close(&entry("1").at).unwrap();
+        assert_eq!((left.reported.unwrap().fraction, left.checkpoint.as_deref()), (Some(0.5), Some(b"8".as_slice())));
     }
 
     #[test]

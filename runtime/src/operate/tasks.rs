@@ -18,7 +18,8 @@ impl<M: Message> QueueHandle<M> {
     /// The task of this id, as it is now: it waits, is delayed, runs, is parked, or is a dead letter. `None` where there is no such task, or it has
     /// ended in another way: of those nothing is left but perhaps a result.
     ///
-    /// A task of another program that names no id has its entry's, such as `1718000000000-0`. It costs one round trip, however long the queue is.
+    /// A task of another program that names no id has its entry's, such as `1718000000000-0`. It costs one round trip, however long the
+    /// queue is; but the first look at a queue for some time takes about 10 ms for each thousand tasks that wait, in steps that hold up nobody for long.
     ///
     /// # Errors
     ///

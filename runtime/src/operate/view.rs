@@ -16,7 +16,10 @@ use crate::{
     },
     time::now,
     transport::{
-        durable::{course::Seen, task::TaskState},
+        durable::{
+            course::{Reported, Seen},
+            task::TaskState,
+        },
         frame::{Frame, Origin},
     },
 };
@@ -91,7 +94,9 @@ impl<M> TaskView<M> {
             died: record.died,
             error: record.error,
             instance,
-            progress: progress.map(|progress| TaskProgress { fraction: progress.fraction, text: progress.text }),
+            progress: progress
+                .and_then(|progress| progress.reported)
+                .map(|Reported { fraction, text }| TaskProgress { fraction, text }),
             format,
             message: PhantomData,
         }

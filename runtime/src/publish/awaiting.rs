@@ -33,6 +33,8 @@ use crate::{
 
 /// For so long a result is waited for, unless it is said otherwise.
 const WITHIN: Duration = Duration::from_secs(30);
+/// For so long the last look goes on where not everything was looked at before: some thousands of tasks.
+const LAST_LOOK: Duration = Duration::from_millis(10);
 /// Where the server is away it is asked again after such pauses, which double.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -142,6 +144,20 @@ pub enum ResultError<E> {
         /// How the task was then.
         state: TaskState,
     },
+    /// The time was over before it was found what came of the task, or that nothing did: many tasks have ended since somebody asked for a result of
+    /// this queue, or wait, and they are looked at a thousand in one step. The next one who asks goes on from there.
+    #[error(
+        "on {queue}: what came of the task {id} was not found within {within:?}; ask again, which goes on from there"
+    )]
+    #[non_exhaustive]
+    NotFoundInTime {
+        /// The queue's template.
+        queue: &'static str,
+        /// The task's id.
+        id: String,
+        /// How long it was looked for.
+        within: Duration,
+    },
     /// The result is not of the expected type.
     #[error("on {queue}: the result of the task {id} cannot be read: {reason}")]
     #[non_exhaustive]
@@ -166,7 +182,7 @@ impl<E> ResultError<E> {
     #[must_use]
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::TimedOut { .. } => true,
+            Self::TimedOut { .. } | Self::NotFoundInTime { .. } => true,
             Self::Queue(error) => is_passing(error),
             _ => false,
         }
@@ -209,9 +225,11 @@ impl<'a, R, E> AwaitingResult<'a, R, E> {
 
     /// How long it is waited for. Default: 30 seconds. With zero it is only looked whether there is a result.
     ///
-    /// The last look comes when the time is over, and takes what an answer of the server takes, the command timeout at most. The first look at a queue for
-    /// some time is not cut short: it takes about 10 ms for each thousand tasks that wait or have ended since the one before (measured: 0.3 s with
-    /// 60,000), in steps that hold up nobody for long.
+    /// The last look comes when the time is over, and takes 10 ms and what an answer of the server takes, the command timeout at most.
+    ///
+    /// The first look at a queue for some time takes longer than others, about 10 ms for each thousand tasks that wait or have ended since the one before
+    /// (measured: 0.3 s with 60,000), in steps that hold up nobody for long. Where the time is over before, it is
+    /// [`ResultError::NotFoundInTime`], and the next look goes on from there, whosever it is.
     pub fn within(mut self, time: Duration) -> Self {
         self.within = time;
         self
@@ -229,6 +247,7 @@ impl<'a, R, E> AwaitingResult<'a, R, E> {
             Known::Ended(ended) => read(queue.template, id, ended),
             Known::Nothing => Err(ResultError::Gone { queue: queue.template, id }),
             Known::Open(state) => Err(ResultError::TimedOut { queue: queue.template, id, within, state }),
+            Known::More => Err(ResultError::NotFoundInTime { queue: queue.template, id, within }),
         }
     }
 }
@@ -301,7 +320,7 @@ impl Vigil<'_> {
         while Instant::now() < self.deadline {
             let told = timeout_at(self.deadline, self.ask(&mut waiter, &mut left)).await;
             match told {
-                Err(_) => break,
+                Err(_) | Ok(Ok(Known::More)) => break,
                 Ok(Ok(Known::Open(_))) => {}
                 Ok(Ok(known)) => return Ok(known),
                 Ok(Err(trouble)) if trouble.is_passing() => {
@@ -336,7 +355,8 @@ impl Vigil<'_> {
         };
         let asker = self.asker(replies.channel(), &waiter.correlation_id, left.as_ref()).map_err(Trouble::Queue)?;
         *left = Some(asker.clone());
-        let known = self.bus.durable().ask(self.queue, self.id, Some(asker)).await.map_err(Trouble::Queue)?;
+        let known = self.bus.durable().ask(self.queue, self.id, Some(asker), self.deadline).await;
+        let known = known.map_err(Trouble::Queue)?;
         if !matches!(known, Known::Open(_)) {
             *left = None;
         }
@@ -375,7 +395,8 @@ impl Vigil<'_> {
                 let _ = durable.forget(self.queue, self.id, &asker).await;
             }
         };
-        let (known, ()) = tokio::join!(durable.ask(self.queue, self.id, None), forget);
+        let look = durable.ask(self.queue, self.id, None, deadline_after(LAST_LOOK));
+        let (known, ()) = tokio::join!(look, forget);
         known.map_err(Trouble::Queue)
     }
 

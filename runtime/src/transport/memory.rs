@@ -296,7 +296,13 @@ impl Durable for Memory {
         self.ask_queue(queue, move |store, _| Ok(store.queue(&name).progress(&id))).await
     }
 
-    async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
+    async fn ask(
+        &self,
+        queue: &QueueName,
+        id: &str,
+        asker: Option<Asker>,
+        _until: tokio::time::Instant,
+    ) -> Result<Known, QueueError> {
         let (name, id) = (queue.clone(), id.to_owned());
         self.ask_queue(queue, move |store, now| Ok(store.queue(&name).ask(&id, asker, now))).await
     }

@@ -395,8 +395,14 @@ impl Durable for Redis {
         self.queues.progress(queue, id).await
     }
 
-    async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
-        self.queues.ask(queue, id, asker.as_ref()).await
+    async fn ask(
+        &self,
+        queue: &QueueName,
+        id: &str,
+        asker: Option<Asker>,
+        until: tokio::time::Instant,
+    ) -> Result<Known, QueueError> {
+        self.queues.ask(queue, id, asker.as_ref(), until).await
     }
 
     async fn forget(&self, queue: &QueueName, id: &str, asker: &Asker) -> Result<(), QueueError> {

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     error::{BatchError, EnqueueError, QueueError},
     transport::{
@@ -130,10 +132,16 @@ impl Durable for AnyTransport {
         }
     }
 
-    async fn ask(&self, queue: &QueueName, id: &str, asker: Option<Asker>) -> Result<Known, QueueError> {
+    async fn ask(
+        &self,
+        queue: &QueueName,
+        id: &str,
+        asker: Option<Asker>,
+        until: Instant,
+    ) -> Result<Known, QueueError> {
         match self {
-            Self::Memory(memory) => memory.ask(queue, id, asker).await,
-            Self::Redis(redis) => redis.ask(queue, id, asker).await,
+            Self::Memory(memory) => memory.ask(queue, id, asker, until).await,
+            Self::Redis(redis) => redis.ask(queue, id, asker, until).await,
         }
     }
 

@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use tokio::time::Instant;
+
 use crate::{
     error::{BatchError, EnqueueError, QueueError},
     transport::{
@@ -145,7 +147,7 @@ pub(crate) trait Durable: Send + Sync + 'static {
         version: u32,
     ) -> impl Future<Output = Result<u64, QueueError>> + Send;
 
-    /// Notes how far tasks have come that the instance has; whether each was still its own. Watchers are told.
+    /// Notes how far tasks have come that the instance has; whether each was still its own. Watchers are told of each report.
     fn note(
         &self,
         queue: &QueueName,
@@ -161,12 +163,13 @@ pub(crate) trait Durable: Send + Sync + 'static {
     ) -> impl Future<Output = Result<Option<Progress>, QueueError>> + Send;
 
     /// What is known of a task: at once where it has ended. Where it has not, the asker, if there is one, is told in the step that ends it. One who
-    /// asks again in the same words takes the place of the first.
+    /// asks again in the same words takes the place of the first. Looking ends with the first answer of the server that comes after `until`.
     fn ask(
         &self,
         queue: &QueueName,
         id: &str,
         asker: Option<Asker>,
+        until: Instant,
     ) -> impl Future<Output = Result<Known, QueueError>> + Send;
 
     /// Whoever has asked in these words does not wait any more.

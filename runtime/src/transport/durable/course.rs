@@ -64,17 +64,23 @@ pub(crate) struct Announcement {
     pub(crate) payload: Vec<u8>,
 }
 
-/// How far a task has come.
+/// How far a task has come. Of what is `None` nothing was said; where it is noted, that leaves what was noted before.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Progress {
-    /// From 0 to 1, where the handler says so.
-    pub(crate) fraction: Option<f64>,
-    pub(crate) text: String,
-    /// What the next attempt goes on from, in JSON. `None` leaves what was kept before.
+    pub(crate) reported: Option<Reported>,
+    /// What the next attempt goes on from, in JSON.
     pub(crate) checkpoint: Option<Vec<u8>>,
 }
 
 impl Eq for Progress {}
+
+/// What a handler has reported last.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Reported {
+    /// From 0 to 1, where the handler says so.
+    pub(crate) fraction: Option<f64>,
+    pub(crate) text: String,
+}
 
 /// The progress of a task that an instance has.
 #[derive(Clone, Debug)]
@@ -82,6 +88,8 @@ pub(crate) struct Note {
     pub(crate) at: EntryAt,
     pub(crate) id: Arc<str>,
     pub(crate) progress: Progress,
+    /// The report was sent before, and it is not known whether it was noted: watchers are told only of another one than is there.
+    pub(crate) is_again: bool,
 }
 
 /// Who wants to be told when a task has ended: this is published then.
@@ -102,6 +110,8 @@ pub(crate) enum Known {
     Ended(EndedTask),
     /// There is no such task, or nothing was kept of it.
     Nothing,
+    /// The time was over before everything was looked at. The next one who asks goes on from there.
+    More,
 }
 
 /// What is kept of a task that has ended.

@@ -20,6 +20,7 @@ use tokio::time::timeout;
 use crate::{
     config::{Bounds, Config},
     error::EnqueueError,
+    time::deadline_after,
     transport::{
         any::AnyTransport,
         contract::{Attachment, Broadcast, Name, Parcel, Reach, Wanted},
@@ -27,7 +28,8 @@ use crate::{
             any::{AnyKeeper, AnyReader},
             contract::{Durable, Heartbeat, Keeper, QueueSpec, Reader, Take, Taken},
             course::{
-                Announcement, Asker, Beside, Cancelling, EndedTask, Known, Note, Page, Progress, ResultBounds, Seen,
+                Announcement, Asker, Beside, Cancelling, EndedTask, Known, Note, Page, Progress, Reported,
+                ResultBounds, Seen,
             },
             look::{DeadLetterBounds, Mend, QueueCounts},
             record::Record,
@@ -225,7 +227,7 @@ impl World {
     }
 
     async fn ask(&self, id: &str, asker: Option<Asker>) -> Known {
-        within(self.transport.ask(&self.spec.name, id, asker)).await.unwrap()
+        within(self.transport.ask(&self.spec.name, id, asker, deadline_after(HOUR))).await.unwrap()
     }
 
     async fn find(&self, id: &str) -> Option<Seen> {
@@ -341,7 +343,7 @@ fn poke(payload: &str) -> (String, String) {
 
 fn progress(fraction: f64, text: &str, checkpoint: Option<&str>) -> Progress {
     let checkpoint = checkpoint.map(|checkpoint| checkpoint.as_bytes().to_vec());
-    Progress { fraction: Some(fraction), text: text.to_owned(), checkpoint }
+    Progress { reported: Some(Reported { fraction: Some(fraction), text: text.to_owned() }), checkpoint }
 }
 
 fn done() -> Verdict {

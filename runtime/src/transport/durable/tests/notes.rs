@@ -1,7 +1,11 @@
 use super::*;
 
+fn of(entry: &Entry, progress: Progress) -> Note {
+    Note { at: at(entry), id: Arc::clone(&entry.id), progress, is_again: false }
+}
+
 async fn note(world: &World, instance: &str, entries: &[&Entry], progress: &Progress) -> Vec<Settled> {
-    let note = |entry: &&Entry| Note { at: at(entry), id: Arc::clone(&entry.id), progress: progress.clone() };
+    let note = |entry: &&Entry| of(entry, progress.clone());
     let notes = entries.iter().map(note).collect();
     within(world.transport.note(&world.spec.name, instance, notes)).await.unwrap()
 }
@@ -20,10 +24,14 @@ on_both! {
         assert_eq!(note(&world, "one", &[&entry], &first).await, [Settled::Counted]);
         assert_eq!(noted(&world, "a").await, Some(first.clone()));
         assert_eq!(world.find("a").await.unwrap().progress, Some(first.clone()));
-        // What is not said anew of a checkpoint stays; the rest is as it was said last.
-        let second = Progress { fraction: None, text: String::new(), checkpoint: None };
+        // What is not said anew stays, be it a checkpoint or a report.
+        let second = Progress { reported: Some(Reported::default()), checkpoint: None };
         assert_eq!(note(&world, "one", &[&entry], &second).await, [Settled::Counted]);
         assert_eq!(noted(&world, "a").await, Some(Progress { checkpoint: first.checkpoint.clone(), ..second }));
+        let third = Progress { reported: None, ..first.clone() };
+        assert_eq!(note(&world, "one", &[&entry], &first).await, [Settled::Counted]);
+        assert_eq!(note(&world, "one", &[&entry], &third).await, [Settled::Counted]);
+        assert_eq!(noted(&world, "a").await, Some(first.clone()));
         world.settle(again(&entry, Why::Crashed, None)).await;
         let entry = two.take_one().await;
         assert_eq!(noted(&world, "a").await.unwrap().checkpoint, first.checkpoint);
@@ -40,6 +48,17 @@ on_both! {
         let parked = Beside { progress: Some(progress(0.5, "", None)), ..Beside::default() };
         world.settle(beside(park(&entry), parked)).await;
         assert_eq!(noted(&world, "a").await, Some(Progress { checkpoint: last.checkpoint, ..progress(0.5, "", None) }));
+    }
+
+    async fn a_checkpoint_alone_is_noted_without_a_report(world: World) {
+        world.enqueue(HIGH, &["a"]).await;
+        let entry = world.hand("one").take_one().await;
+        let only = Progress { reported: None, checkpoint: Some(b"7".to_vec()) };
+        assert_eq!(note(&world, "one", &[&entry], &only).await, [Settled::Counted]);
+        assert_eq!(noted(&world, "a").await, Some(only.clone()));
+        let failed = Beside { progress: Some(Progress { checkpoint: Some(b"8".to_vec()), ..only }), ..Beside::default() };
+        world.settle(beside(again(&entry, Why::Failed, None), failed)).await;
+        assert_eq!(noted(&world, "a").await, Some(Progress { reported: None, checkpoint: Some(b"8".to_vec()) }));
     }
 
     async fn a_stale_owner_notes_nothing(world: World) {

@@ -22,7 +22,28 @@ async fn briefly(world: &World, listener: &mut Listener) -> Vec<String> {
     told(world, listener).await.iter().map(|told| format!("{} {}", told.what, told.id)).collect()
 }
 
+async fn note(world: &World, entry: &Entry, progress: Progress, is_again: bool) -> Vec<Settled> {
+    let notes = vec![Note { at: at(entry), id: Arc::clone(&entry.id), progress, is_again }];
+    within(world.transport.note(&world.spec.name, "one", notes)).await.unwrap()
+}
+
 on_both! {
+    async fn a_watcher_is_told_of_each_report_once(world: World) {
+        world.enqueue(HIGH, &["a"]).await;
+        let entry = world.hand("one").take_one().await;
+        let mut listener = watch(&world).await;
+        let half = progress(0.5, "half", Some("1"));
+        note(&world, &entry, half.clone(), false).await;
+        // A checkpoint says nothing of the report before, and what is noted again after its answer was lost is no other report.
+        note(&world, &entry, Progress { reported: None, checkpoint: Some(b"2".to_vec()) }, false).await;
+        note(&world, &entry, half.clone(), true).await;
+        assert_eq!(briefly(&world, &mut listener).await, ["progress a"]);
+        // The same words may be a new one; and what was not noted is told when it is.
+        note(&world, &entry, half, false).await;
+        note(&world, &entry, progress(0.6, "half", None), true).await;
+        assert_eq!(briefly(&world, &mut listener).await, ["progress a", "progress a"]);
+    }
+
     async fn a_watcher_is_told_of_a_task_s_whole_course(world: World) {
         let mut listener = watch(&world).await;
         world.enqueue(HIGH, &["a"]).await;
@@ -32,8 +53,7 @@ on_both! {
         let expected = Told { what: "taken".into(), id: "a".into(), channel: HIGH.into(), at: taken.at, ..Told::default() };
         assert_eq!(taken, Told { instance: Some("one".into()), ..expected });
         assert!(taken.at > 1_700_000_000_000);
-        let notes = vec![Note { at: at(&entry), id: "a".into(), progress: progress(0.5, "half \"way\"", Some("1")) }];
-        within(world.transport.note(&world.spec.name, "one", notes)).await.unwrap();
+        note(&world, &entry, progress(0.5, "half \"way\"", Some("1")), false).await;
         let progress = told(&world, &mut listener).await.remove(0);
         assert_eq!((progress.what.as_str(), progress.fraction, progress.text.as_deref()), ("progress", Some(0.5), Some("half \"way\"")));
         let record = Record { failures: 1, error: Some("no \"disk\"".into()), ..moved(&entry) };
@@ -87,8 +107,7 @@ on_both! {
         world.cancel("f").await;
         assert_eq!(briefly(&world, &mut listener).await, ["cancelled e", "cancelled f"]);
         world.settle(beside(settlement(&taken[4], done()), kept("7"))).await;
-        let stale = vec![Note { at: at(&taken[4]), id: "e".into(), progress: progress(0.5, "", None) }];
-        within(world.transport.note(&world.spec.name, "one", stale)).await.unwrap();
+        assert_eq!(note(&world, &taken[4], progress(0.5, "", None), false).await, [Settled::Stale]);
         assert_eq!(briefly(&world, &mut listener).await, [""; 0]);
         // By a wait, and by whoever takes it from an instance that died.
         world.enqueue(LOW, &["g"]).await;
@@ -114,8 +133,7 @@ on_both! {
         world.enqueue(HIGH, &["a", "b", "c"]).await;
         let mut hand = world.hand("one");
         let taken = hand.take(3).await;
-        let notes = vec![Note { at: at(&taken[0]), id: "a".into(), progress: progress(0.5, "", None) }];
-        assert_eq!(within(world.transport.note(&world.spec.name, "one", notes)).await.unwrap(), [Settled::Counted]);
+        assert_eq!(note(&world, &taken[0], progress(0.5, "", None), false).await, [Settled::Counted]);
         world.settle(again(&taken[0], Why::Failed, None)).await;
         world.settle(dead(&taken[1], DeadReason::Failed)).await;
         world.done(&taken[2]).await;

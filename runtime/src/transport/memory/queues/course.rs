@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::transport::{
     durable::{
-        course::{Announcement, Asker, EndedTask, Progress, ResultBounds, TakenAway, Told, WATCHED},
+        course::{Announcement, Asker, EndedTask, Note, Progress, ResultBounds, TakenAway, Told, WATCHED},
         task::{DeadReason, Entry, EntryAt, QueueName, TaskState},
     },
     memory::queues::store::millis,
@@ -69,18 +69,22 @@ impl Course {
         std::mem::take(&mut self.published)
     }
 
-    pub(crate) fn progresses(&mut self, entry: &Entry, owner: &str, progress: Progress, now: u64) {
-        let (fraction, text) = (progress.fraction, Some(&progress.text).filter(|text| !text.is_empty()).cloned());
-        self.tell(now, || Told { fraction, text, ..told("progress", entry, Some(owner), now) });
+    /// Notes what an owner has said, and tells of what is new of it.
+    pub(crate) fn progresses(&mut self, entry: &Entry, owner: &str, note: Note, now: u64) {
+        let Note { progress, is_again, .. } = note;
+        let before = self.progress.get(&entry.id).and_then(|noted| noted.reported.as_ref());
+        if let Some(reported) = progress.reported.as_ref().filter(|&reported| !(is_again && before == Some(reported))) {
+            let (fraction, text) = (reported.fraction, Some(&reported.text).filter(|text| !text.is_empty()).cloned());
+            self.tell(now, || Told { fraction, text, ..told("progress", entry, Some(owner), now) });
+        }
         self.note(&entry.id, progress);
     }
 
-    /// A checkpoint that is not said anew stays.
+    /// What is not said anew stays.
     pub(crate) fn note(&mut self, id: &Arc<str>, progress: Progress) {
-        let Progress { fraction, text, checkpoint } = progress;
         let noted = self.progress.entry(Arc::clone(id)).or_default();
-        let checkpoint = checkpoint.or_else(|| noted.checkpoint.take());
-        *noted = Progress { fraction, text, checkpoint };
+        noted.reported = progress.reported.or(noted.reported.take());
+        noted.checkpoint = progress.checkpoint.or(noted.checkpoint.take());
     }
 
     pub(crate) fn progress(&self, id: &str) -> Option<&Progress> {

@@ -188,7 +188,7 @@ impl Queue {
         let Some(held) = self.taken.get(&note.at).filter(|held| *held.owner == *instance) else {
             return Settled::Stale;
         };
-        self.course.progresses(&held.entry, instance, note.progress, now);
+        self.course.progresses(&held.entry, instance, note, now);
         Settled::Counted
     }
 

@@ -4,13 +4,14 @@ use std::{str, sync::Arc};
 
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
+use tokio::time::Instant;
 
 use crate::{
     error::QueueError,
     transport::{
         durable::{
             contract::QueueSpec,
-            course::{Asker, Cancelling, EndedTask, Known, Note, Page, Progress, Seen, WATCHED},
+            course::{Asker, Cancelling, EndedTask, Known, Note, Page, Progress, Reported, Seen, WATCHED},
             record::Record,
             task::{DeadReason, QueueName, Settled, TaskState},
         },
@@ -21,7 +22,7 @@ use crate::{
             keeper::with_channels,
             packed::Packed,
             scripts::{ASK, CANCEL, FIND, FORGET, LIST, NOTE, PAUSE, Script},
-            settling::{Order, millis, packed_progress, stream, write_bounds},
+            settling::{NOT_REPORTED, Order, millis, packed_progress, stream, write_bounds},
         },
     },
 };
@@ -40,9 +41,9 @@ impl Queues {
         for notes in notes.chunks(TOGETHER) {
             let mut command = NOTE.on(&queue.base());
             command.arg(instance);
-            for Note { at, id, progress } in notes {
+            for Note { at, id, progress, is_again } in notes {
                 command.arg(stream(&at.channel, at.is_back)).arg(at.entry.as_ref()).arg(id.as_ref());
-                command.arg(packed_progress(progress));
+                command.arg(packed_progress(progress)).arg(if *is_again { "1" } else { "" });
             }
             let digits = self.text(queue, command).await?;
             let order = Order::of(notes.len());
@@ -61,14 +62,22 @@ impl Queues {
         }
     }
 
-    pub(crate) async fn ask(&self, queue: &QueueName, id: &str, asker: Option<&Asker>) -> Result<Known, QueueError> {
+    pub(crate) async fn ask(
+        &self,
+        queue: &QueueName,
+        id: &str,
+        asker: Option<&Asker>,
+        until: Instant,
+    ) -> Result<Known, QueueError> {
         let write = |command: &mut Cmd| {
             command.arg(id);
             if let Some(Asker { channel, payload, within }) = asker {
                 command.arg(channel).arg(payload.as_slice()).arg(millis(*within));
             }
         };
-        let mut answer = self.sought(queue, &ASK, write).await?;
+        let Some(mut answer) = self.sought(queue, &ASK, write, || Instant::now() < until).await? else {
+            return Ok(Known::More);
+        };
         read_known(&mut answer).ok_or_else(|| self.failed(queue, Failure::Unreadable))
     }
 
@@ -83,10 +92,8 @@ impl Queues {
             command.arg(id);
             with_channels(command, queue);
         };
-        let mut answer = self.sought(&queue.name, &FIND, write).await?;
-        if answer.is_empty() {
-            return Ok(None);
-        }
+        let sought = self.sought(&queue.name, &FIND, write, || true).await?;
+        let Some(mut answer) = sought.filter(|answer| !answer.is_empty()) else { return Ok(None) };
         read_seen(&mut answer).map(Some).ok_or_else(|| self.failed(&queue.name, Failure::Unreadable))
     }
 
@@ -145,14 +152,23 @@ impl Queues {
         self.asked(queue, command).await.map(drop)
     }
 
-    /// Asks of a task by its id, and again as long as the script has not looked at everything.
-    async fn sought(&self, queue: &QueueName, script: &Script, write: impl Fn(&mut Cmd)) -> Result<Packed, QueueError> {
+    /// Asks of a task by its id, and again while the script has not looked at everything and there is time. `None` where that was over first.
+    async fn sought(
+        &self,
+        queue: &QueueName,
+        script: &Script,
+        write: impl Fn(&mut Cmd),
+        has_time: impl Fn() -> bool,
+    ) -> Result<Option<Packed>, QueueError> {
         loop {
             let mut command = script.on(&queue.base());
             write(&mut command);
             let answer = Packed::new(self.text(queue, command).await?);
             if !answer.is_only("more") {
-                return Ok(answer);
+                return Ok(Some(answer));
+            }
+            if !has_time() {
+                return Ok(None);
             }
         }
     }
@@ -280,13 +296,15 @@ fn read_seen(packed: &mut Packed) -> Option<Seen> {
     Some(Seen { id, channel, state, name, version, payload, record, enqueued_at, due, instance, progress })
 }
 
-/// `{fraction or '', text, checkpoint where there is one}`.
+/// `{fraction, '' or '-', text, checkpoint where there is one}`.
 fn read_progress(packed: Vec<u8>) -> Option<Progress> {
     let mut packed = Packed::new(packed);
     let parts = packed.array()?;
-    let (fraction, text) = (packed.str()?.parse().ok(), packed.string()?);
+    let fraction = packed.string()?;
+    let text = packed.string()?;
+    let reported = (fraction != NOT_REPORTED).then(|| Reported { fraction: fraction.parse().ok(), text });
     let checkpoint = if parts > 2 { packed.text() } else { None };
-    Some(Progress { fraction, text, checkpoint: checkpoint.map(|range| packed.get(range).to_vec()) })
+    Some(Progress { reported, checkpoint: checkpoint.map(|range| packed.get(range).to_vec()) })
 }
 
 #[cfg(test)]
@@ -343,10 +361,12 @@ mod tests {
 
     #[test]
     fn progress_is_read_as_it_was_written() {
+        let reported = |fraction, text: &str| Some(Reported { fraction, text: text.to_owned() });
         for progress in [
-            Progress { fraction: Some(0.25), text: "a quarter".into(), checkpoint: Some(vec![b'x'; 70_000]) },
-            Progress { fraction: None, text: "x".repeat(300), checkpoint: None },
-            Progress { fraction: None, text: String::new(), checkpoint: Some(Vec::new()) },
+            Progress { reported: reported(Some(0.25), "a quarter"), checkpoint: Some(vec![b'x'; 70_000]) },
+            Progress { reported: reported(None, &"x".repeat(300)), checkpoint: None },
+            Progress { reported: reported(None, ""), checkpoint: Some(Vec::new()) },
+            Progress { reported: None, checkpoint: Some(b"7".to_vec()) },
         ] {
             assert_eq!(read_progress(packed_progress(&progress)), Some(progress));
         }

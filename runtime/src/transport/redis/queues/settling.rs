@@ -13,7 +13,7 @@ use redis::Cmd;
 
 use crate::transport::{
     durable::{
-        course::{Beside, Progress, ResultBounds},
+        course::{Beside, Progress, Reported, ResultBounds},
         task::{Due, EntryAt, NewTask, Settled, Settlement, Verdict, Why},
     },
     redis::queues::{course::kept, packed::Packed},
@@ -243,11 +243,19 @@ fn write_beside(command: &mut Cmd, beside: Option<&Beside>, verdict: &Verdict) {
     command.arg(progress.as_ref().map(packed_progress).unwrap_or_default());
 }
 
-/// Progress as it is kept: fraction or nothing, text, and the checkpoint where there is one.
+/// Stands for the fraction where nothing is reported.
+pub(super) const NOT_REPORTED: &str = "-";
+
+/// Progress as it is kept: fraction, nothing, or `-` where nothing is reported; text; and the checkpoint where there is one.
 pub(super) fn packed_progress(progress: &Progress) -> Vec<u8> {
-    let fraction = progress.fraction.map(|fraction| fraction.to_string()).unwrap_or_default();
-    let mut texts = vec![fraction.as_bytes(), progress.text.as_bytes()];
-    texts.extend(progress.checkpoint.as_deref());
+    let Progress { reported, checkpoint } = progress;
+    let (fraction, text) = match reported {
+        Some(Reported { fraction, text }) => (fraction.map(|fraction| fraction.to_string()), text.as_str()),
+        None => (Some(NOT_REPORTED.to_owned()), ""),
+    };
+    let fraction = fraction.unwrap_or_default();
+    let mut texts = vec![fraction.as_bytes(), text.as_bytes()];
+    texts.extend(checkpoint.as_deref());
     Packed::write(&texts)
 }
 

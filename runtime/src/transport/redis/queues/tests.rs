@@ -15,9 +15,12 @@ mod with_others;
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::time::Instant;
+
 use crate::{
     config::{Config, Reconnect},
     error::EnqueueError,
+    time::{LONGEST, deadline_after},
     transport::{
         durable::{
             contract::{Durable, QueueSpec, Reader, Take, Taken},
@@ -60,6 +63,11 @@ fn spec() -> QueueSpec {
         dead: DeadLetterBounds::DEFAULT,
         results: None,
     }
+}
+
+/// Until when one looks who has all the time.
+fn later() -> Instant {
+    deadline_after(LONGEST)
 }
 
 fn task(id: &str) -> NewTask {

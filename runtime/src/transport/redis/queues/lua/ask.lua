@@ -1,5 +1,5 @@
 -- ARGV: id; then, of one who wants to be told, channel, payload, and for how many milliseconds.
--- Answers {'ended', what is kept, since when}, {'dead', entry, reason, record}, {'open', state}, {'nothing'}, or {'more'}: it is to be asked again.
+-- Answers {'ended', what is kept, since when}, {'dead', entry, reason, record}, {'open', state}, {'nothing'}, or {'more'}: whoever asks again goes on from there.
 local id = ARGV[1]
 local value, at = result_of(id)
 if value == 'more' then return cmsgpack.pack({'more'}) end

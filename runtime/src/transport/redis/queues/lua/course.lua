@@ -52,17 +52,17 @@ local function leave(ids)
     if has[ASKERS] then poke(ids) end
 end
 
--- Progress is packed as {fraction or '', text, checkpoint where there is one}. What says nothing of the checkpoint leaves the one before.
+-- Progress is packed as {fraction, '', or '-' where nothing is reported; text; checkpoint where there is one}. What is not said leaves what was said
+-- before. What was reported, and whether it is what was there.
 local function note_progress(id, packed)
-    local new = cmsgpack.unpack(packed)
-    if not new[3] then
-        local old = call('HGET', PROGRESS, id)
-        old = old and cmsgpack.unpack(old)
-        if old and old[3] then packed = cmsgpack.pack({new[1], new[2], old[3]}) end
-    end
-    call('HSET', PROGRESS, id, packed)
+    local new, old = cmsgpack.unpack(packed), call('HGET', PROGRESS, id)
+    old = old and cmsgpack.unpack(old) or {'-', ''}
+    local is_reported, is_same = new[1] ~= '-', new[1] == old[1] and new[2] == old[2]
+    local noted = is_reported and {new[1], new[2]} or {old[1], old[2]}
+    noted[3] = new[3] or old[3]
+    call('HSET', PROGRESS, id, cmsgpack.pack(noted))
     has[PROGRESS] = true
-    return new
+    return is_reported and noted or nil, is_same
 end
 
 -- Results. Those of one call are a batch, which is added to `results_new` as it is: its name, when that was, their bytes, how many they are, and

@@ -211,10 +211,10 @@ async fn what_is_declared_is_allowed(redis: &Redis, spec: QueueSpec) {
     redis.pause(&name(), false).await.unwrap();
     reader.rest(Duration::from_millis(1)).await.unwrap();
     let asker = Asker { channel: "shop:tidings:x".into(), payload: Vec::new(), within: Duration::from_secs(1) };
-    assert!(matches!(redis.ask(&name(), "a", Some(asker.clone())).await.unwrap(), Known::Open(_)));
+    assert!(matches!(redis.ask(&name(), "a", Some(asker.clone()), later()).await.unwrap(), Known::Open(_)));
     redis.forget(&name(), "a", &asker).await.unwrap();
     let entry = taken(&mut reader, 1).await.entries.remove(0);
-    let note = Note { at: entry.at.clone(), id: Arc::clone(&entry.id), progress: Progress::default() };
+    let note = Note { at: entry.at.clone(), id: Arc::clone(&entry.id), progress: Progress::default(), is_again: false };
     redis.note(&name(), "instance-1", vec![note]).await.unwrap();
     assert!(redis.progress(&name(), "a").await.unwrap().is_some());
     for state in [TaskState::Waiting, TaskState::Delayed, TaskState::Running, TaskState::Parked, TaskState::Dead] {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::transport::durable::{
     contract::Keeper,
-    course::{Announcement, Asker, Beside, Cancelling, Known, Note, Progress, ResultBounds},
+    course::{Announcement, Asker, Beside, Cancelling, Known, Note, Progress, Reported, ResultBounds},
     look::Mend,
     task::{DeadReason, Settled, TaskState},
 };
@@ -86,13 +86,13 @@ async fn results_are_kept_and_whoever_asks_is_told() {
     }
     let asker =
         Asker { channel: "shop:replies".into(), payload: b"\x01done".to_vec(), within: Duration::from_secs(60) };
-    assert_eq!(redis.ask(&name(), "a", Some(asker.clone())).await.unwrap(), Known::Open(TaskState::Waiting));
-    assert_eq!(redis.ask(&name(), "b", Some(asker.clone())).await.unwrap(), Known::Open(TaskState::Waiting));
+    assert_eq!(redis.ask(&name(), "a", Some(asker.clone()), later()).await.unwrap(), Known::Open(TaskState::Waiting));
+    assert_eq!(redis.ask(&name(), "b", Some(asker.clone()), later()).await.unwrap(), Known::Open(TaskState::Waiting));
     redis.forget(&name(), "b", &asker).await.unwrap();
-    assert_eq!(redis.ask(&name(), "x", Some(asker.clone())).await.unwrap(), Known::Nothing);
+    assert_eq!(redis.ask(&name(), "x", Some(asker.clone()), later()).await.unwrap(), Known::Nothing);
     assert_eq!(server.run(&format!("HLEN {BASE}askers")), redis::Value::Int(1));
     let entries = taken(&mut reader, 3).await.entries;
-    assert_eq!(redis.ask(&name(), "a", None).await.unwrap(), Known::Open(TaskState::Running));
+    assert_eq!(redis.ask(&name(), "a", None, later()).await.unwrap(), Known::Open(TaskState::Running));
     let announced = Beside {
         announcement: Some(Announcement { channel: "shop:done".into(), payload: b"!".to_vec() }),
         ..Beside::default()
@@ -102,11 +102,11 @@ async fn results_are_kept_and_whoever_asks_is_told() {
     let settled = reader.take(Take { settlements: settlements.clone(), ..take(1) }).await.unwrap().settled;
     assert_eq!(settled, [Settled::Counted; 3]);
     assert_eq!(redis.settle(&name(), settlements).await.unwrap(), [Settled::Stale; 3]);
-    let Known::Ended(ended) = redis.ask(&name(), "a", Some(asker)).await.unwrap() else { panic!() };
+    let Known::Ended(ended) = redis.ask(&name(), "a", Some(asker), later()).await.unwrap() else { panic!() };
     assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Completed, &b"{\"a\":1}"[..]));
-    let Known::Ended(ended) = redis.ask(&name(), "b", None).await.unwrap() else { panic!() };
+    let Known::Ended(ended) = redis.ask(&name(), "b", None, later()).await.unwrap() else { panic!() };
     assert!(ended.result.is_empty() && ended.at > 0);
-    assert_eq!(redis.ask(&name(), "c", None).await.unwrap(), Known::Nothing);
+    assert_eq!(redis.ask(&name(), "c", None, later()).await.unwrap(), Known::Nothing);
     assert_eq!(server.run(&format!("EXISTS {BASE}askers")), redis::Value::Int(0));
     assert_eq!(redis.counts(&spec()).await.unwrap().results, 2);
     assert_eq!(redis.cancel(&spec(), "a").await.unwrap(), Cancelling::Ended(TaskState::Completed));
@@ -119,22 +119,23 @@ async fn progress_is_noted_by_the_owner_alone_and_ends_with_the_task() {
     let mut reader = reader(&redis).await;
     enqueue(&redis, task("a")).await.unwrap();
     let entry = taken(&mut reader, 1).await.entries.remove(0);
-    let note = |progress: Progress| Note { at: entry.at.clone(), id: Arc::clone(&entry.id), progress };
-    let first = Progress { fraction: Some(0.5), text: "half".into(), checkpoint: Some(b"7".to_vec()) };
+    let note = |progress: Progress| Note { at: entry.at.clone(), id: Arc::clone(&entry.id), progress, is_again: false };
+    let reported = |fraction, text: &str| Some(Reported { fraction, text: text.to_owned() });
+    let first = Progress { reported: reported(Some(0.5), "half"), checkpoint: Some(b"7".to_vec()) };
     assert_eq!(redis.note(&name(), "instance-1", vec![note(first.clone())]).await.unwrap(), [Settled::Counted]);
     assert_eq!(redis.note(&name(), "instance-2", vec![note(Progress::default())]).await.unwrap(), [Settled::Stale]);
     assert_eq!(redis.progress(&name(), "a").await.unwrap(), Some(first.clone()));
-    let second = Progress { fraction: None, text: "more".into(), checkpoint: None };
+    let second = Progress { reported: reported(None, "more"), checkpoint: None };
     redis.note(&name(), "instance-1", vec![note(second.clone())]).await.unwrap();
     let both = Progress { checkpoint: first.checkpoint, ..second };
     assert_eq!(redis.progress(&name(), "a").await.unwrap(), Some(both.clone()));
     assert_eq!(redis.find(&spec(), "a").await.unwrap().unwrap().progress, Some(both.clone()));
-    let last = Progress { fraction: Some(0.75), ..Progress::default() };
-    let beside = Beside { progress: Some(last), ..Beside::default() };
+    let last = Progress { reported: reported(Some(0.75), ""), checkpoint: None };
+    let beside = Beside { progress: Some(last.clone()), ..Beside::default() };
     let settlement = Settlement { beside: Some(Arc::new(beside)), ..again(&entry, Why::Failed, None) };
     redis.settle(&name(), vec![settlement]).await.unwrap();
     let kept = redis.progress(&name(), "a").await.unwrap().unwrap();
-    assert_eq!((kept.fraction, kept.checkpoint), (Some(0.75), both.checkpoint));
+    assert_eq!((kept.reported, kept.checkpoint), (last.reported, both.checkpoint));
     let entry = taken(&mut reader, 1).await.entries.remove(0);
     redis.settle(&name(), vec![done(&entry)]).await.unwrap();
     assert_eq!(redis.progress(&name(), "a").await.unwrap(), None);

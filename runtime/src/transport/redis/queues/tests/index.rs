@@ -128,7 +128,7 @@ impl Model {
         let expected = self.tasks.get(id).copied();
         let seen = self.redis.find(&spec(), id).await.unwrap();
         assert_eq!(seen.as_ref().map(|seen| (seen.id.as_str(), seen.state)), expected.map(|state| (id, state)));
-        let known = self.redis.ask(&name(), id, None).await.unwrap();
+        let known = self.redis.ask(&name(), id, None, later()).await.unwrap();
         match expected {
             None => assert_eq!(known, Known::Nothing, "{id}"),
             Some(TaskState::Dead) => assert!(matches!(known, Known::Ended(_)), "{id}: {known:?}"),
@@ -217,10 +217,10 @@ async fn a_task_is_known_before_anybody_has_served_its_queue() {
     let server = Server::start();
     let redis = connected(&server).await;
     enqueue(&redis, task("a")).await.unwrap();
-    assert_eq!(redis.ask(&name(), "a", None).await.unwrap(), Known::Open(TaskState::Waiting));
+    assert_eq!(redis.ask(&name(), "a", None, later()).await.unwrap(), Known::Open(TaskState::Waiting));
     let delayed = NewTask { due: Due::In(LATER), ..task("b") };
     enqueue(&redis, delayed).await.unwrap();
-    assert_eq!(redis.ask(&name(), "b", None).await.unwrap(), Known::Open(TaskState::Delayed));
+    assert_eq!(redis.ask(&name(), "b", None, later()).await.unwrap(), Known::Open(TaskState::Delayed));
     assert_eq!(redis.cancel(&spec(), "a").await.unwrap(), Cancelling::Cancelled(TaskState::Waiting));
     assert!(redis.list(&spec(), TaskState::Running, None, 5).await.unwrap().tasks.is_empty());
 }
@@ -252,7 +252,7 @@ async fn a_hundred_wait_for_a_task_at_most_and_none_longer_than_it_wanted_to() {
     let ask = async |id: &str, number: u8, within: u64| {
         let within = Duration::from_millis(within);
         let asker = Asker { channel: "shop:inbox".into(), payload: vec![number], within };
-        redis.ask(&name(), id, Some(asker)).await.unwrap();
+        redis.ask(&name(), id, Some(asker), later()).await.unwrap();
     };
     let heard = async |id: &str| {
         server.run("CONFIG RESETSTAT");

@@ -33,7 +33,7 @@ fn number(server: &Server, command: &str) -> u64 {
 
 /// Of the bytes of results: what the queue counts, and what there is once somebody has looked.
 async fn bytes(server: &Server, redis: &Redis) -> (u64, u64) {
-    redis.ask(&name(), "none", None).await.unwrap();
+    redis.ask(&name(), "none", None, later()).await.unwrap();
     let kept: Vec<Vec<u8>> = redis::from_redis_value(server.run(&format!("HVALS {BASE}results"))).unwrap();
     (number(server, "HGET counts results_held"), kept.iter().map(|value| value.len() as u64).sum())
 }
@@ -63,7 +63,7 @@ async fn results_stay_within_count_bytes_and_age_however_many_there_are() {
     redis.declare(&few).await.unwrap();
     let (mut reader, mut keeper) = (redis.reader(few.clone(), "instance-1".into()), redis.keeper());
     let is_kept = async |number: usize| {
-        let known = redis.ask(&name(), &format!("{number:06}"), None).await.unwrap();
+        let known = redis.ask(&name(), &format!("{number:06}"), None, later()).await.unwrap();
         matches!(known, Known::Ended(_))
     };
     end_all(&redis, &mut reader, 0, half, |number| number % 7).await;
@@ -98,6 +98,44 @@ async fn results_stay_within_count_bytes_and_age_however_many_there_are() {
 }
 
 #[tokio::test]
+async fn whoever_has_no_time_looks_once_and_the_next_one_goes_on_from_there() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let many = bounded(ResultBounds::for_nanos(HOUR));
+    redis.declare(&many).await.unwrap();
+    let mut reader = redis.reader(many, "instance-1".into());
+    end_all(&redis, &mut reader, 0, 5_000, |_| 10).await;
+    let waiting = (5_000..8_000).map(|number| task(&format!("{number:06}"))).collect();
+    assert!(redis.enqueue(waiting, false).await.iter().all(Result::is_ok));
+    let over = tokio::time::Instant::now();
+    let look = async |id: &str| {
+        let left = number(&server, "HGET counts results_fresh");
+        let known = redis.ask(&name(), id, None, over).await.unwrap();
+        (known, left - number(&server, "HGET counts results_fresh"))
+    };
+    let mut filed = 0;
+    loop {
+        let (known, more) = look("000007").await;
+        assert!(more <= 1_200, "{more} in one look");
+        filed += more;
+        match known {
+            Known::More => assert!(more > 0),
+            Known::Ended(_) => break,
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(filed >= 4_000, "{filed}");
+    // Where tasks that wait are is noted in such steps too.
+    let mut looks = 0;
+    while let (Known::More, _) = look("007999").await {
+        looks += 1;
+        assert!(looks <= 8);
+    }
+    assert_eq!(look("007999").await.0, Known::Open(TaskState::Waiting));
+    assert!(looks >= 2, "{looks}");
+}
+
+#[tokio::test]
 async fn a_result_of_a_task_that_has_ended_anew_stays_when_the_one_before_would_leave() {
     let server = Server::start();
     let redis = connected(&server).await;
@@ -118,12 +156,12 @@ async fn a_result_of_a_task_that_has_ended_anew_stays_when_the_one_before_would_
     }
     let letter = redis.dead(&name(), None, 1).await.unwrap().remove(0);
     redis.mend(&name(), &[letter.entry], Mend::Replay).await.unwrap();
-    assert_eq!(redis.ask(&name(), "again", None).await.unwrap(), Known::Open(TaskState::Waiting));
+    assert_eq!(redis.ask(&name(), "again", None, later()).await.unwrap(), Known::Open(TaskState::Waiting));
     let entry = taken(&mut reader, 1).await.entries.remove(0);
     redis.settle(&name(), vec![with_result(done(&entry), b"3".to_vec())]).await.unwrap();
     for number in 5..13 {
         end_one(&mut reader, &number.to_string()).await;
-        let Known::Ended(ended) = redis.ask(&name(), "again", None).await.unwrap() else { panic!("{number}") };
+        let Known::Ended(ended) = redis.ask(&name(), "again", None, later()).await.unwrap() else { panic!("{number}") };
         assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Completed, &b"3"[..]));
     }
     let (counted, real) = bytes(&server, &redis).await;
@@ -140,7 +178,7 @@ async fn results_are_filed_by_whoever_asks_for_one_and_leave_within_their_bounds
     let there = async || (redis.counts(&bounds).await.unwrap().results, number(&server, "HLEN results"));
     end_all(&redis, &mut reader, 0, 5_000, |_| 5).await;
     assert_eq!(there().await, (5_000, 0), "nobody has asked");
-    let ended = async |number: usize| match redis.ask(&name(), &format!("{number:06}"), None).await.unwrap() {
+    let ended = async |number: usize| match redis.ask(&name(), &format!("{number:06}"), None, later()).await.unwrap() {
         Known::Ended(ended) => Some(ended.result.len()),
         _ => None,
     };
@@ -172,15 +210,17 @@ async fn a_task_that_is_replayed_has_no_result_whether_that_was_filed_or_not() {
         let dead = Verdict::Dead { record: moved(&entry), reason: DeadReason::Failed, instance: "i".into() };
         redis.settle(&name(), vec![with_result(settlement(&entry, dead), b"1".to_vec())]).await.unwrap();
         if is_filed {
-            let Known::Ended(ended) = redis.ask(&name(), "a", None).await.unwrap() else { panic!("it has ended") };
+            let Known::Ended(ended) = redis.ask(&name(), "a", None, later()).await.unwrap() else {
+                panic!("it has ended")
+            };
             assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Dead, &b"1"[..]));
         }
         let letter = redis.dead(&name(), None, 1).await.unwrap().remove(0);
         redis.mend(&name(), &[letter.entry], Mend::Replay).await.unwrap();
-        assert_eq!(redis.ask(&name(), "a", None).await.unwrap(), Known::Open(TaskState::Waiting));
+        assert_eq!(redis.ask(&name(), "a", None, later()).await.unwrap(), Known::Open(TaskState::Waiting));
         let entry = taken(&mut reader, 1).await.entries.remove(0);
         redis.settle(&name(), vec![with_result(done(&entry), b"2".to_vec())]).await.unwrap();
-        let Known::Ended(ended) = redis.ask(&name(), "a", None).await.unwrap() else { panic!("it has ended") };
+        let Known::Ended(ended) = redis.ask(&name(), "a", None, later()).await.unwrap() else { panic!("it has ended") };
         assert_eq!((ended.state, ended.result.as_ref()), (TaskState::Completed, &b"2"[..]));
     }
 }
@@ -222,7 +262,7 @@ async fn of_ten_thousand_cancels_that_race_with_completion_each_has_one_outcome(
                 Settled::Stale => (Cancelling::Cancelled(TaskState::Running), TaskState::Cancelled),
             };
             assert_eq!(outcomes[entry.id.as_ref()], was, "{}", entry.id);
-            let Known::Ended(ended) = redis.ask(&name(), &entry.id, None).await.unwrap() else {
+            let Known::Ended(ended) = redis.ask(&name(), &entry.id, None, later()).await.unwrap() else {
                 panic!("{}", entry.id)
             };
             assert_eq!(ended.state, state);
@@ -245,7 +285,7 @@ async fn what_the_access_rules_do_not_let_publish_is_counted_and_fails_nothing()
     for id in ["a", "b"] {
         enqueue(&redis, task(id)).await.unwrap();
         let asker = Asker { channel: "shop:inbox".into(), payload: Vec::new(), within: Duration::from_secs(60) };
-        redis.ask(&name(), id, Some(asker)).await.unwrap();
+        redis.ask(&name(), id, Some(asker), later()).await.unwrap();
     }
     let entries = taken(&mut reader, 2).await.entries;
     let announcement = Some(Announcement { channel: "shop:done".into(), payload: Vec::new() });

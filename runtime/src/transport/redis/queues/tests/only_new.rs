@@ -144,12 +144,14 @@ async fn results_are_kept_within_their_bounds_and_only_of_what_counted() {
             let first = kept(&took.entries[0], b"first".to_vec());
             assert_eq!(redis.settle(&name(), vec![first]).await.unwrap(), [Settled::Counted]);
         }
-        redis.ask(&name(), "none", None).await.unwrap();
+        redis.ask(&name(), "none", None, later()).await.unwrap();
         let results = number(&format!("HLEN {BASE}results"));
         assert!(results <= 50 && number(&format!("HGET {BASE}counts results_held")) <= 2_500 || ended == 0);
         assert!(ended == 0 || results == number(&format!("HGET {BASE}counts results_listed")), "{results}");
         for entry in took.entries.iter().filter(|_| next % 3 == 0).take(1) {
-            let Known::Ended(ended) = redis.ask(&name(), &entry.id, None).await.unwrap() else { panic!("not kept") };
+            let Known::Ended(ended) = redis.ask(&name(), &entry.id, None, later()).await.unwrap() else {
+                panic!("not kept")
+            };
             assert_eq!(ended.result.as_ref(), b"first");
         }
     }
@@ -163,7 +165,7 @@ async fn results_are_kept_within_their_bounds_and_only_of_what_counted() {
     }
     let calls = calls(&server);
     assert!(calls["evalsha"] <= 9 + 4 + 1, "{calls:?}");
-    redis.ask(&name(), "none", None).await.unwrap();
+    redis.ask(&name(), "none", None, later()).await.unwrap();
     let values: Vec<Vec<u8>> = redis::from_redis_value(server.run(&format!("HVALS {BASE}results"))).unwrap();
     let bytes: usize = values.iter().map(Vec::len).sum();
     assert_eq!(bytes as u64, number(&format!("HGET {BASE}counts results_held")));
