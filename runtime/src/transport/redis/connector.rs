@@ -121,6 +121,11 @@ impl Connector {
         }
     }
 
+    /// Whether connections go to one node of a cluster, whatever slots it has.
+    pub(super) fn is_to_a_node(&self) -> bool {
+        matches!(self.way, Way::Node(..))
+    }
+
     /// A server has said that it does not have a slot, or is gone: who has it is asked anew. Nothing happens where there is no cluster.
     pub(super) fn outdated(&self) {
         self.cluster().into_iter().for_each(|cluster| cluster.outdated());

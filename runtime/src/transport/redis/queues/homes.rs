@@ -9,17 +9,21 @@ use std::{
 use redis::{Cmd, Pipeline, Value};
 use tokio::time::{Instant, timeout_at};
 
-use crate::transport::{
-    durable::task::{NewTask, QueueName, Settlement, Unique, Verdict},
-    redis::{
-        cluster::slot,
-        connector::Connector,
-        line::lock,
-        queues::{
-            connection::{Context, Shared},
-            failure::Failure,
+use crate::{
+    error::chain,
+    time::deadline_after,
+    transport::{
+        durable::task::{NewTask, QueueName, Settlement, Unique, Verdict},
+        redis::{
+            cluster::slot,
+            connector::Connector,
+            line::lock,
+            queues::{
+                connection::{Context, Shared},
+                failure::Failure,
+            },
+            topology::Endpoint,
         },
-        topology::Endpoint,
     },
 };
 
@@ -178,6 +182,19 @@ impl Context {
     /// Where a queue lives; nothing is looked up where there is no cluster.
     pub(super) fn slot(&self, queue: &QueueName) -> u16 {
         if self.connector.cluster().is_some() { slot(queue.base().as_bytes()) } else { 0 }
+    }
+
+    /// The node that has a queue, as far as it is known; `None` where there is only one server.
+    pub(super) async fn node(&self, queue: &QueueName) -> Result<Option<Endpoint>, Failure> {
+        let Some(cluster) = self.connector.cluster() else { return Ok(None) };
+        let slots = cluster.slots(deadline_after(self.settings.command_timeout)).await;
+        let slots = slots.map_err(|error| Failure::NotConnected(chain(&error)))?;
+        let slot = self.slot(queue);
+        let Some(node) = slots.owner(slot) else {
+            cluster.outdated();
+            return Err(Failure::NotConnected(format!("no node of the cluster has slot {slot}")));
+        };
+        Ok(Some(node.clone()))
     }
 
     /// The same to whoever has the slot.

@@ -11,14 +11,17 @@ use crate::{
             contract::{Heartbeat, Keeper, Overdue, OverdueEntry, QueueSpec},
             task::{Entry, EntryAt, QueueName, Settled, Settlement},
         },
-        redis::queues::{
-            connection::Context,
-            entry::Part,
-            failure::Failure,
-            own::{Answer, Place},
-            packed::Packed,
-            scripts::{KEEP, OVERDUE, PENDING, SETTLE, TIDY},
-            settling::{millis, stream, write_each},
+        redis::{
+            queues::{
+                connection::Context,
+                entry::Part,
+                failure::Failure,
+                own::{Answer, Place},
+                packed::Packed,
+                scripts::{KEEP, OVERDUE, PENDING, SETTLE, TIDY},
+                settling::{millis, stream, write_each},
+            },
+            topology::Endpoint,
         },
     },
 };
@@ -37,10 +40,10 @@ const TRIMMED: (i64, usize) = (1_000, 20);
 /// connection but the first the next [`keep`](Keeper::keep) of each queue says so, and until then nothing is reclaimed.
 pub(crate) struct RedisKeeper {
     context: Arc<Context>,
-    /// One on one server; on a cluster one for each slot that has a queue.
-    places: HashMap<u16, Place>,
-    /// Of which connection each queue knows.
-    told: HashMap<QueueName, u64>,
+    /// One on one server; on a cluster one for each node that has a queue.
+    places: HashMap<Option<Endpoint>, Place>,
+    /// Of which connection each queue knows: the node, and which one to that.
+    told: HashMap<QueueName, (Option<Endpoint>, u64)>,
 }
 
 impl RedisKeeper {
@@ -48,27 +51,49 @@ impl RedisKeeper {
         Self { context, places: HashMap::new(), told: HashMap::new() }
     }
 
-    fn place(&mut self, queue: &QueueName) -> &mut Place {
-        let slot = self.context.slot(queue);
-        let context = &self.context;
-        self.places.entry(slot).or_insert_with(|| Place::new(Arc::new(context.at(slot)), NAME))
+    /// The connection to a node. Those to nodes that have left the map are given up when there is a new one.
+    fn place(&mut self, node: &Option<Endpoint>) -> &mut Place {
+        let Self { context, places, .. } = self;
+        if !places.contains_key(node)
+            && let Some(cluster) = context.connector.cluster()
+        {
+            let slots = cluster.changes();
+            let slots = slots.borrow();
+            let present = slots.nodes();
+            let has_left = |known: &Option<Endpoint>| known.as_ref().is_some_and(|known| !present.contains(&known));
+            // How often there was a connection is remembered: queues are told of each.
+            places.iter_mut().filter(|(known, _)| has_left(known)).for_each(|(_, place)| place.give_up());
+        }
+        places.entry(node.clone()).or_insert_with(|| {
+            let context = match node {
+                Some(node) => Arc::new(context.at_node(node.clone())),
+                None => Arc::clone(context),
+            };
+            Place::new(context, NAME)
+        })
+    }
+
+    async fn ask(&mut self, queue: &QueueName, command: Cmd) -> Result<Answer, Failure> {
+        let node = self.context.node(queue).await?;
+        self.place(&node).ask(command).await
     }
 
     /// Whether the queue does not know yet that the connection is another one.
-    fn is_anew(&mut self, queue: &QueueName) -> bool {
-        let connections = self.place(queue).connections();
-        *self.told.entry(queue.clone()).or_insert(connections) != connections
+    fn is_anew(&mut self, queue: &QueueName, node: &Option<Endpoint>) -> bool {
+        let connection = (node.clone(), self.place(node).connections());
+        *self.told.entry(queue.clone()).or_insert_with(|| connection.clone()) != connection
     }
 
     /// Asks for what must not be done on a connection that is made anew.
     async fn ask_known(&mut self, queue: &QueueName, command: Cmd) -> Result<Answer, Failure> {
-        let (mut own, _) = self.place(queue).take().await?;
-        if self.is_anew(queue) {
-            self.place(queue).put_back_unused(own);
+        let node = self.context.node(queue).await?;
+        let (mut own, _) = self.place(&node).take().await?;
+        if self.is_anew(queue, &node) {
+            self.place(&node).put_back_unused(own);
             return Err(Failure::NotConnected(ANEW.to_owned()));
         }
         let answer = own.ask(command, self.context.settings.command_timeout).await;
-        self.place(queue).put_back(own, answer)
+        self.place(&node).put_back(own, answer)
     }
 
     async fn try_keep(
@@ -78,7 +103,7 @@ impl RedisKeeper {
         about: &str,
         held: &[EntryAt],
     ) -> Result<Heartbeat, Failure> {
-        let base = queue.base();
+        let (base, node) = (queue.base(), self.context.node(queue).await?);
         let (mut rest, mut lost) = (held, Vec::new());
         loop {
             let (these, others) = rest.split_at(rest.len().min(TOGETHER));
@@ -87,7 +112,7 @@ impl RedisKeeper {
             for at in these {
                 command.arg(stream(&at.channel, at.is_back)).arg(at.entry.as_ref());
             }
-            let digits = self.place(queue).ask(command).await?.text()?;
+            let digits = self.place(&node).ask(command).await?.text()?;
             if digits.len() != these.len() {
                 return Err(Failure::Unreadable);
             }
@@ -97,10 +122,10 @@ impl RedisKeeper {
                 break;
             }
         }
-        let is_anew = self.is_anew(queue);
+        let is_anew = self.is_anew(queue, &node);
         if is_anew {
-            let connections = self.place(queue).connections();
-            self.told.insert(queue.clone(), connections);
+            let connections = self.place(&node).connections();
+            self.told.insert(queue.clone(), (node, connections));
         }
         Ok(Heartbeat { lost, is_anew })
     }
@@ -119,7 +144,7 @@ impl RedisKeeper {
         let mut command = PENDING.on(&queue.name.base());
         command.arg(instance);
         with_channels(&mut command, queue);
-        let mut packed = Packed::new(self.place(&queue.name).ask(command).await?.text()?);
+        let mut packed = Packed::new(self.ask(&queue.name, command).await?.text()?);
         let (entries, tombstones) = read_pending(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
         Ok(entries)
@@ -138,7 +163,7 @@ impl RedisKeeper {
             let mut command = TIDY.on(&queue.name.base());
             command.arg(millis(queue.lease)).arg(leaving.unwrap_or_default());
             with_channels(&mut command, queue);
-            if self.place(&queue.name).ask(command).await?.number()? < TRIMMED.0 {
+            if self.ask(&queue.name, command).await?.number()? < TRIMMED.0 {
                 break;
             }
         }

@@ -209,11 +209,18 @@ impl Place {
         own: Box<Own>,
         answers: Result<Vec<Answer>, Failure>,
     ) -> Result<Vec<Answer>, Failure> {
-        let answers = answers.inspect_err(|_| self.context.connector.outdated())?;
+        let connector = &self.context.connector;
+        let answers = answers.inspect_err(|_| connector.outdated())?;
         let errors = || answers.iter().filter_map(Answer::error);
         if errors().any(|error| Failure::is_of_a_server_that_is_no_master(&error)) {
-            self.context.connector.outdated();
-        } else {
+            connector.outdated();
+        }
+        // What a node has not, or not any more, is no fault of a connection to it.
+        let is_of_no_use = |error: &Value| {
+            Failure::is_of_a_server_that_is_no_master(error)
+                && !(connector.is_to_a_node() && Failure::is_of_another_node(error))
+        };
+        if !errors().any(|error| is_of_no_use(&error)) {
             self.own = Some(own);
             self.retry.failures = 0;
         }

@@ -4,7 +4,8 @@ use crate::{
     error::EnqueueError,
     transport::{
         durable::{
-            contract::Durable,
+            contract::{Durable, Keeper, QueueSpec},
+            look::DeadLetterBounds,
             task::{Due, NewTask, QueueName, Unique},
         },
         redis::cluster::slot,
@@ -39,9 +40,26 @@ async fn enqueued(redis: &Redis, task: NewTask) -> Result<String, EnqueueError> 
     redis.enqueue(vec![task], false).await.pop().unwrap().map(|enqueued| enqueued.id)
 }
 
-fn shared_connections(cluster: &Cluster) -> Vec<usize> {
-    let count = |list: String| list.lines().filter(|line| line.contains(" name=tidings-queue ")).count();
+/// So many connections of a name each node has.
+fn connections(cluster: &Cluster, name: &str) -> Vec<usize> {
+    let name = format!(" name={name} ");
+    let count = |list: String| list.lines().filter(|line| line.contains(&name)).count();
     cluster.nodes.iter().map(|node| count(node.text("CLIENT LIST"))).collect()
+}
+
+fn shared_connections(cluster: &Cluster) -> Vec<usize> {
+    connections(cluster, "tidings-queue")
+}
+
+fn spec(template: &'static str) -> QueueSpec {
+    QueueSpec {
+        name: QueueName { template, namespace: "shop:".into() },
+        parts: vec![template.into()],
+        lease: DEADLINE,
+        at_most_once: false,
+        dead: DeadLetterBounds::DEFAULT,
+        results: None,
+    }
 }
 
 /// The ids of what waits there.
@@ -71,6 +89,45 @@ async fn queues_share_one_connection_to_each_node() {
     // Whoever has a slot no more has others.
     assert!(redis.enqueue(all(), false).await.iter().all(Result::is_ok));
     assert_eq!(shared_connections(&cluster), [1, 1]);
+}
+
+#[tokio::test]
+async fn a_keeper_has_one_connection_to_each_node_and_tells_each_queue_of_another_one() {
+    let cluster = Cluster::start(2, &[]).await;
+    let redis = cluster.bus_with(Config { command_timeout: DEADLINE, ..config() }).await;
+    let specs = TEMPLATES.map(spec);
+    for spec in &specs {
+        redis.declare(spec).await.unwrap();
+    }
+    let mut keeper = redis.keeper();
+    let mut anew = async || {
+        let mut anew = Vec::new();
+        for spec in &specs {
+            // A slot that has just moved is found with the next heartbeat.
+            let until = Instant::now() + DEADLINE;
+            let heartbeat = loop {
+                match keeper.keep(&spec.name, "instance-1", "{}", &[]).await {
+                    Ok(heartbeat) => break heartbeat,
+                    Err(error) => assert!(Instant::now() < until, "{error}"),
+                }
+            };
+            if heartbeat.is_anew {
+                anew.push(spec.name.template);
+            }
+            keeper.overdue(spec, 1).await.unwrap();
+        }
+        anew
+    };
+    assert_eq!(anew().await, [""; 0]);
+    assert_eq!(connections(&cluster, "tidings-keeper"), [1, 1]);
+    let (moved, from) = (TEMPLATES[0], cluster.owner(TEMPLATES[0]));
+    cluster.moves(slot(moved.as_bytes()), from, 1 - from);
+    assert_eq!(anew().await, [moved], "the others have the connection that they had");
+    assert_eq!(anew().await, [""; 0]);
+    assert_eq!(connections(&cluster, "tidings-keeper"), [1, 1]);
+    let of_node: Vec<&str> = TEMPLATES.into_iter().filter(|template| cluster.owner(template) == from).collect();
+    cluster.nodes[from].run("CLIENT KILL TYPE normal SKIPME yes");
+    assert_eq!(anew().await, of_node);
 }
 
 #[tokio::test]
