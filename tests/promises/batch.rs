@@ -65,11 +65,12 @@ on_each! {
     async fn an_atomic_batch_is_published_whole(world: World) {
         let bus = world.bus().await;
         let mut line = bus.subscribe(Step::channel(1)).await.unwrap();
-        let steps: Vec<Step> = (0..100).map(|n| Step { line: 1, n }).collect();
-        for _ in 0..3 {
+        for count in [1, 3, 3, 32, 33, 100, 100, 3] {
+            let steps: Vec<Step> = (0..count).map(|n| Step { line: 1, n }).collect();
             let receipts = steps.iter().fold(bus.batch(), |batch, step| batch.push(step)).atomic().await.unwrap();
-            assert!(receipts.len() == 100 && receipts.iter().all(|receipt| receipt.receivers == world.receivers(1)));
-            assert_eq!(messages(&mut line, 100).await, steps);
+            assert_eq!(receipts.len() as u64, count);
+            assert!(receipts.iter().all(|receipt| receipt.receivers == world.receivers(1)));
+            assert_eq!(messages(&mut line, count as usize).await, steps);
         }
         assert!(bus.batch().atomic().await.unwrap().is_empty());
     }
@@ -127,8 +128,11 @@ async fn an_atomic_batch_with_one_refused_element_is_not_published_at_all() {
     let url = server.url().replace("redis://", "redis://clerk:x@");
     let clerk = tidings::Bus::connect(&url).await.unwrap();
     let mut news = clerk.subscribe(News::any()).await.unwrap();
-    let refused = clerk.batch().push(&News { n: 1 }).push(&Step { line: 1, n: 1 }).atomic().await;
-    assert!(matches!(&refused, Err(PublishError::Refused { .. })), "{refused:?}");
+    for count in [1, 100] {
+        let allowed: Vec<News> = (0..count).map(|_| News { n: 1 }).collect();
+        let refused = clerk.batch().push_all(&allowed).push(&Step { line: 1, n: 1 }).push_all(&allowed).atomic().await;
+        assert!(matches!(&refused, Err(PublishError::Refused { channel, .. }) if channel == "line:1"), "{refused:?}");
+    }
     assert_eq!(clerk.batch().push(&News { n: 2 }).atomic().await.unwrap().len(), 1);
     assert_eq!(messages(&mut news, 1).await, [News { n: 2 }]);
 }

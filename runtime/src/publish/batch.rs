@@ -256,8 +256,9 @@ impl<'a, R> Batch<'a, R> {
 
     /// Sends all of it or nothing, with one result for the whole batch. Nobody sees anything of somebody else in between.
     ///
-    /// Broadcasts alone go in MULTI and EXEC, on a connection that is made with the first such batch. With tasks it is one script, which
-    /// looks first whether the queues take all of them and the access rules let all messages be published. On a cluster the tasks must be of one
+    /// Broadcasts alone go in one round trip where they are few, 32 of 32 KiB together: a script looks first whether the access rules let all of
+    /// them be published. More of them go in MULTI and EXEC, in two round trips, on a connection that is made with the first such batch. Both take the
+    /// same rights. With tasks it is one script, which looks too whether the queues take all of them. On a cluster the tasks must be of one
     /// queue, else it is [`EnqueueError::SeveralSlots`] and nothing is sent: no step reaches several nodes.
     pub fn atomic(self) -> AtomicBatch<'a, R> {
         AtomicBatch { batch: self }

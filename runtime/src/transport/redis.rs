@@ -12,10 +12,11 @@
 //! | `subscriber`, `live`, `session` | the connection for subscriptions: made anew when it is lost; its tokio task; its protocol without a socket |
 //! | `shared` | what that tokio task shares with its callers |
 //! | `shards` | on a cluster: connections for shard channels, each on the node that has its slot |
-//! | `commands`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `commands/`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `script` | scripts, and what EVALSHA calls them |
 //! | `nodes` | on a cluster: connections for commands that belong to a slot, each on the node that has it |
 //! | `queues/` | queues: streams, and scripts that make each step one |
-//! | `admin`, `transactions`, `client` | health checks and atomic batches, on connections of the `redis` crate |
+//! | `admin`, `transactions`, `client` | health checks and large atomic batches, on connections of the `redis` crate |
 //!
 //! It uses its neighbours in `transport` except `memory`, and the floors below. No type of the `redis` crate is in the public interface.
 
@@ -38,6 +39,7 @@ pub(crate) mod queues;
 pub(crate) mod race;
 pub(crate) mod resp;
 pub(crate) mod retry;
+pub(crate) mod script;
 pub(crate) mod sentinels;
 pub(crate) mod session;
 pub(crate) mod settings;
@@ -82,7 +84,7 @@ use crate::{
         redis::{
             access::rule_for_names,
             admin::{Uses, health},
-            commands::Commands,
+            commands::{Commands, scripted::Scripted},
             connector::Connector,
             nodes::Nodes,
             queues::{RedisKeeper, RedisReader, handle::Queues},
@@ -208,6 +210,9 @@ impl Broadcast for Redis {
         self.life.check(first.template)?;
         let deadline = tokio::time::Instant::now() + self.settings.command_timeout;
         self.commands.check_sizes(deadline, &parcels).await?;
+        if let Scripted::Published(receivers) = self.commands.publish_together(deadline, &parcels).await? {
+            return Ok(receivers);
+        }
         let (connector, settings, template) = (self.connector.clone(), Arc::clone(&self.settings), first.template);
         let transaction = Transaction { connector, settings, deadline, template, parcels };
         let published = self.transactions.publish(transaction).await;

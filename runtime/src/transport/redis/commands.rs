@@ -22,10 +22,11 @@ use tokio::{
 use crate::{
     error::{ConnectError, PublishError, chain},
     transport::{
-        contract::{Claim, Lined, Parcel, Published, Reach},
+        contract::{Lined, Parcel, Published, Reach},
         life::Life,
         redis::{
-            access::{Operation, is_refusal, is_refusal_in_script, rule, rule_for_claims},
+            access::{Operation, is_refusal, rule},
+            capabilities::Capabilities,
             connector::Connector,
             door::Opened,
             line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, Unasked, lock},
@@ -38,6 +39,8 @@ use crate::{
     },
 };
 
+pub(crate) mod scripted;
+
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
 /// Messages of a batch that are sent before their answers are awaited, and bytes of their payloads: a larger batch is cut into parts, so that
@@ -45,12 +48,8 @@ const CLIENT_NAME: &str = "tidings";
 const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
 /// Every server takes strings of this size: its limit, `proto-max-bulk-len`, is not lower.
 pub(super) const SURELY_FITS: usize = 1024 * 1024;
-/// For so long a size is remembered that a server did not take whose limit is not known.
+/// For so long it is remembered what a server did not take: a size, where its limit is not known, and scripts.
 const REMEMBERED: Duration = Duration::from_secs(30);
-
-/// Takes a name that nobody has. A server that has no memory left would refuse the SET, and everybody who asks would be left without an answer.
-const CLAIM: &[u8] = b"#!lua flags=allow-oom\n\
-    if redis.call('SET', KEYS[1], '', 'NX', 'PX', ARGV[1]) then return 1 end return 0";
 
 /// Publishes for everybody on one connection. Dropping it closes the connection.
 pub(crate) struct Commands {
@@ -77,6 +76,8 @@ struct Current {
     failed: Option<String>,
     /// The size of a payload that the server could not read, and when that was.
     unreadable: Option<(usize, Instant)>,
+    /// When the server last let no script run.
+    scriptless: Option<Instant>,
 }
 
 impl Current {
@@ -91,6 +92,8 @@ struct OpenPipeline {
     /// Host and port.
     server: String,
     counts_receivers: bool,
+    /// Whether it may be new enough for scripts that begin with what they need.
+    is_new: bool,
     /// The largest payload that is known to fit.
     fits: AtomicUsize,
     /// Whether the user may not know the limit.
@@ -105,11 +108,12 @@ enum Way {
 }
 
 impl OpenPipeline {
-    fn new(pipeline: Pipeline, server: String, counts_receivers: bool) -> Self {
+    fn new(pipeline: Pipeline, server: String, capabilities: &Capabilities) -> Self {
         Self {
             pipeline,
             server,
-            counts_receivers,
+            counts_receivers: capabilities.counts_receivers(),
+            is_new: !capabilities.is_too_old_for_queues(),
             fits: AtomicUsize::new(SURELY_FITS),
             is_secret: AtomicBool::new(false),
         }
@@ -183,29 +187,13 @@ impl Commands {
         results
     }
 
-    /// SET of a name that nobody has, by a script, which a server that is full carries out too. All of it within the command timeout.
-    ///
-    /// <https://redis.io/docs/latest/commands/set/>, <https://redis.io/docs/latest/develop/programmability/lua-api/#script_flags>
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it leaves open whether the name was taken.
-    pub(super) async fn claim(&self, claim: &Claim) -> Result<bool, PublishError> {
-        self.claim_until(Instant::now() + self.link.settings.command_timeout, claim).await
-    }
-
-    /// The same until then.
-    pub(super) async fn claim_until(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
-        self.link.claim(deadline, claim).await
-    }
-
     /// Sends a command whose words all surely fit; what the server answers. All of it within the command timeout.
     ///
     /// # Cancel safety
     ///
     /// Dropping it before its first poll sends nothing; later, the command may or may not be carried out.
     pub(super) async fn ask<const WORDS: usize>(&self, words: [&[u8]; WORDS]) -> Result<Response, Unasked> {
-        self.link.ask(Instant::now() + self.link.settings.command_timeout, words).await
+        self.link.ask(Instant::now() + self.link.settings.command_timeout, &words).await
     }
 
     /// Refuses payloads that the server is known not to take.
@@ -269,27 +257,7 @@ impl SharedLink {
         Some(answered.unwrap_or_else(|_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()))))
     }
 
-    async fn claim(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
-        let Claim { template, ref key, holds } = *claim;
-        let mut millis = itoa::Buffer::new();
-        // PX takes no zero, and what is over is claimed by nobody else either.
-        let millis = millis.format(holds.as_millis().max(1)).as_bytes();
-        let lost = |reason| Err(PublishError::ConnectionLost { template, reason });
-        match self.ask(deadline, [b"EVAL", CLAIM, b"1", key.as_bytes(), millis]).await {
-            Ok(Response::Integer(taken)) => Ok(taken > 0),
-            Ok(Response::Error(reason)) if is_refusal(&reason) || is_refusal_in_script(&reason) => {
-                let rule = rule_for_claims(&self.settings, &reason);
-                Err(PublishError::Refused { channel: key.clone(), reason, rule })
-            }
-            Ok(Response::Error(reason)) => Err(PublishError::Server { template, reason: self.explained(reason) }),
-            Ok(Response::Texts(_)) => lost("the server answered something else".to_owned()),
-            Err(Unasked::NotSent(reason)) => Err(self.not_connected(template, reason)),
-            Err(Unasked::Lost(reason)) => lost(reason),
-            Err(Unasked::Late) => Err(PublishError::TimedOut { template, timeout: self.settings.command_timeout }),
-        }
-    }
-
-    async fn ask<const WORDS: usize>(&self, deadline: Instant, words: [&[u8]; WORDS]) -> Result<Response, Unasked> {
+    async fn ask(&self, deadline: Instant, words: &[&[u8]]) -> Result<Response, Unasked> {
         let full = |_| Unasked::NotSent("too much waits to be sent".to_owned());
         loop {
             let live = self.connected_for(deadline).await.map_err(Unasked::NotSent)?;
@@ -325,7 +293,7 @@ impl SharedLink {
                 Err(_) => return Err(self.not_connected(parcel.template, self.reason())),
             };
         let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
-        let own = OpenPipeline::new(pipeline, address, capabilities.counts_receivers());
+        let own = OpenPipeline::new(pipeline, address, &capabilities);
         let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry) else {
             return Err(self.not_connected(parcel.template, self.reason()));
         };
@@ -428,7 +396,7 @@ impl SharedLink {
             return Ok(Way::Alone);
         }
         // Whatever keeps the answer away is met by the publish itself.
-        let Ok(answered) = live.pipeline.ask(now, [b"CONFIG", b"GET", b"proto-max-bulk-len"]) else {
+        let Ok(answered) = live.pipeline.ask(now, &[b"CONFIG", b"GET", b"proto-max-bulk-len"]) else {
             return Ok(Way::WithOthers);
         };
         let Ok(Ok(Ok(answer))) = timeout_at(deadline, answered).await else { return Ok(Way::WithOthers) };
@@ -501,13 +469,12 @@ impl SharedLink {
         // Of a bus's connections only this one says so, and what asks for the health of a server now and then does not.
         tracing::info!(server = %address, version = capabilities.version, "connected to the server");
         let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost));
-        let counts_receivers = capabilities.counts_receivers();
         let mut current = lock(&self.current);
         if self.life.ended().is_some() {
             return Ok(());
         }
         // Those who wait for an answer on the old connection hold it until they have one, or no more time.
-        let before = current.live.replace(Arc::new(OpenPipeline::new(pipeline, address, counts_receivers)));
+        let before = current.live.replace(Arc::new(OpenPipeline::new(pipeline, address, &capabilities)));
         current.failed = None;
         drop(current);
         if before.is_some() {

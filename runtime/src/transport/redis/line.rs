@@ -192,7 +192,12 @@ impl Line {
     }
 
     pub(super) fn add<const WORDS: usize>(&mut self, words: [&[u8]; WORDS]) {
-        encode(&mut self.unsent, WORDS, words);
+        self.add_words(&words);
+    }
+
+    /// The same for a command of any number of words.
+    pub(super) fn add_words(&mut self, words: &[&[u8]]) {
+        encode(&mut self.unsent, words.len(), words);
         self.commands += 1;
         self.unsent_commands += 1;
         self.check();

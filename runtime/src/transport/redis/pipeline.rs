@@ -90,16 +90,12 @@ impl Pipeline {
     }
 
     /// The same for a question, whose answer may be of any kind.
-    pub(super) fn ask<const WORDS: usize>(
-        &self,
-        now: Instant,
-        words: [&[u8]; WORDS],
-    ) -> Result<oneshot::Receiver<Answered>, NotTaken> {
+    pub(super) fn ask(&self, now: Instant, words: &[&[u8]]) -> Result<oneshot::Receiver<Answered>, NotTaken> {
         let mut line = self.shared.line();
         let writer = line.admit()?;
         let (answer, answered) = oneshot::channel();
         line.wait(now, Caller::Question(answer));
-        line.add(words);
+        line.add_words(words);
         self.write(line, writer);
         Ok(answered)
     }

@@ -5,6 +5,7 @@ pub(crate) mod server;
 pub(crate) mod shards;
 #[cfg(feature = "tls")]
 mod tls;
+mod together;
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,6 @@
-//! Batches that are published whole or not at all: MULTI and EXEC, on a connection for them alone.
+//! Batches that are published whole or not at all: MULTI and EXEC, on a connection for them alone. Small ones need it only where a script does not run.
 //!
-//! The commands are the `redis` crate's. The connection is made with the first atomic batch, and anew after each fault. A batch takes two round
+//! The commands are the `redis` crate's. The connection is made with the first such batch, and anew after each fault. A batch takes two round
 //! trips: nothing is published before the server has said that it holds back what follows, because it would publish each message at once
 //! for a user who may not begin a transaction.
 

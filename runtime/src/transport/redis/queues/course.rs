@@ -15,14 +15,17 @@ use crate::{
             record::Record,
             task::{DeadReason, QueueName, Settled, TaskState},
         },
-        redis::queues::{
-            entry::{Fields, state_of},
-            failure::Failure,
-            handle::Queues,
-            keeper::with_channels,
-            packed::Packed,
-            scripts::{ASK, CANCEL, FIND, FORGET, LIST, NOTE, PAUSE, Script},
-            settling::{NOT_REPORTED, Order, millis, packed_progress, stream, write_bounds},
+        redis::{
+            queues::{
+                entry::{Fields, state_of},
+                failure::Failure,
+                handle::Queues,
+                keeper::with_channels,
+                packed::Packed,
+                scripts::{ASK, CANCEL, FIND, FORGET, LIST, NOTE, PAUSE},
+                settling::{NOT_REPORTED, Order, millis, packed_progress, stream, write_bounds},
+            },
+            script::Script,
         },
     },
 };

@@ -170,6 +170,7 @@ async fn what_belongs_to_a_slot_goes_to_its_node_and_is_counted_there() {
         assert!(!redis.claim(claim(&name)).await.unwrap());
     }
     assert_eq!((redis.publish_atomically(vec![parcel("a", "1"), parcel("b", "2")])).await.unwrap(), [None, None]);
+    assert_eq!(redis.publish_atomically((0..40).map(|_| parcel("a", "1")).collect()).await.unwrap(), [None; 40]);
     assert_eq!(cluster.connections(0) + cluster.connections(1), 3);
     assert!(redis.health().await.unwrap().is_well(), "{:?}", redis.health().await);
     redis.close("enough");
