@@ -432,7 +432,9 @@ async fn no_connection_is_left() {
         let clients: String = server.command(&["CLIENT", "LIST"]).await;
         clients.lines().filter(|client| client.contains("name=tidings")).count()
     };
-    bus.batch().push(&News { n: 1 }).atomic().await.unwrap();
+    // A large one has a connection of its own.
+    let all: Vec<News> = (0..40).map(|n| News { n }).collect();
+    bus.publish_all(&all).atomic().await.unwrap();
     let _own = bus.subscribe(News::channel()).overflow(Overflow::BackPressure).await.unwrap();
     assert_eq!(ours().await, 4);
     bus.close().await.unwrap();

@@ -95,9 +95,10 @@ const FAREWELL: Duration = Duration::from_millis(500);
 const EMPTY_WAITS: u32 = 8;
 /// What is shorter is no wait.
 const AT_ONCE: Duration = Duration::from_millis(5);
-/// Keys that are gone are made again after such pauses, which double.
+/// After a failure it is tried again after such pauses, which double. What is away may be back at any time, and connections have pauses of their own.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const LONGEST_AWAY: Duration = Duration::from_secs(1);
 /// For fewer places it is not asked ahead: each question costs as much as some tasks.
 const AHEAD: usize = 8;
 /// So long a queue is well before what happens to its keys is told again.
@@ -378,7 +379,7 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
                 self.places.outbox.lost(Way::Alone);
                 self.failed(&error);
                 if self.closed.is_none() {
-                    self.settle_again = Some(now() + self.pause());
+                    self.settle_again = Some(now() + self.pause(&error));
                 }
             }
         }
@@ -490,14 +491,14 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
         }
         let is_gone = matches!(error, QueueError::Gone { .. });
         if is_gone {
-            self.tell_gone(error);
+            self.tell_gone(&error);
         }
         // At once for the first time.
         if is_gone && self.failures == 1 {
             return self.pull.declare();
         }
-        let pause = self.pause();
-        self.pull.pause(if is_gone { pause.min(Duration::from_secs(1)) } else { pause });
+        let pause = self.pause(&error);
+        self.pull.pause(pause);
     }
 
     fn failed(&mut self, error: &QueueError) {
@@ -513,11 +514,13 @@ impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, 
     }
 
     /// Between two attempts.
-    fn pause(&mut self) -> Duration {
-        self.chance.pause(FIRST_PAUSE, LONGEST_PAUSE, self.failures.saturating_sub(1))
+    fn pause(&mut self, error: &QueueError) -> Duration {
+        let is_away = matches!(error, QueueError::Gone { .. } | QueueError::NotConnected { .. });
+        let longest = if is_away { LONGEST_AWAY } else { LONGEST_PAUSE };
+        self.chance.pause(FIRST_PAUSE, longest, self.failures.saturating_sub(1))
     }
 
-    fn tell_gone(&mut self, error: QueueError) {
+    fn tell_gone(&mut self, error: &QueueError) {
         let now = now();
         let before = self.gone_at.replace(now);
         if before.is_none_or(|before| now.saturating_duration_since(before) > WELL_AGAIN) {

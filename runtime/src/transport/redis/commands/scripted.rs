@@ -55,7 +55,8 @@ impl Commands {
         self.link.claim(deadline, claim).await
     }
 
-    /// Publishes messages whole or not at all where that takes one round trip: one alone, and a small batch by a script. All of it until the deadline.
+    /// Publishes messages whole or not at all, by a script, where they are few. All of it until the deadline. A server that became a replica, where they
+    /// would reach nobody, says so.
     ///
     /// # Cancel safety
     ///
@@ -67,7 +68,6 @@ impl Commands {
     ) -> Result<Scripted, PublishError> {
         match parcels {
             [] => Ok(Scripted::Published(Vec::new())),
-            [one] => self.publish_until(deadline, one).await.map(|receivers| Scripted::Published(vec![receivers])),
             [first, ..] if is_small(parcels) => self.link.publish_together(deadline, first, parcels).await,
             _ => Ok(Scripted::Not),
         }

@@ -33,9 +33,7 @@ async fn a_small_batch_takes_one_round_trip_on_the_connection_for_commands_and_a
     let server = Server::start();
     let redis = connected(&server).await;
     let mut reader = Reader::attach(&redis, vec![pattern("a*")]).await.unwrap();
-    arrives(&redis, &mut reader, 1).await;
-    assert_eq!((calls(&server, "evalsha"), calls(&server, "multi")), ((0, 0), (0, 0)), "one alone is a message");
-    for count in [2, 3, 32] {
+    for count in [1, 3, 32] {
         arrives(&redis, &mut reader, count).await;
     }
     let clients =
@@ -84,7 +82,10 @@ async fn a_small_batch_takes_the_rights_that_a_large_one_takes() {
         ("resetchannels &a0 &a1", "ACL SETUSER anna &a0 &a1 &a2"),
     ] {
         let redis = anna(&server, taken).await;
-        for count in [3, 40] {
+        for count in [1, 3, 40] {
+            if count == 1 && taken.contains("&a0") {
+                continue;
+            }
             match redis.publish_atomically(batch(count)).await.unwrap_err() {
                 PublishError::Refused { rule: advice, .. } => assert_eq!(advice, rule, "{taken} {count}"),
                 other => panic!("{taken} {count}: {other}"),
@@ -93,9 +94,6 @@ async fn a_small_batch_takes_the_rights_that_a_large_one_takes() {
     }
     publish(&root, "a9", "nothing before").await.unwrap();
     assert_eq!(reader.message().await.1, "nothing before");
-    // One alone is a message.
-    let redis = anna(&server, "-multi").await;
-    assert_eq!(redis.publish_atomically(batch(1)).await.unwrap(), [Some(1)]);
 }
 
 #[tokio::test]
