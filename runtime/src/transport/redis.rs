@@ -12,8 +12,8 @@
 //! | `subscriber`, `live`, `session` | the connection for subscriptions: made anew when it is lost; its tokio task; its protocol without a socket |
 //! | `shared` | what that tokio task shares with its callers |
 //! | `shards` | on a cluster: connections for shard channels, each on the node that has its slot |
-//! | `commands/`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
-//! | `script` | scripts, and what EVALSHA calls them |
+//! | `commands`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `scripted`, `script` | what goes as a script on that connection: claims and small atomic batches; scripts, and what EVALSHA calls them |
 //! | `nodes` | on a cluster: connections for commands that belong to a slot, each on the node that has it |
 //! | `queues/` | queues: streams, and scripts that make each step one |
 //! | `admin`, `transactions`, `client` | health checks and large atomic batches, on connections of the `redis` crate |
@@ -40,6 +40,7 @@ pub(crate) mod race;
 pub(crate) mod resp;
 pub(crate) mod retry;
 pub(crate) mod script;
+pub(crate) mod scripted;
 pub(crate) mod sentinels;
 pub(crate) mod session;
 pub(crate) mod settings;
@@ -84,10 +85,11 @@ use crate::{
         redis::{
             access::rule_for_names,
             admin::{Uses, health},
-            commands::{Commands, scripted::Scripted},
+            commands::Commands,
             connector::Connector,
             nodes::Nodes,
             queues::{RedisKeeper, RedisReader, handle::Queues},
+            scripted::Scripted,
             settings::Settings,
             shards::Shards,
             shared::Owner,

@@ -39,8 +39,6 @@ use crate::{
     },
 };
 
-pub(crate) mod scripted;
-
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings";
 /// Messages of a batch that are sent before their answers are awaited, and bytes of their payloads: a larger batch is cut into parts, so that
@@ -49,20 +47,20 @@ const PART: (usize, usize) = (10_000, 16 * 1024 * 1024);
 /// Every server takes strings of this size: its limit, `proto-max-bulk-len`, is not lower.
 pub(super) const SURELY_FITS: usize = 1024 * 1024;
 /// For so long it is remembered what a server did not take: a size, where its limit is not known, and scripts.
-const REMEMBERED: Duration = Duration::from_secs(30);
+pub(super) const REMEMBERED: Duration = Duration::from_secs(30);
 
 /// Publishes for everybody on one connection. Dropping it closes the connection.
 pub(crate) struct Commands {
-    link: Arc<SharedLink>,
+    pub(super) link: Arc<SharedLink>,
     /// Makes the connection anew when it is lost.
     _keeper: JoinSet<()>,
 }
 
-struct SharedLink {
+pub(super) struct SharedLink {
     connector: Connector,
-    settings: Arc<Settings>,
+    pub(super) settings: Arc<Settings>,
     life: Arc<Life>,
-    current: Mutex<Current>,
+    pub(super) current: Mutex<Current>,
     /// Told when the connection is lost.
     lost: Arc<Notify>,
     /// By those who need a connection while there is none; the reason of a failure that will last.
@@ -70,14 +68,14 @@ struct SharedLink {
 }
 
 #[derive(Default)]
-struct Current {
+pub(super) struct Current {
     live: Option<Arc<OpenPipeline>>,
     /// Why the last attempt to connect failed.
     failed: Option<String>,
     /// The size of a payload that the server could not read, and when that was.
     unreadable: Option<(usize, Instant)>,
     /// When the server last let no script run.
-    scriptless: Option<Instant>,
+    pub(super) scriptless: Option<Instant>,
 }
 
 impl Current {
@@ -87,13 +85,13 @@ impl Current {
     }
 }
 
-struct OpenPipeline {
-    pipeline: Pipeline,
+pub(super) struct OpenPipeline {
+    pub(super) pipeline: Pipeline,
     /// Host and port.
     server: String,
-    counts_receivers: bool,
+    pub(super) counts_receivers: bool,
     /// Whether it may be new enough for scripts that begin with what they need.
-    is_new: bool,
+    pub(super) is_new: bool,
     /// The largest payload that is known to fit.
     fits: AtomicUsize,
     /// Whether the user may not know the limit.
@@ -257,7 +255,7 @@ impl SharedLink {
         Some(answered.unwrap_or_else(|_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()))))
     }
 
-    async fn ask(&self, deadline: Instant, words: &[&[u8]]) -> Result<Response, Unasked> {
+    pub(super) async fn ask(&self, deadline: Instant, words: &[&[u8]]) -> Result<Response, Unasked> {
         let full = |_| Unasked::NotSent("too much waits to be sent".to_owned());
         loop {
             let live = self.connected_for(deadline).await.map_err(Unasked::NotSent)?;
@@ -355,7 +353,11 @@ impl SharedLink {
     }
 
     /// The connection; waits for it to be made anew.
-    async fn connected(&self, deadline: Instant, parcel: &Parcel) -> Result<Arc<OpenPipeline>, PublishError> {
+    pub(super) async fn connected(
+        &self,
+        deadline: Instant,
+        parcel: &Parcel,
+    ) -> Result<Arc<OpenPipeline>, PublishError> {
         self.connected_for(deadline).await.map_err(|reason| self.not_connected(parcel.template, reason))
     }
 
@@ -374,7 +376,12 @@ impl SharedLink {
         timeout_at(deadline, reconnected).await.unwrap_or_else(|_| Err(self.reason()))
     }
 
-    async fn room(&self, live: &OpenPipeline, deadline: Instant, parcel: &Parcel) -> Result<(), PublishError> {
+    pub(super) async fn room(
+        &self,
+        live: &OpenPipeline,
+        deadline: Instant,
+        parcel: &Parcel,
+    ) -> Result<(), PublishError> {
         timeout_at(deadline, live.pipeline.has_room()).await.map_err(|_| self.overloaded(parcel))
     }
 
@@ -505,7 +512,7 @@ impl SharedLink {
     }
 
     /// Where the address names one server, that is a node of a cluster; of that nothing was known when it was given.
-    fn explained(&self, reason: String) -> String {
+    pub(super) fn explained(&self, reason: String) -> String {
         match code(&reason) {
             "MOVED" | "ASK" if self.connector.cluster().is_none() => {
                 format!("another node of the cluster has the slot ({reason}); write `redis+cluster://` in the address")
@@ -524,7 +531,7 @@ impl SharedLink {
         PublishError::Overloaded { template: parcel.template, reason }
     }
 
-    fn not_connected(&self, template: &'static str, reason: String) -> PublishError {
+    pub(super) fn not_connected(&self, template: &'static str, reason: String) -> PublishError {
         self.life.check(template).err().unwrap_or(PublishError::NotConnected { template, reason })
     }
 

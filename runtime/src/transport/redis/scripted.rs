@@ -31,7 +31,7 @@ static TOGETHER: Script = {
 const SMALL: (usize, usize) = (32, 32 * 1024);
 
 /// What became of messages that a script was to publish.
-pub(crate) enum Scripted {
+pub(super) enum Scripted {
     /// All are published: how many received each, where the server can tell.
     Published(Vec<Option<u64>>),
     /// None is: the server runs no such script now, or refuses something. A transaction does it, or tells why not.
@@ -46,12 +46,12 @@ impl Commands {
     /// # Cancel safety
     ///
     /// Dropping it leaves open whether the name was taken.
-    pub(crate) async fn claim(&self, claim: &Claim) -> Result<bool, PublishError> {
+    pub(super) async fn claim(&self, claim: &Claim) -> Result<bool, PublishError> {
         self.claim_until(Instant::now() + self.link.settings.command_timeout, claim).await
     }
 
     /// The same until then.
-    pub(crate) async fn claim_until(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
+    pub(super) async fn claim_until(&self, deadline: Instant, claim: &Claim) -> Result<bool, PublishError> {
         self.link.claim(deadline, claim).await
     }
 
@@ -61,7 +61,7 @@ impl Commands {
     /// # Cancel safety
     ///
     /// Dropping it before its first poll sends nothing; later, all of the messages may be published, or none.
-    pub(crate) async fn publish_together(
+    pub(super) async fn publish_together(
         &self,
         deadline: Instant,
         parcels: &[Parcel],
