@@ -124,8 +124,8 @@ impl SharedLink {
                 }
             };
             let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
-            let late = |_| PublishError::TimedOut { template, timeout: self.settings.command_timeout };
-            match answered.map_err(late)?.unwrap_or_else(lost) {
+            let late = || PublishError::TimedOut { template, timeout: self.settings.command_timeout };
+            match answered.map_err(|_| late())?.unwrap_or_else(lost) {
                 Ok(Response::Texts(receivers)) => {
                     return Ok(together(receivers, parcels.len(), live.counts_receivers));
                 }
@@ -145,6 +145,7 @@ impl SharedLink {
                     return Err(PublishError::Undecided { template, reason });
                 }
                 Err(Unanswered::Lost(reason)) => return Err(PublishError::ConnectionLost { template, reason }),
+                Err(Unanswered::Late) => return Err(late()),
             }
         }
     }
