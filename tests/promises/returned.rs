@@ -90,8 +90,10 @@ on_each! {
         let client = world.bus().await;
         let mut steps = client.subscribe(Step::any()).await.unwrap();
         Walk { steps: 50 }.publish(&client).acknowledged_within(SOON).await.unwrap();
-        // Both came over one connection, in the server's order.
-        assert_eq!(client.stats().subscriptions[0].messages, 50);
+        // Both came over one connection, in the server's order. On a cluster the answer comes by another one, and may be sooner here.
+        if !world.is_cluster() {
+            assert_eq!(client.stats().subscriptions[0].messages, 50);
+        }
         let seen: Vec<u64> = messages(&mut steps, 50).await.iter().map(|step| step.n).collect();
         assert_eq!(seen, (1..=50).collect::<Vec<_>>());
     }
