@@ -162,6 +162,8 @@ impl BusBuilder {
     }
 
     /// How long a publish or the confirmation of a subscription may take. Default: 5 s.
+    ///
+    /// That a publish has taken longer is found a sixteenth of it later, or 100 ms, whichever is less.
     pub fn command_timeout(mut self, timeout: Duration) -> Self {
         self.config.command_timeout = timeout;
         self
