@@ -154,6 +154,12 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_none_in_json_is_left_to_the_other_reader() {
+        assert!(!is_taken_apart(&written(None).replace(":2,", ":02,")));
+        assert!(is_taken_apart(&written(None).replace(":2,", ":0,")), "an older version");
+    }
+
+    #[test]
     fn the_correlation_id_is_found_whatever_follows() {
         let whole = written(Some(Exchange { reply_to: None, time_left: None, ..asked() }));
         assert_eq!(correlation_id(whole.as_bytes()), Some("c-1"));
