@@ -142,13 +142,17 @@ impl<'a> Departures<'a> {
         match sent.as_mut().poll(context) {
             Poll::Ready(result) => Some(result),
             Poll::Pending => {
-                if self.answers.len() == BEHIND {
-                    self.answers.drain(..).for_each(|answer| self.under_way.push(Departing::Answer(answer)));
-                }
-                self.answers.push_back(Answering { route, sent });
+                self.goes(Answering { route, sent });
                 None
             }
         }
+    }
+
+    fn goes(&mut self, answer: Answering<'a>) {
+        if self.answers.len() == BEHIND {
+            self.answers.drain(..).for_each(|answer| self.under_way.push(Departing::Answer(answer)));
+        }
+        self.answers.push_back(answer);
     }
 
     /// Begins to send what the instance says of itself.
@@ -212,5 +216,46 @@ impl<'a> Future for Departing<'a> {
                 Poll::Pending
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::HashSet, task::Waker};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn answers_that_are_taken_are_not_kept_for_long_behind_one_that_is_not() {
+        let bus = Bus::connect("memory:").await.unwrap();
+        let mut departures = Departures::new(&bus);
+        let mut context = Context::from_waker(Waker::noop());
+        let mut senders = Vec::new();
+        for route in 0..=BEHIND {
+            let (sender, taken) = oneshot::channel::<()>();
+            senders.push(sender);
+            let sent = async { taken.await.map_err(|_| unreachable!("nobody drops it")) };
+            departures.goes(Answering { route, sent: Box::pin(sent) });
+            // All but the first are taken.
+            if route > 0 {
+                senders.pop().unwrap().send(()).unwrap();
+            }
+            assert_eq!(departures.len(), route + 1);
+            assert!(route == BEHIND || departures.come(&mut context).is_none());
+        }
+        let mut routes = HashSet::new();
+        // The runtime lets a tokio task take only so many at once.
+        for _ in 0..BEHIND {
+            while let Some(departed) = departures.come(&mut context) {
+                let Departed::Answered { route, result: Ok(()) } = departed else { panic!("they are answers") };
+                routes.insert(route);
+            }
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(routes, (1..=BEHIND).collect());
+        assert_eq!(departures.len(), 1);
+        senders.pop().unwrap().send(()).unwrap();
+        assert!(matches!(departures.come(&mut context), Some(Departed::Answered { route: 0, .. })));
+        assert!(departures.is_empty());
     }
 }
