@@ -23,6 +23,7 @@
 pub(crate) mod access;
 pub(crate) mod address;
 pub(crate) mod admin;
+pub(crate) mod answer;
 pub(crate) mod capabilities;
 pub(crate) mod client;
 pub(crate) mod cluster;

@@ -26,10 +26,11 @@ use crate::{
         life::Life,
         redis::{
             access::{Operation, is_refusal, rule},
+            answer::{Answered, Response, Unanswered, Unasked},
             capabilities::Capabilities,
             connector::Connector,
             door::Opened,
-            line::{Answered, NotTaken, Response, UNREADABLE, Unanswered, Unasked, lock},
+            line::{NotTaken, UNREADABLE, lock},
             pipeline::Pipeline,
             retry::{Awaited, Retry},
             settings::Settings,

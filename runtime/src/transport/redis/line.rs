@@ -18,7 +18,13 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::transport::{contract::Expiry, redis::wire::encode};
+use crate::transport::{
+    contract::Expiry,
+    redis::{
+        answer::{Answered, Response, Unanswered},
+        wire::encode,
+    },
+};
 
 /// What is in line, and who waits.
 pub(super) struct Line {
@@ -96,38 +102,6 @@ type Responses = Arc<Mutex<Vec<Answered>>>;
 pub(super) struct AllResponses {
     answers: Responses,
     complete: oneshot::Receiver<()>,
-}
-
-pub(super) type Answered = Result<Response, Unanswered>;
-
-#[derive(Debug)]
-pub(super) enum Response {
-    Integer(u64),
-    /// The server's words, cleaned.
-    Error(String),
-    /// The texts of any other answer.
-    Texts(Vec<String>),
-}
-
-/// Why there is no answer.
-#[derive(Debug)]
-pub(super) enum Unanswered {
-    NotSent,
-    /// The command may have been executed.
-    Lost(String),
-    /// The same: there was no answer in time.
-    Late,
-}
-
-/// Why whoever has asked has no answer.
-#[derive(Debug)]
-pub(super) enum Unasked {
-    /// It was not sent, for this reason.
-    NotSent(String),
-    /// It may have been carried out.
-    Lost(String),
-    /// The same: there was no answer in time.
-    Late,
 }
 
 /// Why a command was not taken into the line.

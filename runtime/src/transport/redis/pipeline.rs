@@ -23,7 +23,8 @@ use tokio::{
 use crate::transport::{
     contract::Expiry,
     redis::{
-        line::{AllResponses, Answered, Caller, Heard, Line, NotTaken, Response, Writer, lock},
+        answer::{Answered, Response},
+        line::{AllResponses, Caller, Heard, Line, NotTaken, Writer, lock},
         live::give_way,
         resp::reply::{Reply, reply},
         settings::Settings,
@@ -361,7 +362,7 @@ mod tests {
 
     use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
-    use crate::{config::Config, transport::redis::line::Unanswered};
+    use crate::{config::Config, transport::redis::answer::Unanswered};
 
     use super::*;
 

@@ -8,8 +8,9 @@ use crate::{
         contract::{Claim, Parcel},
         redis::{
             access::{is_refusal, is_refusal_in_script, rule_for_claims},
+            answer::{Response, Unanswered, Unasked},
             commands::{Commands, REMEMBERED, SharedLink},
-            line::{NotTaken, Response, Unanswered, Unasked, lock},
+            line::{NotTaken, lock},
             script::{Script, sha1_hex},
             words::code,
         },

@@ -13,8 +13,9 @@ use crate::{
         },
         redis::{
             access::rule_in_script,
+            answer::{Response, Unasked},
             commands::{Commands, SURELY_FITS},
-            line::{Response, Unasked, lock},
+            line::lock,
             queues::{
                 entry::state_of,
                 failure::{Failure, UNREADABLE},
