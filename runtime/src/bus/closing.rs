@@ -266,8 +266,14 @@ impl Bus {
         let channel = self.namespaced() + &name;
         let Ok(_attached) = self.attach(Arc::clone(&inbox), vec![(name, NameKind::Channel)]).await else { return };
         if self.shared.transport.is_cluster() {
-            let last =
-                Parcel { template: "closing", reach: Reach::Channel, channel, payload: Vec::new(), expiry: None };
+            let last = Parcel {
+                template: "closing",
+                reach: Reach::Channel,
+                channel,
+                payload: Vec::new(),
+                expiry: None,
+                is_quiet: false,
+            };
             if self.shared.transport.publish(last).await.is_ok() {
                 poll_fn(|context| inbox.poll_take(context, &mut VecDeque::new(), 1)).await;
             }

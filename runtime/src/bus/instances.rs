@@ -9,6 +9,8 @@
 //!
 //! A shard channel is matched by no pattern, so the count of its receivers says exactly whether anybody is there.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -83,7 +85,7 @@ pub(crate) struct Takes {
 impl Takes {
     fn of(facts: &Facts) -> Self {
         let (message, version) = (facts.name().to_owned(), facts.version());
-        Self { template: key(facts.template()), message, version }
+        Self { template: key(facts.template()).into_owned(), message, version }
     }
 
     /// All requests of a router.
@@ -94,7 +96,10 @@ impl Takes {
 }
 
 /// A template as it is asked for: what parameters are called makes no difference to a channel.
-pub(crate) fn key(template: Template) -> String {
+pub(crate) fn key(template: Template) -> Cow<'static, str> {
+    if template.segments().iter().all(|segment| matches!(segment, Segment::Literal { .. })) {
+        return Cow::Borrowed(template.text());
+    }
     let mut key = String::with_capacity(template.text().len());
     for (index, segment) in template.segments().iter().enumerate() {
         if index > 0 {
@@ -106,7 +111,7 @@ pub(crate) fn key(template: Template) -> String {
             Segment::Rest { .. } => key.push_str("<..>"),
         }
     }
-    key
+    Cow::Owned(key)
 }
 
 #[cfg(test)]

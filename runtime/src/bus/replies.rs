@@ -97,18 +97,36 @@ struct Mailbox {
 
 #[derive(Default)]
 struct Mail {
-    arrived: VecDeque<Arrived>,
+    /// Most waiters get one thing, which takes no allocation.
+    first: Option<Arrived>,
+    further: VecDeque<Arrived>,
     waiting: Option<Waker>,
+}
+
+impl Mail {
+    /// `false` where too much waits.
+    fn push(&mut self, arrived: Arrived) -> bool {
+        match self.first {
+            None => self.first = Some(arrived),
+            Some(_) if self.further.len() + 1 == MANY => return false,
+            Some(_) => self.further.push_back(arrived),
+        }
+        true
+    }
+
+    fn pop(&mut self) -> Option<Arrived> {
+        let next = self.further.pop_front();
+        std::mem::replace(&mut self.first, next)
+    }
 }
 
 impl Mailbox {
     /// `false` where too much waits.
     fn put(&self, arrived: Arrived) -> bool {
         let mut mail = self.lock();
-        if mail.arrived.len() == MANY {
+        if !mail.push(arrived) {
             return false;
         }
-        mail.arrived.push_back(arrived);
         let waiting = mail.waiting.take();
         drop(mail);
         if let Some(waiting) = waiting {
@@ -119,7 +137,7 @@ impl Mailbox {
 
     fn poll_take(&self, context: &Context<'_>) -> Poll<Arrived> {
         let mut mail = self.lock();
-        if let Some(arrived) = mail.arrived.pop_front() {
+        if let Some(arrived) = mail.pop() {
             return Poll::Ready(arrived);
         }
         match &mut mail.waiting {
@@ -185,7 +203,7 @@ impl Replies {
         let mailbox = Arc::<Mailbox>::default();
         let recipient = Recipient { mailbox: Arc::clone(&mailbox), in_hands_of };
         self.waiters.lock().insert(id, recipient);
-        Waiter { id, correlation_id: format!("{id:016x}"), mailbox, waiters: Arc::clone(&self.waiters) }
+        Waiter { id, correlation_id: CorrelationId::of(id), mailbox, waiters: Arc::clone(&self.waiters) }
     }
 
     /// Fails while the server refuses the channel. The connection for subscriptions asks for it again from time to time.
@@ -346,12 +364,26 @@ impl Waiters {
 /// Somebody who waits for answers. Dropping it forgets the wait.
 pub(crate) struct Waiter {
     id: u64,
-    pub(crate) correlation_id: String,
+    correlation_id: CorrelationId,
     mailbox: Arc<Mailbox>,
     waiters: Arc<Waiters>,
 }
 
+/// Sixteen hexadecimal digits.
+struct CorrelationId([u8; 16]);
+
+impl CorrelationId {
+    fn of(id: u64) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        Self(std::array::from_fn(|place| DIGITS[(id >> (60 - 4 * place)) as usize & 15]))
+    }
+}
+
 impl Waiter {
+    pub(crate) fn correlation_id(&self) -> &str {
+        str::from_utf8(&self.correlation_id.0).unwrap_or_default()
+    }
+
     /// What has arrived next.
     pub(crate) async fn next(&mut self) -> Arrived {
         poll_fn(|context| self.poll_next(context)).await

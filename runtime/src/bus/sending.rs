@@ -61,13 +61,19 @@ impl Bus {
         checked.map_err(|source| PublishError::Address { template, source })
     }
 
+    /// Refuses a channel of the program's that is too long. It has the namespace.
+    pub(crate) fn check_name(&self, template: &'static str, channel: &str) -> Result<(), PublishError> {
+        match self.exceeds_name_limit(channel) {
+            Some((length, limit)) => Err(PublishError::NameTooLong { template, length, limit }),
+            None => Ok(()),
+        }
+    }
+
     /// Encodes a value, and checks name and size against the limits.
     pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Parcel, PublishError> {
         let Draft { channel, template, name, version, headers, exchange, hops, id, payload_limit } = draft;
-        if let Some((length, limit)) = self.exceeds_name_limit(&channel) {
-            return Err(PublishError::NameTooLong { template, length, limit });
-        }
-        let mut payload = Vec::with_capacity(PAYLOAD_GUESS);
+        self.check_name(template, &channel)?;
+        let mut payload = Vec::with_capacity(PAYLOAD_GUESS + exchange.map_or(0, |_| EXCHANGE_GUESS));
         let own;
         let id = match id {
             Some(id) => id,
@@ -89,7 +95,7 @@ impl Bus {
         let expiry = slot
             .zip(time_left)
             .map(|(slot, millis)| Expiry { slot, deadline: now() + Duration::from_millis(millis.into()) });
-        Ok(Parcel { template, reach: Reach::Channel, channel, payload, expiry })
+        Ok(Parcel { template, reach: Reach::Channel, channel, payload, expiry, is_quiet: false })
     }
 
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Receipt, PublishError> {
@@ -221,7 +227,10 @@ const OWN: &str = "tidings:";
 /// Room for most channels and messages without a second allocation.
 const NAME_GUESS: usize = 64;
 
-const PAYLOAD_GUESS: usize = 256;
+const PAYLOAD_GUESS: usize = 512;
+
+/// The same for what a request carries besides: where its answer goes, and its channel before all of it.
+const EXCHANGE_GUESS: usize = 256;
 
 /// What a transport does not know of a message is, of a batch that is published whole or not at all, nothing to try again.
 fn undecided(error: PublishError) -> PublishError {

@@ -97,7 +97,7 @@ impl<'a, M: Message> Acknowledging<'a, M> {
         let replies = bus.replies().await?;
         let mut waiter = replies.wait_for_many();
         // No time left travels: the publisher's patience must not keep anybody from handling the message.
-        let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel());
+        let exchange = Exchange::new(waiter.correlation_id()).reply_to(replies.channel());
         let receivers = bus.send(self.to_send.parcel(Some(exchange))?).await?.receivers;
         if receivers == Some(0) {
             return Err(AcknowledgeError::NobodyListens { template });

@@ -49,9 +49,11 @@ impl<'a, M: Message> Addressed<'a, M> {
         self.headers.set(name, value);
     }
 
-    /// Encodes the message for one attempt, without a check of its address.
-    pub(super) fn attempt(&self, exchange: Exchange<'_>) -> Result<Parcel, PublishError> {
-        self.bus.parcel(self.channel.clone(), self.message, &self.headers, Some(exchange))
+    /// Encodes the message for the inbox of one instance, without a check of its address.
+    pub(super) fn for_inbox(&self, inbox: &str, exchange: Exchange<'_>) -> Result<Parcel, PublishError> {
+        self.bus.check_name(M::TEMPLATE.text(), &self.channel)?;
+        let parcel = self.bus.parcel(inbox.to_owned(), self.message, &self.headers, Some(exchange))?;
+        Ok(parcel.into_inbox(&self.channel))
     }
 
     /// The message, its channel on a bus unless the message contradicts it, and its headers.

@@ -353,7 +353,7 @@ impl Vigil<'_> {
             }
             none => none.insert(replies.wait_for_many()),
         };
-        let asker = self.asker(replies.channel(), &waiter.correlation_id, left.as_ref()).map_err(Trouble::Queue)?;
+        let asker = self.asker(replies.channel(), waiter.correlation_id(), left.as_ref()).map_err(Trouble::Queue)?;
         *left = Some(asker.clone());
         let known = self.bus.durable().ask(self.queue, self.id, Some(asker), self.deadline).await;
         let known = known.map_err(Trouble::Queue)?;

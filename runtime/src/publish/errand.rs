@@ -1,6 +1,7 @@
 //! The way of a request: an instance is found, gets it, and answers, or the next one does.
 
 use std::{
+    borrow::Cow,
     future::poll_fn,
     pin::pin,
     sync::Arc,
@@ -40,7 +41,7 @@ pub(super) type Output<M> = Result<<M as Request>::Reply, RequestError<<M as Req
 pub(super) struct Errand<'e, 'a, M> {
     to_send: &'e Addressed<'a, M>,
     /// The template as it is asked for.
-    key: String,
+    key: Cow<'static, str>,
     timeout: Duration,
     deadline: Instant,
     idempotent: bool,
@@ -68,6 +69,8 @@ enum Next {
 
 /// So often it is asked whether an instance that has not answered is still there.
 const STILL_THERE: Duration = Duration::from_secs(1);
+/// So often it is looked whether somebody has received a request, of which nobody is told, once no answer is waited for.
+const QUIETLY: Duration = Duration::from_millis(5);
 /// So long an answer may take that was published before its instance was gone.
 const ON_ITS_WAY: Duration = Duration::from_millis(500);
 
@@ -149,8 +152,9 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     ) -> Result<Handed<M>, RequestError<M::Error>> {
         let mut waiter = replies.wait_for_one(&turn.instance);
         let time_left = whole_millis(self.deadline.saturating_duration_since(Instant::now()));
-        let exchange = Exchange::new(&waiter.correlation_id).reply_to(replies.channel()).time_left(time_left);
-        let parcel = self.to_send.attempt(exchange)?.into_inbox(turn.instance.inbox());
+        let exchange = Exchange::new(waiter.correlation_id()).reply_to(replies.channel()).time_left(time_left);
+        let parcel = self.to_send.for_inbox(turn.instance.inbox(), exchange)?;
+        let parcel = Parcel { is_quiet: true, ..parcel };
         let arrived = match self.first(directory, replies, turn, &mut waiter, parcel).await? {
             None => return Ok(Handed::Undelivered),
             Some(Arrived::InstanceLost) => self.on_its_way(&mut waiter).await,
@@ -189,7 +193,10 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             .await;
             match next {
                 // It may turn out that nobody has received it, and then another instance may have it.
-                Next::Arrived(arrived) if sending.is_some() && arrived.is_loss() => lost = Some(arrived),
+                Next::Arrived(arrived) if sending.is_some() && arrived.is_loss() => {
+                    lost = Some(arrived);
+                    timer.as_mut().reset(self.deadline.min(Instant::now() + QUIETLY));
+                }
                 Next::Arrived(arrived) => return Ok(Some(arrived)),
                 Next::Sent(sent) => {
                     sending = None;
@@ -209,6 +216,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
                 }
                 Next::Due => {
                     let again = match sending {
+                        Some(_) if lost.is_some() => Instant::now() + QUIETLY,
                         Some(_) => Instant::now() + every,
                         None => self.look(directory, replies, turn, every).await,
                     };
@@ -224,7 +232,14 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             return due.into();
         }
         let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
-        let nothing = Parcel { template, reach: Reach::ShardChannel, channel, payload: Vec::new(), expiry: None };
+        let nothing = Parcel {
+            template,
+            reach: Reach::ShardChannel,
+            channel,
+            payload: Vec::new(),
+            expiry: None,
+            is_quiet: false,
+        };
         let asked = Box::pin(timeout_at(self.deadline, self.to_send.bus.send(nothing))).await;
         if let Ok(Ok(receipt)) = asked
             && receipt.receivers == Some(0)

@@ -174,5 +174,5 @@ impl Heard {
 fn parcel(channel: String, description: &Description) -> Option<Parcel> {
     let payload = serde_json::to_vec(description).ok()?;
     let reach = reach_of_answers(&channel);
-    Some(Parcel { template: "instances", reach, channel, payload, expiry: None })
+    Some(Parcel { template: "instances", reach, channel, payload, expiry: None, is_quiet: false })
 }

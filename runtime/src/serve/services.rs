@@ -157,11 +157,13 @@ impl Services {
     async fn run(self) -> Result<Vec<ServiceGroup>, RequestError<NoError>> {
         let replies = self.bus.replies().await?;
         let mut waiter = replies.wait_for_many();
-        let question = Question { reply_to: replies.channel().to_owned(), question: waiter.correlation_id.clone() };
+        let question =
+            Question { reply_to: replies.channel().to_owned(), question: waiter.correlation_id().to_owned() };
         let payload = serde_json::to_vec(&question)
             .map_err(|error| PublishError::Encode { name: "question", reason: error.to_string() })?;
         let channel = self.bus.channel(|channel| channel.literal(SERVICES));
-        let parcel = Parcel { template: TEMPLATE, reach: Reach::ShardChannel, channel, payload, expiry: None };
+        let parcel =
+            Parcel { template: TEMPLATE, reach: Reach::ShardChannel, channel, payload, expiry: None, is_quiet: false };
         let receivers = self.bus.send(parcel).await?.receivers;
         let mut reports = Vec::new();
         if receivers != Some(0) {

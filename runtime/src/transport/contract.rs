@@ -43,6 +43,8 @@ pub(crate) struct Parcel {
     pub(crate) payload: Vec<u8>,
     /// Of a request.
     pub(crate) expiry: Option<Expiry>,
+    /// Whoever sends it waits for something else as well, and is not woken to learn that somebody has received it.
+    pub(crate) is_quiet: bool,
 }
 
 /// Who gets what is sent to a channel.
@@ -73,11 +75,13 @@ impl Expiry {
 }
 
 impl Parcel {
-    /// The same to the inbox of one instance: there the channel stands before the payload, and a line end between the two. No channel has one.
-    pub(crate) fn into_inbox(mut self, inbox: &str) -> Self {
-        let channel = std::mem::replace(&mut self.channel, inbox.to_owned());
-        let head = channel.len() + 1;
-        self.payload.splice(0..0, channel.bytes().chain([b'\n']));
+    /// The same as an inbox takes it: there the channel that the message is for stands before the payload, and a line end between the two. No channel has one.
+    pub(crate) fn into_inbox(mut self, channel: &str) -> Self {
+        let (head, length) = (channel.len() + 1, self.payload.len());
+        self.payload.resize(length + head, b'\n');
+        self.payload.copy_within(..length, head);
+        self.payload[..head - 1].copy_from_slice(channel.as_bytes());
+        self.payload[head - 1] = b'\n';
         self.reach = Reach::ShardChannel;
         self.expiry = self.expiry.map(|expiry| Expiry { slot: expiry.slot.behind(head), ..expiry });
         self

@@ -214,7 +214,8 @@ impl World {
     /// What was published until now.
     async fn heard(&self, listener: &mut Listener) -> Vec<(String, String)> {
         let (channel, payload) = (MARKER.to_owned(), Vec::new());
-        let marker = Parcel { template: "marker", reach: Reach::Channel, channel, payload, expiry: None };
+        let marker =
+            Parcel { template: "marker", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false };
         within(self.transport.publish(marker)).await.unwrap();
         let mut heard = Vec::new();
         loop {

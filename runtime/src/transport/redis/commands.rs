@@ -14,7 +14,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, timeout_at},
 };
@@ -26,7 +26,7 @@ use crate::{
         life::Life,
         redis::{
             access::{Operation, is_refusal, rule},
-            answer::{Answered, Response, Unanswered, Unasked},
+            answer::{Answered, Coming, Response, Unanswered, Unasked, Wakes},
             capabilities::Capabilities,
             connector::Connector,
             door::Opened,
@@ -225,12 +225,13 @@ impl Commands {
 
 impl SharedLink {
     async fn publish(&self, mut now: Instant, deadline: Instant, parcel: &Parcel) -> Published {
+        let wakes = if parcel.is_quiet { Wakes::OfTrouble } else { Wakes::Always };
         loop {
             let live = self.connected(deadline, parcel).await?;
             if parcel.payload.len() > SURELY_FITS && self.check_size(&live, deadline, parcel).await? == Way::Alone {
                 return self.publish_alone(deadline, parcel).await;
             }
-            match live.pipeline.send(now, publish_words(parcel), parcel.expiry) {
+            match live.pipeline.send(now, publish_words(parcel), parcel.expiry, wakes) {
                 Ok(answered) => {
                     match self.answer(now, deadline, answered).await {
                         // The connection was lost before it was sent: another one will do.
@@ -246,14 +247,12 @@ impl SharedLink {
     }
 
     /// The answer to a command that was put in line now; `None` when the time is over.
-    async fn answer(&self, now: Instant, deadline: Instant, answered: oneshot::Receiver<Answered>) -> Option<Answered> {
+    async fn answer(&self, now: Instant, deadline: Instant, answered: Coming) -> Option<Answered> {
         // The pipeline tells when the whole of the command timeout is over, so that nobody needs a timer.
-        let answered = if deadline >= now + self.settings.command_timeout {
-            answered.await
-        } else {
-            timeout_at(deadline, answered).await.ok()?
-        };
-        Some(answered.unwrap_or_else(|_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()))))
+        if deadline >= now + self.settings.command_timeout {
+            return Some(answered.await);
+        }
+        timeout_at(deadline, answered).await.ok()
     }
 
     pub(super) async fn ask(&self, deadline: Instant, words: &[&[u8]]) -> Result<Response, Unasked> {
@@ -268,8 +267,7 @@ impl SharedLink {
                     continue;
                 }
             };
-            let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
-            match answered.unwrap_or_else(lost) {
+            match answered {
                 Ok(response) => {
                     if matches!(&response, Response::Error(words) if code(words) == "READONLY") {
                         live.pipeline.retire("the server is no master any more");
@@ -293,11 +291,11 @@ impl SharedLink {
             };
         let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
         let own = OpenPipeline::new(pipeline, address, &capabilities);
-        let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry) else {
+        let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry, Wakes::Always)
+        else {
             return Err(self.not_connected(parcel.template, self.reason()));
         };
-        let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
-        let answered = timeout_at(deadline, answered).await.map(|answered| answered.unwrap_or_else(lost));
+        let answered = timeout_at(deadline, answered).await;
         self.result(&own, parcel, answered.ok())
     }
 
@@ -407,7 +405,7 @@ impl SharedLink {
         let Ok(answered) = live.pipeline.ask(now, &[b"CONFIG", b"GET", b"proto-max-bulk-len"]) else {
             return Ok(Way::WithOthers);
         };
-        let Ok(Ok(Ok(answer))) = timeout_at(deadline, answered).await else { return Ok(Way::WithOthers) };
+        let Ok(Ok(answer)) = timeout_at(deadline, answered).await else { return Ok(Way::WithOthers) };
         let limit = match answer {
             Response::Texts(texts) => texts.get(1).and_then(|limit| limit.parse().ok()),
             Response::Error(_) | Response::Integer(_) => None,

@@ -21,7 +21,7 @@ use tokio::{
 use crate::transport::{
     contract::Expiry,
     redis::{
-        answer::{Answered, Response, Unanswered},
+        answer::{Answered, Answering, Response, Unanswered},
         wire::encode,
     },
 };
@@ -84,11 +84,11 @@ struct Expiring {
 /// Who awaits an answer.
 pub(super) enum Caller {
     /// To one command.
-    One(oneshot::Sender<Answered>),
+    One(Answering),
     /// To several.
     All { missing: usize, answers: Responses, complete: oneshot::Sender<()> },
     /// To a question, whose answer may be of any kind.
-    Question(oneshot::Sender<Answered>),
+    Question(Answering),
     /// The connection itself asks whether the server lives, and is still the master.
     Watch,
     /// Nobody any more: it was told that there is no answer in time.
@@ -254,7 +254,7 @@ impl Line {
                 && let Caller::One(late) | Caller::Question(late) =
                     std::mem::replace(&mut waiting.caller, Caller::Nobody)
             {
-                let _ = late.send(Err(Unanswered::Late));
+                late.send(Err(Unanswered::Late));
             }
         }
     }
@@ -396,10 +396,7 @@ impl Caller {
             (Self::One(_) | Self::All { .. }, Response::Texts(_)) => {
                 return Err("the server answered something else than it was asked");
             }
-            // The receiver is gone when its caller stopped waiting; that is no error.
-            (Self::One(waiting) | Self::Question(waiting), answer) => {
-                let _ = waiting.send(Ok(answer));
-            }
+            (Self::One(waiting) | Self::Question(waiting), answer) => waiting.send(Ok(answer)),
             (Self::All { missing, answers, complete }, answer) => {
                 lock(&answers).push(Ok(answer));
                 if missing > 1 {
@@ -427,9 +424,7 @@ impl Caller {
             None => Unanswered::NotSent,
         };
         match self {
-            Self::One(waiting) | Self::Question(waiting) => {
-                let _ = waiting.send(Err(unanswered()));
-            }
+            Self::One(waiting) | Self::Question(waiting) => waiting.send(Err(unanswered())),
             Self::All { missing, answers, complete } => {
                 lock(&answers).extend((0..missing).map(|_| Err(unanswered())));
                 let _ = complete.send(());

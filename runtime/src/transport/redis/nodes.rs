@@ -399,8 +399,14 @@ mod tests {
     #[test]
     fn what_is_sent_again_overtakes_nothing() {
         let sent = |place, (reach, channel, is_done): (Reach, &str, bool)| {
-            let parcel =
-                Parcel { template: "a", reach, channel: channel.to_owned(), payload: Vec::new(), expiry: None };
+            let parcel = Parcel {
+                template: "a",
+                reach,
+                channel: channel.to_owned(),
+                payload: Vec::new(),
+                expiry: None,
+                is_quiet: false,
+            };
             Sent { place, parcel, node: None, published: if is_done { Ok(Some(1)) } else { Err(uncovered("a", 0)) } }
         };
         let (shard, plain) = (Reach::ShardChannel, Reach::Channel);

@@ -15,7 +15,7 @@ use std::{
 
 use bytes::{Buf, BytesMut};
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::Notify,
     task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
@@ -23,7 +23,7 @@ use tokio::{
 use crate::transport::{
     contract::Expiry,
     redis::{
-        answer::{Answered, Response},
+        answer::{Coming, Response, Wakes, answer},
         line::{AllResponses, Caller, Heard, Line, NotTaken, Writer, lock},
         live::give_way,
         resp::reply::{Reply, reply},
@@ -77,11 +77,12 @@ impl Pipeline {
         now: Instant,
         words: [&[u8]; WORDS],
         expiry: Option<Expiry>,
-    ) -> Result<oneshot::Receiver<Answered>, NotTaken> {
+        wakes: Wakes,
+    ) -> Result<Coming, NotTaken> {
         let mut line = self.shared.line();
         let writer = line.admit()?;
-        let (answer, answered) = oneshot::channel();
-        line.wait(now, Caller::One(answer));
+        let (answering, answered) = answer(wakes);
+        line.wait(now, Caller::One(answering));
         match expiry {
             None => line.add(words),
             Some(expiry) => line.add_expiring(words, expiry),
@@ -91,11 +92,11 @@ impl Pipeline {
     }
 
     /// The same for a question, whose answer may be of any kind.
-    pub(super) fn ask(&self, now: Instant, words: &[&[u8]]) -> Result<oneshot::Receiver<Answered>, NotTaken> {
+    pub(super) fn ask(&self, now: Instant, words: &[&[u8]]) -> Result<Coming, NotTaken> {
         let mut line = self.shared.line();
         let writer = line.admit()?;
-        let (answer, answered) = oneshot::channel();
-        line.wait(now, Caller::Question(answer));
+        let (answering, answered) = answer(Wakes::Always);
+        line.wait(now, Caller::Question(answering));
         line.add_words(words);
         self.write(line, writer);
         Ok(answered)
@@ -370,8 +371,8 @@ mod tests {
         Pipeline::start(Box::new(stream), &Settings::new(&Config::default(), "shop"), Arc::default())
     }
 
-    fn send(pipeline: &Pipeline) -> oneshot::Receiver<Answered> {
-        pipeline.send(Instant::now(), [b"PING"], None).unwrap()
+    fn send(pipeline: &Pipeline) -> Coming {
+        pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always).unwrap()
     }
 
     fn send_all(pipeline: &Pipeline, count: usize) -> AllResponses {
@@ -389,7 +390,7 @@ mod tests {
         }
         let mut seen = Vec::new();
         for answer in answers {
-            seen.push(format!("{:?}", answer.await.unwrap().unwrap()));
+            seen.push(format!("{:?}", answer.await.unwrap()));
         }
         assert_eq!(seen, ["Integer(7)", "Error(\"ERR no\")", "Integer(0)"]);
         assert!(pipeline.is_usable());
@@ -404,10 +405,10 @@ mod tests {
         drop(far);
         // The tokio task has not run since, so this one cannot have been taken.
         let unsent = send(&pipeline);
-        assert!(matches!(sent.await.unwrap(), Err(Unanswered::Lost(_))));
-        assert!(matches!(unsent.await.unwrap(), Err(Unanswered::NotSent | Unanswered::Lost(_))));
+        assert!(matches!(sent.await, Err(Unanswered::Lost(_))));
+        assert!(matches!(unsent.await, Err(Unanswered::NotSent | Unanswered::Lost(_))));
         assert!(!pipeline.is_usable());
-        assert!(matches!(pipeline.send(Instant::now(), [b"PING"], None), Err(NotTaken::Closed)));
+        assert!(matches!(pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always), Err(NotTaken::Closed)));
     }
 
     fn soon() -> Instant {
@@ -425,8 +426,8 @@ mod tests {
         far.write_all(b":1\r\n:2\r\n-ERR no\r\n:4\r\n:5\r\n").await.unwrap();
         let all = format!("{:?}", all.until(soon()).await);
         assert_eq!(all, r#"[Ok(Integer(2)), Ok(Error("ERR no")), Ok(Integer(4))]"#);
-        assert!(matches!(before.await.unwrap(), Ok(Response::Integer(1))));
-        assert!(matches!(after.await.unwrap(), Ok(Response::Integer(5))));
+        assert!(matches!(before.await, Ok(Response::Integer(1))));
+        assert!(matches!(after.await, Ok(Response::Integer(5))));
     }
 
     #[tokio::test]
@@ -457,7 +458,7 @@ mod tests {
             let first = send(&pipeline);
             far.read_exact(&mut [0; 14]).await.unwrap();
             far.write_all(bytes).await.unwrap();
-            assert!(matches!(first.await.unwrap(), Ok(Response::Integer(1))));
+            assert!(matches!(first.await, Ok(Response::Integer(1))));
             assert_eq!(far.read(&mut [0]).await.unwrap(), 0, "closed");
             assert!(!pipeline.is_usable());
         }
@@ -471,9 +472,9 @@ mod tests {
         far.read_exact(&mut [0; 14]).await.unwrap();
         pipeline.retire("enough");
         assert!(matches!(pipeline.gone(), Some(GapCause::Disconnected(reason)) if reason == "enough"));
-        assert_eq!(pipeline.send(Instant::now(), [b"PING"], None).err(), Some(NotTaken::Closed));
+        assert_eq!(pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always).err(), Some(NotTaken::Closed));
         far.write_all(b":7\r\n").await.unwrap();
-        assert!(matches!(answered.await.unwrap(), Ok(Response::Integer(7))));
+        assert!(matches!(answered.await, Ok(Response::Integer(7))));
     }
 
     #[tokio::test]
@@ -486,13 +487,13 @@ mod tests {
         let first = send(&pipeline);
         tokio::time::sleep(Duration::from_millis(500)).await;
         let (second, third) = (send(&pipeline), send(&pipeline));
-        assert!(matches!(first.await.unwrap(), Err(Unanswered::Late)));
+        assert!(matches!(first.await, Err(Unanswered::Late)));
         assert!(asked.elapsed() >= settings.command_timeout);
         assert!(matches!(pipeline.gone(), Some(GapCause::Timeout)));
         // The answer to nobody is passed over.
         far.write_all(b":1\r\n:2\r\n").await.unwrap();
-        assert!(matches!(second.await.unwrap(), Ok(Response::Integer(2))));
-        assert!(matches!(third.await.unwrap(), Err(Unanswered::Late)));
+        assert!(matches!(second.await, Ok(Response::Integer(2))));
+        assert!(matches!(third.await, Err(Unanswered::Late)));
         assert!(asked.elapsed() >= settings.command_timeout + Duration::from_millis(500));
     }
 
@@ -503,7 +504,7 @@ mod tests {
         settings.publish_buffer = 1_024;
         let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default());
         let mut waiting = Vec::new();
-        while let Ok(answered) = pipeline.send(Instant::now(), [b"PING"], None) {
+        while let Ok(answered) = pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always) {
             waiting.push(answered);
         }
         let mut room = std::pin::pin!(pipeline.has_room());
@@ -512,7 +513,7 @@ mod tests {
         far.read_exact(&mut vec![0; 14 * waiting.len()]).await.unwrap();
         far.write_all(&b":1\r\n".repeat(waiting.len())).await.unwrap();
         room.await;
-        assert!(pipeline.send(Instant::now(), [b"PING"], None).is_ok());
+        assert!(pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always).is_ok());
     }
 
     #[tokio::test]

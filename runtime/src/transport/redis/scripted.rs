@@ -124,9 +124,8 @@ impl SharedLink {
                     continue;
                 }
             };
-            let lost = |_| Err(Unanswered::Lost("the connection's tokio task has ended".to_owned()));
             let late = || PublishError::TimedOut { template, timeout: self.settings.command_timeout };
-            match answered.map_err(|_| late())?.unwrap_or_else(lost) {
+            match answered.map_err(|_| late())? {
                 Ok(Response::Texts(receivers)) => {
                     return Ok(together(receivers, parcels.len(), live.counts_receivers));
                 }

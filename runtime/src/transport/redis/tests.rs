@@ -103,7 +103,7 @@ impl Reader {
 
 fn parcel(channel: &str, payload: &str) -> Parcel {
     let (channel, payload) = (channel.to_owned(), payload.as_bytes().to_vec());
-    Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None }
+    Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false }
 }
 
 async fn publish(redis: &Redis, channel: &str, payload: &str) -> Published {

@@ -1,19 +1,23 @@
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::{
     io::AsyncReadExt,
     net::{TcpListener, TcpStream},
 };
 
-use crate::codec::slot::Slot;
+use crate::{
+    codec::slot::Slot,
+    transport::redis::answer::{Coming, Wakes, answer},
+};
 
 use super::*;
 
 const ROOM: usize = 4 * 1024;
 
-fn wait(line: &mut Line) -> oneshot::Receiver<Answered> {
-    let (answer, answered) = oneshot::channel();
-    line.wait(Instant::now(), Caller::One(answer));
+fn wait(line: &mut Line) -> Coming {
+    let (answering, answered) = answer(Wakes::Always);
+    line.wait(Instant::now(), Caller::One(answering));
     answered
 }
 
@@ -38,7 +42,7 @@ fn what_waits_is_bounded_and_room_is_told_of() {
     assert!(line.admit().is_ok());
 }
 
-fn ask(line: &mut Line) -> oneshot::Receiver<Answered> {
+fn ask(line: &mut Line) -> Coming {
     let answered = wait(line);
     line.add([b"PING"]);
     answered
@@ -92,31 +96,31 @@ fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
     line.add([b"PING"]);
     line.take(&mut BytesMut::new());
     line.add([b"PING"]);
-    let mut last = wait(&mut line);
+    let last = wait(&mut line);
     line.add([b"PING"]);
     line.close("silence");
-    assert!(matches!(last.try_recv(), Ok(Err(Unanswered::NotSent))));
+    assert!(matches!(last.now_or_never(), Some(Err(Unanswered::NotSent))));
     let both = format!("{:?}", lock(&both.answers));
     assert_eq!(both, r#"[Err(Lost("silence")), Err(NotSent)]"#);
     assert_eq!(line.admit().err(), Some(NotTaken::Closed));
     assert!(!line.is_empty());
     line.answer(&mut vec![Response::Integer(7)]).unwrap();
-    assert!(matches!(first.blocking_recv(), Ok(Ok(Response::Integer(7)))));
+    assert!(matches!(first.now_or_never(), Some(Ok(Response::Integer(7)))));
     assert!(line.is_empty());
 }
 
 #[test]
 fn after_a_command_that_the_server_could_not_read_the_others_were_not_heard() {
     let mut line = Line::new(ROOM, None);
-    let (mut unread, mut next) = (wait(&mut line), wait(&mut line));
+    let (unread, next) = (wait(&mut line), wait(&mut line));
     line.add([b"PING"]);
     line.add([b"PING"]);
     line.take(&mut BytesMut::new());
     let heard = line.answer(&mut vec![Response::Error(format!("{UNREADABLE}: invalid bulk length"))]).unwrap();
     assert!(heard.deaf);
     line.end("it is deaf");
-    assert!(matches!(unread.try_recv(), Ok(Ok(Response::Error(_)))));
-    assert!(matches!(next.try_recv(), Ok(Err(Unanswered::NotSent))));
+    assert!(matches!(unread.now_or_never(), Some(Ok(Response::Error(_)))));
+    assert!(matches!(next.now_or_never(), Some(Err(Unanswered::NotSent))));
 }
 
 #[test]
