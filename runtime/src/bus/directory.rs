@@ -52,8 +52,8 @@ impl Directory {
     }
 
     /// Who gets a request, where that is known.
-    pub(crate) fn known(&self, wanted: &Wanted<'_>) -> Option<Turn> {
-        self.reader.book.choose(wanted, now())
+    pub(crate) fn known(&self, wanted: &Wanted<'_>, now: std::time::Instant) -> Option<Turn> {
+        self.reader.book.choose(wanted, now)
     }
 
     /// Who gets a request: it is asked where that is not known, and waited for an answer. `None` once it is known that nobody takes it. Where somebody

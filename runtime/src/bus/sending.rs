@@ -2,9 +2,10 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::Instant,
 };
 
+use futures_util::TryFutureExt;
 use serde::Serialize;
 
 use crate::{
@@ -19,7 +20,7 @@ use crate::{
     error::{PublishError, SubscribeError},
     message::{contract::Message, delivery::HOPS, reading::written},
     observe::{observation::encoded, trace_context},
-    time::{now, unix_millis},
+    time::unix_millis,
     transport::{
         contract::{Attachment, Broadcast, Claim, Expiry, Lined, Name, Parcel, Reach, Wanted},
         inbox::Inbox,
@@ -71,7 +72,7 @@ impl Bus {
 
     /// Encodes a value, and checks name and size against the limits.
     pub(crate) fn encode<C: Codec, T: Serialize>(&self, draft: Draft<'_>, value: &T) -> Result<Parcel, PublishError> {
-        let Draft { channel, template, name, version, headers, exchange, hops, id, payload_limit } = draft;
+        let Draft { channel, template, name, version, headers, exchange, deadline, hops, id, payload_limit } = draft;
         self.check_name(template, &channel)?;
         let mut payload = Vec::with_capacity(PAYLOAD_GUESS + exchange.map_or(0, |_| EXCHANGE_GUESS));
         let own;
@@ -91,15 +92,12 @@ impl Bus {
             return Err(PublishError::PayloadTooLarge { template, size, limit });
         }
         encoded(id, size, exchange.as_ref());
-        let time_left = exchange.and_then(|exchange| exchange.time_left);
-        let expiry = slot
-            .zip(time_left)
-            .map(|(slot, millis)| Expiry { slot, deadline: now() + Duration::from_millis(millis.into()) });
+        let expiry = slot.zip(deadline).map(|(slot, deadline)| Expiry { slot, deadline });
         Ok(Parcel { template, reach: Reach::Channel, channel, payload, expiry, is_quiet: false })
     }
 
-    pub(crate) async fn send(&self, parcel: Parcel) -> Result<Receipt, PublishError> {
-        self.shared.transport.publish(parcel).await.map(|receivers| Receipt { receivers })
+    pub(crate) fn send(&self, parcel: Parcel) -> impl Future<Output = Result<Receipt, PublishError>> + Send {
+        self.shared.transport.publish(parcel).map_ok(|receivers| Receipt { receivers })
     }
 
     /// Sends all of them in order; a result for each. `lined` is dropped when the last of them is in line.
@@ -196,6 +194,8 @@ pub(crate) struct Draft<'a> {
     pub(crate) version: u32,
     pub(crate) headers: &'a Headers,
     pub(crate) exchange: Option<Exchange<'a>>,
+    /// When the time is over of which the exchange says how much is left.
+    pub(crate) deadline: Option<Instant>,
     /// How far it is from the first message of its chain; 0 is that one itself.
     pub(crate) hops: u32,
     /// One that was given to it before it is encoded.
@@ -216,6 +216,7 @@ impl<'a> Draft<'a> {
             exchange: None,
             hops: 0,
             id: None,
+            deadline: None,
             payload_limit: None,
         }
     }

@@ -54,6 +54,7 @@ impl Bus {
         let draft = Draft {
             hops,
             id: Some(&id),
+            deadline: None,
             payload_limit: Some(facts.payload_limit),
             ..Draft::of::<M>(self.channel(|name| name.literal(&channel)), headers)
         };

@@ -61,8 +61,9 @@ fn head(text: &str) -> Option<(Head<'_>, &str)> {
 /// The correlation id of an exchange, of which only the beginning is looked at.
 pub(super) fn correlation_id(payload: &[u8]) -> Option<&str> {
     let beginning = &payload[..payload.len().min(BEGINNING)];
-    let text = beginning.utf8_chunks().next()?.valid();
-    let (_, rest) = head(text)?;
+    // A character may be cut off at its end.
+    let valid = str::from_utf8(beginning).map_or_else(|error| error.valid_up_to(), str::len);
+    let (_, rest) = head(str::from_utf8(&beginning[..valid]).ok()?)?;
     simple_text(rest.strip_prefix(CORRELATION_ID)?).map(|(id, _)| id)
 }
 

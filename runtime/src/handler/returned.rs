@@ -395,6 +395,7 @@ pub(crate) fn answer_of<R: Serialize, E: Serialize>(
         exchange: Some(Exchange::new(reply_to.correlation_id)),
         hops: 0,
         id: None,
+        deadline: None,
         payload_limit: None,
     };
     let reach = reach_of_answers(&draft.channel);

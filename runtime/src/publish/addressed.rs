@@ -1,15 +1,16 @@
 //! What every verb of a message begins with.
 
-use std::fmt;
+use std::{fmt, time::Instant};
 
 use crate::{
-    bus::handle::Bus,
+    bus::{handle::Bus, sending::Draft},
     channel::{parameter::Params, text::Shown},
     codec::{contract::Exchange, headers::Headers},
     error::PublishError,
     message::{
         address::Address,
         contract::{AddressedByFields, Message},
+        reading::written,
     },
     transport::contract::Parcel,
 };
@@ -50,10 +51,16 @@ impl<'a, M: Message> Addressed<'a, M> {
     }
 
     /// Encodes the message for the inbox of one instance, without a check of its address.
-    pub(super) fn for_inbox(&self, inbox: &str, exchange: Exchange<'_>) -> Result<Parcel, PublishError> {
-        self.bus.check_name(M::TEMPLATE.text(), &self.channel)?;
-        let parcel = self.bus.parcel(inbox.to_owned(), self.message, &self.headers, Some(exchange))?;
-        Ok(parcel.into_inbox(&self.channel))
+    pub(super) fn for_inbox(
+        &self,
+        inbox: &str,
+        exchange: Exchange<'_>,
+        deadline: Instant,
+    ) -> Result<Parcel, PublishError> {
+        let draft = Draft::of::<M>(inbox.to_owned(), &self.headers);
+        self.bus.check_name(draft.template, &self.channel)?;
+        let draft = Draft { exchange: Some(exchange), deadline: Some(deadline), ..draft };
+        Ok(self.bus.encode::<M::Codec, _>(draft, written(self.message))?.into_inbox(&self.channel))
     }
 
     /// The message, its channel on a bus unless the message contradicts it, and its headers.

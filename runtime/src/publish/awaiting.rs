@@ -378,6 +378,7 @@ impl Vigil<'_> {
             exchange: Some(Exchange::new(correlation_id)),
             hops: 0,
             id: None,
+            deadline: None,
             payload_limit: Some(usize::MAX),
         };
         let parcel = self.bus.encode::<Answers, _>(draft, &Answer::<_, NoError>::Ok(()));

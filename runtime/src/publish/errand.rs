@@ -3,7 +3,7 @@
 use std::{
     borrow::Cow,
     future::poll_fn,
-    pin::pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -27,7 +27,7 @@ use crate::{
     error::{PublishError, RequestError, SubscribeError},
     message::kind::Request,
     publish::addressed::Addressed,
-    time::{deadline_after, inherited, now},
+    time::{LONGEST, inherited, now},
     transport::{
         contract::{Parcel, Reach},
         frame::Frame,
@@ -42,6 +42,7 @@ pub(super) struct Errand<'e, 'a, M> {
     to_send: &'e Addressed<'a, M>,
     /// The template as it is asked for.
     key: Cow<'static, str>,
+    begun: Instant,
     timeout: Duration,
     deadline: Instant,
     idempotent: bool,
@@ -77,12 +78,13 @@ const ON_ITS_WAY: Duration = Duration::from_millis(500);
 impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// Begins the time: what is left to the handler that asks, where that is less.
     pub(super) fn new(to_send: &'e Addressed<'a, M>, timeout: Duration, idempotent: bool) -> Self {
-        let own = deadline_after(timeout);
+        let begun = Instant::now();
+        let own = begun + timeout.min(LONGEST);
         let (deadline, timeout) = match inherited().map(Instant::from_std) {
-            Some(inherited) if inherited < own => (inherited, inherited.saturating_duration_since(Instant::now())),
+            Some(inherited) if inherited < own => (inherited, inherited.saturating_duration_since(begun)),
             _ => (own, timeout),
         };
-        Self { to_send, key: key(M::TEMPLATE), timeout, deadline, idempotent }
+        Self { to_send, key: key(M::TEMPLATE), begun, timeout, deadline, idempotent }
     }
 
     /// One instance handles it: one of the group, if there is one named.
@@ -90,23 +92,25 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         self.to_send.check()?;
         let bus = self.to_send.bus;
         // Boxed here and below, as what is seldom there must not make every request's future larger.
-        let (directory, replies) = match bus.opened() {
-            Some(opened) => opened,
-            None => Box::pin(self.in_time(self.opened())).await??,
+        // The clock is read once where nothing has to be waited for.
+        let ((directory, replies), mut begun) = match bus.opened() {
+            Some(opened) => (opened, Some(self.begun)),
+            None => (Box::pin(self.in_time(self.opened())).await??, None),
         };
         let (mut tried, mut last) = (Vec::new(), None);
         loop {
             let wanted = self.wanted(group, &tried);
-            let turn = match directory.known(&wanted) {
-                Some(turn) => Some(turn),
+            let now = begun.take().unwrap_or_else(Instant::now);
+            let (turn, now) = match directory.known(&wanted, now.into_std()) {
+                Some(turn) => (Some(turn), now),
                 None => match Box::pin(self.in_time(directory.find(bus, M::TEMPLATE.text(), &wanted))).await {
-                    Ok(found) => found?,
+                    Ok(found) => (found?, Instant::now()),
                     // What others have said says more than that nobody else was found.
                     Err(late) => return Err(last.unwrap_or(late)),
                 },
             };
             let Some(turn) = turn else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
-            match self.hand(directory, replies, &turn).await? {
+            match self.hand(directory, replies, &turn, now).await? {
                 Handed::Answered(output) => return output,
                 // The instance counts the time from when it got the request, and was a moment ahead.
                 Handed::Declined(PassedOn::Expired) => return Err(self.timed_out()),
@@ -149,13 +153,14 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         directory: &Directory,
         replies: &Replies,
         turn: &Turn,
+        now: Instant,
     ) -> Result<Handed<M>, RequestError<M::Error>> {
         let mut waiter = replies.wait_for_one(&turn.instance);
-        let time_left = whole_millis(self.deadline.saturating_duration_since(Instant::now()));
+        let time_left = whole_millis(self.deadline.saturating_duration_since(now));
         let exchange = Exchange::new(waiter.correlation_id()).reply_to(replies.channel()).time_left(time_left);
-        let parcel = self.to_send.for_inbox(turn.instance.inbox(), exchange)?;
-        let parcel = Parcel { is_quiet: true, ..parcel };
-        let arrived = match self.first(directory, replies, turn, &mut waiter, parcel).await? {
+        let parcel = self.to_send.for_inbox(turn.instance.inbox(), exchange, self.deadline.into_std())?;
+        let sending = pin!(self.to_send.bus.send(Parcel { is_quiet: true, ..parcel }));
+        let arrived = match self.first(directory, replies, turn, &mut waiter, sending, now).await? {
             None => return Ok(Handed::Undelivered),
             Some(Arrived::InstanceLost) => self.on_its_way(&mut waiter).await,
             Some(arrived) => arrived,
@@ -171,12 +176,13 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         replies: &Replies,
         turn: &Turn,
         waiter: &mut Waiter,
-        parcel: Parcel,
+        sending: Pin<&mut impl Future<Output = Result<Receipt, PublishError>>>,
+        now: Instant,
     ) -> Result<Option<Arrived>, RequestError<M::Error>> {
-        let mut sending = Some(pin!(self.to_send.bus.send(parcel)));
+        let mut sending = Some(sending);
         // The first time earlier, where less time is left than that.
         let every = STILL_THERE.min(self.timeout / 2);
-        let mut timer = pin!(sleep_until(self.deadline.min(Instant::now() + every)));
+        let mut timer = pin!(sleep_until(self.deadline.min(now + every)));
         let mut lost = None;
         loop {
             let next = poll_fn(|context: &mut Context<'_>| {
@@ -218,7 +224,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
                     let again = match sending {
                         Some(_) if lost.is_some() => Instant::now() + QUIETLY,
                         Some(_) => Instant::now() + every,
-                        None => self.look(directory, replies, turn, every).await,
+                        None => Box::pin(self.look(directory, replies, turn, every)).await,
                     };
                     timer.as_mut().reset(self.deadline.min(again));
                 }
@@ -240,7 +246,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             expiry: None,
             is_quiet: false,
         };
-        let asked = Box::pin(timeout_at(self.deadline, self.to_send.bus.send(nothing))).await;
+        let asked = timeout_at(self.deadline, self.to_send.bus.send(nothing)).await;
         if let Ok(Ok(receipt)) = asked
             && receipt.receivers == Some(0)
         {

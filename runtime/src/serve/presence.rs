@@ -142,6 +142,7 @@ impl Presence {
             exchange: Some(Exchange::new(&id)),
             hops: 0,
             id: None,
+            deadline: None,
             payload_limit: None,
         };
         let reach = reach_of_answers(&draft.channel);

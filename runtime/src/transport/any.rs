@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use futures_util::{FutureExt, future::Either};
+
 use crate::{
     config::Config,
     error::{ConnectError, PublishError, SubscribeError},
@@ -47,10 +49,11 @@ impl AnyTransport {
 }
 
 impl Broadcast for AnyTransport {
-    async fn publish(&self, parcel: Parcel) -> Published {
+    fn publish(&self, parcel: Parcel) -> impl Future<Output = Published> + Send {
         match self {
-            Self::Memory(memory) => memory.publish(parcel).await,
-            Self::Redis(redis) => redis.publish(parcel).await,
+            // Boxed: each publish of either has the size of the larger one.
+            Self::Memory(memory) => Either::Left(memory.publish(parcel).boxed()),
+            Self::Redis(redis) => Either::Right(redis.publish(parcel)),
         }
     }
 

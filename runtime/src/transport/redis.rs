@@ -13,6 +13,7 @@
 //! | `shared` | what that tokio task shares with its callers |
 //! | `shards` | on a cluster: connections for shard channels, each on the node that has its slot |
 //! | `commands`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
+//! | `host` | one tokio task for both connections of a bus |
 //! | `scripted`, `script` | what goes as a script on that connection: claims and small atomic batches; scripts, and what EVALSHA calls them |
 //! | `nodes` | on a cluster: connections for commands that belong to a slot, each on the node that has it |
 //! | `queues/` | queues: streams, and scripts that make each step one |
@@ -31,11 +32,13 @@ pub(crate) mod commands;
 pub(crate) mod connector;
 pub(crate) mod door;
 pub(crate) mod followed;
+pub(crate) mod host;
 pub(crate) mod line;
 pub(crate) mod live;
 pub(crate) mod login;
 pub(crate) mod nodes;
 pub(crate) mod pipeline;
+pub(crate) mod publishing;
 pub(crate) mod queues;
 pub(crate) mod race;
 pub(crate) mod resp;
@@ -88,7 +91,9 @@ use crate::{
             admin::{Uses, health},
             commands::Commands,
             connector::Connector,
+            host::Host,
             nodes::Nodes,
+            publishing::Publishing,
             queues::{RedisKeeper, RedisReader, handle::Queues},
             scripted::Scripted,
             settings::Settings,
@@ -136,13 +141,15 @@ impl Redis {
         let settings = Arc::new(Settings::new(config, connector.user()));
         let events = Events::new(Instant::now());
         let life = Arc::new(Life::default());
+        let host = Host::start();
         let (commands, subscriber) = tokio::try_join!(
-            Commands::start(connector.clone(), Arc::clone(&settings), Arc::clone(&life)),
+            Commands::start(connector.clone(), Arc::clone(&settings), Arc::clone(&life), Arc::clone(&host)),
             Subscriber::start(
                 connector.clone(),
                 Arc::clone(&settings),
                 Arc::clone(&events),
-                Owner::Bus(Arc::clone(&life))
+                Owner::Bus(Arc::clone(&life)),
+                &host,
             ),
         )?;
         // What has a slot is not on a node that is given as one server, but for a part of it.
@@ -175,24 +182,29 @@ impl Redis {
         further.retain(|look| look().is_some());
         further
     }
+
+    /// Publishes on the shard channel, on the node that has its slot; on the channel too, where that is what the parcel asks for.
+    async fn publish_by_slot(&self, nodes: &Nodes, mut parcel: Parcel) -> Published {
+        self.life.check(parcel.template)?;
+        let is_first = parcel.reach == Reach::ShardChannelFirst;
+        parcel.reach = Reach::ShardChannel;
+        let published = nodes.publish(&parcel).await;
+        if !is_first || !reached_nobody(&published) {
+            return published;
+        }
+        // It is another program's, or its shard channel is on its way to another node.
+        parcel.reach = Reach::Channel;
+        self.commands.publish(parcel).await
+    }
 }
 
 impl Broadcast for Redis {
-    async fn publish(&self, mut parcel: Parcel) -> Published {
-        self.life.check(parcel.template)?;
+    fn publish(&self, parcel: Parcel) -> impl Future<Output = Published> + Send {
         match (&self.nodes, parcel.reach) {
-            (Some(nodes), Reach::ShardChannel) => nodes.publish(&parcel).await,
-            (Some(nodes), Reach::ShardChannelFirst) => {
-                parcel.reach = Reach::ShardChannel;
-                let published = nodes.publish(&parcel).await;
-                if !reached_nobody(&published) {
-                    return published;
-                }
-                // It is another program's, or its shard channel is on its way to another node.
-                parcel.reach = Reach::Channel;
-                self.commands.publish(&parcel).await
+            (Some(nodes), Reach::ShardChannel | Reach::ShardChannelFirst) => {
+                Publishing::hindered(Box::pin(self.publish_by_slot(nodes, parcel)))
             }
-            _ => self.commands.publish(&parcel).await,
+            _ => self.commands.publish(parcel),
         }
     }
 

@@ -30,8 +30,10 @@ use crate::{
             capabilities::Capabilities,
             connector::Connector,
             door::Opened,
+            host::Host,
             line::{NotTaken, UNREADABLE, lock},
             pipeline::Pipeline,
+            publishing::{Publishing, wakes},
             retry::{Awaited, Retry},
             settings::Settings,
             words::code,
@@ -60,7 +62,9 @@ pub(crate) struct Commands {
 pub(super) struct SharedLink {
     connector: Connector,
     pub(super) settings: Arc<Settings>,
-    life: Arc<Life>,
+    pub(super) life: Arc<Life>,
+    /// Where connections are driven.
+    host: Arc<Host>,
     pub(super) current: Mutex<Current>,
     /// Told when the connection is lost.
     lost: Arc<Notify>,
@@ -124,16 +128,17 @@ impl Commands {
         connector: Connector,
         settings: Arc<Settings>,
         life: Arc<Life>,
+        host: Arc<Host>,
     ) -> Result<Self, ConnectError> {
-        let commands = Self::idle(connector, settings, life);
+        let commands = Self::idle(connector, settings, life, host);
         commands.link.open().await?;
         Ok(commands)
     }
 
     /// Connects when it is first needed.
-    pub(super) fn idle(connector: Connector, settings: Arc<Settings>, life: Arc<Life>) -> Self {
+    pub(super) fn idle(connector: Connector, settings: Arc<Settings>, life: Arc<Life>, host: Arc<Host>) -> Self {
         let (current, lost, awaited) = Default::default();
-        let link = Arc::new(SharedLink { connector, settings, life, current, lost, awaited });
+        let link = Arc::new(SharedLink { connector, settings, life, host, current, lost, awaited });
         let mut keeper = JoinSet::new();
         keeper.spawn(keep(Arc::clone(&link)));
         Self { link, _keeper: keeper }
@@ -149,9 +154,8 @@ impl Commands {
     /// # Cancel safety
     ///
     /// Dropping it before its first poll sends nothing; later, the message may or may not be published.
-    pub(super) async fn publish(&self, parcel: &Parcel) -> Published {
-        let now = Instant::now();
-        self.link.publish(now, now + self.link.settings.command_timeout, parcel).await
+    pub(super) fn publish(&self, parcel: Parcel) -> Publishing<'_> {
+        Publishing::new(&self.link, parcel)
     }
 
     /// The same until then.
@@ -224,14 +228,13 @@ impl Commands {
 }
 
 impl SharedLink {
-    async fn publish(&self, mut now: Instant, deadline: Instant, parcel: &Parcel) -> Published {
-        let wakes = if parcel.is_quiet { Wakes::OfTrouble } else { Wakes::Always };
+    pub(super) async fn publish(&self, mut now: Instant, deadline: Instant, parcel: &Parcel) -> Published {
         loop {
             let live = self.connected(deadline, parcel).await?;
             if parcel.payload.len() > SURELY_FITS && self.check_size(&live, deadline, parcel).await? == Way::Alone {
                 return self.publish_alone(deadline, parcel).await;
             }
-            match live.pipeline.send(now, publish_words(parcel), parcel.expiry, wakes) {
+            match live.pipeline.send(now, publish_words(parcel), parcel.expiry, wakes(parcel)) {
                 Ok(answered) => {
                     match self.answer(now, deadline, answered).await {
                         // The connection was lost before it was sent: another one will do.
@@ -289,7 +292,7 @@ impl SharedLink {
                 Ok(opened) => opened.map_err(|error| self.not_connected(parcel.template, chain(&error)))?,
                 Err(_) => return Err(self.not_connected(parcel.template, self.reason())),
             };
-        let pipeline = Pipeline::start(stream, &self.settings, Arc::default());
+        let pipeline = Pipeline::start(stream, &self.settings, Arc::default(), &self.host);
         let own = OpenPipeline::new(pipeline, address, &capabilities);
         let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry, Wakes::Always)
         else {
@@ -419,7 +422,7 @@ impl SharedLink {
     }
 
     /// What an answer means; there is none when the time is over.
-    fn result(&self, live: &OpenPipeline, parcel: &Parcel, answered: Option<Answered>) -> Published {
+    pub(super) fn result(&self, live: &OpenPipeline, parcel: &Parcel, answered: Option<Answered>) -> Published {
         let template = parcel.template;
         match answered {
             Some(Ok(Response::Integer(receivers))) => {
@@ -439,7 +442,7 @@ impl SharedLink {
         }
     }
 
-    fn live(&self) -> Option<Arc<OpenPipeline>> {
+    pub(super) fn live(&self) -> Option<Arc<OpenPipeline>> {
         lock(&self.current).live.as_ref().filter(|live| live.pipeline.is_usable()).map(Arc::clone)
     }
 
@@ -474,7 +477,7 @@ impl SharedLink {
         let Opened { address, stream, capabilities } = self.connector.open_master(CLIENT_NAME).await?;
         // Of a bus's connections only this one says so, and what asks for the health of a server now and then does not.
         tracing::info!(server = %address, version = capabilities.version, "connected to the server");
-        let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost));
+        let pipeline = Pipeline::start(stream, &self.settings, Arc::clone(&self.lost), &self.host);
         let mut current = lock(&self.current);
         if self.life.ended().is_some() {
             return Ok(());
@@ -570,7 +573,7 @@ fn part(parcels: &[Parcel]) -> usize {
     parcels.iter().take(PART.0).take_while(within).count().max(1)
 }
 
-fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
+pub(super) fn publish_words(parcel: &Parcel) -> [&[u8]; 3] {
     let command: &[u8] = match parcel.reach {
         Reach::Channel | Reach::ShardChannelFirst => b"PUBLISH",
         Reach::ShardChannel => b"SPUBLISH",

@@ -28,6 +28,7 @@ use crate::{
             cluster::{Cluster, Slots, slot},
             commands::Commands,
             connector::Connector,
+            host::Host,
             line::lock,
             settings::Settings,
             topology::Endpoint,
@@ -174,7 +175,7 @@ impl Nodes {
         if let Some(reason) = self.life.ended() {
             life.end(reason);
         }
-        let commands = Commands::idle(connector, Arc::clone(&self.settings), Arc::clone(&life));
+        let commands = Commands::idle(connector, Arc::clone(&self.settings), Arc::clone(&life), Host::start());
         let node = Arc::new(Node { endpoint: endpoint.clone(), commands, life });
         known.insert(endpoint.clone(), Arc::clone(&node));
         Some(node)

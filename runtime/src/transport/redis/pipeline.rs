@@ -16,7 +16,6 @@ use std::{
 use bytes::{Buf, BytesMut};
 use tokio::{
     sync::Notify,
-    task::JoinSet,
     time::{Instant, sleep_until, timeout},
 };
 
@@ -24,6 +23,7 @@ use crate::transport::{
     contract::Expiry,
     redis::{
         answer::{Coming, Response, Wakes, answer},
+        host::{Guest, Host},
         line::{AllResponses, Caller, Heard, Line, NotTaken, Writer, lock},
         live::give_way,
         resp::reply::{Reply, reply},
@@ -38,7 +38,7 @@ use crate::transport::{
 /// A connection for commands and the tokio task that drives it. Dropping it stops the tokio task and closes the connection.
 pub(super) struct Pipeline {
     shared: Arc<SharedLine>,
-    _tokio_task: JoinSet<()>,
+    _driver: Guest,
 }
 
 struct SharedLine {
@@ -61,13 +61,12 @@ const LATER: (u32, Duration) = (16, Duration::from_millis(100));
 
 impl Pipeline {
     /// Starts the tokio task. `lost` is told when the connection takes no further command.
-    pub(super) fn start(stream: Stream, settings: &Settings, lost: Arc<Notify>) -> Self {
+    pub(super) fn start(stream: Stream, settings: &Settings, lost: Arc<Notify>, host: &Arc<Host>) -> Self {
         let line = Mutex::new(Line::new(settings.publish_buffer, stream.socket()));
         let shared =
             Arc::new(SharedLine { line, changed: Notify::new(), room: Notify::new(), gone: OnceLock::new(), lost });
-        let mut tokio_task = JoinSet::new();
-        tokio_task.spawn(drive(stream, Watch::new(settings), FailsCallers(Arc::clone(&shared))));
-        Self { shared, _tokio_task: tokio_task }
+        let driver = host.take(drive(stream, Watch::new(settings), FailsCallers(Arc::clone(&shared))));
+        Self { shared, _driver: driver }
     }
 
     /// Puts a command in line, and notes that it was asked for now. The receiver resolves with its answer, or with an error when the
@@ -368,7 +367,7 @@ mod tests {
     use super::*;
 
     fn started(stream: DuplexStream) -> Pipeline {
-        Pipeline::start(Box::new(stream), &Settings::new(&Config::default(), "shop"), Arc::default())
+        Pipeline::start(Box::new(stream), &Settings::new(&Config::default(), "shop"), Arc::default(), &Host::start())
     }
 
     fn send(pipeline: &Pipeline) -> Coming {
@@ -482,7 +481,7 @@ mod tests {
         let (near, mut far) = duplex(1 << 16);
         let mut settings = Settings::new(&Config::default(), "shop");
         settings.command_timeout = Duration::from_secs(1);
-        let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default());
+        let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default(), &Host::start());
         let asked = Instant::now();
         let first = send(&pipeline);
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -502,7 +501,7 @@ mod tests {
         let (near, mut far) = duplex(1 << 16);
         let mut settings = Settings::new(&Config::default(), "shop");
         settings.publish_buffer = 1_024;
-        let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default());
+        let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default(), &Host::start());
         let mut waiting = Vec::new();
         while let Ok(answered) = pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always) {
             waiting.push(answered);

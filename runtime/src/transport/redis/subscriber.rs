@@ -11,7 +11,6 @@ use std::{
 
 use tokio::{
     sync::oneshot,
-    task::JoinSet,
     time::{sleep, timeout_at},
 };
 
@@ -26,6 +25,7 @@ use crate::{
         redis::{
             connector::Connector,
             door::Opened,
+            host::{Guest, Host},
             live::LiveSession,
             settings::Settings,
             shared::{ClosesInboxes, Owner, SharedRegistry},
@@ -37,13 +37,13 @@ use crate::{
 /// What CLIENT LIST shows.
 const CLIENT_NAME: &str = "tidings-sub";
 
-/// The owner of the tokio task. Dropping it stops the tokio task and ends every inbox.
+/// The owner of what reads. Dropping it stops that and ends every inbox.
 pub(super) struct Subscriber {
     shared: Arc<SharedRegistry>,
     command_timeout: Duration,
     is_on_cluster: bool,
-    /// The one tokio task; aborted when this is dropped.
-    _tokio_task: JoinSet<()>,
+    /// What reads; stopped when this is dropped.
+    _reader: Guest,
 }
 
 /// What the subscriptions of a connection look like, for as long as it is there.
@@ -73,9 +73,10 @@ impl Subscriber {
         settings: Arc<Settings>,
         events: Arc<Events>,
         owner: Owner,
+        host: &Arc<Host>,
     ) -> Result<Self, ConnectError> {
         let opened = connector.open_master(CLIENT_NAME).await?;
-        Ok(Self::over(Some(opened), connector, settings, events, owner))
+        Ok(Self::over(Some(opened), connector, settings, events, owner, host))
     }
 
     /// Starts the tokio task, which connects.
@@ -85,7 +86,7 @@ impl Subscriber {
         events: Arc<Events>,
         owner: Owner,
     ) -> Self {
-        Self::over(None, connector, settings, events, owner)
+        Self::over(None, connector, settings, events, owner, &Host::start())
     }
 
     /// Connects for one inbox alone and attaches it, all of it within the command timeout. A server that cannot be reached is tried again until
@@ -109,7 +110,7 @@ impl Subscriber {
             Ok(opened) => opened.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?,
             Err(_) => return Err(SubscribeError::TimedOut { channel, timeout }),
         };
-        let own = Self::over(Some(opened), connector, settings, events, Owner::One { channel, bus });
+        let own = Self::over(Some(opened), connector, settings, events, Owner::One { channel, bus }, &Host::start());
         let attachment = own.attach_until(deadline, inbox, names).await?;
         let observer = own.observer();
         Ok((Attachment::new(Arc::new(Owned { _attachment: attachment, _subscriber: own }), 0), observer))
@@ -121,14 +122,13 @@ impl Subscriber {
         settings: Arc<Settings>,
         events: Arc<Events>,
         owner: Owner,
+        host: &Arc<Host>,
     ) -> Self {
         let shared = Arc::new(SharedRegistry::new(owner, events));
         let command_timeout = settings.command_timeout;
         let is_on_cluster = opened.as_ref().is_some_and(|opened| opened.capabilities.mode == "cluster");
         let worker = Worker { connector, settings, shared: Arc::clone(&shared) };
-        let mut tokio_task = JoinSet::new();
-        tokio_task.spawn(worker.run(opened));
-        Self { shared, command_timeout, is_on_cluster, _tokio_task: tokio_task }
+        Self { shared, command_timeout, is_on_cluster, _reader: host.take(worker.run(opened)) }
     }
 
     /// See `Broadcast::attach`.
