@@ -42,10 +42,16 @@ pub(super) struct Errand<'e, 'a, M> {
     to_send: &'e Addressed<'a, M>,
     /// The template as it is asked for.
     key: Cow<'static, str>,
-    begun: Instant,
     timeout: Duration,
     deadline: Instant,
     idempotent: bool,
+}
+
+/// In whose hands a request is, and who is told of what becomes of it.
+struct Hands<'h> {
+    directory: &'h Directory,
+    replies: &'h Replies,
+    turn: &'h Turn,
 }
 
 /// What has come of a request in the hands of one instance.
@@ -84,7 +90,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             Some(inherited) if inherited < own => (inherited, inherited.saturating_duration_since(begun)),
             _ => (own, timeout),
         };
-        Self { to_send, key: key(M::TEMPLATE), begun, timeout, deadline, idempotent }
+        Self { to_send, key: key(M::TEMPLATE), timeout, deadline, idempotent }
     }
 
     /// One instance handles it: one of the group, if there is one named.
@@ -94,34 +100,36 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         // Boxed here and below, as what is seldom there must not make every request's future larger.
         // The clock is read once where nothing has to be waited for.
         let ((directory, replies), mut begun) = match bus.opened() {
-            Some(opened) => (opened, Some(self.begun)),
+            Some(opened) => (opened, self.deadline.checked_sub(self.timeout).filter(|_| group.is_none())),
             None => (Box::pin(self.in_time(self.opened())).await??, None),
         };
-        let (mut tried, mut last) = (Vec::new(), None);
+        let (mut tried, mut last): (_, Option<Box<RequestError<M::Error>>>) = (Vec::new(), None);
         loop {
-            let wanted = self.wanted(group, &tried);
-            let now = begun.take().unwrap_or_else(Instant::now);
-            let (turn, now) = match directory.known(&wanted, now.into_std()) {
-                Some(turn) => (Some(turn), now),
-                None => match Box::pin(self.in_time(directory.find(bus, M::TEMPLATE.text(), &wanted))).await {
-                    Ok(found) => (found?, Instant::now()),
-                    // What others have said says more than that nobody else was found.
-                    Err(late) => return Err(last.unwrap_or(late)),
-                },
+            let (turn, now) = {
+                let wanted = self.wanted(group, &tried);
+                let now = begun.take().unwrap_or_else(Instant::now);
+                match directory.known(&wanted, now.into_std()) {
+                    Some(turn) => (Some(turn), now),
+                    None => match Box::pin(self.in_time(directory.find(bus, M::TEMPLATE.text(), &wanted))).await {
+                        Ok(found) => (found?, Instant::now()),
+                        // What others have said says more than that nobody else was found.
+                        Err(late) => return Err(last.map_or(late, |last| *last)),
+                    },
+                }
             };
-            let Some(turn) = turn else { return Err(last.unwrap_or_else(|| self.nobody(directory))) };
-            match self.hand(directory, replies, &turn, now).await? {
+            let Some(turn) = turn else { return Err(last.map_or_else(|| self.nobody(directory), |last| *last)) };
+            match self.hand(&Hands { directory, replies, turn: &turn }, now).await? {
                 Handed::Answered(output) => return output,
                 // The instance counts the time from when it got the request, and was a moment ahead.
                 Handed::Declined(PassedOn::Expired) => return Err(self.timed_out()),
-                Handed::Declined(why) => last = Some(declined(M::TEMPLATE.text(), why)),
+                Handed::Declined(why) => last = Some(Box::new(declined(M::TEMPLATE.text(), why))),
                 Handed::Undelivered => {}
                 // The instance is there, and may have it again.
                 Handed::Lost(error @ RequestError::ConnectionLost { .. }) if self.idempotent => {
-                    last = Some(error);
+                    last = Some(Box::new(error));
                     continue;
                 }
-                Handed::Lost(error) if self.idempotent => last = Some(error),
+                Handed::Lost(error) if self.idempotent => last = Some(Box::new(error)),
                 Handed::Lost(error) => return Err(error),
             }
             tried.push(Arc::clone(&turn.instance));
@@ -148,19 +156,18 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     }
 
     /// Gives the request to an instance, and waits for its answer.
-    async fn hand(
-        &self,
-        directory: &Directory,
-        replies: &Replies,
-        turn: &Turn,
-        now: Instant,
-    ) -> Result<Handed<M>, RequestError<M::Error>> {
+    async fn hand(&self, hands: &Hands<'_>, now: Instant) -> Result<Handed<M>, RequestError<M::Error>> {
+        let Hands { replies, turn, .. } = *hands;
         let mut waiter = replies.wait_for_one(&turn.instance);
         let time_left = whole_millis(self.deadline.saturating_duration_since(now));
         let exchange = Exchange::new(waiter.correlation_id()).reply_to(replies.channel()).time_left(time_left);
-        let parcel = self.to_send.for_inbox(turn.instance.inbox(), exchange, self.deadline.into_std())?;
-        let sending = pin!(self.to_send.bus.send(Parcel { is_quiet: true, ..parcel }));
-        let arrived = match self.first(directory, replies, turn, &mut waiter, sending, now).await? {
+        // Not by way of a local, for which the future would keep room.
+        let sending = pin!(self.to_send.bus.send(self.to_send.for_inbox(
+            turn.instance.inbox(),
+            exchange,
+            self.deadline.into_std()
+        )?));
+        let arrived = match self.first(hands, &mut waiter, sending, now).await? {
             None => return Ok(Handed::Undelivered),
             Some(Arrived::InstanceLost) => self.on_its_way(&mut waiter).await,
             Some(arrived) => arrived,
@@ -172,9 +179,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     /// Meanwhile it is asked from time to time whether the instance is still there, by one of all who wait for it.
     async fn first(
         &self,
-        directory: &Directory,
-        replies: &Replies,
-        turn: &Turn,
+        hands: &Hands<'_>,
         waiter: &mut Waiter,
         sending: Pin<&mut impl Future<Output = Result<Receipt, PublishError>>>,
         now: Instant,
@@ -183,7 +188,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         // The first time earlier, where less time is left than that.
         let every = STILL_THERE.min(self.timeout / 2);
         let mut timer = pin!(sleep_until(self.deadline.min(now + every)));
-        let mut lost = None;
+        let mut lost: Option<Box<Arrived>> = None;
         loop {
             let next = poll_fn(|context: &mut Context<'_>| {
                 if lost.is_none()
@@ -200,40 +205,42 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             match next {
                 // It may turn out that nobody has received it, and then another instance may have it.
                 Next::Arrived(arrived) if sending.is_some() && arrived.is_loss() => {
-                    lost = Some(arrived);
+                    lost = Some(Box::new(arrived));
                     timer.as_mut().reset(self.deadline.min(Instant::now() + QUIETLY));
+                    continue;
                 }
                 Next::Arrived(arrived) => return Ok(Some(arrived)),
                 Next::Sent(sent) => {
                     sending = None;
                     if sent?.receivers == Some(0) {
-                        self.gone(directory, replies, turn);
+                        self.gone(hands);
                         return Ok(None);
                     }
-                    if lost.is_some() {
-                        return Ok(lost);
+                    if let Some(lost) = lost {
+                        return Ok(Some(*lost));
                     }
+                    continue;
                 }
                 Next::Due if Instant::now() >= self.deadline => {
                     if sending.is_none() {
-                        waiter.overdue(&turn.instance);
+                        waiter.overdue(&hands.turn.instance);
                     }
                     return Err(self.timed_out());
                 }
-                Next::Due => {
-                    let again = match sending {
-                        Some(_) if lost.is_some() => Instant::now() + QUIETLY,
-                        Some(_) => Instant::now() + every,
-                        None => Box::pin(self.look(directory, replies, turn, every)).await,
-                    };
-                    timer.as_mut().reset(self.deadline.min(again));
-                }
+                Next::Due => {}
             }
+            let again = match sending {
+                Some(_) if lost.is_some() => Instant::now() + QUIETLY,
+                Some(_) => Instant::now() + every,
+                None => Box::pin(self.look(hands, every)).await,
+            };
+            timer.as_mut().reset(self.deadline.min(again));
         }
     }
 
     /// Looks whether the instance is still there, unless somebody has looked lately; when to look again.
-    async fn look(&self, directory: &Directory, replies: &Replies, turn: &Turn, every: Duration) -> Instant {
+    async fn look(&self, hands: &Hands<'_>, every: Duration) -> Instant {
+        let turn = hands.turn;
         if let Err(due) = turn.instance.look(now(), every) {
             return due.into();
         }
@@ -250,7 +257,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         if let Ok(Ok(receipt)) = asked
             && receipt.receivers == Some(0)
         {
-            self.gone(directory, replies, turn);
+            self.gone(hands);
         }
         Instant::now() + STILL_THERE
     }
@@ -267,7 +274,8 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         }
     }
 
-    fn gone(&self, directory: &Directory, replies: &Replies, turn: &Turn) {
+    fn gone(&self, hands: &Hands<'_>) {
+        let Hands { directory, replies, turn } = *hands;
         if directory.lost(&turn.instance) {
             replies.instance_lost(&turn.instance);
         }

@@ -83,6 +83,7 @@ impl Parcel {
         self.payload[..head - 1].copy_from_slice(channel.as_bytes());
         self.payload[head - 1] = b'\n';
         self.reach = Reach::ShardChannel;
+        self.is_quiet = true;
         self.expiry = self.expiry.map(|expiry| Expiry { slot: expiry.slot.behind(head), ..expiry });
         self
     }
