@@ -62,6 +62,14 @@ impl Codec for ByBus {
         by_format!(expected.format, decode(expected, payload))
     }
 
+    fn decode_beside<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+        inbound: &mut Option<Inbound<'de>>,
+    ) -> Result<T, DecodeError> {
+        by_format!(expected.format, decode_beside(expected, payload, inbound))
+    }
+
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         by_format!(expected.format, metadata(expected, payload))
     }
@@ -92,6 +100,14 @@ impl Codec for PlainByBus {
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
         Json::decode(expected, payload)
+    }
+
+    fn decode_beside<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+        inbound: &mut Option<Inbound<'de>>,
+    ) -> Result<T, DecodeError> {
+        Json::decode_beside(expected, payload, inbound)
     }
 
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {

@@ -121,6 +121,19 @@ pub trait Codec: Send + Sync + 'static {
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError>;
 
+    /// [`decode`](Self::decode) with a place for the metadata, which stays empty where there is none: so a message alone does not carry an empty
+    /// one through every layer of this.
+    #[doc(hidden)]
+    fn decode_beside<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+        inbound: &mut Option<Inbound<'de>>,
+    ) -> Result<T, DecodeError> {
+        let (message, said) = Self::decode(expected, payload)?;
+        *inbound = Some(said);
+        Ok(message)
+    }
+
     /// The metadata of a message of any type, whatever its value is: a request that cannot be read is still answered.
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>>;
 }

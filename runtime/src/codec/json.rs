@@ -54,8 +54,16 @@ impl Codec for Json {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
+        together(|inbound| Self::decode_beside(expected, payload, inbound))
+    }
+
+    fn decode_beside<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+        inbound: &mut Option<Inbound<'de>>,
+    ) -> Result<T, DecodeError> {
         // One check of the whole payload lets the parser borrow and skip the check of each string.
-        decode_text(expected, Rule::Standard, text(payload)?)
+        decode_text_beside(expected, Rule::Standard, text(payload)?, inbound)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -85,7 +93,15 @@ impl Codec for Plain {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        decode_text(expected, Rule::OnlyExchanges, text(payload)?)
+        together(|inbound| Self::decode_beside(expected, payload, inbound))
+    }
+
+    fn decode_beside<'de, T: Deserialize<'de>>(
+        expected: &Expected,
+        payload: &'de [u8],
+        inbound: &mut Option<Inbound<'de>>,
+    ) -> Result<T, DecodeError> {
+        decode_text_beside(expected, Rule::OnlyExchanges, text(payload)?, inbound)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -133,14 +149,59 @@ pub(super) fn decode_text<'de, T: Deserialize<'de>>(
     rule: Rule,
     text: &'de str,
 ) -> Result<(T, Inbound<'de>), DecodeError> {
-    // What is wrong with it, if its data is no value of the type, is found and told below.
-    if let Some(ours) = OwnOrder::of(text)
-        && ours.fits(expected, rule)
-        && let Ok(message) = serde_json::from_str(ours.data)
-    {
-        return Ok((message, ours.inbound));
+    together(|inbound| decode_text_beside(expected, rule, text, inbound))
+}
+
+/// The same, with a place for the metadata.
+fn decode_text_beside<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    rule: Rule,
+    text: &'de str,
+    inbound: &mut Option<Inbound<'de>>,
+) -> Result<T, DecodeError> {
+    match Layout::of(expected, rule, text) {
+        Layout::Alone => return value(text),
+        Layout::Ours(ours) => {
+            // What is wrong with it, if its data is no value of the type, is found and told below.
+            if let Ok(message) = serde_json::from_str(ours.data) {
+                *inbound = Some(ours.inbound);
+                return Ok(message);
+            }
+        }
+        Layout::Any => {}
     }
-    decode_any(expected, rule, text)
+    let (message, said) = decode_any(expected, rule, text)?;
+    *inbound = Some(said);
+    Ok(message)
+}
+
+/// The message and its metadata, of which there may be none.
+pub(super) fn together<'de, T>(
+    decode: impl FnOnce(&mut Option<Inbound<'de>>) -> Result<T, DecodeError>,
+) -> Result<(T, Inbound<'de>), DecodeError> {
+    let mut inbound = None;
+    let message = decode(&mut inbound)?;
+    Ok((message, inbound.unwrap_or_default()))
+}
+
+/// What a text is at a first look, which is the same for messages of every type.
+enum Layout<'de> {
+    /// The message alone.
+    Alone,
+    /// The envelope as we write it, if its data is one value.
+    Ours(OwnOrder<'de>),
+    /// Perhaps an envelope.
+    Any,
+}
+
+impl<'de> Layout<'de> {
+    fn of(expected: &Expected, rule: Rule, text: &'de str) -> Self {
+        match OwnOrder::of(text) {
+            Some(ours) if ours.fits(expected, rule) => Self::Ours(ours),
+            _ if may_be_envelope(rule, text.as_bytes()) => Self::Any,
+            _ => Self::Alone,
+        }
+    }
 }
 
 /// The same, in whatever order the members of the envelope are.
@@ -321,6 +382,7 @@ mod tests {
     use proptest::prelude::*;
 
     use crate::codec::{
+        by_bus::ByBus,
         contract::{Exchange, Format},
         headers::Headers,
     };
@@ -389,6 +451,29 @@ mod tests {
             assert_eq!(message, order());
             assert_eq!(inbound.id, None);
         }
+    }
+
+    #[test]
+    fn a_place_for_metadata_stays_empty_where_there_is_none() {
+        fn said<C: Codec>(format: Format, payload: &str) -> Option<Option<String>> {
+            let mut inbound = None;
+            let read = C::decode_beside(&EXPECTED.format(format), payload.as_bytes(), &mut inbound);
+            assert_eq!(read, Ok(order()));
+            inbound.map(|inbound| inbound.id.map(Into::into))
+        }
+
+        let alone = r#"{"id":7,"customer":"Ada"}"#;
+        let envelope = format!(r#"{{"id":"a","type":"Order","timestamp":1,"version":1,"data":{alone}}}"#);
+        let unordered = format!(r#"{{"data":{alone},"type":"Order","id":"a"}}"#);
+        for payload in [&envelope, &unordered] {
+            let id = Some(Some("a".to_owned()));
+            assert_eq!(
+                [said::<Json>(Format::Envelope, payload), said::<ByBus>(Format::Plain, payload)],
+                [id.clone(), id]
+            );
+        }
+        assert_eq!([said::<Json>(Format::Envelope, alone), said::<Plain>(Format::Envelope, alone)], [None, None]);
+        assert_eq!([Format::Envelope, Format::Plain].map(|format| said::<ByBus>(format, alone)), [None, None]);
     }
 
     #[test]

@@ -22,6 +22,10 @@ pub(super) struct OwnOrder<'de> {
 
 impl<'de> OwnOrder<'de> {
     pub(super) fn of(text: &'de str) -> Option<Self> {
+        // Of messages alone this is all that is done.
+        if !text.starts_with(BEGINS) {
+            return None;
+        }
         let (Head { id, name, timestamp, version }, rest) = head(text)?;
         let mut inbound = Inbound::new();
         inbound.id = Some(Cow::Borrowed(id));
@@ -51,7 +55,7 @@ struct Head<'de> {
 }
 
 fn head(text: &str) -> Option<(Head<'_>, &str)> {
-    let (id, rest) = simple_text(text.strip_prefix(r#"{"id":""#)?)?;
+    let (id, rest) = simple_text(text.strip_prefix(BEGINS)?)?;
     let (name, rest) = simple_text(rest.strip_prefix(r#","type":""#)?)?;
     let (timestamp, rest) = digits(rest.strip_prefix(r#","timestamp":"#)?)?;
     let (version, rest) = digits(rest.strip_prefix(r#","version":"#)?)?;
@@ -67,6 +71,7 @@ pub(super) fn correlation_id(payload: &[u8]) -> Option<&str> {
     simple_text(rest.strip_prefix(CORRELATION_ID)?).map(|(id, _)| id)
 }
 
+const BEGINS: &str = r#"{"id":""#;
 const CORRELATION_ID: &str = r#","correlation_id":""#;
 /// What stands before the data of an answer of ours is within so many bytes, if its ids are.
 const BEGINNING: usize = 256;

@@ -275,16 +275,21 @@ impl Delivery {
     pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Rejection> {
         self.check_entry::<M>()?;
         let payload = self.frame.payload();
+        let mut inbound = None;
         let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
-        let (message, inbound) = match older {
-            Some((older, version)) => older(version, self.format, payload).map_err(reject::<M>)?,
+        let message = match older {
+            Some((older, version)) => {
+                let (message, said) = older(version, self.format, payload).map_err(reject::<M>)?;
+                inbound = Some(said);
+                message
+            }
             None => {
-                let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
-                (from_read(read), inbound)
+                let read = M::Codec::decode_beside(&self.expected::<M>(), payload, &mut inbound);
+                from_read(read.map_err(reject::<M>)?)
             }
         };
         verify(&message, self.frame.channel())?;
-        self.learn(Metadata::said(inbound, payload));
+        self.learn(inbound.and_then(|inbound| Metadata::said(inbound, payload)));
         Ok(message)
     }
 
@@ -294,16 +299,21 @@ impl Delivery {
         payload: &'de Bytes,
     ) -> Result<M::At<'de>, Rejection> {
         self.check_entry::<M>()?;
+        let mut inbound = None;
         let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
-        let (message, inbound) = match older {
-            Some((older, version)) => older(version, self.format, payload).map_err(reject::<M>)?,
+        let message = match older {
+            Some((older, version)) => {
+                let (message, said) = older(version, self.format, payload).map_err(reject::<M>)?;
+                inbound = Some(said);
+                message
+            }
             None => {
-                let (read, inbound) = M::Codec::decode(&self.expected::<M>(), payload).map_err(reject::<M>)?;
-                (from_borrowed::<M>(read), inbound)
+                let read = M::Codec::decode_beside(&self.expected::<M>(), payload, &mut inbound);
+                from_borrowed::<M>(read.map_err(reject::<M>)?)
             }
         };
         verify(&message, self.frame.channel())?;
-        self.learn(Metadata::said(inbound, payload));
+        self.learn(inbound.and_then(|inbound| Metadata::said(inbound, payload)));
         Ok(message)
     }
 
@@ -467,14 +477,8 @@ fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Rejection> {
 
 impl Metadata {
     /// What the payload says, unless that is nothing.
-    #[inline]
     fn said(inbound: Inbound<'_>, payload: &[u8]) -> Option<Self> {
-        if inbound.is_nothing() {
-            // It holds nothing to be given back, and looking at each of its members again would take as long as all of this.
-            std::mem::forget(inbound);
-            return None;
-        }
-        Some(Self::new(inbound, payload))
+        (!inbound.is_nothing()).then(|| Self::new(inbound, payload))
     }
 
     fn new(inbound: Inbound<'_>, payload: &[u8]) -> Self {
