@@ -158,8 +158,7 @@ impl Observer {
     #[inline]
     pub(crate) fn process<'a>(
         &self,
-        handler: &'static str,
-        template: &'static str,
+        names: impl FnOnce() -> (&'static str, &'static str),
         size: usize,
         about: impl FnOnce() -> About<'a>,
     ) -> Option<Box<Observation>> {
@@ -167,6 +166,7 @@ impl Observer {
         if !self.may_observe() {
             return None;
         }
+        let (handler, template) = names();
         let observation = self.processing(handler, template, size)?;
         if !observation.span.is_disabled() {
             observation.belongs_to(&about());

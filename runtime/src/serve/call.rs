@@ -56,7 +56,8 @@ pub(crate) fn call<R: Router>(
             None => called,
         };
         let size = delivery.payload().len();
-        let observation = bus.observer().process(entry.handler(), entry.template().text(), size, || {
+        let names = || (entry.handler(), entry.template().text());
+        let observation = bus.observer().process(names, size, || {
             delivery.read(entry.facts().read_metadata());
             delivery.about()
         });

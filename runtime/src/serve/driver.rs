@@ -107,6 +107,7 @@ impl<R: Router> Driver<R> {
             tokens,
             order_keys: R::ROUTES.iter().map(|route| route.order_key()).collect(),
             lanes,
+            idle: vec![true; R::ROUTES.len()],
             tally: Tally::new(bus.clone(), R::ROUTES, counters),
             payload_limit,
             format,

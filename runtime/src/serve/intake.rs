@@ -31,6 +31,8 @@ pub(super) struct Intake {
     /// For each route, where the order key is in its channels.
     pub(super) order_keys: Vec<OrderKey>,
     pub(super) lanes: Vec<Lanes<Frame>>,
+    /// For each route, whether nothing runs or waits in its lanes: mostly so, and then neither lanes nor keys are looked at.
+    pub(super) idle: Vec<bool>,
     pub(super) tally: Tally,
     pub(super) payload_limit: usize,
     pub(super) format: Format,
@@ -69,6 +71,9 @@ impl Intake {
     #[inline]
     pub(super) fn admit(&self, frame: &Frame) -> Admission {
         let Some(route) = self.route_of(frame) else { return Admission::NotForUs };
+        if self.idle[route] {
+            return Admission::Starts(route);
+        }
         let key = self.order_keys[route].of(frame.channel());
         if self.lanes[route].has_room(key) { Admission::Starts(route) } else { Admission::Waits(route) }
     }
@@ -142,8 +147,10 @@ impl Intake {
         self.served.as_ref().map_or(1, |served| served.services(self.tokens[route] as usize))
     }
 
-    fn note_load(&self, route: usize) {
-        self.tally.counters.handler(route).load.note(self.lanes[route].load());
+    fn note_load(&mut self, route: usize) {
+        let load = self.lanes[route].load();
+        self.idle[route] = load.running == 0 && load.waiting == 0;
+        self.tally.counters.handler(route).load.note(load);
     }
 
     /// A call begins to be polled for the first time, or that is over.

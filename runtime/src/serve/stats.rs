@@ -163,7 +163,9 @@ pub(crate) struct Counters {
     pub(super) hops: Hops,
 }
 
+/// Of many handlers none is in the cache: what is written for each message is to be in one line of it.
 #[derive(Debug)]
+#[repr(align(64))]
 pub(crate) struct HandlerCounters {
     pub(crate) handled: Counter,
     pub(crate) failed: Counter,
