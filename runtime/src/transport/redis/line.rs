@@ -126,6 +126,8 @@ pub(super) struct Heard {
 
 /// A buffer that a large command has made larger is not kept.
 const LARGEST_KEPT: usize = 1024 * 1024;
+/// So many commands are worth a write of their own.
+const HALF_A_CROWD: usize = 32;
 /// What a command costs besides its bytes until it is answered: its place among those who wait, and the channel for the answer.
 const COMMAND_COST: usize = 128;
 /// With this the server says that it could not read a command, and reads nothing more.
@@ -354,6 +356,12 @@ impl Line {
             0 => Writer::Driver,
             _ => Writer::DriverAlready,
         }
+    }
+
+    /// Whether so many commands are unsent that the server should begin with them while the rest is encoded, and a caller may write them: the tokio
+    /// task has nothing left to write. Without it, 64 callers and the server take turns, and each waits for the other.
+    pub(super) fn is_half_a_crowd(&self) -> bool {
+        self.unsent_commands >= HALF_A_CROWD && self.taken == 0
     }
 
     fn is_full(&self) -> bool {

@@ -122,7 +122,17 @@ impl Pipeline {
     }
 
     fn write(&self, mut line: MutexGuard<'_, Line>, writer: Writer) {
-        let is_written = writer == Writer::DriverAlready || writer == Writer::Caller && line.write();
+        let is_written = match writer {
+            Writer::Caller => line.write(),
+            Writer::Driver => false,
+            // It takes the rest.
+            Writer::DriverAlready => {
+                if line.is_half_a_crowd() {
+                    line.write();
+                }
+                true
+            }
+        };
         if !line.is_first_due() && is_written {
             return;
         }

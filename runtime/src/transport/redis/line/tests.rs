@@ -174,3 +174,29 @@ async fn a_caller_writes_what_the_socket_takes() {
     let _answered = ask(&mut encrypted);
     assert!(!encrypted.write() && encrypted.unsent() == 14, "only the tokio task can");
 }
+
+#[tokio::test]
+async fn half_a_crowd_is_written_by_a_caller_unless_the_tokio_task_has_something_left_to_write() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let (mut far, _) = listener.accept().await.unwrap();
+    let (_reader, writer) = near.into_split();
+    let mut line = Line::new(ROOM * 16, Some(Arc::new(writer)));
+    let first: Vec<_> = (0..HALF_A_CROWD - 1).map(|_| ask(&mut line)).collect();
+    assert!(!line.is_half_a_crowd());
+    let last = ask(&mut line);
+    assert!(line.is_half_a_crowd() && line.write());
+    assert!(!line.is_half_a_crowd() && line.unsent() == 0);
+    far.read_exact(&mut [0; 14 * HALF_A_CROWD]).await.unwrap();
+    // The tokio task takes what comes then, and nothing may overtake that.
+    let _taken = ask(&mut line);
+    let mut outgoing = BytesMut::new();
+    line.take(&mut outgoing);
+    let _more: Vec<_> = (0..HALF_A_CROWD).map(|_| ask(&mut line)).collect();
+    assert!(!line.is_half_a_crowd());
+    outgoing.clear();
+    line.take(&mut outgoing);
+    assert_eq!(outgoing.len(), 14 * HALF_A_CROWD);
+    line.answer(&mut (0..=HALF_A_CROWD as u64).map(Response::Integer).collect()).unwrap();
+    assert!(matches!(last.now_or_never(), Some(Ok(Response::Integer(31)))) && first.len() == 31);
+}
