@@ -4,16 +4,17 @@
 //! one of the connections is still another tokio task, and runs elsewhere where there is a processor for it.
 
 use std::{
+    future::poll_fn,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     task::{Context, Poll, Wake, Waker},
 };
 
-use futures_util::{future::poll_fn, task::AtomicWaker};
+use futures_util::task::AtomicWaker;
 use tokio::task::JoinSet;
 
 /// The owner of the tokio task. Dropping it, and every [`Guest`], stops the tokio task and what runs there.
@@ -77,7 +78,7 @@ impl Drop for Guest {
 }
 
 impl Shared {
-    fn arrived(&self) -> std::sync::MutexGuard<'_, Vec<Resident>> {
+    fn arrived(&self) -> MutexGuard<'_, Vec<Resident>> {
         // Nothing that can panic runs under the lock but an allocation.
         self.arrived.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,7 +1,6 @@
 //! One message on its way to the server: in line at once where nothing is in the way, which takes no future of futures.
 
 use std::{
-    fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -99,11 +98,5 @@ impl Future for Publishing<'_> {
             };
             self.0 = state;
         }
-    }
-}
-
-impl fmt::Debug for Publishing<'_> {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Publishing").finish_non_exhaustive()
     }
 }
