@@ -303,6 +303,10 @@ fn of_field(member: &Member) -> TokenStream {
             __HELD.is_written_as(&self.#member, text)
         }
 
+        fn is_in_digits(&self, segment: &[::core::primitive::u8]) -> ::core::primitive::bool {
+            __HELD.is_in_digits(&self.#member, segment)
+        }
+
         fn is_value(text: &::core::primitive::str) -> ::core::primitive::bool {
             __HELD.is_value(text)
         }

@@ -74,6 +74,14 @@ pub trait ChannelParam: Sized + Clone + Send + Sync + 'static {
         str::from_utf8(ascii).is_ok_and(|text| self.is_written_as(text))
     }
 
+    /// Whether a segment, as it stands in the channel, is this value in digits, which are their own plain text. `false` says nothing.
+    #[doc(hidden)]
+    #[inline]
+    fn is_in_digits(&self, segment: &[u8]) -> bool {
+        let _ = segment;
+        false
+    }
+
     /// Whether the plain text is some value. Override it where that needs no allocation.
     fn is_value(text: &str) -> bool {
         Self::parse(text).is_ok()
@@ -231,8 +239,25 @@ macro_rules! integer_params {
             fn is_written_in(&self, ascii: &[u8]) -> bool {
                 itoa::Buffer::new().format(*self).as_bytes() == ascii
             }
+
+            #[inline]
+            fn is_in_digits(&self, segment: &[u8]) -> bool {
+                u64::try_from(*self).is_ok_and(|number| is_decimal(segment, number))
+            }
         }
     )*};
+}
+
+/// Whether a segment is a number as it is written in a channel: in digits, without a leading zero. One of so many digits that it might overflow is left
+/// to others.
+#[inline]
+fn is_decimal(segment: &[u8], number: u64) -> bool {
+    let read = |so_far: u64, &byte: &u8| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit <= 9).then(|| 10 * so_far + u64::from(digit))
+    };
+    let has_leading_zero = segment.len() > 1 && segment[0] == b'0';
+    (1..20).contains(&segment.len()) && !has_leading_zero && segment.iter().try_fold(0, read) == Some(number)
 }
 
 integer_params!(Unsigned: u8, u16, u32, u64, u128, usize);
@@ -269,3 +294,46 @@ displayed_params!(
 
 #[cfg(feature = "uuid")]
 displayed_params!(uuid::Uuid: Shape::Uuid);
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What a first look at the digits says, and what the value's whole text says.
+    fn said<P: ChannelParam>(value: P, segment: &str) -> (bool, bool) {
+        (value.is_in_digits(segment.as_bytes()), value.is_written_as(segment))
+    }
+
+    #[test]
+    fn a_number_is_in_its_own_digits_and_in_no_others() {
+        for (segment, is_seven) in
+            [("7", true), ("", false), ("07", false), ("77", false), ("+7", false), ("7 ", false), ("٧", false)]
+        {
+            assert_eq!(said(7_u64, segment), (is_seven, is_seven), "{segment}");
+        }
+        assert_eq!((said(0_u8, "0"), said(0_u8, "00")), ((true, true), (false, false)));
+        assert_eq!(
+            (said(-7_i64, "-7"), said(-7_i64, "7")),
+            ((false, true), (false, false)),
+            "a sign is left to others"
+        );
+        assert_eq!(said(i64::MAX, "9223372036854775807"), (true, true));
+        assert_eq!(said(u64::MAX, "18446744073709551615"), (false, true), "so many digits are left to others");
+        assert_eq!(said(u128::MAX, &u128::MAX.to_string()), (false, true));
+        // The second is 2^64 more, which would be the same number if it wrapped around.
+        assert_eq!(said(8_446_744_073_709_551_616_u64, "8446744073709551616"), (true, true));
+        assert_eq!(said(8_446_744_073_709_551_616_u64, "26893488147419103232"), (false, false));
+    }
+
+    proptest! {
+        #[test]
+        fn a_first_look_agrees_with_the_whole_text(value: u64, segment in "[0-9]{0,20}") {
+            let (is_in_digits, is_written) = said(value, &segment);
+            prop_assert!(!is_in_digits || is_written);
+            let text = value.to_string();
+            prop_assert_eq!(said(value, &text), (text.len() < 20, true));
+        }
+    }
+}

@@ -77,6 +77,7 @@ impl<T: ChannelParam> FillsSegment for T {
         write: T::write,
         parse: T::parse,
         is_written_as: T::is_written_as,
+        is_in_digits: T::is_in_digits,
         is_value: T::is_value,
     };
 }
@@ -89,6 +90,7 @@ pub struct Held<T> {
     write: fn(&T, &mut dyn fmt::Write) -> fmt::Result,
     parse: fn(&str) -> Result<T, InvalidParam>,
     is_written_as: fn(&T, &str) -> bool,
+    is_in_digits: fn(&T, &[u8]) -> bool,
     is_value: fn(&str) -> bool,
 }
 
@@ -125,6 +127,11 @@ impl<T> Held<T> {
     #[must_use]
     pub fn is_written_as(&self, value: &T, text: &str) -> bool {
         (self.is_written_as)(value, text)
+    }
+
+    #[must_use]
+    pub fn is_in_digits(&self, value: &T, segment: &[u8]) -> bool {
+        (self.is_in_digits)(value, segment)
     }
 
     #[must_use]

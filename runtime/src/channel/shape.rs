@@ -31,6 +31,15 @@ impl Shape {
     #[inline]
     pub(crate) const fn accepts(&self, segment: &[u8]) -> bool {
         match self {
+            // Most parameters are a number.
+            Self::Unsigned => is_unsigned(segment, 0),
+            shape => shape.takes(segment),
+        }
+    }
+
+    /// The same, and no part of whoever asks.
+    const fn takes(&self, segment: &[u8]) -> bool {
+        match self {
             Self::Text => !segment.is_empty(),
             Self::Unsigned => is_unsigned(segment, 0),
             Self::Signed => is_signed(segment),

@@ -127,6 +127,9 @@ impl<'a> ChannelReader<'a> {
     #[doc(hidden)]
     pub fn equals<P: ChannelParam>(&mut self, name: &'static str, value: &P) -> Result<(), AddressError> {
         let segment = self.next()?;
+        if value.is_in_digits(segment) {
+            return Ok(());
+        }
         let is_value = if encoding::is_plain(segment) {
             value.is_written_in(segment)
         } else {
