@@ -67,12 +67,25 @@ impl Codec for ByBus {
         payload: &'de [u8],
         inbound: &mut Option<Inbound<'de>>,
     ) -> Result<T, DecodeError> {
-        by_format!(expected.format, decode_beside(expected, payload, inbound))
+        match expected.format {
+            // Most are read so, and what is read here is in the code of each type.
+            Format::Envelope | Format::Plain => Json::decode_beside(expected, payload, inbound),
+            _ => decode_otherwise(expected, payload, inbound),
+        }
     }
 
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         by_format!(expected.format, metadata(expected, payload))
     }
+}
+
+#[inline(never)]
+fn decode_otherwise<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    payload: &'de [u8],
+    inbound: &mut Option<Inbound<'de>>,
+) -> Result<T, DecodeError> {
+    by_format!(expected.format, decode_beside(expected, payload, inbound))
 }
 
 /// Writes the message alone, and reads it with the rule of everybody who has not declared it plain.

@@ -153,23 +153,33 @@ pub(super) fn decode_text<'de, T: Deserialize<'de>>(
 }
 
 /// The same, with a place for the metadata.
+#[inline]
 fn decode_text_beside<'de, T: Deserialize<'de>>(
     expected: &Expected,
     rule: Rule,
     text: &'de str,
     inbound: &mut Option<Inbound<'de>>,
 ) -> Result<T, DecodeError> {
-    match Layout::of(expected, rule, text) {
-        Layout::Alone => return value(text),
-        Layout::Ours(ours) => {
-            // What is wrong with it, if its data is no value of the type, is found and told below.
-            if let Ok(message) = serde_json::from_str(ours.data) {
-                *inbound = Some(ours.inbound);
-                return Ok(message);
-            }
+    // Each type has its own code of this, so it is kept short: what is not asked of the type is done elsewhere.
+    let (layout, data) = look(expected, rule, text, inbound);
+    if layout != Layout::Any {
+        match serde_json::from_str(data) {
+            Ok(message) => return Ok(message),
+            Err(error) if layout == Layout::Alone => return Err(invalid(&error)),
+            // What is wrong with it, as its data is no value of the type, is found and told below.
+            Err(_) => *inbound = None,
         }
-        Layout::Any => {}
     }
+    decode_any_beside(expected, rule, text, inbound)
+}
+
+#[inline(never)]
+fn decode_any_beside<'de, T: Deserialize<'de>>(
+    expected: &Expected,
+    rule: Rule,
+    text: &'de str,
+    inbound: &mut Option<Inbound<'de>>,
+) -> Result<T, DecodeError> {
     let (message, said) = decode_any(expected, rule, text)?;
     *inbound = Some(said);
     Ok(message)
@@ -184,23 +194,35 @@ pub(super) fn together<'de, T>(
     Ok((message, inbound.unwrap_or_default()))
 }
 
-/// What a text is at a first look, which is the same for messages of every type.
-enum Layout<'de> {
+/// What a text is at a first look.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Layout {
     /// The message alone.
     Alone,
     /// The envelope as we write it, if its data is one value.
-    Ours(OwnOrder<'de>),
+    Ours,
     /// Perhaps an envelope.
     Any,
 }
 
-impl<'de> Layout<'de> {
-    fn of(expected: &Expected, rule: Rule, text: &'de str) -> Self {
-        match OwnOrder::of(text) {
-            Some(ours) if ours.fits(expected, rule) => Self::Ours(ours),
-            _ if may_be_envelope(rule, text.as_bytes()) => Self::Any,
-            _ => Self::Alone,
+/// What a text is at a first look, which is the same for messages of every type, and what of it is the message. The metadata of an envelope of ours
+/// is put into its place.
+fn look<'de>(
+    expected: &Expected,
+    rule: Rule,
+    text: &'de str,
+    inbound: &mut Option<Inbound<'de>>,
+) -> (Layout, &'de str) {
+    if text.len() <= SHORTEST {
+        return (Layout::Alone, text);
+    }
+    match OwnOrder::of(text) {
+        Some(ours) if ours.fits(expected, rule) => {
+            *inbound = Some(ours.inbound);
+            (Layout::Ours, ours.data)
         }
+        _ if may_be_envelope(rule, text.as_bytes()) => (Layout::Any, text),
+        _ => (Layout::Alone, text),
     }
 }
 
@@ -239,7 +261,12 @@ pub(super) fn metadata_of_text(rule: Rule, text: &str) -> Option<Inbound<'_>> {
 
 /// Reads a value.
 pub(super) fn value<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, DecodeError> {
-    serde_json::from_str(text).map_err(|error| DecodeError::Invalid(words::of_json(&error)))
+    serde_json::from_str(text).map_err(|error| invalid(&error))
+}
+
+#[cold]
+fn invalid(error: &serde_json::Error) -> DecodeError {
+    DecodeError::Invalid(words::of_json(error))
 }
 
 pub(super) fn write_envelope<T: Serialize>(

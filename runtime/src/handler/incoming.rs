@@ -25,7 +25,7 @@ use crate::{
 pub struct Incoming<M> {
     facts: Facts,
     endings: Endings,
-    decode: fn(&mut Delivery) -> Result<M, Rejection>,
+    decode: fn(&mut Delivery) -> Result<M, Box<Rejection>>,
 }
 
 /// `Message`, without a list of every other message of the program in its error.
@@ -97,7 +97,8 @@ impl<M> Incoming<M> {
     /// For a handler that leaves the lifetime of its message out, which is an error already.
     #[must_use]
     pub const fn without_lifetime(facts: Facts) -> Self {
-        let decode = |_: &mut Delivery| Err(Rejection::Address { template: "", source: AddressError::Mismatch });
+        let decode =
+            |_: &mut Delivery| Err(Box::new(Rejection::Address { template: "", source: AddressError::Mismatch }));
         Self { facts, endings: Endings::NONE, decode }
     }
 
@@ -117,6 +118,7 @@ impl<M> Incoming<M> {
     /// # Errors
     ///
     /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
+    #[inline]
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
         unless_expired((self.decode)(delivery), self.facts.kind(), delivery)
     }
@@ -142,7 +144,8 @@ impl IncomingBorrowed {
 }
 
 /// Only requests expire. Whoever waits for the acknowledgement of a broadcast must not keep others from handling it.
-fn unless_expired<M>(decoded: Result<M, Rejection>, kind: Kind, delivery: &Delivery) -> Result<M, Outcome> {
-    let message = decoded.map_err(|rejection| Outcome::Rejected(Box::new(rejection)))?;
+#[inline]
+fn unless_expired<M>(decoded: Result<M, Box<Rejection>>, kind: Kind, delivery: &Delivery) -> Result<M, Outcome> {
+    let message = decoded.map_err(Outcome::Rejected)?;
     if kind == Kind::Request && delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
 }

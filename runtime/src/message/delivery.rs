@@ -69,7 +69,8 @@ pub struct Delivery {
     frame: Frame,
     /// What the bus chose.
     format: Format,
-    metadata: Metadata,
+    /// Absent where it says nothing, and until it has been read.
+    metadata: Option<Metadata>,
     /// Whether the metadata has been read.
     is_read: bool,
     attempt: u32,
@@ -82,8 +83,21 @@ pub struct Delivery {
 /// The header that counts hops; no format has a rule that it breaks.
 pub(crate) const HOPS: &str = "tidingshops";
 
+/// What a delivery is made of, where that is to be done in its place: a frame that nobody has looked into.
+pub(crate) struct Arriving {
+    pub(crate) frame: Frame,
+    pub(crate) format: Format,
+}
+
+impl From<Arriving> for Delivery {
+    #[inline]
+    fn from(Arriving { frame, format }: Arriving) -> Self {
+        Self::new(frame, format)
+    }
+}
+
 /// What the payload says beside the message.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Metadata {
     id: Option<Id>,
     timestamp: Option<u64>,
@@ -132,7 +146,7 @@ impl Delivery {
         let attempt = match frame.origin() {
             Origin::Broadcast { .. } | Origin::Inbox | Origin::Task => 1,
         };
-        Self { frame, format, metadata: Metadata::default(), is_read: false, attempt, ends: None, task: None }
+        Self { frame, format, metadata: None, is_read: false, attempt, ends: None, task: None }
     }
 
     /// A task, which has arrived now. Its payload is the delivery's from here on, so that it does not hold the read buffer.
@@ -156,7 +170,7 @@ impl Delivery {
 
     /// One that nobody has sent.
     pub(crate) fn made(frame: Frame, attempt: u32, inbound: Inbound<'_>) -> Self {
-        let metadata = Metadata::new(inbound, frame.payload());
+        let metadata = Metadata::said(inbound, frame.payload());
         Self { metadata, is_read: true, attempt, ..Self::new(frame, Format::Envelope) }
     }
 
@@ -173,7 +187,7 @@ impl Delivery {
         if let Some(task) = &self.task {
             return Some(&task.entry.id);
         }
-        match self.metadata.id.as_ref()? {
+        match self.metadata.as_ref()?.id.as_ref()? {
             Id::InPayload(range) => str::from_utf8(&self.frame.payload()[range.clone()]).ok(),
             Id::Owned(id) => Some(id),
         }
@@ -184,16 +198,15 @@ impl Delivery {
     #[must_use]
     pub fn timestamp(&self) -> Option<SystemTime> {
         let enqueued_at = || self.task().and_then(|task| task.entry.enqueued_at());
-        self.metadata
-            .timestamp
-            .or_else(enqueued_at)
-            .and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
+        let timestamp = self.metadata.as_ref().and_then(|metadata| metadata.timestamp);
+        timestamp.or_else(enqueued_at).and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)))
     }
 
     /// The headers.
     #[must_use]
     pub fn headers(&self) -> &Headers {
-        &self.metadata.headers
+        const NONE: &Headers = &Headers::new();
+        self.metadata.as_ref().map_or(NONE, |metadata| &metadata.headers)
     }
 
     /// How many members of the envelope, and how many headers, could not be read: a `timestamp` that is an object, two `id`s, a header that is
@@ -201,7 +214,7 @@ impl Delivery {
     #[must_use]
     #[inline]
     pub fn unreadable_metadata(&self) -> u32 {
-        self.metadata.unreadable
+        self.metadata.as_ref().map_or(0, |metadata| metadata.unreadable)
     }
 
     /// Which attempt at handling this message it is, from 1. A broadcast is delivered at most once, and so is a request, so there it is always 1. Of
@@ -270,10 +283,10 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// The reason for which the message is not handled.
+    /// The reason for which the message is not handled. Boxed, as each type has its own code of this, which carries the reason at every step.
     #[doc(hidden)]
-    pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Rejection> {
-        self.check_entry::<M>()?;
+    pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Box<Rejection>> {
+        self.check_entry(M::NAME, M::VERSION)?;
         let payload = self.frame.payload();
         let mut inbound = None;
         let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
@@ -297,8 +310,8 @@ impl Delivery {
     pub(crate) fn decode_borrowed<'de, M: BorrowedMessage>(
         &mut self,
         payload: &'de Bytes,
-    ) -> Result<M::At<'de>, Rejection> {
-        self.check_entry::<M>()?;
+    ) -> Result<M::At<'de>, Box<Rejection>> {
+        self.check_entry(M::NAME, M::VERSION)?;
         let mut inbound = None;
         let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
         let message = match older {
@@ -323,15 +336,9 @@ impl Delivery {
     }
 
     /// What the entry of a task says of its message, where it does: known before the payload is read, in whatever format that is.
-    fn check_entry<M: Message>(&self) -> Result<(), Rejection> {
-        let Some(Task { entry, .. }) = self.task() else { return Ok(()) };
-        if let Some(name) = entry.name.as_ref().filter(|name| *name != M::NAME) {
-            return Err(reject::<M>(DecodeError::WrongType(name.clone())));
-        }
-        match entry.version {
-            Some(version) if version > u64::from(M::VERSION) => Err(reject::<M>(DecodeError::NewerVersion(version))),
-            _ => Ok(()),
-        }
+    #[inline]
+    fn check_entry(&self, name: &'static str, version: u32) -> Result<(), Box<Rejection>> {
+        self.task().map_or(Ok(()), |task| fits_entry(task, name, version))
     }
 
     /// The version of the payload, where it is older than the handler's. Asked of messages that can read one: it looks at the payload twice. What
@@ -353,7 +360,7 @@ impl Delivery {
     pub(crate) fn read(&mut self, read: ReadMetadata) {
         if !self.is_read {
             let payload = self.frame.payload();
-            let found = || Some(Metadata::new(read(&Expected::anything(self.format), payload)?, payload));
+            let found = || Metadata::said(read(&Expected::anything(self.format), payload)?, payload);
             if let Ok(Some(metadata)) = catch_unwind(AssertUnwindSafe(found)) {
                 self.know(metadata);
             }
@@ -364,17 +371,15 @@ impl Delivery {
     /// What the message said when it was decoded.
     #[inline]
     fn learn(&mut self, said: Option<Metadata>) {
+        self.is_read = true;
         match said {
             Some(metadata) => self.know(metadata),
-            // Nothing was known before either, and nobody has to be told that.
-            None if !self.is_read => self.is_read = true,
-            None => self.know(Metadata::default()),
+            None => self.metadata = None,
         }
     }
 
     fn know(&mut self, metadata: Metadata) {
-        self.metadata = metadata;
-        self.is_read = true;
+        self.metadata = Some(metadata);
         if let Some(ends) = &self.ends
             && let Some(deadline) = self.deadline()
         {
@@ -390,7 +395,7 @@ impl Delivery {
 
     /// What a span wants to know, once the metadata was read.
     pub(crate) fn about(&self) -> About<'_> {
-        let correlation_id = self.metadata.conversation.as_ref().map(|of| of.correlation_id.as_str());
+        let correlation_id = self.conversation().map(|of| of.correlation_id.as_str());
         About { id: self.id(), correlation_id, headers: self.headers() }
     }
 
@@ -410,13 +415,17 @@ impl Delivery {
 
     /// Where the answer goes, once the metadata was read.
     pub(crate) fn reply_to(&self) -> Option<ReplyTo<'_>> {
-        let Conversation { correlation_id, reply_to, .. } = self.metadata.conversation.as_deref()?;
+        let Conversation { correlation_id, reply_to, .. } = self.conversation()?;
         Some(ReplyTo { channel: reply_to.as_deref()?, correlation_id })
     }
 
     /// The version of a message that is to be answered, once the metadata was read, if it says one.
     pub(crate) fn version(&self) -> Option<u64> {
-        self.metadata.conversation.as_deref()?.version
+        self.conversation()?.version
+    }
+
+    fn conversation(&self) -> Option<&Conversation> {
+        self.metadata.as_ref()?.conversation.as_deref()
     }
 
     /// Whether the requester has stopped waiting.
@@ -427,7 +436,7 @@ impl Delivery {
     /// When the requester stops waiting: what it said was left of its time, counted from the arrival. Only what is to be answered has one.
     #[must_use]
     pub fn deadline(&self) -> Option<Instant> {
-        let Conversation { reply_to, time_left, .. } = self.metadata.conversation.as_deref()?;
+        let Conversation { reply_to, time_left, .. } = self.conversation()?;
         self.frame.arrived().instant().checked_add(time_left.filter(|_| reply_to.is_some())?)
     }
 
@@ -458,21 +467,40 @@ impl fmt::Debug for Delivery {
     }
 }
 
-fn reject<M: Message>(error: DecodeError) -> Rejection {
-    match error {
-        DecodeError::Invalid(reason) => Rejection::Undecodable { name: M::NAME, reason },
-        DecodeError::WrongType(found) => Rejection::WrongType { name: M::NAME, found },
-        DecodeError::NewerVersion(found) => Rejection::NewerVersion { name: M::NAME, found, known: M::VERSION },
+fn fits_entry(task: &Task, name: &'static str, known: u32) -> Result<(), Box<Rejection>> {
+    let Task { entry, .. } = task;
+    if let Some(found) = entry.name.as_ref().filter(|found| *found != name) {
+        return Err(rejection(DecodeError::WrongType(found.clone()), name, known));
+    }
+    match entry.version {
+        Some(version) if version > u64::from(known) => Err(rejection(DecodeError::NewerVersion(version), name, known)),
+        _ => Ok(()),
     }
 }
 
-fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Rejection> {
-    let agrees = || {
-        let mut reader = ChannelReader::of_bytes(channel);
-        message.verify(&mut reader)?;
-        reader.finish()
-    };
-    agrees().map_err(|source| Rejection::Address { template: M::TEMPLATE.text(), source })
+fn reject<M: Message>(error: DecodeError) -> Box<Rejection> {
+    rejection(error, M::NAME, M::VERSION)
+}
+
+#[cold]
+fn rejection(error: DecodeError, name: &'static str, known: u32) -> Box<Rejection> {
+    Box::new(match error {
+        DecodeError::Invalid(reason) => Rejection::Undecodable { name, reason },
+        DecodeError::WrongType(found) => Rejection::WrongType { name, found },
+        DecodeError::NewerVersion(found) => Rejection::NewerVersion { name, found, known },
+    })
+}
+
+#[inline]
+fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Box<Rejection>> {
+    let mut reader = ChannelReader::of_bytes(channel);
+    let agrees = message.verify(&mut reader).and_then(|()| reader.finish());
+    agrees.map_err(|source| disagrees(M::TEMPLATE.text(), source))
+}
+
+#[cold]
+fn disagrees(template: &'static str, source: AddressError) -> Box<Rejection> {
+    Box::new(Rejection::Address { template, source })
 }
 
 impl Metadata {

@@ -240,6 +240,7 @@ impl Facts {
 
     /// What it promises.
     #[must_use]
+    #[inline]
     pub const fn kind(&self) -> Kind {
         self.kind
     }

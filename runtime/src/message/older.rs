@@ -247,7 +247,7 @@ mod tests {
     }
 
     fn text<M: OwnedMessage + Into<Newest>>(mut delivery: Delivery) -> Result<String, Rejection> {
-        delivery.decode::<M>().map(|message| message.into().text)
+        delivery.decode::<M>().map(|message| message.into().text).map_err(|rejection| *rejection)
     }
 
     #[test]

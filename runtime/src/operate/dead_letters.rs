@@ -183,7 +183,7 @@ impl<M: Message> DeadLetter<M> {
     where
         M: OwnedMessage,
     {
-        delivery(&self.channel, &self.payload, self.format).decode()
+        delivery(&self.channel, &self.payload, self.format).decode().map_err(|rejection| *rejection)
     }
 
     /// Its headers.

@@ -113,7 +113,7 @@ impl<M: Message> TaskView<M> {
     where
         M: OwnedMessage,
     {
-        delivery(&self.channel, &self.payload, self.format).decode()
+        delivery(&self.channel, &self.payload, self.format).decode().map_err(|rejection| *rejection)
     }
 
     /// Its headers.

@@ -107,7 +107,7 @@ pub struct Subscription<M> {
 pub(crate) struct Reading<M> {
     template: &'static str,
     has_rest: bool,
-    decode: fn(&mut Delivery) -> Result<M, Rejection>,
+    decode: fn(&mut Delivery) -> Result<M, Box<Rejection>>,
 }
 
 impl<M: OwnedMessage> Reading<M> {
@@ -313,7 +313,7 @@ impl<M> Subscription<M> {
                         self.counted.messages.add(1);
                         Event::Message(Received { message, delivery })
                     }
-                    Err(rejection) => self.invalid(delivery.frame().channel(), delivery.payload(), rejection),
+                    Err(rejection) => self.invalid(delivery.frame().channel(), delivery.payload(), *rejection),
                 }
             }
             Item::Oversized { channel, .. } if !self.fits(&channel) => return self.unmatched(),

@@ -125,7 +125,7 @@ impl Broker {
             let queues = store.queues().filter(|(name, _)| name.template == template);
             queues.flat_map(|(_, queue)| queue.entries_in_wait(now)).collect()
         });
-        entries.iter().map(decoded).collect()
+        entries.iter().map(|entry| decoded(entry).map_err(|rejection| *rejection)).collect()
     }
 
     /// Moves the clock of the queues on: delays, pauses between attempts, leases, expiry and heartbeats go by it. What has become due is taken by
@@ -198,7 +198,7 @@ impl fmt::Debug for Broker {
 }
 
 /// The message of a task, in whichever of our formats a bus has written it.
-fn decoded<M: OwnedMessage>(entry: &Entry) -> Result<M, Rejection> {
+fn decoded<M: OwnedMessage>(entry: &Entry) -> Result<M, Box<Rejection>> {
     let others = [
         Format::CloudEvents,
         Format::RedisToolkit,
