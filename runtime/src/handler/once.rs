@@ -5,7 +5,7 @@ use std::{sync::PoisonError, time::Duration};
 use crate::{
     bus::handle::Bus,
     channel::{param::ChannelParam, text::ChannelWriter},
-    handler::outcome::{OnceBefore, Outcome},
+    handler::outcome::Outcome,
     message::{delivery::Delivery, facts::Facts, lease::Task},
     transport::durable::{
         contract::Durable,
@@ -60,9 +60,9 @@ pub async fn begin(key: String, delivery: &Delivery, bus: &Bus, window_nanos: u6
     let begun = bus.durable().begin(queue, &key, &entry.id, entry.token()).await;
     let (outcome, holds) = match begun {
         Ok(Begun::Now) => (None, true),
-        Ok(Begun::Done) => (Some(Outcome::Once(OnceBefore::Done)), false),
-        Ok(Begun::Before) => (Some(Outcome::Once(OnceBefore::Unfinished)), true),
-        Ok(Begun::Elsewhere) => (Some(Outcome::Once(OnceBefore::Elsewhere)), false),
+        Ok(Begun::Done) => (Some(Outcome::DoneBefore), false),
+        Ok(Begun::Before) => (Some(Outcome::Unfinished), true),
+        Ok(Begun::Elsewhere) => (Some(Outcome::Elsewhere), false),
         // It may hold, and is freed with the attempt.
         Err(error) => (Some(Outcome::Failed(error.to_string().into())), true),
     };

@@ -13,6 +13,7 @@ use crate::{
 };
 
 /// What came of a message, and what is to be done after a handler ran. It is passed on as it is; [`kind`](Self::kind) says what it is.
+// Each variant holds one pointer or nothing, so that it is returned in registers: it passes through a future in a future in a future.
 #[non_exhaustive]
 pub enum Outcome {
     /// Nothing more.
@@ -29,10 +30,16 @@ pub enum Outcome {
     Refused(Failure),
     /// The handler of a task failed, and its error says what is to become of the task.
     #[doc(hidden)]
-    Ruled(Rule, Failure),
-    /// The handler runs once, and the task is not to run: it was done before, or was begun by an owner that is gone.
+    Ruled(Failure),
+    /// The handler runs once, and the task is not to run: it was done before.
     #[doc(hidden)]
-    Once(OnceBefore),
+    DoneBefore,
+    /// Or an owner that is gone had begun it.
+    #[doc(hidden)]
+    Unfinished,
+    /// Or another task with the same key is running, or may be. It is looked at again later.
+    #[doc(hidden)]
+    Elsewhere,
     /// The message never reached the handler.
     #[doc(hidden)]
     Rejected(Box<Rejection>),
@@ -58,18 +65,6 @@ pub enum Rule {
     Discard,
 }
 
-/// Why a task of a handler that runs once does not run.
-#[doc(hidden)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnceBefore {
-    /// It was done before.
-    Done,
-    /// Another owner had begun it, and is gone.
-    Unfinished,
-    /// Another task with the same key is running, or may be. It is looked at again later.
-    Elsewhere,
-}
-
 /// What a handler failed with, in its own words. Boxed, as every outcome that is none would be larger for it.
 #[doc(hidden)]
 pub struct Failure(Box<Words>);
@@ -82,6 +77,8 @@ struct Words {
     with_causes: Option<String>,
     /// The error itself, in JSON, where the task's queue keeps results.
     typed: Option<Vec<u8>>,
+    /// What is to become of the task, where the error says it.
+    rule: Option<Rule>,
 }
 
 impl fmt::Debug for Failure {
@@ -98,6 +95,7 @@ impl Failure {
             with_causes: Some(with_causes).filter(|with_causes| *with_causes != reason),
             reason,
             typed: None,
+            rule: None,
         }))
     }
 
@@ -109,6 +107,17 @@ impl Failure {
     pub(crate) fn with_typed(mut self, typed: Vec<u8>) -> Self {
         self.0.typed = Some(typed);
         self
+    }
+
+    /// The same, with what is to become of the task.
+    pub(crate) fn with_rule(mut self, rule: Rule) -> Self {
+        self.0.rule = Some(rule);
+        self
+    }
+
+    /// What is to become of the task.
+    pub(crate) fn rule(&self) -> Rule {
+        self.0.rule.unwrap_or(Rule::Retry)
     }
 
     /// The error itself, in JSON, where it is kept.
@@ -124,7 +133,7 @@ impl Failure {
 
 impl<T: Into<String>> From<T> for Failure {
     fn from(reason: T) -> Self {
-        Self(Box::new(Words { reason: reason.into(), with_causes: None, typed: None }))
+        Self(Box::new(Words { reason: reason.into(), with_causes: None, typed: None, rule: None }))
     }
 }
 
@@ -169,7 +178,7 @@ impl fmt::Debug for Outcome {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What is to be sent are payloads.
         match self {
-            Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(_, failure) => {
+            Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(failure) => {
                 formatter.debug_tuple("Failed").field(failure).finish()
             }
             Self::Rejected(rejection) => formatter.debug_tuple("Rejected").field(rejection).finish(),
@@ -190,13 +199,13 @@ impl Outcome {
     #[must_use]
     pub fn because(mut self, because: Because) -> Self {
         let Because { causes, rule } = because;
-        if let (Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(_, failure), Some(causes)) =
+        if let (Self::Failed(failure) | Self::Refused(failure) | Self::Ruled(failure), Some(causes)) =
             (&mut self, causes)
         {
             failure.0.with_causes = Some(causes);
         }
         match (self, rule) {
-            (Self::Failed(failure), Some(rule)) => Self::Ruled(rule, failure),
+            (Self::Failed(failure), Some(rule)) => Self::Ruled(failure.with_rule(rule)),
             (outcome, _) => outcome,
         }
     }
@@ -205,12 +214,10 @@ impl Outcome {
     #[must_use]
     pub fn kind(&self) -> OutcomeKind {
         match self {
-            Self::Done | Self::Send(_) | Self::Once(OnceBefore::Done) => OutcomeKind::Handled,
-            Self::Failed(_) | Self::Refused(_) | Self::Ruled(..) | Self::Once(OnceBefore::Unfinished) => {
-                OutcomeKind::Failed
-            }
+            Self::Done | Self::Send(_) | Self::DoneBefore => OutcomeKind::Handled,
+            Self::Failed(_) | Self::Refused(_) | Self::Ruled(_) | Self::Unfinished => OutcomeKind::Failed,
             Self::Rejected(_) => OutcomeKind::Rejected,
-            Self::Filtered | Self::Once(OnceBefore::Elsewhere) => OutcomeKind::Filtered,
+            Self::Filtered | Self::Elsewhere => OutcomeKind::Filtered,
             Self::Expired => OutcomeKind::Expired,
         }
     }
@@ -248,10 +255,10 @@ impl Observed for Ended {
             Self::Returned(Outcome::Done | Outcome::Send(_)) => Label::fine("handled"),
             Self::Returned(Outcome::Filtered) => Label::fine("filtered"),
             Self::Returned(Outcome::Expired) => Label::fine("expired"),
-            Self::Returned(Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Ruled(..)) => Label::error("failed"),
-            Self::Returned(Outcome::Once(OnceBefore::Done)) => Label::fine("done_before"),
-            Self::Returned(Outcome::Once(OnceBefore::Unfinished)) => Label::error("unfinished"),
-            Self::Returned(Outcome::Once(OnceBefore::Elsewhere)) => Label::fine("elsewhere"),
+            Self::Returned(Outcome::Failed(_) | Outcome::Refused(_) | Outcome::Ruled(_)) => Label::error("failed"),
+            Self::Returned(Outcome::DoneBefore) => Label::fine("done_before"),
+            Self::Returned(Outcome::Unfinished) => Label::error("unfinished"),
+            Self::Returned(Outcome::Elsewhere) => Label::fine("elsewhere"),
             Self::Returned(Outcome::Rejected(_)) => Label::error("rejected"),
             Self::Panicked => Label::error("panicked"),
             Self::TimedOut => Label::error("timed_out"),

@@ -67,7 +67,7 @@ impl<M: ResultRules, T: IntoEnd<M::Output, M::Error>> Takes<Returns<T>> for Work
     fn outcome_of(Returns(returned): Returns<T>, delivery: &Delivery, bus: &Bus) -> Outcome {
         match returned.into_end() {
             Ok(Ok(returned)) => kept::<M, _>(returned, delivery, bus),
-            Ok(Err(error)) => Outcome::Ruled(M::rule(&error), failed::<M>(&error)),
+            Ok(Err(error)) => Outcome::Ruled(failed::<M>(&error).with_rule(M::rule(&error))),
             Err(failure) => Outcome::Failed(failure),
         }
     }
@@ -348,7 +348,7 @@ mod tests {
     fn failure(outcome: Outcome) -> (Option<Rule>, String, Option<String>, String) {
         let (rule, failure) = match outcome {
             Outcome::Failed(failure) => (None, failure),
-            Outcome::Ruled(rule, failure) => (Some(rule), failure),
+            Outcome::Ruled(failure) => (Some(failure.rule()), failure),
             other => panic!("{other:?}"),
         };
         let typed = failure.typed().map(|json| String::from_utf8(json.to_vec()).unwrap());

@@ -69,12 +69,14 @@ impl Route {
 
     /// What is known of the message.
     #[must_use]
+    #[inline]
     pub const fn facts(&self) -> &Facts {
         &self.facts
     }
 
     /// The options.
     #[must_use]
+    #[inline]
     pub const fn options(&self) -> &HandlerOptions {
         &self.options
     }

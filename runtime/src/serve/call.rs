@@ -8,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::future::Either;
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 
@@ -30,52 +31,60 @@ use crate::{
     },
 };
 
+/// What calls need, beside what they are of. It can be had for calls that own it, to be tokio tasks of their own.
+pub(crate) struct Callee<R> {
+    router: Arc<R>,
+    layers: Arc<Layers>,
+    bus: Bus,
+}
+
 /// Runs the handler of a route within its span, and says how that ended.
 ///
 /// An `async` block and no `async fn`, here and below: the future of an `async fn` holds its arguments twice, and this future is moved into
-/// its slot for every message.
+/// its slot for every message. For the same reason one reference holds what all calls have in common, and the delivery is made in its place.
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
 pub(crate) fn call<R: Router>(
-    router: &R,
-    layers: &Layers,
-    bus: &Bus,
+    callee: &Callee<R>,
     route: usize,
-    mut delivery: Delivery,
+    delivery: impl Into<Delivery>,
 ) -> impl Future<Output = Called> {
     async move {
+        let mut delivery = delivery.into();
+        let bus = &callee.bus;
         let entry = R::ROUTES.at(route);
-        if entry.facts().kind() == Kind::Request
+        let is_request = entry.facts().kind() == Kind::Request;
+        if is_request
             && delivery.frame().origin() != Origin::Inbox
             && let Some(ended) = Box::pin(claimed(entry, &mut delivery, bus)).await
         {
             return Called::open(ended, delivery, None);
         }
-        let begun = (entry.facts().kind() == Kind::Request).then(now);
-        let after = |called: Called| match begun {
-            Some(begun) => called.after(now().saturating_duration_since(begun)),
-            None => called,
-        };
-        let size = delivery.payload().len();
+        let begun = is_request.then(now);
+        let size = delivery.frame().payload_len();
         let names = || (entry.handler(), entry.template().text());
         let observation = bus.observer().process(names, size, || {
             delivery.read(entry.facts().read_metadata());
             delivery.about()
         });
         let (ended, observation) = match observation {
-            None => (handle(router, layers, bus, route, &mut delivery).await, None),
+            None => (handle(callee, entry, route, &mut delivery).await, None),
             // Boxed, as what is seldom there must not make every call's future larger.
-            Some(observation) => Box::pin(enter(observation, handle(router, layers, bus, route, &mut delivery))).await,
+            Some(observation) => Box::pin(enter(observation, handle(callee, entry, route, &mut delivery))).await,
         };
         let is_missed = matches!(ended, Ended::Returned(Outcome::Filtered)) && delivery.reply_to().is_some();
-        if !ended.is_settled() || is_missed {
-            if let Ended::Returned(Outcome::Rejected(_)) = ended {
-                // Whoever asked is to be told, and what was not decoded has not said who that is.
-                delivery.read(entry.facts().read_metadata());
-            }
-            return after(Called::open(ended, delivery, observation));
+        if ended.is_settled() && !is_missed && !is_request && delivery.unreadable_metadata() == 0 {
+            observation.iter().for_each(|observation| observation.ended(&ended));
+            return Called::Settled(ended);
         }
-        observation.iter().for_each(|observation| observation.ended(&ended));
-        after(Called::settled(ended, delivery.unreadable_metadata()))
+        if let Ended::Returned(Outcome::Rejected(_)) = ended {
+            // Whoever asked is to be told, and what was not decoded has not said who that is.
+            delivery.read(entry.facts().read_metadata());
+        }
+        let called = Called::open(ended, delivery, observation);
+        match begun {
+            None => called,
+            Some(begun) => called.after(now().saturating_duration_since(begun)),
+        }
     }
 }
 
@@ -121,22 +130,16 @@ const LONGEST_ID: usize = 512;
 /// the time from when it sees it, and must not take it again.
 const LATE: Duration = Duration::from_secs(60);
 
-#[expect(clippy::manual_async_fn, reason = "its future would be larger")]
 fn handle<'a, R: Router>(
-    router: &'a R,
-    layers: &'a Layers,
-    bus: &'a Bus,
+    Callee { router, layers, bus }: &'a Callee<R>,
+    entry: &'static Route,
     route: usize,
     delivery: &'a mut Delivery,
 ) -> impl Future<Output = Ended> {
-    async move {
-        let limits = Limits::of(R::ROUTES.at(route), delivery);
-        match layers.around(route) {
-            None => Guarded::new(router.dispatch(route, &mut *delivery, bus), limits).await,
-            Some(layered) => {
-                Guarded::new(layered.invoke(R::ROUTES.at(route), route, &mut *delivery, bus), limits).await
-            }
-        }
+    let limits = Limits::of(entry, delivery);
+    match layers.around(route) {
+        None => Either::Left(Guarded::new(router.dispatch(route, delivery, bus), limits)),
+        Some(layered) => Either::Right(Guarded::new(layered.invoke(entry, route, delivery, bus), limits)),
     }
 }
 
@@ -166,6 +169,7 @@ struct Timer {
 }
 
 impl Limits {
+    #[inline]
     fn of(route: &'static Route, delivery: &mut Delivery) -> Self {
         let ends = route.facts().kind() == Kind::Request && !route.options().run_to_end;
         Self { route, ends: ends.then(|| delivery.watch_deadline()) }
@@ -194,6 +198,7 @@ impl<F> Guarded<F> {
 impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
     type Output = Ended;
 
+    #[inline]
     fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Ended> {
         let mut guarded = self.project();
         let Some(call) = guarded.call.as_mut().as_pin_mut() else { return Poll::Pending };
@@ -240,6 +245,7 @@ impl<F> Slots<F> {
         slot
     }
 
+    #[inline]
     pub(crate) fn give_back(&mut self, slot: Slot<F>) {
         // More slots than this were only needed in a burst; their memory goes back.
         if self.free.len() < 64 {
@@ -292,11 +298,10 @@ impl<F: Future, P: Unpin> Future for Running<F, P> {
     }
 }
 
-/// What makes calls that own what they need, to be tokio tasks of their own.
-pub(crate) struct Callee<R> {
-    router: Arc<R>,
-    layers: Arc<Layers>,
-    bus: Bus,
+impl<R> Clone for Callee<R> {
+    fn clone(&self) -> Self {
+        Self { router: Arc::clone(&self.router), layers: Arc::clone(&self.layers), bus: self.bus.clone() }
+    }
 }
 
 impl<R: Router> Callee<R> {
@@ -304,9 +309,13 @@ impl<R: Router> Callee<R> {
         Self { router, layers, bus }
     }
 
-    pub(crate) fn call(&self, route: usize, delivery: Delivery) -> impl Future<Output = Called> + Send + 'static {
-        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        async move { call(&*router, &layers, &bus, route, delivery).await }
+    pub(crate) fn call(
+        &self,
+        route: usize,
+        delivery: impl Into<Delivery> + Send + 'static,
+    ) -> impl Future<Output = Called> + Send + 'static {
+        let callee = self.clone();
+        async move { call(&callee, route, delivery).await }
     }
 
     /// A call of a task, with what it publishes.
@@ -316,28 +325,25 @@ impl<R: Router> Callee<R> {
         delivery: Delivery,
         is_done: bool,
     ) -> impl Future<Output = Worked> + Send + 'static {
-        let (router, layers, bus) = (Arc::clone(&self.router), Arc::clone(&self.layers), self.bus.clone());
-        async move { work(&*router, &layers, &bus, route, delivery, is_done).await }
+        let callee = self.clone();
+        async move { work(&callee, route, delivery, is_done).await }
     }
 }
 
 /// Runs the handler of a task, and sends what it returned to be published. `is_done` says that the queue delivers at most once.
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
 pub(crate) fn work<R: Router>(
-    router: &R,
-    layers: &Layers,
-    bus: &Bus,
+    callee: &Callee<R>,
     route: usize,
     delivery: Delivery,
     is_done: bool,
 ) -> impl Future<Output = Worked> {
     async move {
-        let called = call(router, layers, bus, route, delivery).await;
-        if called.open.is_none() {
-            return Worked { unreadable: called.unreadable, ..Worked::of(called.ended) };
+        match call(callee, route, delivery).await {
+            Called::Settled(ended) => Worked::of(ended),
+            // Boxed, as what is seldom there must not make every call's future larger.
+            Called::Open(open) => Box::pin(open.worked(&callee.bus, is_done)).await,
         }
-        // Boxed, as what is seldom there must not make every call's future larger.
-        Box::pin(called.worked(bus, is_done)).await
     }
 }
 

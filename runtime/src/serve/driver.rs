@@ -154,9 +154,8 @@ impl<R: Router> Driver<R> {
         mut stages: watch::Receiver<Stage>,
     ) -> Result<(), ShutdownError> {
         let Self { router, layers, bus, inbox, attachment, presence, intake } = self;
-        let make = |route, delivery| call(&*router, &layers, &bus, route, delivery);
-        let callee = Callee::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
-        let mut engine = Engine::new(intake, &bus, make, callee);
+        let callee = Callee::new(router, layers, bus.clone());
+        let mut engine = Engine::new(intake, &bus, |route, arriving| call(&callee, route, arriving), &callee);
         let mut sources = Sources::new(inbox, attachment, &presence);
         let mut stopping: Option<Stopping> = None;
         let mut closing: Option<Stopping> = None;

@@ -17,7 +17,7 @@ use crate::{
         contract::Router,
         outcome::{Ended, Outcome},
     },
-    message::delivery::Delivery,
+    message::delivery::Arriving,
     serve::{
         call::{Callee, Finished, Running, Slots},
         departures::{Departed, Departures, Published},
@@ -40,7 +40,7 @@ use crate::{
 
 /// Calls handlers, and keeps what waits after them.
 pub(super) struct Engine<'a, R, C, F> {
-    callee: Callee<R>,
+    callee: &'a Callee<R>,
     pub(super) intake: Intake,
     bus: &'a Bus,
     make: C,
@@ -77,8 +77,8 @@ impl Starting {
     }
 }
 
-impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Engine<'a, R, C, F> {
-    pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, callee: Callee<R>) -> Self {
+impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Engine<'a, R, C, F> {
+    pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, callee: &'a Callee<R>) -> Self {
         Self {
             callee,
             intake,
@@ -113,13 +113,26 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         }
     }
 
+    #[inline]
     fn item(&mut self, item: Item, context: &mut Context<'_>) {
         match item {
-            Item::Frame(frame) => match self.intake.admit(&frame) {
-                Admission::Starts(route) => self.start(route, None, frame, context),
-                Admission::Waits(route) => self.wait(route, frame, context),
-                Admission::NotForUs => {}
-            },
+            Item::Frame(frame) => self.frame(frame, context),
+            other => self.event(other, context),
+        }
+    }
+
+    #[inline]
+    fn frame(&mut self, frame: Frame, context: &mut Context<'_>) {
+        match self.intake.admit(&frame) {
+            Admission::Starts(route) => self.start(route, frame, context),
+            Admission::Waits(route) => self.wait(route, frame, context),
+            Admission::NotForUs => {}
+        }
+    }
+
+    /// What is no frame.
+    fn event(&mut self, item: Item, context: &mut Context<'_>) {
+        match item {
             Item::Oversized { token, channel, head, size } => {
                 self.oversized(Origin::Broadcast { token }, &channel, &head, size, context);
             }
@@ -138,7 +151,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
                     self.oversized(Origin::Inbox, request.channel(), head, size, context);
                 }
                 Heard::Request(request) if self.stops => self.decline(request, context),
-                Heard::Request(request) => self.item(Item::Frame(request), context),
+                Heard::Request(request) => self.frame(request, context),
                 Heard::WhoTakes(question) => {
                     let description = presence.described(&question, self.state(), self.bus);
                     description.into_iter().for_each(|description| self.departures.note(description));
@@ -215,32 +228,49 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
         self.answer(route, answer, context);
     }
 
-    /// Starts a frame, and whatever may run in its place when it completes at once.
-    fn start(&mut self, route: usize, mut lane: Option<LaneId>, mut frame: Frame, context: &mut Context<'_>) {
-        let entry = self.intake.routes.at(route);
-        loop {
-            if lane.is_none() {
-                self.starting.set(self.intake.order_keys[route].of(frame.channel()), frame.arrived());
+    /// Starts a frame that need not wait.
+    #[inline]
+    fn start(&mut self, route: usize, frame: Frame, context: &mut Context<'_>) {
+        self.starting.set(self.intake.order_keys[route].of(frame.channel()), frame.arrived());
+        if let Some(called) = self.call(route, None, frame, context) {
+            self.ended(route, None, called, context);
+        }
+    }
+
+    /// Starts a frame in its lane, and whatever may run in its place when it completes at once.
+    fn start_in(&mut self, route: usize, mut lane: LaneId, mut frame: Frame, context: &mut Context<'_>) {
+        while let Some(called) = self.call(route, Some(lane), frame, context)
+            && self.ended(route, Some(lane), called, context)
+            && let Some(next) = self.intake.finished(route, lane)
+        {
+            (lane, frame) = next;
+        }
+    }
+
+    /// Calls the handler. `None` if that does not complete at once: it is held then, with its lane.
+    #[inline]
+    fn call(&mut self, route: usize, lane: Option<LaneId>, frame: Frame, context: &mut Context<'_>) -> Option<Called> {
+        let arriving = Arriving { frame, format: self.intake.format };
+        if self.intake.routes.at(route).options().spawn {
+            let lane = self.hold(route, lane);
+            self.spawned.start((route, lane), self.callee.call(route, arriving));
+            return None;
+        }
+        let mut slot = self.slots.fill((self.make)(route, arriving));
+        // What has a lane is seen there.
+        self.intake.polls(route, lane.map_or(self.starting.arrived, |_| Arrival::NEVER));
+        let polled = slot.as_mut().poll(context);
+        self.intake.polls(route, Arrival::NEVER);
+        match polled {
+            Poll::Ready(called) => {
+                self.slots.give_back(slot);
+                Some(called)
             }
-            let delivery = Delivery::new(frame, self.intake.format);
-            if entry.options().spawn {
+            Poll::Pending => {
                 let lane = self.hold(route, lane);
-                return self.spawned.start((route, lane), self.callee.call(route, delivery));
+                self.running.push(Running::new(slot, (route, lane)));
+                None
             }
-            let mut slot = self.slots.fill((self.make)(route, delivery));
-            self.intake.polls(route, lane.is_none().then_some(self.starting.arrived));
-            let polled = slot.as_mut().poll(context);
-            self.intake.polls(route, None);
-            let Poll::Ready(called) = polled else {
-                let lane = self.hold(route, lane);
-                return self.running.push(Running::new(slot, (route, lane)));
-            };
-            self.slots.give_back(slot);
-            if !self.ended(route, lane, called, context) {
-                return;
-            }
-            let Some((next_lane, next)) = lane.and_then(|lane| self.intake.finished(route, lane)) else { return };
-            (lane, frame) = (Some(next_lane), next);
         }
     }
 
@@ -250,30 +280,33 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
     }
 
     /// Begins to carry out what a call asks for. `false` when its lane, or that of the order key, is held for longer.
+    #[inline]
     fn ended(&mut self, route: usize, lane: Option<LaneId>, called: Called, context: &mut Context<'_>) -> bool {
-        if called.busy_micros > 0 {
-            self.intake
-                .tally
-                .counters
-                .handler(route)
-                .busy_micros
-                .fetch_add(called.busy_micros.into(), Ordering::Relaxed);
-        }
-        if called.unreadable > 0 {
-            self.intake.tally.counters.handler(route).unreadable.add(called.unreadable.into());
-        }
-        if called.open.is_none() {
-            // Nothing is to be sent and nobody to be told, as after most broadcasts.
-            match called.ended {
-                Ended::Returned(Outcome::Done) => self.intake.tally.counters.handler(route).handled.count(),
-                ended => self.intake.tally.count(route, ended, None),
+        match called {
+            Called::Settled(Ended::Returned(Outcome::Done)) => {
+                self.intake.tally.counters.handler(route).handled.count();
+                true
             }
-            return true;
+            Called::Settled(ended) => {
+                self.intake.tally.count(route, ended, None);
+                true
+            }
+            Called::Open(open) => self.carry_out(route, lane, open, context),
+        }
+    }
+
+    fn carry_out(&mut self, route: usize, lane: Option<LaneId>, open: Box<Open>, context: &mut Context<'_>) -> bool {
+        let counters = self.intake.tally.counters.handler(route);
+        if open.busy_micros() > 0 {
+            counters.busy_micros.fetch_add(open.busy_micros().into(), Ordering::Relaxed);
+        }
+        if open.unreadable() > 0 {
+            counters.unreadable.add(open.unreadable().into());
         }
         let kind = self.intake.routes[route].facts().kind();
-        match called.step(kind, self.bus, || self.intake.shared(route)) {
+        match open.step(kind, self.bus, || self.intake.shared(route)) {
             Step::Answer(ended, answer, open) => {
-                self.intake.tally.count(route, ended, open.as_deref().map(Open::delivery));
+                self.intake.tally.count(route, ended, Some(open.delivery()));
                 self.answer(route, answer, context);
             }
             Step::Publish(publishing) => {
@@ -352,7 +385,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     pub(super) fn spawned_ended(&mut self, ended: SpawnedEnd<(usize, LaneId), Called>, context: &mut Context<'_>) {
         let SpawnedEnd { place, output } = ended;
-        self.called(place, output.unwrap_or_else(|_| Called::settled(Ended::Panicked, 0)), context);
+        self.called(place, output.unwrap_or_else(|_| Called::Settled(Ended::Panicked)), context);
     }
 
     fn called(&mut self, (route, lane): (usize, LaneId), called: Called, context: &mut Context<'_>) {
@@ -363,7 +396,7 @@ impl<'a, R: Router, C: Fn(usize, Delivery) -> F, F: Future<Output = Called>> Eng
 
     fn next(&mut self, route: usize, lane: LaneId, context: &mut Context<'_>) {
         if let Some((lane, frame)) = self.intake.finished(route, lane) {
-            self.start(route, Some(lane), frame, context);
+            self.start_in(route, lane, frame, context);
         }
     }
 

@@ -153,9 +153,9 @@ impl Intake {
         self.tally.counters.handler(route).load.note(load);
     }
 
-    /// A call begins to be polled for the first time, or that is over.
+    /// A call begins to be polled for the first time, of a message that has arrived then, or that is over.
     #[inline]
-    pub(super) fn polls(&self, route: usize, arrived: Option<Arrival>) {
+    pub(super) fn polls(&self, route: usize, arrived: Arrival) {
         self.tally.counters.handler(route).load.polls(arrived);
     }
 

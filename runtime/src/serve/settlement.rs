@@ -40,30 +40,30 @@ use crate::{
     },
 };
 
-/// A call that has ended.
+/// A call that has ended. It is returned in registers, as its outcome is, so nothing more is said of one that mostly is all there is to say.
 #[derive(Debug)]
-pub(crate) struct Called {
-    pub(crate) ended: Ended,
-    /// Absent where nothing is left to be done. Boxed, because mostly it is absent.
-    pub(crate) open: Option<Box<Open>>,
-    /// Members of the envelope's metadata that could not be read.
-    pub(crate) unreadable: u32,
-    /// How long a request took, in microseconds.
-    pub(crate) busy_micros: u32,
+pub(crate) enum Called {
+    /// Nothing is left to be done or to be said, as after most broadcasts.
+    Settled(Ended),
+    Open(Box<Open>),
 }
 
-/// What is needed to carry out what a call asks for.
+/// How a call ended, and what is needed to carry out what it asks for.
 #[derive(Debug)]
 pub(crate) struct Open {
+    /// Until it is looked at.
+    ended: Ended,
     delivery: Delivery,
     observation: Option<Box<Observation>>,
+    /// How long a request took, in microseconds.
+    busy_micros: u32,
 }
 
 /// What is to be done next.
 #[derive(Debug)]
 pub(crate) enum Step {
-    /// Count how it ended, and send the answer, if there is one. The call itself is there where something was left to be done.
-    Answer(Ended, Option<Parcel>, Option<Box<Open>>),
+    /// Count how it ended, and send the answer, if there is one.
+    Answer(Ended, Option<Parcel>, Box<Open>),
     /// Publish what the handler returned; what follows is known then.
     Publish(Box<Publishing>),
 }
@@ -110,10 +110,34 @@ impl Worked {
 }
 
 impl Called {
+    pub(crate) fn open(ended: Ended, delivery: Delivery, observation: Option<Box<Observation>>) -> Self {
+        Self::Open(Box::new(Open { ended, delivery, observation, busy_micros: 0 }))
+    }
+
+    /// The same, of a request that took so long.
+    pub(crate) fn after(mut self, time: Duration) -> Self {
+        if let Self::Open(open) = &mut self {
+            open.busy_micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        }
+        self
+    }
+}
+
+impl Open {
+    /// Members of the envelope's metadata that could not be read.
+    pub(crate) fn unreadable(&self) -> u32 {
+        self.delivery.unreadable_metadata()
+    }
+
+    /// How long a request took, in microseconds.
+    pub(crate) fn busy_micros(&self) -> u32 {
+        self.busy_micros
+    }
+
     /// Sends what the handler of a task has returned to be published. Follow-ups are handed on, and enqueued here only where the task is done
     /// already: its queue delivers at most once.
-    pub(crate) async fn worked(mut self, bus: &Bus, is_done: bool) -> Worked {
-        let unreadable = self.unreadable;
+    pub(crate) async fn worked(mut self: Box<Self>, bus: &Bus, is_done: bool) -> Worked {
+        let unreadable = self.unreadable();
         let (mut follow_ups, result, hops) = match &mut self.ended {
             Ended::Returned(Outcome::Send(outgoing)) => {
                 (std::mem::take(&mut outgoing.tasks), outgoing.result.take(), outgoing.hops)
@@ -124,7 +148,9 @@ impl Called {
             self.ended = Ended::Returned(Outcome::Failed(error.to_string().into()));
         }
         match self.step(Kind::Queue, bus, || 1) {
-            Step::Answer(ended, _, open) => Worked { follow_ups, result, hops, open, unreadable, ..Worked::of(ended) },
+            Step::Answer(ended, _, open) => {
+                Worked { follow_ups, result, hops, open: Some(open), unreadable, ..Worked::of(ended) }
+            }
             Step::Publish(publishing) => {
                 let (_in_line, sent) = publishing.start(bus);
                 let Sent { ended, unsent, open, .. } = sent.await;
@@ -133,38 +159,49 @@ impl Called {
         }
     }
 
-    pub(crate) fn settled(ended: Ended, unreadable: u32) -> Self {
-        Self { ended, open: None, unreadable, busy_micros: 0 }
-    }
-
-    pub(crate) fn open(ended: Ended, delivery: Delivery, observation: Option<Box<Observation>>) -> Self {
-        let unreadable = delivery.unreadable_metadata();
-        Self { ended, open: Some(Box::new(Open { delivery, observation })), unreadable, busy_micros: 0 }
-    }
-
-    /// The same, of a request that took so long.
-    pub(crate) fn after(self, time: Duration) -> Self {
-        Self { busy_micros: u32::try_from(time.as_micros()).unwrap_or(u32::MAX), ..self }
-    }
-
     /// What is to be done first, after a message of this kind. `shared` counts the services that share the subscription by which it came.
-    pub(crate) fn step(self, kind: Kind, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
-        let Self { ended, open: Some(open), .. } = self else { return Step::Answer(self.ended, None, None) };
-        match ended {
+    pub(crate) fn step(mut self: Box<Self>, kind: Kind, bus: &Bus, shared: impl FnOnce() -> usize) -> Step {
+        match std::mem::replace(&mut self.ended, Ended::Returned(Outcome::Done)) {
             Ended::Returned(Outcome::Send(outgoing)) if outgoing.messages.is_empty() && outgoing.tasks.is_empty() => {
-                let ended = open.done(Ended::Returned(Outcome::Done));
-                Step::Answer(ended, outgoing.answer, Some(open))
+                let ended = self.done(Ended::Returned(Outcome::Done));
+                Step::Answer(ended, outgoing.answer, self)
             }
             Ended::Returned(Outcome::Send(outgoing)) => {
-                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open, shared: shared() }))
+                Step::Publish(Box::new(Publishing { outgoing: *outgoing, open: self, shared: shared() }))
             }
             ended => {
-                let origin = open.delivery.frame().origin();
-                let answer = excuse(&ended, kind, origin).and_then(|excuse| open.excuse(excuse, shared(), bus));
-                Step::Answer(open.done(ended), answer, Some(open))
+                let origin = self.delivery.frame().origin();
+                let answer = excuse(&ended, kind, origin).and_then(|excuse| self.excuse(excuse, shared(), bus));
+                Step::Answer(self.done(ended), answer, self)
             }
         }
     }
+
+    pub(crate) fn delivery(&self) -> &Delivery {
+        &self.delivery
+    }
+
+    /// The answer that says why there is none.
+    fn excuse(&self, excuse: Answer<(), NoError>, shared: usize, bus: &Bus) -> Option<Parcel> {
+        let encode = || excused(&self.delivery, &excuse, shared, bus);
+        Observation::scope(self.observation.as_deref(), encode)
+    }
+
+    /// The call is over, whatever becomes of its answer.
+    fn done(&self, ended: Ended) -> Ended {
+        self.observation.iter().for_each(|observation| observation.ended(&ended));
+        ended
+    }
+}
+
+/// The answer that says why there is none.
+fn excused(delivery: &Delivery, excuse: &Answer<(), NoError>, shared: usize, bus: &Bus) -> Option<Parcel> {
+    let mut headers = Headers::default();
+    if shared > 1 {
+        headers.set(SHARED_BY, shared.to_string());
+    }
+    // Where even this cannot be sent, the requester's timeout ends its wait.
+    answer_of(excuse, &headers, delivery, bus).ok().flatten()
 }
 
 /// What whoever asked is told after a call that has no answer for them.
@@ -173,7 +210,9 @@ impl Called {
 /// requester gives it to another instance. Of a request whose time is over it only learns that this one lives.
 fn excuse(ended: &Ended, kind: Kind, origin: Origin) -> Option<Answer<(), NoError>> {
     Some(match ended {
-        Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(_))
+        Ended::Returned(
+            Outcome::Done | Outcome::Send(_) | Outcome::DoneBefore | Outcome::Unfinished | Outcome::Elsewhere,
+        )
         | Ended::Cancelled
         | Ended::LeftToOthers => return None,
         // Nobody can be told.
@@ -195,7 +234,7 @@ fn excuse(ended: &Ended, kind: Kind, origin: Origin) -> Option<Answer<(), NoErro
         }
         Ended::Returned(Outcome::Refused(failure)) => Answer::Failure(failure.reason().to_owned()),
         Ended::Returned(Outcome::Rejected(rejection)) => Answer::Failure(rejection.kind().to_owned()),
-        Ended::Returned(Outcome::Failed(_) | Outcome::Ruled(..)) => Answer::Failure(FAILED.to_owned()),
+        Ended::Returned(Outcome::Failed(_) | Outcome::Ruled(_)) => Answer::Failure(FAILED.to_owned()),
         Ended::Panicked => Answer::Failure("the handler panicked".to_owned()),
         Ended::TimedOut => Answer::Failure("the handler ran past its timeout".to_owned()),
     })
@@ -230,7 +269,7 @@ pub(crate) fn declined(
 ) -> Option<Parcel> {
     let mut delivery = Delivery::new(frame, format);
     delivery.read(facts.read_metadata());
-    Open { delivery, observation: None }.excuse(Answer::Declined(why), shared, bus)
+    excused(&delivery, &Answer::Declined(why), shared, bus)
 }
 
 /// Tells whoever waits for an answer that the message was too large, of which only the head is there: in our own order it says before the data
@@ -250,30 +289,7 @@ pub(crate) fn oversized(
     let frame = Frame::new(payload.into(), 0..0, 0..end, Origin::Broadcast { token: 0 }, now);
     let mut delivery = Delivery::new(frame, format);
     delivery.read(facts.read_metadata());
-    Open { delivery, observation: None }.excuse(Answer::Failure(rejection.kind().to_owned()), shared, bus)
-}
-
-impl Open {
-    pub(crate) fn delivery(&self) -> &Delivery {
-        &self.delivery
-    }
-
-    /// The answer that says why there is none.
-    fn excuse(&self, excuse: Answer<(), NoError>, shared: usize, bus: &Bus) -> Option<Parcel> {
-        let mut headers = Headers::default();
-        if shared > 1 {
-            headers.set(SHARED_BY, shared.to_string());
-        }
-        let encode = || answer_of(&excuse, &headers, &self.delivery, bus);
-        // Where even this cannot be sent, the requester's timeout ends its wait.
-        Observation::scope(self.observation.as_deref(), encode).ok().flatten()
-    }
-
-    /// The call is over, whatever becomes of its answer.
-    fn done(&self, ended: Ended) -> Ended {
-        self.observation.iter().for_each(|observation| observation.ended(&ended));
-        ended
-    }
+    excused(&delivery, &Answer::Failure(rejection.kind().to_owned()), shared, bus)
 }
 
 impl Publishing {
@@ -334,10 +350,18 @@ async fn send(bus: &Bus, messages: Vec<Enclosed>, lined: Lined) -> Vec<PublishEr
 
 #[cfg(test)]
 mod tests {
+    use std::task::Poll;
 
     use crate::error::Rejection;
 
     use super::*;
+
+    #[test]
+    fn how_a_call_has_ended_is_returned_in_registers() {
+        // Two words are; what is larger is written by one future and read by the next, at each of five levels.
+        assert_eq!(size_of::<Poll<Called>>(), 2 * size_of::<usize>());
+        assert_eq!(size_of::<Poll<Outcome>>(), 2 * size_of::<usize>());
+    }
 
     #[test]
     fn whoever_asked_is_told_of_each_end_without_an_answer_and_of_nothing_from_the_inside() {

@@ -217,10 +217,10 @@ impl LoadGauge {
         self.oldest.store(load.oldest.map_or(NOBODY, |arrived| Arrival::of(arrived).nanos()), Ordering::Relaxed);
     }
 
-    /// A call begins to be polled for the first time, or that is over.
+    /// A call begins to be polled for the first time, or, with an arrival that never was, that is over.
     #[inline]
-    pub(crate) fn polls(&self, arrived: Option<Arrival>) {
-        self.polled.store(arrived.map_or(NOBODY, Arrival::nanos), Ordering::Relaxed);
+    pub(crate) fn polls(&self, arrived: Arrival) {
+        self.polled.store(arrived.nanos(), Ordering::Relaxed);
     }
 
     fn running(&self) -> usize {

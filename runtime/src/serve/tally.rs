@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use crate::{
     bus::handle::Bus,
     error::{PublishError, Rejection},
-    handler::outcome::{Ended, OnceBefore, Outcome},
+    handler::outcome::{Ended, Outcome},
     message::delivery::Delivery,
     route::routes::Routes,
     serve::{
@@ -68,11 +68,11 @@ impl Tally {
     pub(super) fn count(&mut self, route: usize, ended: Ended, delivery: Option<&Delivery>) {
         let counters = self.counters.handler(route);
         let (trouble, about) = match ended {
-            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::Once(OnceBefore::Done)) => {
+            Ended::Returned(Outcome::Done | Outcome::Send(_) | Outcome::DoneBefore) => {
                 return counters.handled.add(1);
             }
-            Ended::Returned(Outcome::Once(OnceBefore::Elsewhere)) => return counters.left_to_others.add(1),
-            Ended::Returned(Outcome::Once(OnceBefore::Unfinished)) => {
+            Ended::Returned(Outcome::Elsewhere) => return counters.left_to_others.add(1),
+            Ended::Returned(Outcome::Unfinished) => {
                 counters.failed.add(1);
                 (
                     Trouble::Failed,
@@ -87,7 +87,7 @@ impl Tally {
                 counters.expired.add(1);
                 (Trouble::Expired, About::message(delivery))
             }
-            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(_, failure)) => {
+            Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(failure)) => {
                 counters.failed.add(1);
                 (Trouble::Failed, About::message(delivery).because(failure.with_causes()))
             }

@@ -116,11 +116,11 @@ impl<R: Router> Worker<R> {
         let Self { router, layers, bus, route, queue, rotation, policy, ends, control, instance, holdings, tally } =
             self;
         let is_done = queue.at_most_once;
-        let make = |delivery| work(&*router, &layers, &bus, route, delivery, is_done);
-        let callee = Callee::new(Arc::clone(&router), Arc::clone(&layers), bus.clone());
+        let callee = Callee::new(router, layers, bus.clone());
+        let make = |delivery| work(&callee, route, delivery, is_done);
         let pull = Pull::new(bus.clone(), queue.clone(), Arc::clone(&instance), Arc::clone(&holdings));
         let judges = (policy, ends);
-        let places = Places::new(&bus, &queue, route, judges, Arc::clone(&holdings), (make, callee), tally);
+        let places = Places::new(&bus, &queue, route, judges, Arc::clone(&holdings), (make, &callee), tally);
         let noting = Noting::new(&bus, &queue, instance, Arc::clone(&places.reports));
         let course = Course {
             bus: &bus,

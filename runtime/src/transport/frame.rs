@@ -61,6 +61,11 @@ impl Frame {
         &self.bytes[self.payload.start as usize..self.payload.end as usize]
     }
 
+    #[inline]
+    pub(crate) fn payload_len(&self) -> usize {
+        self.payload.len()
+    }
+
     /// The payload, shared.
     pub(crate) fn share_payload(&self) -> Bytes {
         self.bytes.slice(self.payload.start as usize..self.payload.end as usize)

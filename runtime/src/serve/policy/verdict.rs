@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
-    handler::outcome::{OnceBefore, Rule},
+    handler::outcome::Rule,
     route::entry::{HandlerOptions, WorkOptions},
     transport::durable::{
         contract::OverdueEntry,
@@ -70,6 +70,17 @@ pub(crate) enum How {
     Once(OnceBefore),
     /// It has waited too long.
     Expired,
+}
+
+/// Why a task of a handler that runs once does not run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum OnceBefore {
+    /// It was done before.
+    Done,
+    /// Another owner had begun it, and is gone.
+    Unfinished,
+    /// Another task with the same key is running, or may be. It is looked at again later.
+    Elsewhere,
 }
 
 /// What an instance does with a task that it has taken.

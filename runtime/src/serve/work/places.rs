@@ -31,7 +31,7 @@ use crate::{
         policy::{
             rounds::ServerTime,
             turns::Choice,
-            verdict::{Admission, How, Moment, Policy, admit},
+            verdict::{Admission, How, Moment, OnceBefore, Policy, admit},
         },
         settlement::{Open, Worked},
         spawned::{Spawned, SpawnedEnd},
@@ -56,7 +56,7 @@ pub(super) struct Places<'a, R, C, F> {
     ends: Ends,
     holdings: Arc<Holdings>,
     make: C,
-    callee: Callee<R>,
+    callee: &'a Callee<R>,
     slots: Slots<F>,
     pub(super) running: Waiting<Running<F, Place>>,
     pub(super) spawned: Spawned<Place, Worked>,
@@ -101,7 +101,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         number: usize,
         (policy, ends): (Policy, Ends),
         holdings: Arc<Holdings>,
-        (make, callee): (C, Callee<R>),
+        (make, callee): (C, &'a Callee<R>),
         tally: Tally,
     ) -> Self {
         let news = holdings.news();
@@ -232,13 +232,13 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             return self.spawned.start(place, self.callee.work(self.number, delivery, self.queue.at_most_once));
         }
         let mut slot = self.slots.fill((self.make)(delivery));
-        self.tally.counters.handler(self.number).load.polls(Some(Arrival::of(arrived)));
+        self.tally.counters.handler(self.number).load.polls(Arrival::of(arrived));
         if let Some(holding) = holding {
             self.holdings.polls(holding);
         }
         let polled = slot.as_mut().poll(context);
         self.holdings.polled();
-        self.tally.counters.handler(self.number).load.polls(None);
+        self.tally.counters.handler(self.number).load.polls(Arrival::NEVER);
         match polled {
             Poll::Ready(worked) => {
                 self.slots.give_back(slot);
@@ -444,7 +444,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
 /// What an attempt has said of itself, where that is wanted.
 fn said(ended: &Ended, how: &How, result: Option<Vec<u8>>) -> Said {
     let typed = match ended {
-        Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(_, failure)) => {
+        Ended::Returned(Outcome::Failed(failure) | Outcome::Refused(failure) | Outcome::Ruled(failure)) => {
             failure.typed().map(<[u8]>::to_vec)
         }
         _ => None,
@@ -463,8 +463,10 @@ fn how(ended: &Ended, follow_ups: Vec<NewTask>) -> How {
         Ended::Returned(outcome) => match outcome {
             Outcome::Done | Outcome::Send(_) | Outcome::Filtered => How::Succeeded { follow_ups },
             Outcome::Failed(failure) | Outcome::Refused(failure) => retry(failure.with_causes()),
-            Outcome::Ruled(rule, failure) => How::Failed { rule: *rule, error: failure.with_causes().to_owned() },
-            Outcome::Once(before) => How::Once(*before),
+            Outcome::Ruled(failure) => How::Failed { rule: failure.rule(), error: failure.with_causes().to_owned() },
+            Outcome::DoneBefore => How::Once(OnceBefore::Done),
+            Outcome::Unfinished => How::Once(OnceBefore::Unfinished),
+            Outcome::Elsewhere => How::Once(OnceBefore::Elsewhere),
             Outcome::Rejected(rejection) => match **rejection {
                 // The payload says more of itself than its entry did.
                 Rejection::NewerVersion { .. } | Rejection::WrongType { .. } => How::Unknown,

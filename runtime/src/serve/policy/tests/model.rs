@@ -11,11 +11,11 @@ use std::{
 };
 
 use crate::{
-    handler::outcome::{OnceBefore, Rule},
+    handler::outcome::Rule,
     route::entry::HandlerOptions,
     serve::policy::{
         rounds::Rounds,
-        verdict::{Admission, How, Moment, Policy, admit},
+        verdict::{Admission, How, Moment, OnceBefore, Policy, admit},
     },
     transport::{
         durable::{

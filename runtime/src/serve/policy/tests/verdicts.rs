@@ -3,11 +3,11 @@ use std::time::Instant;
 use proptest::prelude::*;
 
 use crate::{
-    handler::outcome::{OnceBefore, Rule},
+    handler::outcome::Rule,
     route::entry::HandlerOptions,
     serve::policy::{
         rounds::{LONGEST_WAIT, Rounds, ServerTime, renewed_until, wait_for},
-        verdict::{Admission, How, Moment, PARK_AFTER, Policy, admit},
+        verdict::{Admission, How, Moment, OnceBefore, PARK_AFTER, Policy, admit},
     },
     transport::durable::{
         contract::OverdueEntry,
