@@ -164,6 +164,7 @@ fn order(order: &Order) -> (TokenStream, TokenStream) {
 //         -> impl Future<Output = __tidings::Outcome> + Send + 'a
 //     {
 //         async move {
+//             let (delivery, bus) = (delivery, bus);
 //             let message = match __MESSAGE.decode(delivery) {
 //                 Ok(message) => message,
 //                 Err(outcome) => return outcome,
@@ -219,6 +220,7 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
             bus: &'a __tidings::Bus,
         ) -> #future {
             async move {
+                let (delivery, bus) = (delivery, bus);
                 #decode
                 #filter
                 #begin

@@ -103,6 +103,7 @@ fn proven_routes<T: ToTokens>(handlers: &[T], spans: impl Iterator<Item = Span>)
 //     fn endings() -> Vec<__tidings::Endings> { Vec::from([<placed as __tidings::Handler>::ENDINGS, …]) }
 //     fn dispatch<'a>(&'a self, route: usize, delivery: …, bus: …) -> impl Future<Output = __tidings::Outcome> + Send + 'a {
 //         async move {
+//             let (bus, delivery) = (bus, delivery);
 //             match route {
 //                 0 => <placed as __tidings::Call<State>>::call(value, delivery, bus).await,
 //                 …
@@ -139,6 +140,9 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
             bus: &'a __tidings::Bus,
         ) -> impl ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send + 'a {
             async move {
+                // Captured in this order, the two are not next to each other as in the call's future: a copy of both at once would wait for the
+                // writes of each.
+                let (bus, delivery) = (bus, delivery);
                 match route {
                     #(#arms)*
                     _ => __tidings::Outcome::Done,

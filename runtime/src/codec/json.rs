@@ -62,8 +62,7 @@ impl Codec for Json {
         payload: &'de [u8],
         inbound: &mut Option<Inbound<'de>>,
     ) -> Result<T, DecodeError> {
-        // One check of the whole payload lets the parser borrow and skip the check of each string.
-        decode_text_beside(expected, Rule::Standard, text(payload)?, inbound)
+        decode_payload(expected, Rule::Standard, payload, inbound)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -101,7 +100,7 @@ impl Codec for Plain {
         payload: &'de [u8],
         inbound: &mut Option<Inbound<'de>>,
     ) -> Result<T, DecodeError> {
-        decode_text_beside(expected, Rule::OnlyExchanges, text(payload)?, inbound)
+        decode_payload(expected, Rule::OnlyExchanges, payload, inbound)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -149,19 +148,20 @@ pub(super) fn decode_text<'de, T: Deserialize<'de>>(
     rule: Rule,
     text: &'de str,
 ) -> Result<(T, Inbound<'de>), DecodeError> {
-    together(|inbound| decode_text_beside(expected, rule, text, inbound))
+    together(|inbound| decode_payload(expected, rule, text.as_bytes(), inbound))
 }
 
-/// The same, with a place for the metadata.
+/// The same of a payload, with a place for the metadata.
+///
+/// Each type has its own code of this, so it is kept short: what is not asked of the type is done elsewhere.
 #[inline]
-fn decode_text_beside<'de, T: Deserialize<'de>>(
+fn decode_payload<'de, T: Deserialize<'de>>(
     expected: &Expected,
     rule: Rule,
-    text: &'de str,
+    payload: &'de [u8],
     inbound: &mut Option<Inbound<'de>>,
 ) -> Result<T, DecodeError> {
-    // Each type has its own code of this, so it is kept short: what is not asked of the type is done elsewhere.
-    let (layout, data) = look(expected, rule, text, inbound);
+    let (layout, data) = look(expected, rule, payload, inbound)?;
     if layout != Layout::Any {
         match serde_json::from_str(data) {
             Ok(message) => return Ok(message),
@@ -170,17 +170,17 @@ fn decode_text_beside<'de, T: Deserialize<'de>>(
             Err(_) => *inbound = None,
         }
     }
-    decode_any_beside(expected, rule, text, inbound)
+    decode_any_beside(expected, rule, payload, inbound)
 }
 
 #[inline(never)]
 fn decode_any_beside<'de, T: Deserialize<'de>>(
     expected: &Expected,
     rule: Rule,
-    text: &'de str,
+    payload: &'de [u8],
     inbound: &mut Option<Inbound<'de>>,
 ) -> Result<T, DecodeError> {
-    let (message, said) = decode_any(expected, rule, text)?;
+    let (message, said) = decode_any(expected, rule, text(payload)?)?;
     *inbound = Some(said);
     Ok(message)
 }
@@ -194,7 +194,7 @@ pub(super) fn together<'de, T>(
     Ok((message, inbound.unwrap_or_default()))
 }
 
-/// What a text is at a first look.
+/// What a payload is at a first look.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Layout {
     /// The message alone.
@@ -205,25 +205,27 @@ enum Layout {
     Any,
 }
 
-/// What a text is at a first look, which is the same for messages of every type, and what of it is the message. The metadata of an envelope of ours
+/// What a payload is at a first look, which is the same for messages of every type, and what of it is the message. The metadata of an envelope of ours
 /// is put into its place.
 fn look<'de>(
     expected: &Expected,
     rule: Rule,
-    text: &'de str,
+    payload: &'de [u8],
     inbound: &mut Option<Inbound<'de>>,
-) -> (Layout, &'de str) {
+) -> Result<(Layout, &'de str), DecodeError> {
+    // One check of the whole payload lets the parser borrow and skip the check of each string.
+    let text = text(payload)?;
     if text.len() <= SHORTEST {
-        return (Layout::Alone, text);
+        return Ok((Layout::Alone, text));
     }
-    match OwnOrder::of(text) {
+    Ok(match OwnOrder::of(text) {
         Some(ours) if ours.fits(expected, rule) => {
             *inbound = Some(ours.inbound);
             (Layout::Ours, ours.data)
         }
-        _ if may_be_envelope(rule, text.as_bytes()) => (Layout::Any, text),
+        _ if may_be_envelope(rule, payload) => (Layout::Any, text),
         _ => (Layout::Alone, text),
-    }
+    })
 }
 
 /// The same, in whatever order the members of the envelope are.

@@ -302,7 +302,10 @@ impl Delivery {
             }
         };
         verify(&message, self.frame.channel())?;
-        self.learn(inbound.and_then(|inbound| Metadata::said(inbound, payload)));
+        match inbound {
+            None => self.learn_nothing(),
+            Some(inbound) => self.learn(Metadata::said(inbound, payload)),
+        }
         Ok(message)
     }
 
@@ -326,7 +329,10 @@ impl Delivery {
             }
         };
         verify(&message, self.frame.channel())?;
-        self.learn(inbound.and_then(|inbound| Metadata::said(inbound, payload)));
+        match inbound {
+            None => self.learn_nothing(),
+            Some(inbound) => self.learn(Metadata::said(inbound, payload)),
+        }
         Ok(message)
     }
 
@@ -368,8 +374,16 @@ impl Delivery {
         self.is_read = true;
     }
 
-    /// What the message said when it was decoded.
+    /// A message alone says nothing when it is decoded.
     #[inline]
+    fn learn_nothing(&mut self) {
+        self.is_read = true;
+        if self.metadata.is_some() {
+            self.metadata = None;
+        }
+    }
+
+    /// What the message said when it was decoded.
     fn learn(&mut self, said: Option<Metadata>) {
         self.is_read = true;
         match said {
