@@ -250,13 +250,14 @@ impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Eng
     /// Calls the handler. `None` if that does not complete at once: it is held then, with its lane.
     #[inline]
     fn call(&mut self, route: usize, lane: Option<LaneId>, frame: Frame, context: &mut Context<'_>) -> Option<Called> {
-        let arriving = Arriving { frame, format: self.intake.format };
+        let format = self.intake.format;
         if self.intake.routes.at(route).options().spawn {
             let lane = self.hold(route, lane);
-            self.spawned.start((route, lane), self.callee.call(route, arriving));
+            self.spawned.start((route, lane), self.callee.call(route, Arriving { frame, format }));
             return None;
         }
-        let mut slot = self.slots.fill((self.make)(route, arriving));
+        // Made here and not before, so that it is moved as a whole: nothing is done meanwhile of which it would have to be taken apart.
+        let mut slot = self.slots.fill((self.make)(route, Arriving { frame, format }));
         // What has a lane is seen there.
         self.intake.polls(route, lane.map_or(self.starting.arrived, |_| Arrival::NEVER));
         let polled = slot.as_mut().poll(context);
