@@ -88,6 +88,11 @@ pub(crate) fn routes(input: TokenStream) -> TokenStream {
     }
 }
 
+/// What `routes![…]` puts its paths through.
+pub(crate) fn named_handlers(paths: TokenStream) -> TokenStream {
+    sets::named_handlers(paths)
+}
+
 /// `routers![…]`.
 pub(crate) fn routers(input: TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();

@@ -430,6 +430,13 @@ pub fn routes(input: TokenStream) -> TokenStream {
     handler::routes(input.into()).into()
 }
 
+/// What `routes![…]` puts its paths through. Its name is what the compiler says where one of them names no handler.
+#[doc(hidden)]
+#[proc_macro]
+pub fn each_function_in_routes_needs_the_attribute_handler(paths: TokenStream) -> TokenStream {
+    handler::named_handlers(paths.into()).into()
+}
+
 /// Makes several routers one that is served as one service: `routers![shop, pay]`.
 ///
 /// Each member is a value: of a type with `#[router]`, an `Arc` of one, of `routes![…]`, or of `routers![…]` again; at most twelve. Their types must

@@ -187,4 +187,5 @@ pub mod __private {
         transport::durable::{course::ResultBounds, look::DeadLetterBounds},
     };
     pub use serde;
+    pub use tidings_macros::each_function_in_routes_needs_the_attribute_handler;
 }

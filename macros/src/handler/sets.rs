@@ -1,14 +1,14 @@
 //! What sets of handlers generate: `#[router]`, `routes![…]` and `routers![…]`.
 
 use proc_macro2::{Ident, Span, TokenStream};
-use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{ItemImpl, spanned::Spanned};
+use quote::{ToTokens, quote, quote_spanned};
+use syn::{ItemImpl, Path, Token, parse::Parser, punctuated::Punctuated, spanned::Spanned};
 
 use super::{
     expand::{call_body, facts},
     inherited::by_uses,
     model::{Router, Routers, Routes},
-    tokens::{last_name, with_static_lifetimes},
+    tokens::{generated_path, last_name, with_static_lifetimes},
 };
 use crate::attr::Runtime;
 
@@ -52,7 +52,8 @@ pub(super) fn router(router: &Router, runtime: &Runtime) -> TokenStream {
     };
     let state = quote!(#self_type);
     let name = last_name(self_type);
-    let markers: Vec<Ident> = (0..handlers.len()).map(|index| format_ident!("__Handler{index}")).collect();
+    let markers: Vec<Ident> =
+        (0..handlers.len()).map(|index| Ident::new(&handler_name(index), Span::call_site())).collect();
     let calls = markers.iter().zip(handlers).map(|(marker, handler)| {
         let facts = facts(handler, marker, Some(&name));
         let (ident, on_uses) = (&handler.ident, &handler.on_uses);
@@ -160,24 +161,30 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
 //
 //     {
 //         use ::tidings::__private as __tidings;
+//         each_function_in_routes_needs_the_attribute_handler! { placed, module::quote }       // see `aliases`
 //         …                                                    // see `proven_routes`
 //         struct __Routes<S>(S);
 //         impl __Routes<()> { fn with_state<S>(self, state: S) -> __Routes<S> { __Routes(state) } }
 //         impl<S: Send + Sync + 'static> __tidings::Router for __Routes<S>
 //         where
-//             placed: __tidings::Call<S>,
-//             module::quote: __tidings::Call<S>,
+//             __Handler0: __tidings::Call<S>,                  // at `placed`
+//             __Handler1: __tidings::Call<S>,
 //         { … }                                                // see `router_body`
 //         __Routes(())
 //     }
 pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
-    let handlers = &routes.handlers;
-    let spans = handlers.iter().map(|path| path.segments.last().map_or_else(Span::call_site, |last| last.ident.span()));
-    let proven_routes = proven_routes(handlers, spans);
-    let body = router_body(handlers, &quote!(__S), &quote_spanned!(Span::mixed_site()=> &self.0));
+    let paths = &routes.handlers;
+    let spans: Vec<Span> =
+        paths.iter().map(|path| path.segments.last().map_or_else(Span::call_site, |last| last.ident.span())).collect();
+    let handlers: Vec<Ident> =
+        spans.iter().enumerate().map(|(index, span)| Ident::new(&handler_name(index), *span)).collect();
+    let aliases = aliases(paths);
+    let proven_routes = proven_routes(&handlers, spans.into_iter());
+    let body = router_body(&handlers, &quote!(__S), &quote_spanned!(Span::mixed_site()=> &self.0));
     quote! {{
         #import
+        #aliases
         #proven_routes
         #[must_use = "a router receives nothing until it is served"]
         struct __Routes<__S>(__S);
@@ -195,6 +202,44 @@ pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
         }
         __Routes(())
     }}
+}
+
+fn handler_name(index: usize) -> String {
+    format!("__Handler{index}")
+}
+
+// Input of the macro that is generated:
+//
+//     each_function_in_routes_needs_the_attribute_handler! { placed, module::quote }
+//
+// Output:
+//
+//     type __Handler0 = placed;
+//     type __Handler1 = module::quote;
+/// What rustc says of a name that is no handler are its own words, but it adds the macro that has written the name: here one whose name is the
+/// advice. An editor, which expands macros too, finds what a name stands for by who has written it; so to everybody else it is the user.
+fn aliases(paths: &[Path]) -> TokenStream {
+    let is_rustc = format!("{:?}", Span::call_site()).starts_with('#');
+    if !is_rustc {
+        return aliases_of(paths.iter().map(ToTokens::to_token_stream));
+    }
+    quote! {
+        use __tidings::each_function_in_routes_needs_the_attribute_handler;
+        each_function_in_routes_needs_the_attribute_handler! { #(#paths),* }
+    }
+}
+
+pub(super) fn named_handlers(paths: TokenStream) -> TokenStream {
+    let paths = Punctuated::<Path, Token![,]>::parse_terminated.parse2(paths);
+    aliases_of(paths.into_iter().flatten().map(|path| generated_path(path.into_token_stream())))
+}
+
+fn aliases_of(paths: impl Iterator<Item = TokenStream>) -> TokenStream {
+    let aliases = paths.enumerate().map(|(index, path)| {
+        let name = Ident::new(&handler_name(index), Span::call_site());
+        quote!(type #name = #path;)
+    });
+    aliases.collect()
 }
 
 // Input:

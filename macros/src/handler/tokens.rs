@@ -73,11 +73,28 @@ pub(super) fn ends(tokens: &TokenStream) -> (Span, Span) {
     (first, spans.last().unwrap_or(first))
 }
 
-/// The name in its place, but as something that a macro has written: no lint is about it.
+/// The name in its place, but as something that a macro has written: no lint is about it. It is read by the rules of this crate's edition, in which
+/// `gen` is a word of the language, and may be a name in the user's.
 pub(super) fn generated(ident: &Ident) -> Ident {
+    let site = Span::mixed_site().located_at(ident.span());
+    if ident == "gen" {
+        return Ident::new_raw("gen", site);
+    }
     let mut ident = ident.clone();
-    ident.set_span(Span::mixed_site().located_at(ident.span()));
+    ident.set_span(site);
     ident
+}
+
+/// A path likewise. Its `$crate` stays: what that is, only its span says.
+pub(super) fn generated_path(path: TokenStream) -> TokenStream {
+    replaced(path, &|token| match token {
+        TokenTree::Ident(ident) if ident == "$crate" => ident.into_token_stream(),
+        TokenTree::Ident(ident) => generated(&ident).into_token_stream(),
+        mut other => {
+            other.set_span(Span::mixed_site().located_at(other.span()));
+            other.into_token_stream()
+        }
+    })
 }
 
 /// Tokens as somebody would write them.
@@ -157,6 +174,14 @@ mod tests {
         assert_eq!(with_lifetime(ty.clone(), "'a").to_string(), written.to_string());
         let written = quote!((&'static Delivery, &'static X, Y<'static>, &'static mut Z<'static>));
         assert_eq!(with_static_lifetimes(ty).to_string(), written.to_string());
+    }
+
+    /// `gen` is a word of the edition in which the macros are written, and a name in the one before.
+    #[test]
+    fn names_that_are_words_elsewhere_are_raw() {
+        let written = |name: &str| generated(&Ident::new(name, Span::call_site())).to_string();
+        assert_eq!((written("gen"), written("placed")), ("r#gen".to_owned(), "placed".to_owned()));
+        assert_eq!(generated_path(quote!(shop::r#gen)).to_string(), "shop :: r#gen");
     }
 
     #[test]
