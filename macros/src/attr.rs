@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::{Span, TokenStream};
+use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
 use syn::{
-    Attribute, Expr, ExprLit, ExprPath, Ident, Lit, LitStr, Meta, Path, Token, Visibility,
+    Attribute, Expr, ExprField, ExprLit, ExprPath, Ident, Lit, LitStr, Member, Meta, Path, Token, Visibility,
     ext::IdentExt as _,
-    parse::{Parse, ParseStream, Parser},
+    parse::{Parse, ParseStream, Parser, discouraged::Speculative as _},
     punctuated::Punctuated,
     spanned::Spanned,
 };
@@ -24,23 +24,64 @@ enum Value {
     Expr(Box<Expr>),
     /// The path behind `crate =`, which is no expression where it starts with `crate` and ends there.
     Path(Path),
+    /// What is no expression, such as `{ High: 6 }`, `30 seconds` or nothing: whoever asks for the value says what to write.
+    Other(TokenStream),
 }
 
 impl Parse for Entry {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let key = Ident::parse_any(input)?;
-        if !input.peek(Token![=]) {
+        if is_at_end(input) {
             return Ok(Self { key, value: None });
+        }
+        if !input.peek(Token![=]) {
+            return Err(without_sign(&key, up_to_comma(input)?));
         }
         input.parse::<Token![=]>()?;
         let is_path = input.peek(Token![::]) || input.peek(Ident::peek_any);
-        let value = if key == "crate" && is_path {
-            Value::Path(input.call(Path::parse_mod_style)?)
-        } else {
-            Value::Expr(input.parse()?)
+        if key == "crate" && is_path {
+            return Ok(Self { key, value: Some(Value::Path(input.call(Path::parse_mod_style)?)) });
+        }
+        let ahead = input.fork();
+        let expression = ahead.parse::<Expr>();
+        let value = match expression {
+            Ok(expression) if is_at_end(&ahead) => {
+                input.advance_to(&ahead);
+                Value::Expr(Box::new(expression))
+            }
+            _ => Value::Other(up_to_comma(input)?),
         };
         Ok(Self { key, value: Some(value) })
     }
+}
+
+fn is_at_end(input: ParseStream<'_>) -> bool {
+    // `,` or, behind the path of a runtime, `;`.
+    input.is_empty() || input.peek(Token![,]) || input.peek(Token![;])
+}
+
+fn up_to_comma(input: ParseStream<'_>) -> syn::Result<TokenStream> {
+    let mut tokens = TokenStream::new();
+    while !is_at_end(input) {
+        tokens.extend([input.parse::<TokenTree>()?]);
+    }
+    Ok(tokens)
+}
+
+/// `once(path)`, `lease: "1m"`.
+fn without_sign(key: &Ident, tokens: TokenStream) -> syn::Error {
+    let inner = match tokens.clone().into_iter().next() {
+        Some(TokenTree::Group(group)) => group.stream(),
+        Some(TokenTree::Punct(punct)) if punct.as_char() == ':' => tokens.clone().into_iter().skip(1).collect(),
+        _ => tokens.clone(),
+    };
+    let mut inner = inner.into_iter();
+    let example = match (inner.next(), inner.next()) {
+        (None, _) => format!("`{key}`"),
+        (Some(value), None) => format!("`{key} = {value}`"),
+        _ => format!("`{key} = …`"),
+    };
+    syn::Error::new_spanned(tokens, format!("the value of `{key}` stands behind `=`: write {example}"))
 }
 
 /// Parses the entries of an attribute; unknown and repeated keys are reported and left out.
@@ -134,7 +175,7 @@ impl Runtime {
     pub(crate) fn set(&mut self, entry: &Entry, diagnostics: &mut Diagnostics) {
         match &entry.value {
             Some(Value::Path(path)) => *self = Self(quote!(#path)),
-            _ => diagnostics.at(entry.span(), "`crate` takes the path of the runtime: write `crate = ::tidings`"),
+            _ => entry.reject("`crate` takes the path of the runtime: write `crate = ::tidings`", diagnostics),
         }
     }
 }
@@ -170,7 +211,7 @@ pub(crate) fn path(expression: &Expr) -> Option<&Path> {
 }
 
 impl Entry {
-    fn value(&self) -> Option<&Expr> {
+    pub(crate) fn value(&self) -> Option<&Expr> {
         match &self.value {
             Some(Value::Expr(expression)) => Some(ungrouped(expression)),
             _ => None,
@@ -183,7 +224,20 @@ impl Entry {
 
     /// The value's place, or the key's where there is no value.
     pub(crate) fn span(&self) -> Span {
-        self.value().map_or_else(|| self.key.span(), Spanned::span)
+        match &self.value {
+            Some(Value::Other(value)) if !value.is_empty() => value.span(),
+            _ => self.value().map_or_else(|| self.key.span(), Spanned::span),
+        }
+    }
+
+    /// Says what is wrong with the value, over all of it, or at the key where there is none.
+    pub(crate) fn reject(&self, message: impl Into<String>, diagnostics: &mut Diagnostics) {
+        match &self.value {
+            Some(Value::Expr(value)) => diagnostics.over(ungrouped(value), message),
+            Some(Value::Path(value)) => diagnostics.over(value, message),
+            Some(Value::Other(value)) if !value.is_empty() => diagnostics.over(value, message),
+            _ => diagnostics.at(self.key.span(), message),
+        }
     }
 
     /// The value, where it is a string.
@@ -199,7 +253,7 @@ impl Entry {
         if let Some(Lit::Str(text)) = self.literal() {
             return Some(text.clone());
         }
-        diagnostics.at(self.span(), format!("`{}` takes a string: write `{example}`", self.key));
+        self.reject(format!("`{}` takes a string: write `{example}`", self.key), diagnostics);
         None
     }
 
@@ -212,7 +266,7 @@ impl Entry {
             return Some(value);
         }
         let (low, high) = range;
-        diagnostics.at(self.span(), format!("`{}` takes a number from {low} to {high}: write `{example}`", self.key));
+        self.reject(format!("`{}` takes a number from {low} to {high}: write `{example}`", self.key), diagnostics);
         None
     }
 
@@ -231,7 +285,7 @@ impl Entry {
     /// A key without a value.
     pub(crate) fn flag(&self, diagnostics: &mut Diagnostics) -> bool {
         if self.value.is_some() {
-            diagnostics.at(self.span(), format!("`{0}` takes no value: write `{0}`, or leave it out", self.key));
+            self.reject(format!("`{0}` takes no value: write `{0}`, or leave it out", self.key), diagnostics);
         }
         true
     }
@@ -241,7 +295,7 @@ impl Entry {
         if let Some(expression) = self.value() {
             return Some(expression.clone());
         }
-        diagnostics.at(self.span(), format!("`{}` takes an expression: write `{example}`", self.key));
+        self.reject(format!("`{}` takes an expression: write `{example}`", self.key), diagnostics);
         None
     }
 
@@ -253,7 +307,11 @@ impl Entry {
         if let Some(word) = self.value().and_then(path).and_then(Path::get_ident) {
             return Some((LitStr::new(&word.unraw().to_string(), word.span()), true));
         }
-        diagnostics.at(self.span(), format!("`{}` takes a name: write `{example}`", self.key));
+        let example = match self.value() {
+            Some(Expr::Field(ExprField { member: Member::Named(name), .. })) => format!("{} = {name}", self.key),
+            _ => example.to_owned(),
+        };
+        self.reject(format!("`{}` takes a name: write `{example}`", self.key), diagnostics);
         None
     }
 
@@ -262,7 +320,7 @@ impl Entry {
         if let Some(path) = self.value().and_then(path) {
             return Some(path.clone());
         }
-        diagnostics.at(self.span(), format!("`{}` takes the path of a type: write `{example}`", self.key));
+        self.reject(format!("`{}` takes the path of a type: write `{example}`", self.key), diagnostics);
         None
     }
 
@@ -270,9 +328,15 @@ impl Entry {
     pub(crate) fn duration(&self, diagnostics: &mut Diagnostics) -> Option<u64> {
         let duration = self.text().and_then(|text| nanos(&text));
         if duration.is_none() {
-            diagnostics.at(
-                self.span(),
-                format!("`{0}` takes a duration above zero in {UNITS}: write `{0} = \"30s\"`", self.key),
+            let example = match self.key.to_string().as_str() {
+                "results" => "1h",
+                "window" => "1d",
+                "dead_letters" => "30d",
+                _ => "30s",
+            };
+            self.reject(
+                format!("`{0}` takes a duration above zero in {UNITS}: write `{0} = \"{example}\"`", self.key),
+                diagnostics,
             );
         }
         duration
@@ -287,12 +351,12 @@ impl Entry {
         };
         let durations = self.text().and_then(range);
         if durations.is_none() {
-            diagnostics.at(
-                self.span(),
+            self.reject(
                 format!(
                     "`{0}` takes the shortest and the longest duration, in {UNITS}: write `{0} = \"1s..10m\"`",
                     self.key
                 ),
+                diagnostics,
             );
         }
         durations

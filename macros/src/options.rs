@@ -45,7 +45,7 @@ pub(crate) const QUEUE: [&str; 16] = [
 pub(crate) const MESSAGE: [&str; 5] = ["name", "version", "from", "format", "codec"];
 
 /// What is said of each task when it is enqueued.
-const TASK: [&str; 4] = ["delay", "expires_in", "deduplicate", "header"];
+const TASK: [&str; 5] = ["delay", "at", "expires_in", "deduplicate", "header"];
 
 /// Attributes of a message beside `#[message(…)]`, and what stands in them.
 const ATTRIBUTES: [(&str, &str); 3] = [("channel", "\"…\""), ("queue", "\"…\""), ("reply", "Type")];
@@ -53,10 +53,8 @@ const ATTRIBUTES: [(&str, &str); 3] = [("channel", "\"…\""), ("queue", "\"…\
 /// What an attribute says to an option that it does not have.
 pub(crate) fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
     let problem = format!("`#[{attribute}]` has no option `{key}`");
-    if let Some(meant) = diag::closest(key, known.iter().copied()) {
-        return format!("{problem}: did you mean `{meant}`?");
-    }
-    let words = elsewhere(attribute, key).or_else(|| by_another_word(attribute, key));
+    let meant = || diag::closest(key, known.iter().copied()).map(|meant| format!("did you mean `{meant}`?"));
+    let words = elsewhere(attribute, key).or_else(|| by_another_word(attribute, key)).or_else(meant);
     let words = words.unwrap_or_else(|| match known {
         [] => "remove it".to_owned(),
         known => format!("it has {}", diag::list(known.iter().copied())),
@@ -72,6 +70,9 @@ fn elsewhere(attribute: &str, key: &str) -> Option<String> {
         return Some(format!("it is an attribute of its own, so write `#[{own}({content})]` on the type"));
     }
     let has = |options: &[&str]| is_of_a_message && options.contains(&key);
+    if attribute == "router" && HANDLER.contains(&key) {
+        return Some("each handler has its own, so write it in the `#[handler(…)]` of each method".to_owned());
+    }
     if attribute != "handler" && key != "crate" && has(&HANDLER) {
         Some("a handler has it, so write it in the `#[handler(…)]` of the function that takes the message".to_owned())
     } else if attribute != "queue" && has(&QUEUE) {
@@ -90,6 +91,28 @@ fn by_another_word(attribute: &str, key: &str) -> Option<String> {
     let words = match (attribute, key) {
         ("handler" | "queue", "attempts" | "max_attempts" | "max_retries" | "retry") => {
             "`#[handler(retries = 5)]` says how many attempts may follow the first one"
+        }
+        ("handler" | "queue", "workers" | "threads" | "parallelism" | "prefetch") => {
+            "`#[handler(concurrency = 8)]` says how many tasks an instance works on at once"
+        }
+        ("handler" | "queue", "unique" | "unique_for" | "job_id" | "task_id") => {
+            "two tasks are one by a key: write `task.enqueue(&bus).deduplicate(key, window)`"
+        }
+        ("handler" | "queue", "cron" | "schedule" | "every" | "repeat" | "interval") => {
+            "no task comes by itself: enqueue each from a timer of your own, with `.deduplicate(key, window)` and a key that is the same in all instances"
+        }
+        ("handler" | "queue", "rate" | "rate_limit" | "limiter" | "throttle") => {
+            "a layer of `tower` limits the rate of a handler: write `#[handler(layer = tower::limit::RateLimitLayer::new(10, Duration::from_secs(1)))]`"
+        }
+        ("handler" | "queue", "exactly_once") => {
+            "a task can run again after a crash: `#[handler(once)]` does not run again what had begun"
+        }
+        ("queue", "max_len" | "maxlen" | "capacity") => "`max_length = 100000` says how many tasks may wait",
+        ("handler", "queue" | "channel" | "topic") => {
+            "a handler gets the messages of its argument's type: write `#[queue(\"…\")]` or `#[channel(\"…\")]` on that type"
+        }
+        ("handler", "dead_letter" | "discard" | "retry_on" | "discard_on") => {
+            "the handler's error says what becomes of a task: write `#[derive(Outcome)]` on it, and `#[outcome(dead_letter)]` on a variant"
         }
         ("queue", "priority" | "priorities") => {
             "name the parameter that comes first by its value: write `strict = priority`, or `weighted = priority, weights = [6, 3, 1]`"
@@ -128,5 +151,9 @@ mod tests {
         says("channel", "sort", &[], "remove it");
         says("queue", "leese", &QUEUE, "did you mean `lease`?");
         says("outcome", "lease", &["retry"], "it has `retry`");
+        says("router", "timeout", &["crate"], "`#[handler(…)]` of each method");
+        says("router", "sort", &["crate"], "it has `crate`");
+        says("handler", "unique", &HANDLER, "`task.enqueue(&bus).deduplicate(key, window)`");
+        says("queue", "at", &QUEUE, "`task.enqueue(&bus).at(…)`");
     }
 }

@@ -106,9 +106,9 @@ fn field(entry: &Entry, fields: &Fields, name: &Ident, diagnostics: &mut Diagnos
         Some(Member::Named(ident)) => format!("retry_after = {ident}"),
         Some(Member::Unnamed(_)) => "retry_after = 0".to_owned(),
         None => {
-            diagnostics.at(
-                entry.span(),
+            entry.reject(
                 format!("`{name}` has no field that says how long: write `{name} {{ after: std::time::Duration }}` and `retry_after = after`"),
+                diagnostics,
             );
             return None;
         }

@@ -182,7 +182,7 @@ fn codec_called(name: &str) -> Option<String> {
 
 fn codec(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<Codec> {
     if let Some(advice) = entry.text().and_then(|name| codec_called(&name)) {
-        diagnostics.at(entry.span(), format!("`codec` takes the path of a type: write {advice}"));
+        entry.reject(format!("`codec` takes the path of a type: write {advice}"), diagnostics);
         return None;
     }
     entry.path("codec = tidings::codec::CloudEvents", diagnostics).map(Codec::Path)
@@ -264,7 +264,10 @@ fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Said {
     const ADVICE: &str =
         "`#[reply]` takes the type of the reply: write `#[reply(Quote)]` or `#[reply(Quote, error = QuoteError)]`";
     let mut attributes = input.attrs.iter().filter(|attribute| attribute.path().is_ident("reply"));
-    let Some(first) = attributes.next() else { return Said::Nothing };
+    let Some(first) = attributes.next() else {
+        // As an option of the queue it stands in the wrong place, which is said already.
+        return if says(input, "queue", "reply") { Said::Something } else { Said::Nothing };
+    };
     for second in attributes {
         let kind = if is_queue(input) { "task" } else { "request" };
         diagnostics.over(second, format!("the {kind} `{}` has two replies: remove one of the two", input.ident));

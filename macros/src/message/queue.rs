@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Attribute, Expr, Lit, LitStr, Meta, spanned::Spanned};
+use syn::{Attribute, Expr, Lit, LitStr, Meta};
 
 use super::{
     ending::{Ending, Said},
@@ -260,22 +260,20 @@ fn parameter(entry: &Entry, names: &[&str], diagnostics: &mut Diagnostics) -> Op
 
 fn numbers(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Weights> {
     const EXAMPLE: &str = "weights = [6, 3, 1]";
-    let expression = entry.expression(EXAMPLE, diagnostics)?;
     let number = |element: &Expr| match attr::literal(element)? {
         Lit::Int(number) => number.base10_parse::<u32>().ok().filter(|number| (1..=1_000_000).contains(number)),
         _ => None,
     };
-    let numbers = match &expression {
-        Expr::Array(array) => array.elems.iter().map(number).collect::<Option<Vec<u32>>>(),
+    let numbers = match entry.value() {
+        Some(Expr::Array(array)) => array.elems.iter().map(number).collect::<Option<Vec<u32>>>(),
         _ => None,
     };
-    let span = expression.span();
     if let Some(numbers) = numbers {
-        return Some(Weights { span, numbers });
+        return Some(Weights { span: entry.span(), numbers });
     }
-    diagnostics.at(
-        span,
+    entry.reject(
         format!("`weights` takes a number from 1 to 1000000 for each value of the parameter: write `{EXAMPLE}`"),
+        diagnostics,
     );
     None
 }
@@ -283,9 +281,9 @@ fn numbers(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<Weights> {
 fn lease(entry: &Entry, diagnostics: &mut Diagnostics) -> Option<u64> {
     let nanos = entry.duration(diagnostics)?;
     if nanos < SHORTEST_LEASE {
-        diagnostics.at(
-            entry.span(),
+        entry.reject(
             "a lease shorter than a second is lost by any pause of the machine: write `lease = \"1s\"` or longer",
+            diagnostics,
         );
         return None;
     }
