@@ -321,11 +321,21 @@ fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
     // What a generic type must be beside, it is blamed for elsewhere.
     let bounds = (!input.generics.params.is_empty())
         .then(|| quote!(where Self: ::core::clone::Clone + ::core::marker::Send + ::core::marker::Sync + 'static));
+    // A queue may go by its order.
+    let shape = match &input.data {
+        Data::Enum(data) if !data.variants.is_empty() => {
+            let words = data.variants.iter().map(|variant| Style::Snake.apply(&variant.ident.unraw().to_string()));
+            Some(quote!(const SHAPE: __tidings::Shape = __tidings::Shape::OneOf(&[#(#words),*]);))
+        }
+        _ => None,
+    };
     quote! {
         #(#lints)*
         const _: () = {
             #import
             impl #generics __tidings::ChannelParam for #ident #arguments #bounds {
+                #shape
+
                 fn write(&self, _: &mut dyn ::core::fmt::Write) -> ::core::fmt::Result {
                     ::core::result::Result::Ok(())
                 }

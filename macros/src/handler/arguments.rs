@@ -74,6 +74,22 @@ pub(super) fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics)
     if let Type::Reference(reference) = ungrouped(&message.ty) {
         let owned = reference.elem.to_token_stream();
         diagnostics.over(&message.ty, format!("a handler owns its message: write `{owned}` instead of a reference"));
+    } else if let Some(only) = wrapped(&message.ty) {
+        let (only, whole) = (written(only.to_token_stream()), written(message.ty.to_token_stream()));
+        diagnostics.over(
+            &message.ty,
+            format!("a handler takes its messages one by one, as they are: write `{only}` instead of `{whole}`"),
+        );
+    }
+}
+
+/// What is in a `Vec`, an `Option` or a pointer: none of them is a message.
+fn wrapped(ty: &Type) -> Option<&Type> {
+    let ty = ungrouped(ty);
+    let PathArguments::AngleBracketed(arguments) = &last_segment(ty)?.arguments else { return None };
+    match arguments.args.first() {
+        Some(GenericArgument::Type(only)) if is_named(ty, &["Vec", "Option", "Arc", "Box"]) => Some(only),
+        _ => None,
     }
 }
 

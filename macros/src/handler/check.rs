@@ -204,10 +204,6 @@ fn of_router(handler: Handler, self_type: &Type) -> Handler {
     Handler {
         message: ty(handler.message),
         arguments: handler.arguments.into_iter().map(ty).collect(),
-        output: match handler.output {
-            Output::Type(output) => Output::Type(tokens(output)),
-            other => other,
-        },
         pattern: tokens(handler.pattern),
         options: Options { filter: filter.map(tokens), layer: layer.map(tokens), ..handler.options },
         ..handler
@@ -265,7 +261,7 @@ fn names_no_channel(attribute: &str, tokens: &TokenStream, diagnostics: &mut Dia
     let channel = |input: ParseStream<'_>| {
         if input.peek(Ident) && input.peek2(Token![=]) {
             let key = input.parse::<Ident>()?;
-            if key != "channel" {
+            if !["channel", "queue", "topic"].contains(&key.to_string().as_str()) {
                 return Err(input.error("another option"));
             }
             input.parse::<Token![=]>()?;
@@ -278,7 +274,7 @@ fn names_no_channel(attribute: &str, tokens: &TokenStream, diagnostics: &mut Dia
     diagnostics.at(
         text.span(),
         format!(
-            "`#[{attribute}]` takes no channel, as a handler gets the messages of its argument's type: write `#[channel(\"…\")]` on that type"
+            "`#[{attribute}]` takes no channel, as a handler gets the messages of its argument's type: write `#[channel(\"…\")]` or `#[queue(\"…\")]` on that type"
         ),
     );
     false
@@ -414,12 +410,8 @@ fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
     let ReturnType::Type(_, ty) = output else { return Output::Nothing };
     let ty = ungrouped(ty);
     returns_no_iterator(ty, diagnostics);
-    let tokens = ty.to_token_stream();
-    if is_nameable(tokens.clone()) {
-        return Output::Type(tokens);
-    }
-    let (first, last) = ends(&tokens);
-    Output::Inferred(first, last)
+    let (first, last) = ends(&ty.to_token_stream());
+    Output::Type(first, last)
 }
 
 fn returns_no_iterator(ty: &Type, diagnostics: &mut Diagnostics) {
@@ -434,21 +426,6 @@ fn returns_no_iterator(ty: &Type, diagnostics: &mut Diagnostics) {
             "a handler returns no iterator: write `Publish<M>` and return `Publish::all(messages)`, or write `Vec<Publish<M>>`",
         );
     }
-}
-
-/// Whether the type means the same elsewhere: it is no `impl …`, and leaves no lifetime to be found out.
-fn is_nameable(tokens: TokenStream) -> bool {
-    let is_unknown = |token: &TokenTree, next: Option<&TokenTree>| match token {
-        TokenTree::Ident(ident) => ident == "impl",
-        TokenTree::Punct(punct) if punct.as_char() == '&' => {
-            !matches!(next, Some(TokenTree::Punct(next)) if next.as_char() == '\'')
-        }
-        TokenTree::Punct(punct) if punct.as_char() == '\'' => {
-            !matches!(next, Some(TokenTree::Ident(name)) if name == "static")
-        }
-        _ => false,
-    };
-    find(tokens, &is_unknown).is_none()
 }
 
 /// `a, b::c`, perhaps behind `crate = path;`.

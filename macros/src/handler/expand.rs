@@ -62,12 +62,15 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     }
 }
 
+/// All of it stands at the name, so that a module of this name is said to be in its way, and not in that of `#[handler]`.
 fn marker_definition(on_item: &[Attribute], visibility: &Visibility, marker: &Ident) -> TokenStream {
-    let visibility = at_one_place(visibility.to_token_stream(), Span::mixed_site());
+    let site = marker.span();
+    let visibility = at_one_place(visibility.to_token_stream(), site);
+    let definition = quote_spanned!(site=> #visibility struct #marker {});
     quote! {
         #(#on_item)*
         #[doc(hidden)]
-        #visibility struct #marker {}
+        #definition
     }
 }
 
@@ -97,7 +100,7 @@ fn argument_checks(handler: &Handler) -> TokenStream {
 //     }
 //     …                                                        // see `work::proofs`
 pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> TokenStream {
-    let Handler { ident, options, .. } = handler;
+    let Handler { ident, message, options, .. } = handler;
     let name = ident.unraw().to_string();
     let message_name = last_name(&handler.message);
     let of_router = router.map(|router| quote!(.of_router(#router)));
@@ -114,8 +117,7 @@ pub(super) fn facts(handler: &Handler, marker: &Ident, router: Option<&str>) -> 
     let (work, proofs) = (work::options(options), work::proofs(handler, marker));
     let fallback = options.fallback.then(|| quote!(.fallback()));
     // This and `answer` below are one and the same error if the argument is no message, so it shows once.
-    let (message, arrives) = arriving(handler);
-    let incoming = quote_spanned!(handler.message.span()=> <#message as #arrives>::INCOMING);
+    let incoming = of_arriving(handler, "INCOMING");
     let incoming_type =
         if handler.borrows { quote!(__tidings::IncomingBorrowed) } else { quote!(__tidings::Incoming<#message>) };
     let spawn = options.spawn.then(|| quote!(.spawn()));
@@ -180,9 +182,11 @@ fn order(order: &Order) -> (TokenStream, TokenStream) {
 //             use __tidings::{OfAnything as _, OfError as _, OfReport as _, OfRuledError as _, OfRules as _, OfSendReport as _};
 //             let returned = placed(message, argument0).await;
 //             let because = (&&&&&&__tidings::Returning(&returned)).because();
-//             <__tidings::Returns<Result<(), Error>> as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome(
-//                 __tidings::Returns(returned), delivery, bus,
-//             )
+//             {
+//                 let into_outcome =
+//                     <__tidings::Returns<_> as __tidings::Returned<<OrderPlaced as __tidings::Arrives>::Answer>>::into_outcome;
+//                 into_outcome(__tidings::Returns(returned), delivery, bus)
+//             }
 //                 .because(because)
 //         }
 //     }
@@ -234,32 +238,21 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
 
 /// What becomes of the return value, asked of its type at the place where it is written.
 fn outcome(handler: &Handler, run: &TokenStream) -> TokenStream {
-    let (site, message_type) = (Span::mixed_site(), &handler.message);
-    let (message, arrives) = arriving(handler);
-    let answer = quote_spanned!(message_type.span()=> <#message as #arrives>::Answer);
+    let site = Span::mixed_site();
+    let answer = of_arriving(handler, "Answer");
     match &handler.output {
         Output::Nothing => {
             let nothing = quote_spanned!(handler.ident.span()=> __tidings::Returns<()>);
             quote_spanned!(site=> <#nothing as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(#run), delivery, bus))
         }
-        Output::Type(output) => {
-            let (first, last) = ends(output);
-            let (open, close) = (quote_spanned!(first=> __tidings::Returns<), quote_spanned!(last=> >));
-            with_causes(
-                run,
-                &quote_spanned! {site=>
-                    <#open #output #close as __tidings::Returned<#answer>>::into_outcome(__tidings::Returns(returned), delivery, bus)
-                },
-            )
-        }
-        Output::Inferred(first, last) => {
-            // What is asked of the type is asked at the place where it is written, from its first token to its last.
-            let asked = quote_spanned!(*first=> <__tidings::Returns<_> as __tidings::Returned<#answer>>);
-            let into_outcome = quote_spanned!(*last=> ::into_outcome);
+        Output::Type(first, last) => {
+            // The type is left to the compiler, which knows it of the function: written again, one that does not exist would give a second error. What
+            // is asked of it is asked at the place where it is written, from its first token to its last.
+            let (open, close) = (quote_spanned!(*first=> __tidings::Returns<_), quote_spanned!(*last=> >));
             with_causes(
                 run,
                 &quote_spanned! {site=> {
-                    let into_outcome = #asked #into_outcome;
+                    let into_outcome = <#open #close as __tidings::Returned<#answer>>::into_outcome;
                     into_outcome(__tidings::Returns(returned), delivery, bus)
                 }},
             )
@@ -274,6 +267,15 @@ fn with_causes(run: &TokenStream, outcome: &TokenStream) -> TokenStream {
         let because = (&&&&&&__tidings::Returning(&returned)).because();
         #outcome.because(because)
     }
+}
+
+/// Something of the message's type, asked from its first token to its last.
+fn of_arriving(handler: &Handler, name: &str) -> TokenStream {
+    let (message, arrives) = arriving(handler);
+    let (first, last) = ends(&message);
+    let (open, name) = (quote_spanned!(first=> <), Ident::new(name, last));
+    let close = quote_spanned!(last=> >::#name);
+    quote!(#open #message as #arrives #close)
 }
 
 /// The message's type and what it is asked to be, where no call gives it a lifetime.

@@ -28,10 +28,8 @@ pub(crate) struct Handler {
 /// What a handler returns.
 pub(crate) enum Output {
     Nothing,
-    /// A type that can be written down elsewhere.
-    Type(TokenStream),
-    /// One that only the compiler can name, as it borrows or is `impl …`; its first and its last token.
-    Inferred(Span, Span),
+    /// A type: its first and its last token.
+    Type(Span, Span),
 }
 
 #[derive(Default)]
