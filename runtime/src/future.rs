@@ -29,6 +29,42 @@ impl<T> Future for BusFuture<'_, T> {
     }
 }
 
+/// What is asked of an operation `O` that is not awaited yet. Nothing implements it. The lifetime keeps the compiler from saying so here.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{O}` is not awaited yet, so nothing has come of it",
+    label = "not awaited yet",
+    note = "write `.await` before it"
+)]
+pub trait NotAwaitedYet<'a, O> {
+    fn come_of<T>(self, operation: &'a O) -> T;
+}
+
+/// Functions of what comes of an operation, which never compile on the operation itself: without them rustc says only that there is no such function.
+macro_rules! once_awaited {
+    ($([$($parameter:tt)*] $type:ty),* $(,)?) => {$(
+        impl<$($parameter)*> $type {
+            #[doc(hidden)]
+            pub fn unwrap<'__a, __T>(&'__a self) -> __T
+            where
+                (): crate::future::NotAwaitedYet<'__a, Self>,
+            {
+                crate::future::NotAwaitedYet::come_of((), self)
+            }
+
+            #[doc(hidden)]
+            pub fn expect<'__a, __T>(&'__a self, _message: &str) -> __T
+            where
+                (): crate::future::NotAwaitedYet<'__a, Self>,
+            {
+                crate::future::NotAwaitedYet::come_of((), self)
+            }
+        }
+    )*};
+}
+
+pub(crate) use once_awaited;
+
 impl<T> fmt::Debug for BusFuture<'_, T> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("BusFuture").finish_non_exhaustive()

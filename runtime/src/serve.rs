@@ -294,6 +294,8 @@ impl Serving {
     }
 }
 
+crate::future::once_awaited!([] Serving);
+
 impl IntoFuture for Serving {
     type Output = Result<Service, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;

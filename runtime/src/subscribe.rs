@@ -151,6 +151,8 @@ impl<M> Subscribing<M> {
     }
 }
 
+crate::future::once_awaited!([M] Subscribing<M>);
+
 impl<M: 'static> IntoFuture for Subscribing<M> {
     type Output = Result<Subscription<M>, SubscribeError>;
     type IntoFuture = BusFuture<'static, Self::Output>;

@@ -36,7 +36,8 @@ use crate::{
 #[diagnostic::on_unimplemented(
     message = "a handler cannot return `{Self}`",
     label = "not an outcome",
-    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`"
+    note = "a handler returns nothing, `Publish<M>`, `Enqueue<M>`, or `Result<_, E>` with an error that implements `Display`",
+    note = "what is answered to a request, or kept of a task, its message says: write `#[reply(Type)]` on it, and for a task `results = \"1h\"` in its `#[queue(…)]`"
 )]
 pub trait IntoOutcome {
     #[doc(hidden)]

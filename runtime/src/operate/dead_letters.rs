@@ -94,6 +94,8 @@ impl<'a, M: Message> DeadLetters<'a, M> {
     }
 }
 
+crate::future::once_awaited!(['a, M] DeadLetters<'a, M>);
+
 impl<'a, M: Message> IntoFuture for DeadLetters<'a, M> {
     type Output = Result<Vec<DeadLetter<M>>, QueueError>;
     type IntoFuture = BusFuture<'a, Self::Output>;

@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     fmt,
-    future::poll_fn,
+    future::{Pending, poll_fn},
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll, ready},
@@ -21,7 +21,7 @@ use crate::{
     channel::text::Shown,
     config::Bounds,
     error::{QueueError, SubscribeError},
-    future::BusFuture,
+    future::{BusFuture, NotAwaitedYet},
     message::contract::Message,
     operate::{queue::QueueHandle, view::time_of},
     subscribe::event::EndReason,
@@ -243,6 +243,18 @@ impl Watching<'_> {
     pub fn buffer(mut self, bounds: Bounds) -> Self {
         self.bounds = bounds.at_least_one();
         self
+    }
+}
+
+crate::future::once_awaited!(['a] Watching<'a>);
+
+impl Watching<'_> {
+    #[doc(hidden)]
+    pub fn next<'a>(&'a mut self) -> Pending<Option<QueueEvent>>
+    where
+        (): NotAwaitedYet<'a, Self>,
+    {
+        ().come_of(self)
     }
 }
 

@@ -186,6 +186,8 @@ impl<'a, M: Message> Tasks<'a, M> {
     }
 }
 
+crate::future::once_awaited!(['a, M] Tasks<'a, M>);
+
 impl<'a, M: Message> IntoFuture for Tasks<'a, M> {
     type Output = Result<TaskPage<M>, QueueError>;
     type IntoFuture = BusFuture<'a, Self::Output>;

@@ -138,6 +138,8 @@ fn note(frame: &Frame, acknowledged: &mut Acknowledged, answered: &mut Answered,
     answered.by(&inbound, receivers)
 }
 
+crate::future::once_awaited!(['a, M] Acknowledging<'a, M>);
+
 impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {
     type Output = Result<Acknowledged, AcknowledgeError>;
     type IntoFuture = BusFuture<'a, Self::Output>;

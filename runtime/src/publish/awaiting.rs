@@ -252,6 +252,8 @@ impl<'a, R, E> AwaitingResult<'a, R, E> {
     }
 }
 
+crate::future::once_awaited!(['a, R, E] AwaitingResult<'a, R, E>);
+
 impl<'a, R, E> IntoFuture for AwaitingResult<'a, R, E>
 where
     R: DeserializeOwned + Send + 'a,

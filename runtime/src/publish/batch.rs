@@ -332,6 +332,8 @@ pub struct AtomicBatch<'a, R = Receipt> {
     batch: Batch<'a, R>,
 }
 
+crate::future::once_awaited!(['a, R] AtomicBatch<'a, R>);
+
 impl<'a> IntoFuture for AtomicBatch<'a> {
     /// A receipt for each message in order, or the first error: of a message that cannot be encoded, or of the whole batch. After an
     /// error nothing was published, unless the error says that the outcome is unknown.

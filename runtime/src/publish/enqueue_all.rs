@@ -107,6 +107,8 @@ pub struct EnqueueAtomically<'a> {
     all: EnqueueAll<'a>,
 }
 
+crate::future::once_awaited!(['a] EnqueueAtomically<'a>);
+
 impl<'a> IntoFuture for EnqueueAtomically<'a> {
     /// What became of each task in order, or the first error. After an error none was added, unless the error says that this is not known. A
     /// task that was there already is no error: the others are added.

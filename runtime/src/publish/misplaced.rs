@@ -4,7 +4,7 @@
 use crate::{
     bus::handle::Bus,
     message::kind::Results,
-    publish::{awaiting::AwaitingResult, enqueue::Enqueueing, publishing::Publishing},
+    publish::{awaiting::AwaitingResult, enqueue::Enqueueing, publishing::Publishing, request::Requesting},
 };
 
 /// What `bus.publish(message)` asks. Nothing implements it.
@@ -112,6 +112,60 @@ pub trait RetriedByItself<M> {
     fn sent(self) -> Self;
 }
 
+/// What `backoff`, `timeout` and `max_retries` ask of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not say how it is worked on: the handler does",
+    label = "an option of the handler",
+    note = "write `#[handler(timeout = \"2m\", retries = 5, backoff = \"1s..10m\")]` there; for how long a task may wait says `.expires_in(…)`"
+)]
+pub trait WorkedOnByItself<M> {
+    fn sent(self) -> Self;
+}
+
+/// What `unique` asks of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` is unique by a key, and for a time",
+    label = "write `.deduplicate(key, window)`",
+    note = "such as `.deduplicate(\"invoice 7\", Duration::from_secs(3600))`; what was there already says `was_there` of the `Enqueued`"
+)]
+pub trait UniqueByItself<M> {
+    fn sent(self) -> Self;
+}
+
+/// What `every` and `cron` ask of a task. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{M}` does not come again by itself",
+    label = "there are no schedules",
+    note = "enqueue each from a timer of your own, such as `tokio::time::interval`, with `.deduplicate(key, window)` and a key that is the same in all \
+            instances"
+)]
+pub trait RepeatedByItself<M> {
+    fn sent(self) -> Self;
+}
+
+/// What `within` asks of a request. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a request travels with its time, after which its handler is cancelled",
+    label = "write `.timeout(…)`"
+)]
+pub trait WaitedForWithin<M> {
+    fn sent(self) -> Self;
+}
+
+/// What `timeout` asks of a result that is waited for. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a result is waited for within a time, and the task goes on after it",
+    label = "write `.within(…)`"
+)]
+pub trait TimedOut<R> {
+    fn sent(self) -> Self;
+}
+
 /// What `request` asks of a task. Nothing implements it.
 #[doc(hidden)]
 #[diagnostic::on_unimplemented(
@@ -184,6 +238,74 @@ impl<M> Enqueueing<'_, M> {
     pub fn attempts<N>(self, _attempts: N) -> Self
     where
         (): RetriedByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn max_retries<N>(self, _retries: N) -> Self
+    where
+        (): RetriedByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn backoff<B>(self, _backoff: B) -> Self
+    where
+        (): WorkedOnByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn timeout<T>(self, _timeout: T) -> Self
+    where
+        (): WorkedOnByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn unique<K>(self, _key: K) -> Self
+    where
+        (): UniqueByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn every<I>(self, _interval: I) -> Self
+    where
+        (): RepeatedByItself<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn cron<E>(self, _expression: E) -> Self
+    where
+        (): RepeatedByItself<M>,
+    {
+        self
+    }
+}
+
+impl<M> Requesting<'_, M> {
+    #[doc(hidden)]
+    pub fn within<T>(self, _time: T) -> Self
+    where
+        (): WaitedForWithin<M>,
+    {
+        self
+    }
+}
+
+impl<R, E> AwaitingResult<'_, R, E> {
+    #[doc(hidden)]
+    pub fn timeout<T>(self, _time: T) -> Self
+    where
+        (): TimedOut<R>,
     {
         self
     }

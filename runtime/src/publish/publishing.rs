@@ -81,6 +81,8 @@ impl<'a, M: Message> Publishing<'a, M> {
     }
 }
 
+crate::future::once_awaited!(['a, M] Publishing<'a, M>);
+
 impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     type Output = Result<Receipt, PublishError>;
     type IntoFuture = PublishFuture<'a>;

@@ -213,6 +213,8 @@ impl<M: Request> Collecting<'_, M> {
     }
 }
 
+crate::future::once_awaited!(['a, M] Collecting<'a, M>, ['a, M] Requesting<'a, M>);
+
 impl<'a, M: Request> IntoFuture for Collecting<'a, M> {
     /// The answers in the order in which they came, fewer than wanted if the timeout ended the wait.
     type Output = Result<Vec<Output<M>>, RequestError<M::Error>>;

@@ -210,6 +210,8 @@ fn grouped(mut reports: Vec<InstanceReport>) -> Vec<ServiceGroup> {
     groups.map(|group| ServiceGroup { name: group[0].group.clone(), instances: group.to_vec() }).collect()
 }
 
+crate::future::once_awaited!([] Services);
+
 impl IntoFuture for Services {
     /// The groups, by name.
     type Output = Result<Vec<ServiceGroup>, RequestError<NoError>>;
