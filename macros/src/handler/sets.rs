@@ -165,7 +165,7 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
 //         …                                                    // see `proven_routes`
 //         struct __Routes<S>(S);
 //         impl __Routes<()> { fn with_state<S>(self, state: S) -> __Routes<S> { __Routes(state) } }
-//         impl<S: Send + Sync + 'static> __tidings::Router for __Routes<S>
+//         impl<S: __tidings::SharedState> __tidings::Router for __Routes<S>
 //         where
 //             __Handler0: __tidings::Call<S>,                  // at `placed`
 //             __Handler1: __tidings::Call<S>,
@@ -194,7 +194,7 @@ pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
             }
         }
         #[automatically_derived]
-        impl<__S: ::core::marker::Send + ::core::marker::Sync + 'static> __tidings::Router for __Routes<__S>
+        impl<__S: __tidings::SharedState> __tidings::Router for __Routes<__S>
         where
             #(#handlers: __tidings::Call<__S>,)*
         {

@@ -301,6 +301,18 @@ pub trait HandedOut: Clone {}
 #[diagnostic::do_not_recommend]
 impl<T: Clone> HandedOut for T {}
 
+/// `Send + Sync + 'static`, in words for the state of a router of free handlers: what is not gives one error, and not one for each of the two.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the state `{Self}` cannot be shared between threads, and any of them may run a handler",
+    label = "not `Send` or not `Sync`",
+    note = "write `Arc` instead of `Rc`, and a `Mutex`, a `RwLock` or an atomic instead of `RefCell` and `Cell`, wherever they are in it"
+)]
+pub trait SharedState: Send + Sync + 'static {}
+
+#[diagnostic::do_not_recommend]
+impl<T: Send + Sync + 'static> SharedState for T {}
+
 /// A state that has every part, so that the arguments of a handler can be checked before its router is known.
 ///
 /// It does not implement `Clone`, so it is no part of itself and the two implementations never meet.
