@@ -149,7 +149,7 @@ pub mod __private {
             causes::{OfAnything, OfError, OfReport, OfRuledError, OfRules, OfSendReport, Returning},
             contract::{Call, Handler, Router},
             ending::{Announced, Announcing, Endings, MadeOf, MadeOfBorrowed},
-            extract::{AnyState, Context, Extract, SharedState, not_extracted},
+            extract::{AnyState, Argument, Context, Extract, SharedState, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::{HandlerLayer, handler_layer},
             once::{begin, once_for, once_for_id},

@@ -410,6 +410,7 @@ fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
     let ReturnType::Type(_, ty) = output else { return Output::Nothing };
     let ty = ungrouped(ty);
     returns_no_iterator(ty, diagnostics);
+    sends_no_list(ty.to_token_stream(), diagnostics);
     let (first, last) = ends(&ty.to_token_stream());
     Output::Type(first, last)
 }
@@ -425,6 +426,28 @@ fn returns_no_iterator(ty: &Type, diagnostics: &mut Diagnostics) {
             ty,
             "a handler returns no iterator: write `Publish<M>` and return `Publish::all(messages)`, or write `Vec<Publish<M>>`",
         );
+    }
+}
+
+/// `Publish<Vec<M>>`, also within others: a list is no message.
+fn sends_no_list(ty: TokenStream, diagnostics: &mut Diagnostics) {
+    let tokens: Vec<TokenTree> = ty.into_iter().collect();
+    let is_word = |token: &TokenTree, words: [&str; 2]| words.iter().any(|word| token.to_string() == *word);
+    for triple in tokens.windows(3) {
+        let [verb, bracket, list] = triple else { continue };
+        if is_word(verb, ["Publish", "Enqueue"]) && bracket.to_string() == "<" && is_word(list, ["Vec", "Option"]) {
+            diagnostics.at(
+                list.span(),
+                format!(
+                    "`{verb}<M>` holds any number of messages: write the message's type in it instead of `{list}`, and return `{verb}::all(…)`"
+                ),
+            );
+        }
+    }
+    for token in tokens {
+        if let TokenTree::Group(group) = token {
+            sends_no_list(group.stream(), diagnostics);
+        }
     }
 }
 

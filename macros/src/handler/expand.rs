@@ -2,7 +2,7 @@
 
 use proc_macro2::{Delimiter, Ident, Literal, Span, TokenStream, TokenTree};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Attribute, ItemFn, Visibility, ext::IdentExt, spanned::Spanned};
+use syn::{Attribute, ItemFn, Type, Visibility, ext::IdentExt, spanned::Spanned};
 
 use super::{
     inherited::{by_item, by_uses},
@@ -175,7 +175,7 @@ fn order(order: &Order) -> (TokenStream, TokenStream) {
 //                 order => if order.total > 100 {} else { return __tidings::Outcome::Filtered; },
 //             }
 //             let context = __tidings::Context::new(delivery, bus, state);
-//             let argument0 = match <State<Db> as __tidings::Extract<'_, OrderPlaced, S>>::extract(&context) {
+//             let argument0 = match <State<Db> as __tidings::Extract<'_, OrderPlaced, S>>::extract(&context) {    // see `asked_argument`
 //                 Ok(argument) => argument,
 //                 Err(error) => return __tidings::not_extracted(&error),
 //             };
@@ -201,7 +201,7 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
     let context = (!names.is_empty())
         .then(|| quote_spanned!(site=> let context = __tidings::Context::new(delivery, bus, state);));
     let extracts = names.iter().zip(&handler.arguments).map(|(name, ty)| {
-        let ty = with_lifetime(ty.to_token_stream(), "'_");
+        let ty = asked_argument(handler, ty);
         quote_spanned! {site=>
             let #name = match <#ty as __tidings::Extract<'_, #inferred, #state>>::extract(&context) {
                 ::core::result::Result::Ok(argument) => argument,
@@ -234,6 +234,18 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
             }
         }
     }
+}
+
+/// An argument's type where it is extracted. The compiler knows it of a method, and written again, one that does not exist would give a second
+/// error; of a function it is asked by its name elsewhere too.
+fn asked_argument(handler: &Handler, ty: &Type) -> TokenStream {
+    let ty = ty.to_token_stream();
+    if !handler.has_receiver {
+        return with_lifetime(ty, "'_");
+    }
+    let (first, last) = ends(&ty);
+    let close = quote_spanned!(last=> >);
+    quote_spanned!(first=> __tidings::Argument<_ #close)
 }
 
 /// What becomes of the return value, asked of its type at the place where it is written.

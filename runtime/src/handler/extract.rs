@@ -89,6 +89,10 @@ pub trait Extract<'a, M, S>: Sized {
     fn extract(context: &Context<'a, S>) -> Result<Self, ExtractError>;
 }
 
+/// An argument, of which generated code says where it is written, and leaves to the compiler what it is.
+#[doc(hidden)]
+pub type Argument<T> = T;
+
 /// The error of an extractor that could not make its value.
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}")]
