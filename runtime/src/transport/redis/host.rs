@@ -169,6 +169,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_guest_may_wake_itself() {
+        let host = Host::start();
+        let (tell, told) = oneshot::channel();
+        let (mut polled, mut tell) = (0, Some(tell));
+        let _guest = host.take(poll_fn(move |context| {
+            polled += 1;
+            match polled {
+                1 => context.waker().wake_by_ref(),
+                2 => context.waker().clone().wake(),
+                _ => {
+                    let _ = tell.take().map(|tell| tell.send(polled));
+                    return Poll::Ready(());
+                }
+            }
+            Poll::Pending
+        }));
+        assert_eq!(soon(told).await, Ok(3));
+    }
+
+    #[tokio::test]
     async fn a_guest_that_is_dropped_is_stopped_and_the_others_run_on() {
         let host = Host::start();
         let (held, stopped) = oneshot::channel::<()>();

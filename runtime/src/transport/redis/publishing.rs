@@ -100,3 +100,59 @@ impl Future for Publishing<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::task::Waker;
+
+    use crate::{
+        config::Config,
+        transport::{
+            contract::Reach,
+            redis::{Redis, tests::server::Server},
+        },
+    };
+
+    use super::*;
+
+    fn parcel(size: usize) -> Parcel {
+        let (channel, payload) = ("a".to_owned(), vec![b'x'; size]);
+        Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false }
+    }
+
+    fn polled(publishing: &mut Publishing<'_>) -> Poll<Published> {
+        Pin::new(publishing).poll(&mut Context::from_waker(Waker::noop()))
+    }
+
+    async fn connected(server: &Server) -> Redis {
+        Redis::connect(&server.url(), &Config::default()).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_message_is_in_line_when_it_was_polled_unless_it_is_so_large_that_the_server_may_not_take_it() {
+        let server = Server::start();
+        let redis = connected(&server).await;
+        for (size, is_in_line) in [(0, true), (SURELY_FITS, true), (SURELY_FITS + 1, false)] {
+            let mut publishing = redis.commands.publish(parcel(size));
+            assert!(polled(&mut publishing).is_pending());
+            assert_eq!(matches!(publishing.0, State::InLine(_)), is_in_line, "{size}");
+            assert_eq!(publishing.await.unwrap(), Some(0));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_has_not_left_when_its_connection_is_lost_is_sent_on_the_next_one() {
+        let server = Server::start();
+        let redis = connected(&server).await;
+        let [mut first, mut second, mut third] = [(); 3].map(|()| redis.commands.publish(parcel(1)));
+        assert!(polled(&mut first).is_pending() && polled(&mut second).is_pending());
+        // Nothing has run since then, so only the first one, which its caller has written, can have left.
+        redis.commands.link.live().unwrap().pipeline.retire("enough");
+        assert!(polled(&mut third).is_pending(), "there is no connection");
+        for published in [first.await, second.await, third.await] {
+            assert_eq!(published.unwrap(), Some(0));
+        }
+        let published = server.text("INFO commandstats");
+        assert!(published.contains("cmdstat_publish:calls=3,"), "{published}");
+    }
+}

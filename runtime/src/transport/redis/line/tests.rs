@@ -79,8 +79,47 @@ fn the_oldest_command_is_a_callers() {
 }
 
 #[test]
+fn the_tokio_task_is_told_that_answers_are_due_until_it_looks_after_them_and_when_it_has_stopped_to() {
+    let mut line = Line::new(ROOM, None);
+    let _one = ask(&mut line);
+    assert!(line.is_first_due() && !line.is_first_due());
+    assert!(line.stays_watched() && !line.is_first_due());
+    line.take(&mut BytesMut::new());
+    line.answer(&mut vec![Response::Integer(1)]).unwrap();
+    assert!(!line.stays_watched() && line.is_first_due());
+}
+
+#[test]
+fn those_whose_time_is_over_are_told_each_in_its_own() {
+    let (mut line, begun) = (Line::new(ROOM, None), Instant::now());
+    let at = |seconds| begun + Duration::from_secs(seconds);
+    let mut wait = |seconds, caller: fn(Answering) -> Caller| {
+        let (answering, answered) = answer(Wakes::Always);
+        line.wait(at(seconds), caller(answering));
+        line.add([b"PING"]);
+        answered
+    };
+    let (mut first, mut second) = (wait(1, Caller::One), wait(2, Caller::Question));
+    let mut third = wait(3, Caller::One);
+    let (several, mut both) = Caller::all(1);
+    line.wait(at(0), several);
+    line.add([b"PING"]);
+    line.give_up(at(0));
+    assert!((&mut first).now_or_never().is_none());
+    line.give_up(at(2));
+    assert!(matches!(first.now_or_never(), Some(Err(Unanswered::Late))));
+    assert!(matches!((&mut second).now_or_never(), Some(Err(Unanswered::Late))));
+    assert!((&mut third).now_or_never().is_none() && both.complete.try_recv().is_err());
+    // The answers of those who were told are passed over.
+    line.take(&mut BytesMut::new());
+    line.answer(&mut (1..=4).map(Response::Integer).collect()).unwrap();
+    assert!(matches!(third.now_or_never(), Some(Ok(Response::Integer(3)))));
+    assert_eq!(format!("{:?}", lock(&both.answers)), "[Ok(Integer(4))]");
+}
+
+#[test]
 fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
-    for (capacity, is_kept) in [(64, true), (LARGEST_KEPT, true), (LARGEST_KEPT + 1, false)] {
+    for (capacity, is_kept) in [(64, true), (1_048_576, true), (1_048_577, false)] {
         let mut line = Line::new(ROOM, None);
         line.take(&mut BytesMut::with_capacity(capacity));
         assert_eq!(line.unsent.capacity() > 0, is_kept, "{capacity}");
@@ -155,6 +194,24 @@ async fn the_time_left_is_that_of_the_moment_when_a_command_leaves() {
         assert!(outgoing.contains("<b>") && outgoing.ends_with(&format!("{left}\r\n")), "{outgoing}");
     }
     assert!(line.expiring.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_payload_of_which_a_part_has_left_is_not_touched_any_more() {
+    for (left, payload) in [(0, "<      1000>"), (1, "0000000000>")] {
+        let mut line = Line::new(ROOM, None);
+        let deadline = (Instant::now() + Duration::from_secs(2)).into_std();
+        drop(wait(&mut line));
+        line.add_expiring([b"PUBLISH", b"a", b"<0000000000>"], Expiry { slot: Slot::decimal(1), deadline });
+        // As much as a socket takes.
+        let written = line.unsent() - b"<0000000000>\r\n".len() + left;
+        line.unsent.advance(written);
+        line.leave(written);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        let mut rest = BytesMut::new();
+        line.take(&mut rest);
+        assert_eq!(rest, format!("{payload}\r\n"));
+    }
 }
 
 #[tokio::test]
