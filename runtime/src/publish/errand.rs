@@ -334,3 +334,94 @@ fn declined<E>(template: &'static str, why: PassedOn) -> RequestError<E> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::pending;
+
+    use serde::{Deserialize, Serialize};
+    use tidings::{Bus, Message, handler, routes, testing::Broker};
+    use tokio::time::sleep;
+
+    use super::*;
+
+    /// What is asked of an instance that is lost.
+    #[derive(Message, Serialize, Deserialize)]
+    #[channel("errands:<n>")]
+    #[reply(u64)]
+    struct Ask {
+        n: u64,
+    }
+
+    #[handler]
+    async fn answer(ask: Ask) -> u64 {
+        ask.n
+    }
+
+    const TIMEOUT: Duration = Duration::from_millis(800);
+
+    /// What the server says after 50 ms, which wakes nobody: so does a receipt that says that all is well.
+    async fn quietly(receivers: u64) -> Result<Receipt, PublishError> {
+        let there = Instant::now() + Duration::from_millis(50);
+        poll_fn(|_| if Instant::now() >= there { Poll::Ready(()) } else { Poll::Pending }).await;
+        Ok(Receipt { receivers: Some(receivers) })
+    }
+
+    /// What whoever asks is told, and after how long, where all is lost after 20 ms.
+    async fn lost(
+        lose: impl Fn(&Broker, &Hands<'_>),
+        sending: impl Future<Output = Result<Receipt, PublishError>>,
+    ) -> (Result<Option<Arrived>, RequestError<tidings::NoError>>, Duration) {
+        let broker = Broker::new();
+        let bus = Bus::connect(&broker.url()).await.unwrap();
+        let service = bus.serve(routes![answer]).await.unwrap();
+        let ask = Ask { n: 7 };
+        let to_send = Addressed::by_fields(&ask, &bus);
+        assert_eq!(Errand::new(&to_send, TIMEOUT, false).run(None).await.unwrap(), 7);
+        let errand = Errand::new(&to_send, TIMEOUT, false);
+        let (directory, replies) = bus.opened().unwrap();
+        let turn = directory.known(&errand.wanted(None, &[]), now()).unwrap();
+        let hands = Hands { directory, replies, turn: &turn };
+        let (begun, mut waiter) = (Instant::now(), replies.wait_for_one(&turn.instance));
+        let losing = async {
+            sleep(Duration::from_millis(20)).await;
+            lose(&broker, &hands);
+        };
+        let sending = pin!(sending);
+        let (told, ()) = tokio::join!(errand.first(&hands, &mut waiter, sending, begun), losing);
+        let told = (told, begun.elapsed());
+        drop(service);
+        told
+    }
+
+    fn instance_lost(_: &Broker, hands: &Hands<'_>) {
+        hands.replies.instance_lost(&hands.turn.instance);
+    }
+
+    fn connection_lost(broker: &Broker, _: &Hands<'_>) {
+        broker.disconnect_subscribers();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_lost_an_instance_or_the_connection_soon_sees_whether_somebody_has_the_request() {
+        let soon = Duration::from_millis(50)..=Duration::from_millis(50) + QUIETLY;
+        let (told, after) = lost(instance_lost, quietly(1)).await;
+        assert!(matches!(told, Ok(Some(Arrived::InstanceLost))) && soon.contains(&after), "{after:?}");
+        let (told, after) = lost(connection_lost, quietly(1)).await;
+        assert!(matches!(told, Ok(Some(Arrived::ConnectionLost))) && soon.contains(&after), "{after:?}");
+        // Nobody has it, so another instance may.
+        for lose in [instance_lost as fn(&Broker, &Hands<'_>), connection_lost] {
+            let (told, after) = lost(lose, quietly(0)).await;
+            assert!(matches!(told, Ok(None)) && soon.contains(&after), "{after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_has_lost_an_instance_and_hears_of_no_receipt_waits_until_its_time_is_over() {
+        for lose in [instance_lost as fn(&Broker, &Hands<'_>), connection_lost] {
+            let (told, after) = lost(lose, pending()).await;
+            assert!(matches!(told, Err(RequestError::TimedOut { timeout: TIMEOUT, .. })));
+            assert!((TIMEOUT..TIMEOUT + QUIETLY).contains(&after), "{after:?}");
+        }
+    }
+}
