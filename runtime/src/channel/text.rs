@@ -264,6 +264,14 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_a_long_channel_the_beginning_is_shown() {
+        assert_eq!(format!("{:?}", Shown("orders:\"7\"")), r#""orders:\"7\"""#);
+        let (longest, longer) = ("é".repeat(64), "é".repeat(65));
+        assert_eq!(format!("{:?}", Shown(&longest)), format!("{longest:?}"));
+        assert_eq!(format!("{:?}", Shown(&longer)), format!("{longest:?}…"));
+    }
+
     fn written(write: impl FnOnce(&mut ChannelWriter<'_>)) -> (String, bool) {
         let mut channel = String::new();
         let mut writer = ChannelWriter::new(&mut channel);

@@ -274,6 +274,13 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_route_is_shown_by_its_names() {
+        let facts = Facts::stub(Template::new("orders", vec![Segment::literal("orders")].leak()));
+        let shown = format!("{:?}", Route::new("take", "Order", facts, HandlerOptions::DEFAULT));
+        assert_eq!(shown, r#"Route { handler: "take", message: "Order", template: "orders", .. }"#);
+    }
+
+    #[test]
     fn an_option_that_is_set_leaves_the_others_alone() {
         let options = |options: HandlerOptions| (options.concurrency, options.timeout, options.fallback, options.spawn);
         let default = HandlerOptions::DEFAULT;

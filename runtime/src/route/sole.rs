@@ -137,10 +137,13 @@ mod tests {
                 route("d:<all..>", [Segment::literal("d"), Segment::rest("all", Shape::Text)], plain),
                 route("e:<id>", [Segment::literal("e"), NUMBER], HandlerOptions::DEFAULT.fallback()),
                 route("f:<name>:<id>", [Segment::literal("f"), TEXT, NUMBER], plain),
+                route("", [], plain),
             ],
-            &[0, 0, 1, 2, 3, 4, 5, 6],
+            &[0, 0, 1, 2, 3, 4, 5, 6, 7],
         );
-        assert!(sole.find(6, b"f:7").is_none() && table.find(b"f:7").is_none());
+        for (token, channel) in [(3, "c:<id>:x"), (6, "f:7"), (7, "")] {
+            assert!(sole.find(token, channel.as_bytes()).is_none() && table.find(channel.as_bytes()).is_none());
+        }
         for (token, channel) in
             [(0, "a:7"), (1, "b:7"), (2, "b:new"), (3, "c:7:x"), (4, "d:x"), (5, "e:7"), (6, "f:x:7")]
         {

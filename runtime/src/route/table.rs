@@ -386,6 +386,18 @@ mod tests {
     }
 
     #[test]
+    fn one_text_below_many_parents_is_a_step_of_each() {
+        let names = |index: usize| -> &'static str { format!("parent-{index}").leak() };
+        let routes =
+            (0..1_000).flat_map(|index| ["same", "other"].map(|child| route([literal(names(index)), literal(child)])));
+        let table = table(&routes.collect::<Vec<_>>());
+        for index in 0..1_000 {
+            finds(&table, &format!("parent-{index}:same"), 2 * index);
+            finds(&table, &format!("parent-{index}:other"), 2 * index + 1);
+        }
+    }
+
+    #[test]
     fn slots_are_spread_over_the_table() {
         const SLOTS: usize = 512;
         let distinct = |slots: &mut dyn Iterator<Item = usize>| slots.collect::<std::collections::HashSet<_>>().len();

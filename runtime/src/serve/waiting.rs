@@ -92,6 +92,7 @@ mod tests {
         task::{Wake, Waker},
     };
 
+    use futures_util::FutureExt;
     use tokio::sync::oneshot;
 
     use super::*;
@@ -128,6 +129,12 @@ mod tests {
             assert_eq!(waiting.ended(context), Some(Ok(7)));
             assert!(waiting.is_empty());
         }
+        assert_eq!(waiting.next().now_or_never(), Some(None));
+        let (sender, receiver) = oneshot::channel();
+        waiting.push(receiver);
+        assert_eq!(waiting.next().now_or_never(), None);
+        sender.send(8).unwrap();
+        assert_eq!(waiting.next().now_or_never(), Some(Some(Ok(8))));
         let (_sender, receiver) = oneshot::channel::<u32>();
         waiting.push(receiver);
         assert_eq!(waiting.len(), 1);

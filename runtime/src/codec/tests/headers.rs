@@ -21,6 +21,24 @@ fn the_last_value_of_a_name_counts() {
 }
 
 #[test]
+fn of_two_sets_of_headers_the_values_of_the_second_count() {
+    let (first, second) = (Headers::from_iter([("a", "1"), ("b", "2")]), Headers::from_iter([("b", "3"), ("c", "4")]));
+    assert_eq!(first.with(second.clone()), Headers::from_iter([("a", "1"), ("b", "3"), ("c", "4")]));
+    assert_eq!(Headers::new().with(second.clone()), second);
+    assert_eq!(second.with(Headers::new()), second);
+}
+
+#[test]
+fn names_are_shown_of_which_there_are_few_and_no_value() {
+    let headers = |count: usize| (0..count).map(|n| (format!("h{n}"), "secret")).collect::<Headers>();
+    assert_eq!(format!("{:?}", headers(2)), r#"{"h0", "h1"}"#);
+    assert_eq!(format!("{:?}", headers(6)), r#"{"h0", "h1", "h2", "h3", "h4", "h5"}"#);
+    assert_eq!(format!("{:?}", headers(7)), r#"{"h0", "h1", "h2", "h3", "h4", "h5", "…"}"#);
+    let long = Headers::from_iter([("n".repeat(25), "secret")]);
+    assert_eq!(format!("{long:?}"), format!("{{{:?}}}", "n".repeat(24)));
+}
+
+#[test]
 fn what_is_null_is_absent_and_what_is_no_text_is_unreadable() {
     assert_eq!(read("null"), (Headers::new(), 0));
     assert_eq!(read(r#"{"a":"b","n":null,"c":""}"#), (Headers::from_iter([("a", "b"), ("c", "")]), 0));

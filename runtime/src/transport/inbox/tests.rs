@@ -203,10 +203,10 @@ fn what_has_gone_through_is_counted() {
     inbox.push(&mut vec![gap()]);
     assert_eq!(seen(&inbox), (0, 0, 0, 0, false), "news are no messages");
     let _ = push_sizes(&inbox, &[10, 20]);
-    inbox.push(&mut vec![Item::Oversized { token: 0, channel: vec![b'c'; 5], head: Vec::new(), size: 1_000_000 }]);
-    assert_eq!(seen(&inbox), (3, 35, 1, 2, true), "what was skipped has the bytes of its channel");
+    inbox.push(&mut vec![Item::Oversized { token: 0, channel: vec![b'c'; 5], head: vec![b'h'; 2], size: 1_000_000 }]);
+    assert_eq!(seen(&inbox), (3, 37, 1, 2, true), "what was skipped has the bytes that are kept of it");
     let _ = poll(&inbox, 100);
-    assert_eq!(seen(&inbox), (3, 35, 1, 0, true));
+    assert_eq!(seen(&inbox), (3, 37, 1, 0, true));
     assert!(Inbox::direct(Arc::new(PutsOff::default())).traffic().is_none());
 }
 
@@ -356,6 +356,22 @@ fn a_token_has_its_template_where_that_is_known() {
 }
 
 #[test]
+fn an_inbox_says_what_it_is() {
+    let bounds = Bounds { messages: 1, bytes: 1 };
+    let held = Inbox::new(bounds, WhenFull::Wait);
+    assert!(!held.is_direct() && held.is_listed());
+    assert!(!held.unlisted().is_listed());
+    assert!(Inbox::direct(Arc::new(PutsOff::default())).is_direct());
+}
+
+#[test]
+fn nothing_is_no_batch() {
+    let inbox = Inbox::new(Bounds { messages: 100, bytes: 1_000 }, WhenFull::Wait);
+    assert_eq!(push_sizes(&inbox, &[]), Wish::Nothing);
+    assert_eq!(push_sizes(&inbox, &[1]), Wish::Nothing, "its consumer has not left anything");
+}
+
+#[test]
 fn wishes_add_up() {
     let full = Arc::new(Inbox::new(Bounds { messages: 0, bytes: 0 }, WhenFull::Wait));
     let direct = Arc::new(PutsOff::default());
@@ -365,6 +381,12 @@ fn wishes_add_up() {
     others.push(&full, &mut vec![message(1)]);
     others.push(&unread, &mut vec![Item::Frame(put_off)]);
     wishes.append(others);
+    let behind = Arc::new(Inbox::new(Bounds { messages: 10, bytes: 10 }, WhenFull::Wait));
+    for _ in 0..2 {
+        wishes.push(&behind, &mut vec![message(1)]);
+    }
+    let gives_way = wishes.take_behind();
+    assert!(gives_way.len() == 1 && Arc::ptr_eq(&gives_way[0], &behind) && wishes.take_behind().is_empty());
     assert_eq!(wishes.read().len(), 1);
     assert_eq!(*direct.taken.lock().unwrap(), [7]);
 }

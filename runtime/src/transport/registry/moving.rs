@@ -139,6 +139,36 @@ mod tests {
         assert!(old.deliver(NameKind::Channel, b"b", frame));
         let _ = old.flush();
         assert_eq!(taken(&inbox), ["frame 2"]);
+        old.release(id);
+        assert_eq!(settle(&mut old, start), ["Unsubscribe b"]);
+        assert!(old.is_empty());
+    }
+
+    #[test]
+    fn a_name_is_live_from_when_it_is_confirmed_until_it_is_lost() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let start = Instant::now();
+        assert!(!registry.is_live(&name("a")));
+        let (_, _attached) = registry.attach(inbox(), vec![channel("a", 1)]);
+        assert!(!registry.is_live(&name("a")));
+        settle(&mut registry, start);
+        assert!(registry.is_live(&name("a")) && !registry.is_live(&name("b")));
+        registry.connection_lost(&cause(), start);
+        assert!(!registry.is_live(&name("a")));
+    }
+
+    #[test]
+    fn of_several_losses_of_a_name_that_which_began_first_is_told() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let start = Instant::now();
+        let lost = |cause, at| Loss { cause, at: seconds(start, at) };
+        let losses = [(GapCause::Timeout, 2), (GapCause::SlotMoved, 1), (cause(), 1), (GapCause::Timeout, 3)];
+        for (cause, at) in losses {
+            registry.take_up(inbox(), vec![(channel("a", 1), lost(cause, at))], start);
+        }
+        let last = registry.take_up(inbox(), vec![(channel("a", 1), lost(cause(), 4))], start);
+        let told = registry.give_up(last, &name("a")).unwrap();
+        assert_eq!((told.cause, told.at), (GapCause::SlotMoved, seconds(start, 1)));
     }
 
     #[test]

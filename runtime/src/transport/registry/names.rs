@@ -168,5 +168,23 @@ mod tests {
         assert_eq!(hashes.len(), names.len());
         // What differs only in the length of its zeros differs too.
         assert_ne!(one.hash_one([0_u8; 7].as_slice()), one.hash_one([0_u8; 8].as_slice()));
+        assert_ne!(one.hash_one([0_u8; 6].as_slice()), one.hash_one([0_u8; 7].as_slice()));
+    }
+
+    #[test]
+    fn each_bit_of_a_name_changes_the_places_at_both_ends_of_a_hash() {
+        let seed = Seed::default();
+        let hash = |name: u64| seed.hash_one(name.to_le_bytes().as_slice());
+        let (mut unmoved, mut ones) = (0, 0);
+        for (name, bit) in (0..64).flat_map(|name: u64| (0..64).map(move |bit| (name, bit))) {
+            let (before, after) = (hash(name), hash(name ^ (1 << bit)));
+            let changed = before ^ after;
+            // A map looks for a name by the lowest bits, and compares the seven highest first.
+            unmoved += u32::from(changed & 0xFF == 0) + u32::from(changed >> 57 == 0);
+            ones += after.count_ones();
+        }
+        // By chance it is 16 and 32, of 4,096 each, and half of all bits.
+        assert!(unmoved < 200, "{unmoved}");
+        assert!((28..36).contains(&(ones / 4_096)), "{ones}");
     }
 }

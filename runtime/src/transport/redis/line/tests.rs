@@ -117,6 +117,23 @@ fn those_whose_time_is_over_are_told_each_in_its_own() {
     assert_eq!(format!("{:?}", lock(&both.answers)), "[Ok(Integer(4))]");
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_asks_several_things_has_each_answer_once_the_last_has_come() {
+    let mut line = Line::new(ROOM, None);
+    let (caller, all) = Caller::all(3);
+    line.wait(Instant::now(), caller);
+    (0..3).for_each(|_| line.add([b"PING"]));
+    line.take(&mut BytesMut::new());
+    let mut all = std::pin::pin!(all.until(Instant::now() + Duration::from_secs(1)));
+    for number in 1..=3 {
+        assert!((&mut all).now_or_never().is_none(), "the answer {number} is missing");
+        line.answer(&mut vec![Response::Integer(number)]).unwrap();
+    }
+    let answers = format!("{:?}", all.await);
+    assert_eq!(answers, "[Ok(Integer(1)), Ok(Integer(2)), Ok(Integer(3))]");
+    assert!(line.is_empty() && line.answer(&mut vec![Response::Integer(4)]).is_err());
+}
+
 #[test]
 fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
     for (capacity, is_kept) in [(64, true), (1_048_576, true), (1_048_577, false)] {

@@ -240,6 +240,20 @@ fn what_is_cut_off_is_not_scanned_again_without_further_bytes() {
 }
 
 #[test]
+fn every_kind_of_name_has_pushes_of_its_own() {
+    for (prefix, kind, by) in [("", NameKind::Channel, By::Channel), ("s", NameKind::ShardChannel, By::ShardChannel)] {
+        for (verb, word) in [(Verb::Subscribe, "subscribe"), (Verb::Unsubscribe, "unsubscribe")] {
+            let word = format!("{prefix}{word}");
+            let bytes = [b">3\r\n".to_vec(), bulk(word.as_bytes()), b"$1\r\na\r\n:1\r\n".to_vec()].concat();
+            assert_eq!(one(&bytes), Ok(vec![Seen::Confirmation(verb, kind, b"a".to_vec())]), "{word}");
+        }
+        let word = format!("{prefix}message");
+        let bytes = [b">3\r\n".to_vec(), bulk(word.as_bytes()), b"$1\r\na\r\n$2\r\nxy\r\n".to_vec()].concat();
+        assert_eq!(one(&bytes), Ok(vec![Seen::Message(by, b"a".to_vec(), b"xy".to_vec())]), "{word}");
+    }
+}
+
+#[test]
 fn of_pushes_only_those_of_an_unknown_kind_are_foreign() {
     for (kind, is_foreign) in [("invalidate", false), ("other", true), ("message", true)] {
         let bytes = [b">2\r\n".to_vec(), bulk(kind.as_bytes()), b"_\r\n".to_vec()].concat();
