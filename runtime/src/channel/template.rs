@@ -152,6 +152,8 @@ mod tests {
         assert!(!literal.has_parameters() && open.has_parameters());
         assert!(Template::new("<all..>", &REST).has_parameters());
         assert_eq!((literal.to_string(), open.text()), ("orders:new".to_owned(), "orders:<id>"));
+        assert_eq!(format!("{open:?}"), r#""orders:<id>""#);
+        assert_eq!(format!("{OPEN:?} {REST:?}"), r#"[Literal("orders"), Parameter("id")] [Rest("all")]"#);
     }
 
     /// Texts that differ in as little as segments do: in one byte at any place, in length, in the order of their bytes.
