@@ -462,6 +462,17 @@ mod tests {
     }
 
     #[test]
+    fn the_shortest_envelope_is_one_in_any_order() {
+        for members in
+            [r#""id":"","type":"","data":7"#, r#""type":"","id":"","data":7"#, r#""data":7,"type":"","id":"""#]
+        {
+            let text = format!("{{{members}}}");
+            let (number, _) = Json::decode::<u8>(&Expected::new("", 1), text.as_bytes()).unwrap();
+            assert_eq!(number, 7, "{text}");
+        }
+    }
+
+    #[test]
     fn members_may_come_in_any_order_and_unknown_ones_are_passed_over() {
         let (message, inbound) = decode(
             r#"{"data":{"id":7,"customer":"Ada"},"extra":[1,{"data":2}],"version":"1.0","type":"Order","timestamp":1700000000.5,"id":"a\nb"}"#,

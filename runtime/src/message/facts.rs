@@ -213,6 +213,12 @@ impl Facts {
         }
     }
 
+    /// The same of another kind.
+    #[cfg(test)]
+    pub(crate) const fn of_kind(self, kind: Kind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// The same on another channel: how a benchmark has ten thousand routes without ten thousand types.
     #[doc(hidden)]
     #[must_use]

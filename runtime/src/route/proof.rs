@@ -370,7 +370,6 @@ impl ErrorText {
 
 #[cfg(test)]
 mod tests {
-
     use crate::{channel::template::Template, message::facts::Facts, route::entry::HandlerOptions};
 
     use super::*;
@@ -391,6 +390,7 @@ mod tests {
         "Lines",
         &[Segment::literal("orders"), Segment::parameter("name", Shape::Text), Segment::literal("lines")],
     );
+    const OTHER: Route = route("other", "Other", &[Segment::literal("other")]);
     const ALL: Route = route("all", "All", &[Segment::rest("all", Shape::Text)]);
     const NUMBERS: Route =
         route("numbers", "Numbers", &[Segment::literal("orders"), Segment::rest("all", Shape::Unsigned)]);
@@ -406,10 +406,26 @@ mod tests {
         Route::new(route.handler(), route.message(), *route.facts(), HandlerOptions::DEFAULT.fallback())
     }
 
+    fn queue(text: &'static str, route: Route) -> Route {
+        let facts = Facts::stub(Template::new(text, route.template().segments())).of_kind(Kind::Queue);
+        Route::new(route.handler(), route.message(), facts, *route.options())
+    }
+
+    fn text_of(prove: impl FnOnce() + std::panic::UnwindSafe) -> Option<String> {
+        let error = std::panic::catch_unwind(prove).err()?;
+        Some(*error.downcast::<String>().expect("a text that was put together"))
+    }
+
     /// The text of the compile error, if there is one.
     fn error(routes: &[Route], index: usize) -> Option<String> {
-        let result = std::panic::catch_unwind(|| prove(routes, index));
-        result.err().and_then(|error| error.downcast::<String>().ok()).map(|text| *text)
+        text_of(|| prove(routes, index))
+    }
+
+    /// The same for several routers that are served as one.
+    fn joined(routers: &[&[Route]]) -> Option<String> {
+        let members: Vec<Routes> = routers.iter().map(|routes| Routes::of(routes.to_vec().leak())).collect();
+        let routes = Routes::of_members(members.leak());
+        text_of(|| prove_joined(routes))
     }
 
     #[test]
@@ -515,5 +531,57 @@ mod tests {
         let needless = "the fallback `by_id` has nothing to fall back from: no other handler can take a channel of `template`; remove `fallback`";
         assert_eq!(error(&[NEW, fallback(BY_ID)], 1).as_deref(), Some(needless));
         assert!(error(&[NEW, fallback(BY_NAME), fallback(ALL)], 2).unwrap().contains("can take the same channel"));
+    }
+
+    #[test]
+    fn each_handler_of_the_last_router_is_held_against_each_of_the_routers_before_it() {
+        let (new, by_name) = (NEW.of_router("First"), BY_NAME.of_router("Last"));
+        assert_eq!(joined(&[&[NEW, OLD], &[LINES], &[BY_ID, BY_PRIORITY]]), None);
+        let text = "handlers `First::new` and `Last::by_name` can take the same channel: `template` of `New` and `template` of `ByName`; change a \
+             literal segment, narrow the type of a parameter, or put both into one router, with `#[handler(fallback)]` on the less specific one";
+        assert_eq!(joined(&[&[new, LINES], &[], &[by_name, NUMBERS]]).as_deref(), Some(text));
+        assert_eq!(joined(&[&[], &[LINES, new], &[OTHER, by_name]]).as_deref(), Some(text));
+        assert_eq!(joined(&[&[NEW], &[BY_NAME], &[LINES]]), None, "that is for the proof of those two");
+        assert_eq!(text_of(|| prove_joined(Routes::of(&[NEW, NEW]))), None, "so is one router");
+        let text = "handlers `new` and `new` take the same message `New` on `template`, but each message goes to exactly one handler: \
+             remove one of them, or serve one of the two routers as a service of its own";
+        assert_eq!(joined(&[&[NEW], &[NEW]]).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn a_fallback_may_be_in_another_router_where_it_runs_at_all() {
+        let (special, general) = (fallback(NEW), fallback(BY_NAME));
+        assert_eq!((joined(&[&[NEW], &[general]]), joined(&[&[general], &[NEW]])), (None, None));
+        let never = "the fallback `new` on `template` never runs: `by_name` on `template` takes every channel of it; remove one of the two";
+        assert_eq!(joined(&[&[special], &[BY_NAME]]).as_deref(), Some(never));
+        assert_eq!(joined(&[&[BY_NAME], &[special]]).as_deref(), Some(never));
+        assert!(joined(&[&[special], &[general]]).unwrap().contains("can take the same channel"));
+    }
+
+    #[test]
+    fn queues_are_told_apart_by_their_templates_and_share_nothing_with_channels() {
+        let (new, by_name) = (queue("new", NEW), queue("names", BY_NAME));
+        assert_eq!(error(&[new, queue("old", OLD)], 1), None);
+        assert_eq!((error(&[new, BY_NAME], 1), error(&[BY_NAME, new], 1)), (None, None));
+        assert_eq!(error(&[fallback(new), OLD], 0), None, "whether it may be one is asked elsewhere");
+        let text = "handlers `new` and `by_name` work on queues that are not told apart: `new` of `New` and `names` of `ByName`; change a \
+             literal segment of one of the two";
+        assert_eq!(error(&[new, by_name], 1).as_deref(), Some(text));
+        // Of one text they are one queue, whatever the types of its parameters.
+        let other = queue("new", OLD);
+        assert!(error(&[new, other], 1).unwrap().contains("`new` and `old` work on queues that are not told apart"));
+        let text = "handlers `One::new` and `Two::new` work on the same queue `new` of `New`, but each task goes to exactly one handler: \
+             remove one of them";
+        assert_eq!(joined(&[&[new.of_router("One")], &[new.of_router("Two")]]).as_deref(), Some(text));
+    }
+
+    #[test]
+    fn numbers_are_written_out_and_durations_in_the_largest_unit_that_is_whole() {
+        let number = |number| ErrorText::new().number(number).as_str().to_owned();
+        assert_eq!([0, 7, 10, 1_029].map(number), ["0", "7", "10", "1029"]);
+        let duration = |millis| ErrorText::new().duration(millis).as_str().to_owned();
+        let (second, hour) = (1_000, 3_600_000);
+        assert_eq!([0, 999, second, 1_500, 90 * second].map(duration), ["0ms", "999ms", "1s", "1500ms", "90s"]);
+        assert_eq!([60 * second, hour, 36 * hour, 48 * hour].map(duration), ["1m", "1h", "36h", "2d"]);
     }
 }

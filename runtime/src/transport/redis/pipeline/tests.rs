@@ -217,6 +217,8 @@ async fn a_large_batch_is_written_in_parts_while_the_rest_is_encoded() {
 async fn the_tokio_task_is_told_of_what_a_caller_has_written_by_itself() {
     let mut settings = Settings::new(&Config::default(), "shop");
     settings.command_timeout = Duration::from_millis(160);
+    // Nor is the server asked for a sign of life meanwhile.
+    settings.ping_interval = LOOK;
     let (pipeline, mut far) = on_a_socket(&settings).await;
     let answered = send(&pipeline);
     far.read_exact(&mut [0; 14]).unwrap();
@@ -224,7 +226,7 @@ async fn the_tokio_task_is_told_of_what_a_caller_has_written_by_itself() {
     assert!(matches!(answered.await, Ok(Response::Integer(1))));
     // Until it has seen that nothing is due, and looks after nothing any more.
     tokio::time::sleep(settings.command_timeout).await;
-    let late = timeout(Duration::from_secs(5), send(&pipeline)).await;
+    let late = timeout(LOOK / 2, send(&pipeline)).await;
     assert!(matches!(late, Ok(Err(Unanswered::Late))), "{late:?}");
 }
 
