@@ -528,6 +528,7 @@ mod tests {
         let never_runs = "the fallback `new` on `template` never runs: `by_name` on `template` takes every channel of it; move `fallback` to \
              the less specific handler, or remove one of the two";
         assert_eq!(error(&[fallback(NEW), BY_NAME], 0).as_deref(), Some(never_runs));
+        assert_eq!(error(&[fallback(NEW), BY_NAME], 1), None, "it is told once");
         let needless = "the fallback `by_id` has nothing to fall back from: no other handler can take a channel of `template`; remove `fallback`";
         assert_eq!(error(&[NEW, fallback(BY_ID)], 1).as_deref(), Some(needless));
         assert!(error(&[NEW, fallback(BY_NAME), fallback(ALL)], 2).unwrap().contains("can take the same channel"));
