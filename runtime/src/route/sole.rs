@@ -138,14 +138,16 @@ mod tests {
                 route("e:<id>", [Segment::literal("e"), NUMBER], HandlerOptions::DEFAULT.fallback()),
                 route("f:<name>:<id>", [Segment::literal("f"), TEXT, NUMBER], plain),
                 route("", [], plain),
+                route("g:<id>", [Segment::literal("g"), NUMBER], plain),
+                route("g:<all..>", [Segment::literal("g"), Segment::rest("all", Shape::Text)], plain.fallback()),
             ],
-            &[0, 0, 1, 2, 3, 4, 5, 6, 7],
+            &[0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
         );
         for (token, channel) in [(3, "c:<id>:x"), (6, "f:7"), (7, "")] {
             assert!(sole.find(token, channel.as_bytes()).is_none() && table.find(channel.as_bytes()).is_none());
         }
         for (token, channel) in
-            [(0, "a:7"), (1, "b:7"), (2, "b:new"), (3, "c:7:x"), (4, "d:x"), (5, "e:7"), (6, "f:x:7")]
+            [(0, "a:7"), (1, "b:7"), (2, "b:new"), (3, "c:7:x"), (4, "d:x"), (5, "e:7"), (6, "f:x:7"), (8, "g:7")]
         {
             assert!(sole.find(token, channel.as_bytes()).is_none() && table.find(channel.as_bytes()).is_some());
         }
