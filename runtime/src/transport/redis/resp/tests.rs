@@ -211,6 +211,15 @@ fn what_is_as_large_as_a_limit_is_understood_and_what_is_larger_is_not() {
 }
 
 #[test]
+fn a_length_may_have_any_number_of_digits() {
+    for size in [0, 7, 45, 345, 908] {
+        let payload = vec![b'x'; size];
+        let bytes = [b">3\r\n$7\r\nmessage\r\n$1\r\na\r\n".to_vec(), bulk(&payload)].concat();
+        assert_eq!(one(&bytes), Ok(vec![Seen::Message(By::Channel, b"a".to_vec(), payload)]));
+    }
+}
+
+#[test]
 fn numbers_may_have_leading_zeros() {
     let bytes =
         b">03\r\n$07\r\nmessage\r\n$01\r\na\r\n$2\r\npp\r\n>04\r\n$8\r\npmessage\r\n$2\r\na*\r\n$1\r\na\r\n$0\r\n\r\n";
