@@ -187,6 +187,7 @@ async fn on_a_socket(settings: &Settings) -> (Pipeline, std::net::TcpStream) {
     socket.set_send_buffer_size(1 << 20).unwrap();
     let near = socket.connect(listener.local_addr().unwrap()).await.unwrap();
     let far = listener.accept().await.unwrap().0.into_std().unwrap();
+    far.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     near.writable().await.unwrap();
     let pipeline = Pipeline::start(Box::new(Unencrypted::from(near)), settings, Arc::default(), &Host::start());
     (pipeline, far)
