@@ -1,5 +1,7 @@
 //! What the tables show of the reports: values, ratios to the program written by hand, and what they are held against.
 
+use serde::{Deserialize, Serialize};
+
 use crate::measure::Report;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -166,7 +168,7 @@ impl Of {
     }
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Serialize, Deserialize)]
 pub enum Limits {
     AtLeast { must: f64, aim: f64 },
     AtMost { must: f64, aim: f64 },

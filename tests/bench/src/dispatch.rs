@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     hint::black_box,
+    process::Command,
     sync::atomic::{AtomicU64, Ordering},
     time::Instant,
 };
@@ -48,6 +49,7 @@ fn nanos(turns: u64, mut run: impl FnMut(u64)) -> f64 {
 const REPETITIONS: usize = 7;
 
 /// What was timed, in nanoseconds, and what that must be.
+#[derive(Serialize, Deserialize)]
 pub struct Row {
     pub what: String,
     pub nanos: f64,
@@ -57,7 +59,21 @@ pub struct Row {
 const ROUTING: Limits = at_most(20.0, 15.0);
 const WHOLE: Limits = at_most(100.0, 75.0);
 
+/// As another process times it, whose memory has seen nothing else.
 pub fn rows(divisor: u64) -> Vec<Row> {
+    let own = std::env::current_exe().expect("a program has a path");
+    let output = Command::new(own).args(["dispatch", &divisor.to_string()]).output().expect("the program starts");
+    assert!(output.status.success(), "a program failed: {}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).expect("rows")
+}
+
+/// Times everything, and prints it.
+pub fn perform(divisor: &str) {
+    let rows = timed(divisor.parse().expect("a number"));
+    println!("{}", serde_json::to_string(&rows).expect("rows can be written"));
+}
+
+fn timed(divisor: u64) -> Vec<Row> {
     let turns = 1_000_000 / divisor;
     let mut rows = Vec::new();
     let mut add = |what: &str, nanos, limits| rows.push(Row { what: what.to_owned(), nanos, limits });
@@ -84,7 +100,8 @@ fn routing(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) {
         let find = nanos(turns, |number| {
             assert!(black_box(table.find(black_box(channel(number, routes)))).is_some());
         });
-        add(&format!("tidings: table of {routes} routes"), find, Some(ROUTING));
+        // The target speaks of 10 to 1,000 routes.
+        add(&format!("tidings: table of {routes} routes"), find, (routes <= 1_000).then_some(ROUTING));
     }
 }
 

@@ -26,12 +26,13 @@ mod subscriptions;
 mod table;
 mod work;
 
-/// `table [--short] …` measures everything; `child …` is one run of one program.
+/// `table [--short] …` measures everything; `child …` is one run of one program, and `dispatch …` all of W5.
 pub fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match words[..] {
         ["child", task] => child::perform(task),
+        ["dispatch", divisor] => dispatch::perform(divisor),
         ["table", ref options @ ..] => table::print(options),
         _ => eprintln!("usage: table [--short] [--rounds N] [--only W1,W2,…] [--calls] [--instructions]"),
     }
