@@ -206,7 +206,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
                 // It may turn out that nobody has received it, and then another instance may have it.
                 Next::Arrived(arrived) if sending.is_some() && arrived.is_loss() => {
                     lost = Some(Box::new(arrived));
-                    timer.as_mut().reset(self.deadline.min(Instant::now() + QUIETLY));
+                    timer.as_mut().reset(self.after(QUIETLY));
                     continue;
                 }
                 Next::Arrived(arrived) => return Ok(Some(arrived)),
@@ -230,11 +230,11 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
                 Next::Due => {}
             }
             let again = match sending {
-                Some(_) if lost.is_some() => Instant::now() + QUIETLY,
-                Some(_) => Instant::now() + every,
+                Some(_) if lost.is_some() => self.after(QUIETLY),
+                Some(_) => self.after(every),
                 None => Box::pin(self.look(hands, every)).await,
             };
-            timer.as_mut().reset(self.deadline.min(again));
+            timer.as_mut().reset(again);
         }
     }
 
@@ -242,7 +242,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
     async fn look(&self, hands: &Hands<'_>, every: Duration) -> Instant {
         let turn = hands.turn;
         if let Err(due) = turn.instance.look(now(), every) {
-            return due.into();
+            return self.deadline.min(due.into());
         }
         let (template, channel) = (M::TEMPLATE.text(), turn.instance.inbox().to_owned());
         let nothing = Parcel {
@@ -259,12 +259,12 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         {
             self.gone(hands);
         }
-        Instant::now() + STILL_THERE
+        self.after(STILL_THERE)
     }
 
     /// What still arrives after the loss of the instance: one that has stopped has answered everything before it left.
     async fn on_its_way(&self, waiter: &mut Waiter) -> Arrived {
-        let grace = self.deadline.min(Instant::now() + ON_ITS_WAY);
+        let grace = self.after(ON_ITS_WAY);
         loop {
             match timeout_at(grace, waiter.next()).await {
                 Ok(Arrived::InstanceLost) => {}
@@ -309,6 +309,11 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
         timeout_at(self.deadline, there).await.map_err(|_| self.timed_out())
     }
 
+    /// When this pause is over, or the time.
+    fn after(&self, pause: Duration) -> Instant {
+        self.deadline.min(Instant::now() + pause)
+    }
+
     fn timed_out(&self) -> RequestError<M::Error> {
         RequestError::TimedOut { template: M::TEMPLATE.text(), timeout: self.timeout }
     }
@@ -337,15 +342,19 @@ fn declined<E>(template: &'static str, why: PassedOn) -> RequestError<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::future::pending;
+    use std::{
+        future::pending,
+        ops::RangeInclusive,
+        sync::atomic::{AtomicU32, Ordering},
+    };
 
     use serde::{Deserialize, Serialize};
-    use tidings::{Bus, Message, handler, routes, testing::Broker};
+    use tidings::{Bus, Message, NoError, Service, handler, routes, testing::Broker};
     use tokio::time::sleep;
 
     use super::*;
 
-    /// What is asked of an instance that is lost.
+    /// What is answered after so many milliseconds.
     #[derive(Message, Serialize, Deserialize)]
     #[channel("errands:<n>")]
     #[reply(u64)]
@@ -355,23 +364,37 @@ mod tests {
 
     #[handler]
     async fn answer(ask: Ask) -> u64 {
+        sleep(millis(ask.n)).await;
         ask.n
     }
 
-    const TIMEOUT: Duration = Duration::from_millis(800);
+    type Failure = RequestError<NoError>;
+    /// With the correlation id of the request.
+    type Happens = fn(&Broker, &Hands<'_>, &str);
+
+    const TIMEOUT: Duration = millis(800);
+
+    const fn millis(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// At this time, or a few turns of a timer later.
+    fn about(n: u64) -> RangeInclusive<Duration> {
+        millis(n)..=millis(n) + QUIETLY
+    }
 
     /// What the server says after 50 ms, which wakes nobody: so does a receipt that says that all is well.
     async fn quietly(receivers: u64) -> Result<Receipt, PublishError> {
-        let there = Instant::now() + Duration::from_millis(50);
+        let there = Instant::now() + millis(50);
         poll_fn(|_| if Instant::now() >= there { Poll::Ready(()) } else { Poll::Pending }).await;
         Ok(Receipt { receivers: Some(receivers) })
     }
 
-    /// What whoever asks is told, and after how long, where all is lost after 20 ms.
-    async fn lost(
-        lose: impl Fn(&Broker, &Hands<'_>),
+    /// What whoever asks is told, and after how long, where this happens after 20 ms.
+    async fn first(
+        happens: Happens,
         sending: impl Future<Output = Result<Receipt, PublishError>>,
-    ) -> (Result<Option<Arrived>, RequestError<tidings::NoError>>, Duration) {
+    ) -> (Result<Option<Arrived>, Failure>, Duration) {
         let broker = Broker::new();
         let bus = Bus::connect(&broker.url()).await.unwrap();
         let service = bus.serve(routes![answer]).await.unwrap();
@@ -383,45 +406,156 @@ mod tests {
         let turn = directory.known(&errand.wanted(None, &[]), now()).unwrap();
         let hands = Hands { directory, replies, turn: &turn };
         let (begun, mut waiter) = (Instant::now(), replies.wait_for_one(&turn.instance));
-        let losing = async {
-            sleep(Duration::from_millis(20)).await;
-            lose(&broker, &hands);
+        let id = waiter.correlation_id().to_owned();
+        let happening = async {
+            sleep(millis(20)).await;
+            happens(&broker, &hands, &id);
         };
         let sending = pin!(sending);
-        let (told, ()) = tokio::join!(errand.first(&hands, &mut waiter, sending, begun), losing);
-        let told = (told, begun.elapsed());
+        let (told, ()) = tokio::join!(errand.first(&hands, &mut waiter, sending, begun), happening);
+        let after = begun.elapsed();
+        assert_eq!(turn.instance.is_gone(), matches!(told, Ok(None)));
         drop(service);
-        told
+        (told, after)
     }
 
-    fn instance_lost(_: &Broker, hands: &Hands<'_>) {
+    fn nothing(_: &Broker, _: &Hands<'_>, _: &str) {}
+
+    fn instance_lost(_: &Broker, hands: &Hands<'_>, _: &str) {
         hands.replies.instance_lost(&hands.turn.instance);
     }
 
-    fn connection_lost(broker: &Broker, _: &Hands<'_>) {
+    fn connection_lost(broker: &Broker, _: &Hands<'_>, _: &str) {
         broker.disconnect_subscribers();
+    }
+
+    fn answered(broker: &Broker, hands: &Hands<'_>, id: &str) {
+        let answer = format!(r#"{{"id":"1","type":"reply","correlation_id":"{id}","data":{{"ok":7}}}}"#);
+        assert_eq!(broker.publish_raw(hands.replies.channel(), answer.as_bytes()), 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_lost_an_instance_or_the_connection_soon_sees_whether_somebody_has_the_request() {
-        let soon = Duration::from_millis(50)..=Duration::from_millis(50) + QUIETLY;
-        let (told, after) = lost(instance_lost, quietly(1)).await;
-        assert!(matches!(told, Ok(Some(Arrived::InstanceLost))) && soon.contains(&after), "{after:?}");
-        let (told, after) = lost(connection_lost, quietly(1)).await;
-        assert!(matches!(told, Ok(Some(Arrived::ConnectionLost))) && soon.contains(&after), "{after:?}");
+        let (told, after) = first(instance_lost, quietly(1)).await;
+        assert!(matches!(told, Ok(Some(Arrived::InstanceLost))) && about(50).contains(&after), "{after:?}");
+        let (told, after) = first(connection_lost, quietly(1)).await;
+        assert!(matches!(told, Ok(Some(Arrived::ConnectionLost))) && about(50).contains(&after), "{after:?}");
         // Nobody has it, so another instance may.
-        for lose in [instance_lost as fn(&Broker, &Hands<'_>), connection_lost] {
-            let (told, after) = lost(lose, quietly(0)).await;
-            assert!(matches!(told, Ok(None)) && soon.contains(&after), "{after:?}");
+        for lose in [instance_lost as Happens, connection_lost] {
+            let (told, after) = first(lose, quietly(0)).await;
+            assert!(matches!(told, Ok(None)) && about(50).contains(&after), "{after:?}");
         }
     }
 
     #[tokio::test(start_paused = true)]
     async fn whoever_has_lost_an_instance_and_hears_of_no_receipt_waits_until_its_time_is_over() {
-        for lose in [instance_lost as fn(&Broker, &Hands<'_>), connection_lost] {
-            let (told, after) = lost(lose, pending()).await;
+        for lose in [instance_lost as Happens, connection_lost] {
+            let (told, after) = first(lose, pending()).await;
             assert!(matches!(told, Err(RequestError::TimedOut { timeout: TIMEOUT, .. })));
-            assert!((TIMEOUT..TIMEOUT + QUIETLY).contains(&after), "{after:?}");
+            assert!(about(800).contains(&after), "{after:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_needs_no_receipt() {
+        let (told, after) = first(answered, pending()).await;
+        assert!(matches!(told, Ok(Some(Arrived::Answer(_)))) && about(20).contains(&after), "{after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_receipt_that_does_not_come_is_seldom_looked_for() {
+        let mut looked = 0;
+        let sending = poll_fn(|_| {
+            looked += 1;
+            assert!(looked < 10, "no oftener, whatever else the call is woken for");
+            Poll::Pending
+        });
+        let (told, after) = first(nothing, sending).await;
+        assert!(matches!(told, Err(RequestError::TimedOut { .. })) && about(800).contains(&after), "{after:?}");
+    }
+
+    /// What comes of a request, and after how long, where this becomes of its instance after 20 ms.
+    async fn asked(
+        ask: Ask,
+        timeout: u64,
+        idempotent: bool,
+        becomes: impl AsyncFnOnce(&Broker, Service) -> Vec<Service>,
+    ) -> (Output<Ask>, Duration) {
+        let broker = Broker::new();
+        let bus = Bus::connect(&broker.url()).await.unwrap();
+        let service = bus.serve(routes![answer]).await.unwrap();
+        let to_send = Addressed::by_fields(&ask, &bus);
+        let (begun, errand) = (Instant::now(), Errand::new(&to_send, millis(timeout), idempotent));
+        let becoming = async {
+            sleep(millis(20)).await;
+            becomes(&broker, service).await
+        };
+        let ask = async { (errand.run(None).await, begun.elapsed()) };
+        let (output, services) = tokio::join!(ask, becoming);
+        drop(services);
+        output
+    }
+
+    /// It stays what it is.
+    async fn stays(_: &Broker, service: Service) -> Vec<Service> {
+        vec![service]
+    }
+
+    async fn is_cut_off(broker: &Broker, service: Service) -> Vec<Service> {
+        broker.disconnect_subscribers();
+        vec![service]
+    }
+
+    /// It is gone, and there is another one.
+    async fn is_replaced(broker: &Broker, service: Service) -> Vec<Service> {
+        let another = Bus::connect(&broker.url()).await.unwrap().serve(routes![answer]).await.unwrap();
+        drop(service);
+        vec![another]
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_takes_long_is_not_taken_for_gone() {
+        let (output, after) = asked(Ask { n: 2_500 }, 5_000, false, stays).await;
+        assert!(matches!(output, Ok(2_500)) && about(2_500).contains(&after), "{output:?} {after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_instance_that_is_gone_is_missed_after_a_second_or_half_of_the_time_and_half_a_second() {
+        for (timeout, missed) in [(5_000, 1_500), (1_200, 1_100)] {
+            let (output, after) = asked(Ask { n: 10_000 }, timeout, false, is_replaced).await;
+            let is_lost = matches!(output, Err(RequestError::InstanceLost { .. }));
+            assert!(is_lost && about(missed).contains(&after), "{output:?} {after:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_next_instance_gets_what_is_idempotent() {
+        let (output, after) = asked(Ask { n: 10_000 }, 30_000, true, is_replaced).await;
+        assert!(matches!(output, Ok(10_000)) && about(11_500).contains(&after), "{output:?} {after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_same_instance_gets_again_what_is_idempotent_if_the_connection_was_lost() {
+        let (output, after) = asked(Ask { n: 100 }, 5_000, true, is_cut_off).await;
+        assert!(matches!(output, Ok(100)) && about(120).contains(&after), "{output:?} {after:?}");
+        let (output, after) = asked(Ask { n: 100 }, 5_000, false, is_cut_off).await;
+        let is_lost = matches!(output, Err(RequestError::ConnectionLost { .. }));
+        assert!(is_lost && about(20).contains(&after), "{output:?} {after:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_groups_are_those_that_take_it() {
+        let broker = Broker::new();
+        let bus = Bus::connect(&broker.url()).await.unwrap();
+        let ask = Ask { n: 7 };
+        let to_send = Addressed::by_fields(&ask, &bus);
+        let groups = async || Errand::new(&to_send, TIMEOUT, false).groups().await;
+        assert!(matches!(groups().await, Err(RequestError::NobodyListens { .. })));
+        let services =
+            tokio::join!(bus.serve(routes![answer]).group("north"), bus.serve(routes![answer]).group("south"));
+        let mut found = groups().await.unwrap();
+        found.sort_unstable();
+        assert_eq!(found, ["north", "south"]);
+        drop(services);
     }
 }
