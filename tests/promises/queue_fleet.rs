@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use tidings::{Bus, Delivery, Message, Outcome, Service, router};
 use tidings_tests::{Recorder, eventually, on_each};
 
-use crate::support::{Gauge, SOON};
+use crate::support::{Gate, Gauge, SOON};
 
 mod before {
     use super::*;
@@ -107,6 +107,52 @@ impl Post {
     }
 }
 
+mod long_ago {
+    use super::*;
+
+    /// As it was: an instance holds its tasks for the default of 30 s.
+    #[derive(Debug, Message, Serialize, Deserialize)]
+    #[queue("fleet:letters")]
+    pub(super) struct Letter {
+        pub(super) n: u64,
+    }
+}
+
+/// The next version has a shorter lease.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[queue("fleet:letters", lease = "1s")]
+struct Letter {
+    n: u64,
+}
+
+struct Slow {
+    gate: Gate,
+    done: Recorder<Ran>,
+}
+
+#[router]
+impl Slow {
+    #[handler(idempotent, timeout = "1m", concurrency = 1)]
+    async fn letter(&self, letter: long_ago::Letter, delivery: &Delivery) {
+        self.gate.pass().await;
+        self.done.record(ran(letter.n, delivery));
+    }
+}
+
+struct Quick {
+    gate: Gate,
+    done: Recorder<Ran>,
+}
+
+#[router]
+impl Quick {
+    #[handler(idempotent, timeout = "1m")]
+    async fn letter(&self, letter: Letter, delivery: &Delivery) {
+        self.gate.pass().await;
+        self.done.record(ran(letter.n, delivery));
+    }
+}
+
 #[derive(Debug, Message, Serialize, Deserialize)]
 #[queue("fleet:refused")]
 struct Refused {
@@ -188,6 +234,32 @@ on_each! {
         assert_eq!(all, (0..TASKS).collect::<Vec<_>>());
         let counts = queue.counts().await.unwrap();
         assert!((4..=8).contains(&counts.ended.crashed_attempts) && counts.dead == 0, "{counts:?}");
+    }
+
+    async fn an_instance_with_a_longer_lease_than_others_keeps_its_task_for_as_long_as_it_holds_it(world: World) {
+        let bus = world.bus().await;
+        let (gates, done) = ([(); 3].map(|()| Gate::closed()), Recorder::new());
+        let slow = Slow { gate: gates[0].clone(), done: done.clone() };
+        let before = world.bus().await.serve(slow).await.unwrap();
+        let queue = bus.queue::<Letter>();
+        let running = async |count| eventually(SOON, async || queue.running(9).await.unwrap().len() == count).await;
+        Letter { n: 1 }.enqueue(&bus).await.unwrap();
+        running(1).await;
+        let quick = |gate: &Gate| Quick { gate: gate.clone(), done: done.clone() };
+        let dies = world.bus().await.serve(quick(&gates[1])).await.unwrap();
+        Letter { n: 2 }.enqueue(&bus).await.unwrap();
+        running(2).await;
+        drop(dies);
+        gates[2].open();
+        let after = world.bus().await.serve(quick(&gates[2])).await.unwrap();
+        // Whoever takes it from one that is gone has looked at both.
+        assert_eq!(done.wait_for(1).await, [(2, 2, 0, 1)]);
+        gates[0].open();
+        assert_eq!(done.wait_for(2).await[1], (1, 1, 0, 0));
+        before.shutdown().await.unwrap();
+        after.shutdown().await.unwrap();
+        let ended = queue.counts().await.unwrap().ended;
+        assert_eq!((ended.completed, ended.crashed_attempts), (2, 1), "{ended:?}");
     }
 
     async fn dead_letters_stay_within_their_bytes_and_the_newest_are_kept(world: World) {

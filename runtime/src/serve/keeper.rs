@@ -44,6 +44,8 @@ use crate::{
 /// One queue, as it is kept.
 pub(super) struct Kept {
     pub(super) queue: QueueSpec,
+    /// What the instance says of itself, in JSON.
+    pub(super) about: String,
     pub(super) policy: Policy,
     pub(super) ends: Ends,
     pub(super) holdings: Arc<Holdings>,
@@ -83,13 +85,7 @@ const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Keeper {
     /// Starts it. Of each [`Holdings`] it is told by `wakes`.
-    pub(super) fn start(
-        bus: Bus,
-        kept: Vec<Kept>,
-        instance: Arc<str>,
-        about: String,
-        wakes: Arc<Notify>,
-    ) -> io::Result<Self> {
+    pub(super) fn start(bus: Bus, kept: Vec<Kept>, instance: Arc<str>, wakes: Arc<Notify>) -> io::Result<Self> {
         let (stop, stopped) = watch::channel(Stop::No);
         let (ends, ended) = oneshot::channel();
         let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
@@ -97,7 +93,7 @@ impl Keeper {
             let keeper = bus.durable().keeper();
             let is_measured = bus.observer().is_measured();
             let queues = kept.into_iter().map(|kept| Watched::new(kept, is_measured, now())).collect();
-            let round = Round { bus, keeper, queues, instance, about, wakes, chance: Chance::new() };
+            let round = Round { bus, keeper, queues, instance, wakes, chance: Chance::new() };
             runtime.block_on(round.run(stopped));
             // Whoever waits for it is told by this being dropped.
             drop(ends);
@@ -122,8 +118,6 @@ struct Round {
     keeper: AnyKeeper,
     queues: Vec<Watched>,
     instance: Arc<str>,
-    /// What it says of itself, in JSON.
-    about: String,
     wakes: Arc<Notify>,
     chance: Chance,
 }
@@ -248,13 +242,13 @@ impl Round {
 
     /// A heartbeat, and the leases of what the instance has.
     async fn renew(&mut self, index: usize) -> Result<(), QueueError> {
-        let Self { keeper, queues, instance, about, .. } = self;
+        let Self { keeper, queues, instance, .. } = self;
         let watched = &mut queues[index];
         let asked = now();
         if !watched.rounds.is_time_to_renew(asked) {
             return Ok(());
         }
-        let Kept { queue, holdings, .. } = &watched.kept;
+        let Kept { queue, about, holdings, .. } = &watched.kept;
         let renewals = holdings.to_renew(asked);
         let held: Vec<_> = renewals.iter().map(|Renewal { at, .. }| at.clone()).collect();
         let kept = keeper.keep(&queue.name, instance, about, &held).await;

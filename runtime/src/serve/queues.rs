@@ -137,7 +137,8 @@ impl Queues {
             let route = R::ROUTES.at(declared.number);
             let policy = Policy::new(route.options(), park_after, Arc::clone(&instance));
             let ends = Ends::new(bus, &declared.queue, endings.get(declared.number), counters, declared.number);
-            kept.push(keeps(route, &declared, &policy, &ends));
+            let about = about(&R::ROUTES, bus, group, &declared.queue);
+            kept.push(keeps(route, &declared, &policy, &ends, about));
             let Declared { number, queue, holdings, control, .. } = declared;
             let turns = route.facts().queue().unwrap_or(QueueFacts::DEFAULT).turns;
             let worker = Worker {
@@ -156,8 +157,7 @@ impl Queues {
             };
             workers.spawn(worker.run(phases.clone(), stages.clone()));
         }
-        let about = about(&R::ROUTES, bus, group);
-        let keeper = Keeper::start(bus.clone(), kept, instance, about, wakes).map_err(|error| {
+        let keeper = Keeper::start(bus.clone(), kept, instance, wakes).map_err(|error| {
             let reason = format!("no thread can be started to keep leases: {error}");
             QueueError::Server { queue: template, reason }
         })?;
@@ -165,9 +165,10 @@ impl Queues {
     }
 }
 
-fn keeps(route: &Route, declared: &Declared, policy: &Policy, ends: &Ends) -> Kept {
+fn keeps(route: &Route, declared: &Declared, policy: &Policy, ends: &Ends, about: String) -> Kept {
     Kept {
         queue: declared.queue.clone(),
+        about,
         policy: policy.clone(),
         ends: ends.clone(),
         holdings: Arc::clone(&declared.holdings),
@@ -226,8 +227,9 @@ fn instance_name() -> Arc<str> {
     format!("{host}-{process}-{:016x}", random.next()).into()
 }
 
-/// What an instance says of itself, in JSON.
-fn about(routes: &Routes, bus: &Bus, group: &str) -> String {
+/// What an instance says of itself, in JSON, to those who serve a queue too. How long it holds its tasks they would not know otherwise, where they are of
+/// another version.
+fn about(routes: &Routes, bus: &Bus, group: &str, queue: &QueueSpec) -> String {
     let (program, version) = bus.config().program.clone().unzip();
     let queues = routes.iter().filter(|route| route.facts().kind() == Kind::Queue);
     let knows: Vec<_> = queues
@@ -238,6 +240,7 @@ fn about(routes: &Routes, bus: &Bus, group: &str) -> String {
         "program": program,
         "version": version,
         "started_millis": unix_millis(),
+        "lease_millis": u64::try_from(queue.lease.as_millis()).unwrap_or(u64::MAX),
         "knows": knows,
     })
     .to_string()

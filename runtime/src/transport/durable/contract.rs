@@ -302,7 +302,8 @@ pub(crate) struct Taken {
 
 /// Keeps the leases of one process, on a connection of its own, from a thread of its own: a handler that blocks its thread keeps its lease.
 pub(crate) trait Keeper: Send + 'static {
-    /// A heartbeat of the instance, with what it says of itself; renews the leases of what it holds. Once for each queue after the connection was
+    /// A heartbeat of the instance, with what it says of itself, in JSON: as `lease_millis`, how long it holds its tasks, where that is longer than whoever
+    /// looks thinks. Renews the leases of what it holds. Once for each queue after the connection was
     /// lost it says that there is another one; until then [`overdue`](Self::overdue) and [`reclaim`](Self::reclaim) fail on it.
     fn keep(
         &mut self,

@@ -170,6 +170,15 @@ pub(crate) struct Worker {
     pub(crate) about: String,
 }
 
+/// How long an instance holds its tasks, where it says so.
+pub(crate) fn lease_said(about: &str) -> Option<Duration> {
+    #[derive(serde::Deserialize)]
+    struct Said {
+        lease_millis: u64,
+    }
+    serde_json::from_str(about).ok().map(|Said { lease_millis }| Duration::from_millis(lease_millis))
+}
+
 /// What is to be done with dead letters.
 #[derive(Clone, Debug)]
 pub(crate) enum Mend {

@@ -26,7 +26,7 @@ use crate::{
         contract::{Attachment, Broadcast, Name, Parcel, Reach, Wanted},
         durable::{
             any::{AnyKeeper, AnyReader},
-            contract::{Durable, Heartbeat, Keeper, QueueSpec, Reader, Take, Taken},
+            contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken},
             course::{
                 Announcement, Asker, Beside, Cancelling, EndedTask, Known, Note, Page, Progress, Reported,
                 ResultBounds, Seen,

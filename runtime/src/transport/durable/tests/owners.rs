@@ -84,6 +84,40 @@ on_both! {
         assert_eq!(hand.take(10).await.len(), 0);
     }
 
+    async fn an_instance_holds_its_tasks_for_as_long_as_it_says_where_that_is_longer(world: World) {
+        let mut keeper = world.transport.keeper();
+        for (instance, about) in [("long", r#"{"lease_millis":60000}"#), ("short", r#"{"lease_millis":1}"#), ("odd", "[")] {
+            within(keeper.keep(&world.spec.name, instance, about, &[])).await.unwrap();
+        }
+        let mut taken = Vec::new();
+        for (id, instance) in [("a", "long"), ("b", "long"), ("c", "long"), ("d", "short"), ("e", "odd")] {
+            world.enqueue(HIGH, &[id]).await;
+            taken.push(world.hand(instance).take_one().await);
+        }
+        world.pass(Duration::from_millis(20)).await;
+        assert!(within(keeper.overdue(&world.spec, 10)).await.unwrap().entries.is_empty(), "it is no shorter");
+        world.pass(LEASE).await;
+        // Those that are not over are none of the so many.
+        let overdue = within(keeper.overdue(&world.spec, 2)).await.unwrap();
+        let found = |overdue: &Overdue| overdue.entries.iter().map(|found| found.entry.id.to_string()).collect::<Vec<_>>();
+        assert_eq!(found(&overdue), ["d", "e"]);
+        assert!(overdue.entries.iter().all(|found| found.has_died));
+        for (entry, settled) in taken.iter().zip([Settled::Stale, Settled::Stale, Settled::Stale, Settled::Counted]) {
+            assert_eq!(reclaim(&mut keeper, &world, again(entry, Why::Crashed, None)).await, settled);
+        }
+        let overdue = within(keeper.overdue(&world.spec, 10)).await.unwrap();
+        assert_eq!((found(&overdue), world.state().await), (vec!["e".to_owned()], (1, 0, 4)));
+        // Nor is it one that is gone.
+        for entry in &taken[..3] {
+            world.done(entry).await;
+        }
+        world.done(&taken[4]).await;
+        world.pass(LEASE * 10).await;
+        within(keeper.tidy(&world.spec, None)).await.unwrap();
+        let workers = within(world.transport.workers(&world.spec.name)).await.unwrap();
+        assert_eq!(workers.iter().map(|worker| &*worker.instance).collect::<Vec<_>>(), ["long"]);
+    }
+
     async fn only_so_many_overdue_tasks_are_found_at_once_and_each_of_them(world: World) {
         world.enqueue(HIGH, &["a", "b", "c"]).await;
         world.enqueue(LOW, &["d", "e"]).await;

@@ -4,13 +4,13 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::transport::{
     durable::{
-        look::{Dead, Mend, PartCounts, QueueCounts, RunningTask, Worker},
+        look::{Dead, Mend, PartCounts, QueueCounts, RunningTask, Worker, lease_said},
         record::Record,
         task::{Entry, EntryAt},
     },
     memory::queues::{
         places::Place,
-        queue::{DeadLetter, Held, Position, Queue, position},
+        queue::{Beat, DeadLetter, Held, Position, Queue, position},
         store::millis,
     },
 };
@@ -77,7 +77,7 @@ impl Queue {
     }
 
     pub(crate) fn workers(&self, now: u64) -> Vec<Worker> {
-        let worker = |(instance, (last, about)): (&String, &(u64, String))| Worker {
+        let worker = |(instance, Beat { last, about }): (&String, &Beat)| Worker {
             instance: instance.clone(),
             silent: Duration::from_millis(now.saturating_sub(*last)),
             about: about.clone(),
@@ -123,13 +123,14 @@ impl Queue {
     /// The instance that leaves has no heartbeat any more, nor have others that were silent for ten leases. What has tasks stays, as one that has
     /// died.
     pub(crate) fn tidy(&mut self, lease: Duration, leaving: Option<&str>, now: u64) {
-        let longest = millis(lease).saturating_mul(10);
         let taken = &self.taken;
-        self.heartbeats.retain(|instance, (last, _)| {
+        self.heartbeats.retain(|instance, Beat { last, about }| {
             if leaving == Some(instance) {
                 *last = 0;
             }
-            now.saturating_sub(*last) <= longest || taken.values().any(|held| *held.owner == **instance)
+            let lease = lease_said(about).unwrap_or_default().max(lease);
+            now.saturating_sub(*last) <= millis(lease).saturating_mul(10)
+                || taken.values().any(|held| *held.owner == **instance)
         });
         self.unique.tidy(now);
         self.once.tidy(now);

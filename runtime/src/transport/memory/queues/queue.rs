@@ -14,7 +14,7 @@ use crate::{
         durable::{
             contract::{Overdue, OverdueEntry, QueueSpec, Take},
             course::Beside,
-            look::{Dead, DeadLetterBounds, EndedCounts},
+            look::{Dead, DeadLetterBounds, EndedCounts, lease_said},
             record::Record,
             task::{
                 DeadReason, Due, Enqueued, Entry, EntryAt, NewTask, QueueName, Settled, Settlement, TaskState, Verdict,
@@ -51,7 +51,7 @@ pub(crate) struct Queue {
     pub(crate) unique: UniqueKeys,
     pub(crate) once: OnceKeys,
     /// The last heartbeat of each instance, and what it said of itself.
-    pub(crate) heartbeats: BTreeMap<String, (u64, String)>,
+    pub(crate) heartbeats: BTreeMap<String, Beat>,
     pub(crate) ended: EndedCounts,
     pub(crate) waiting: Waiting,
     /// Where each task is that has not ended, or is a dead letter, by its id.
@@ -88,6 +88,14 @@ pub(crate) struct Held {
     pub(crate) taken: u64,
     /// Since it was taken, or its lease renewed.
     pub(crate) since: u64,
+}
+
+/// The last heartbeat of an instance.
+#[derive(Debug)]
+pub(crate) struct Beat {
+    pub(crate) last: u64,
+    /// What it says of itself, in JSON.
+    pub(crate) about: String,
 }
 
 #[derive(Debug)]
@@ -263,10 +271,11 @@ impl Queue {
         now: u64,
     ) -> (Settled, Vec<NewTask>) {
         let Settlement { at, once, verdict, beside, .. } = settlement;
-        let is_over = |held: &Held| reclaims.is_none_or(|lease| now.saturating_sub(held.since) > millis(lease));
-        let Some(Held { mut entry, owner, .. }) =
-            self.taken.get(&at).is_some_and(is_over).then(|| self.taken.remove(&at)).flatten()
-        else {
+        let is_over = |held: &Held| {
+            reclaims.is_none_or(|lease| now.saturating_sub(held.since) > self.lease_of(&held.owner, lease))
+        };
+        let is_settled = self.taken.get(&at).is_some_and(is_over);
+        let Some(Held { mut entry, owner, .. }) = is_settled.then(|| self.taken.remove(&at)).flatten() else {
             return (Settled::Stale, Vec::new());
         };
         self.leaves(&entry.id, &Place::Taken(at));
@@ -331,7 +340,7 @@ impl Queue {
 
     /// A heartbeat; what the instance does not have any more, of what it thinks that it has.
     pub(crate) fn keep(&mut self, instance: &str, about: &str, held: &[EntryAt], now: u64) -> Vec<EntryAt> {
-        self.heartbeats.insert(instance.to_owned(), (now, about.to_owned()));
+        self.heartbeats.insert(instance.to_owned(), Beat { last: now, about: about.to_owned() });
         let mut lost = Vec::new();
         for at in held {
             match self.taken.get_mut(at) {
@@ -342,17 +351,25 @@ impl Queue {
         lost
     }
 
+    /// How long an instance holds its tasks, in milliseconds: the lease of whoever looks, or its own where that is longer.
+    pub(crate) fn lease_of(&self, instance: &str, lease: Duration) -> u64 {
+        let own = self.heartbeats.get(instance).and_then(|beat| lease_said(&beat.about));
+        millis(own.unwrap_or_default().max(lease))
+    }
+
     pub(crate) fn overdue(&self, lease: Duration, limit: usize, now: u64) -> Overdue {
-        let lease = millis(lease);
-        let idle = |held: &Held| now.saturating_sub(held.since);
-        let mut over: Vec<&Held> = self.taken.values().filter(|held| idle(held) > lease).collect();
+        let lease_of = |held: &Held| self.lease_of(&held.owner, lease);
+        let left = |held: &Held| lease_of(held).checked_sub(now.saturating_sub(held.since));
+        let mut over: Vec<&Held> = self.taken.values().filter(|held| left(held).is_none()).collect();
         over.sort_by(|left, right| (left.since, &left.entry.at.entry).cmp(&(right.since, &right.entry.at.entry)));
-        let running = self.taken.values().map(idle).filter(|idle| *idle <= lease);
-        let next = running.map(|idle| Duration::from_millis(lease - idle + 1)).min();
+        let next = self.taken.values().filter_map(left).map(|left| Duration::from_millis(left.saturating_add(1))).min();
         let entry = |held: &Held| OverdueEntry {
             entry: held.entry.clone(),
             owner: held.owner.to_string(),
-            has_died: self.heartbeats.get(&*held.owner).is_none_or(|(last, _)| now.saturating_sub(*last) > lease),
+            has_died: self
+                .heartbeats
+                .get(&*held.owner)
+                .is_none_or(|beat| now.saturating_sub(beat.last) > lease_of(held)),
         };
         Overdue { entries: over.into_iter().take(limit).map(entry).collect(), next, now }
     }

@@ -152,7 +152,7 @@ impl RedisKeeper {
 
     async fn try_reclaim(&mut self, queue: &QueueSpec, settlements: &[Settlement]) -> Result<Vec<Settled>, Failure> {
         let mut command = SETTLE.on(&queue.name.base());
-        command.arg(millis(queue.lease) + 1);
+        command.arg(millis(queue.lease));
         let order = write_each(&mut command, settlements);
         let digits = self.ask_known(&queue.name, command).await?.text()?;
         self.context.settled(queue.name.template, &order, &digits).ok_or(Failure::Unreadable)

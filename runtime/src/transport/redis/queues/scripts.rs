@@ -27,12 +27,12 @@ scripts! {
     STEP = " flags=allow-oom", "shared", "tasks", "course", "settling", "due", "step";
     /// The same as `STEP` where there is little to do, and nothing elsewhere.
     QUICK = " flags=allow-oom", "shared", "quick";
-    SETTLE = " flags=allow-oom", "shared", "tasks", "course", "settling", "settle";
+    SETTLE = " flags=allow-oom", "shared", "leases", "tasks", "course", "settling", "settle";
     BEGIN = " flags=allow-oom", "shared", "begin";
     KEEP = " flags=allow-oom", "shared", "held", "keep";
-    OVERDUE = " flags=allow-oom", "shared", "overdue";
+    OVERDUE = " flags=allow-oom", "shared", "leases", "overdue";
     PENDING = " flags=allow-oom", "shared", "pending";
-    TIDY = " flags=allow-oom", "shared", "tasks", "course", "settling", "askers", "tidy";
+    TIDY = " flags=allow-oom", "shared", "leases", "tasks", "course", "settling", "askers", "tidy";
     COUNTS = " flags=allow-oom", "shared", "counts";
     RUNNING = " flags=allow-oom", "shared", "held", "running";
     WORKERS = " flags=allow-oom", "shared", "workers";

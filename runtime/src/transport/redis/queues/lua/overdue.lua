@@ -1,34 +1,43 @@
 -- ARGV: lease, limit, channels. Answers {now, milliseconds until the next one can be or -1, tombstones, {part, 1 came back or 0, {id, fields},
 -- owner, 1 it has died or 0, …}}.
-local lease, left, next_end, lost = tonumber(ARGV[1]), tonumber(ARGV[2]), -1, 0
+local left, next_end, lost = tonumber(ARGV[2]), -1, 0
 local SEEN = 1000
 local found = {}
 
 local function has_died(owner)
     local beat = call('ZSCORE', base .. 'instances', owner)
-    return (not beat or now - beat > lease) and 1 or 0
+    return (not beat or now - beat > lease_of(owner)) and 1 or 0
+end
+
+local function take_from(stream, part, back)
+    local from = '-'
+    repeat
+        local page = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease + 1), from, '+', left) or {}
+        local is_last = #page < left
+        for _, pending in ipairs(page) do
+            local entry = is_over(pending) and entry_at(stream, pending[1])
+            if entry then
+                left = left - 1
+                for _, value in ipairs({part - 1, back, entry, pending[2], has_died(pending[2])}) do
+                    found[#found + 1] = value
+                end
+            elseif is_over(pending) then
+                -- Somebody has deleted it.
+                lost = lost + call('XACK', stream, GROUP, pending[1])
+            end
+            from = '(' .. pending[1]
+        end
+    until is_last or left == 0
 end
 
 local function look(part, back)
     local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[2 + part]
     if call('XPENDING', stream, GROUP)[1] == 0 then return end
-    local over = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease + 1), '-', '+', left) or {}
-    for _, pending in ipairs(over) do
-        local entry = entry_at(stream, pending[1])
-        if entry then
-            left = left - 1
-            for _, value in ipairs({part - 1, back, entry, pending[2], has_died(pending[2])}) do
-                found[#found + 1] = value
-            end
-        else
-            -- Somebody has deleted it.
-            lost = lost + call('XACK', stream, GROUP, pending[1])
-        end
-    end
+    take_from(stream, part, back)
     local all = call('XPENDING', stream, GROUP, '-', '+', SEEN)
     for _, pending in ipairs(all) do
-        local is_over = pending[3] > lease
-        local ends = is_over and 0 or lease + 1 - pending[3]
+        local is_over = is_over(pending)
+        local ends = is_over and 0 or lease_of(pending[2]) + 1 - pending[3]
         -- Those that are over were found, unless there were more.
         if not is_over or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
     end

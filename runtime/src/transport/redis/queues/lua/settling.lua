@@ -135,10 +135,11 @@ local function done(at)
     return answer, following
 end
 
--- Whether it is settled by this, and its fields. Where it is given, it has been idle for so many milliseconds at least.
-local function own(stream, entry, idle)
+-- Whether it is settled by this, and its fields. Where it is asked, its lease is over.
+local function own(stream, entry, is_over)
     local key = base .. stream
-    if idle and #call('XPENDING', key, GROUP, 'IDLE', idle, entry, entry, 1) == 0 then return nil end
+    local pending = is_over and call('XPENDING', key, GROUP, entry, entry, 1)[1]
+    if is_over and not (pending and is_over(pending)) then return nil end
     local found = entry_at(key, entry)
     if call('XACK', key, GROUP, entry) == 0 then return nil end
     if not found then
@@ -161,7 +162,7 @@ end
 --     'X' record reason instance                                    dead
 -- Answers a text of one digit each, in order: 1 counted. Behind it, where the access rules have refused to publish something, a space and how
 -- often.
-local function settle(at, idle)
+local function settle(at, is_over)
     local counted = {}
     while ARGV[at] do
         local verb, stream, answer = ARGV[at], ARGV[at + 1], '0'
@@ -169,7 +170,7 @@ local function settle(at, idle)
             answer, at = done(at)
         else
             local id, unique = ARGV[at + 3], ARGV[at + 4]
-            local fields = own(stream, ARGV[at + 2], idle)
+            local fields = own(stream, ARGV[at + 2], is_over)
             local outcome, rest, has_ended = '', at + 11, verb == 'E' or verb == 'X'
             if fields then answer = '1' end
             if verb == 'E' then

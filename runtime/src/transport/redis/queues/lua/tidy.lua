@@ -1,5 +1,5 @@
 -- ARGV: lease, the instance that leaves or '', channels. Answers how many dead letters or results were trimmed.
-local silent = 10 * tonumber(ARGV[1])
+local SILENT = 10
 local leaving = ARGV[2]
 local instances, about = base .. 'instances', base .. 'about'
 local has_tasks = {}
@@ -7,6 +7,7 @@ local has_tasks = {}
 local function is_gone(name, idle)
     if name == leaving then return true end
     local beat = call('ZSCORE', instances, name)
+    local silent = SILENT * lease_of(name)
     return idle > silent and (not beat or now - beat > silent)
 end
 
@@ -34,8 +35,10 @@ for part = 3, #ARGV do
     remove_from(base .. 'new:' .. ARGV[part])
 end
 remove_from(base .. 'wake')
-for _, name in ipairs(call('ZRANGEBYSCORE', instances, '-inf', whole(now - silent), 'LIMIT', 0, 100)) do
-    if not has_tasks[name] then
+local silent = call('ZRANGEBYSCORE', instances, '-inf', whole(now - SILENT * lease), 'WITHSCORES', 'LIMIT', 0, 100)
+for at = 1, #silent, 2 do
+    local name, beat = silent[at], silent[at + 1]
+    if not has_tasks[name] and now - beat >= SILENT * lease_of(name) then
         call('ZREM', instances, name)
         call('HDEL', about, name)
     end
