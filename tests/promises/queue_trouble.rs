@@ -161,9 +161,36 @@ on_each! {
         eventually(SOON, async || gauge.inside() == 1).await;
         gate.open();
         done.wait_for(1).await;
-        let (n, _, crashes) = done.all()[0];
-        assert_eq!((n, crashes), (1, 0), "nobody has died");
+        assert_eq!(done.all(), [(1, 0, 0)], "nobody has died, and the handler has not failed");
         service.shutdown().await.unwrap();
+    }
+
+    #[one_server("it is frozen")]
+    async fn a_server_that_hangs_for_longer_than_a_lease_costs_no_attempt(world: World) {
+        let gate = Gate::closed();
+        let (one, gauge, done) = served(&world.bus().await, &gate).await;
+        let bus = world.bus().await;
+        for n in 1..=3 {
+            Job { n }.enqueue(&bus).await.unwrap();
+        }
+        eventually(SOON, async || gauge.inside() == 3).await;
+        // Another one, that takes from the first what it does not keep.
+        let (other, others, done_by_other) = served(&world.bus().await, &gate).await;
+        Job { n: 4 }.enqueue(&bus).await.unwrap();
+        eventually(SOON, async || others.inside() == 1).await;
+        world.freeze();
+        eventually(SOON, async || gauge.inside() + others.inside() == 0).await;
+        world.thaw();
+        eventually(SOON, async || gauge.inside() + others.inside() == 4).await;
+        gate.open();
+        eventually(SOON, async || done.len() + done_by_other.len() == 4).await;
+        let mut all = [done.all(), done_by_other.all()].concat();
+        all.sort_unstable();
+        assert_eq!(all, [(1, 0, 0), (2, 0, 0), (3, 0, 0), (4, 0, 0)]);
+        let ended = bus.queue::<Job>().counts().await.unwrap().ended;
+        assert_eq!((ended.failed_attempts, ended.crashed_attempts), (0, 0), "{ended:?}");
+        one.shutdown().await.unwrap();
+        other.shutdown().await.unwrap();
     }
 
     #[one_server("it is stopped")]

@@ -50,6 +50,8 @@ struct State {
     calls: Calls,
     /// Whether an answer may have been lost, and with it tasks that nobody knows of.
     may_miss: bool,
+    /// What could not be renewed in time, and may still be the instance's for the server.
+    given_up: HashSet<EntryAt>,
 }
 
 /// How many calls of the reader have begun, and how many of them have ended and brought what they had.
@@ -306,8 +308,21 @@ impl Holdings {
         let ended: Vec<HoldingId> = state.held.iter().enumerate().filter_map(ended).collect();
         // The server may still take them for the instance's, which does not work on them any more.
         state.may_miss |= !ended.is_empty();
-        ended.into_iter().for_each(|id| state.lose(id));
+        for id in ended {
+            // A handler that has not given way for too long is not renewed, and that is its own fault.
+            let given_up =
+                state.get(id).filter(|holding| holding.renewed_until.is_none_or(|until| holding.lease.ends() < until));
+            let given_up = given_up.map(|holding| holding.at.clone());
+            state.given_up.extend(given_up);
+            state.lose(id);
+        }
         self.tell(state);
+    }
+
+    /// Of what the server says that the instance has, what it has given up, and the rest.
+    pub(super) fn given_up(&self, pending: Vec<Entry>) -> (Vec<Entry>, Vec<Entry>) {
+        let given_up = std::mem::take(&mut self.state().given_up);
+        pending.into_iter().partition(|entry| given_up.contains(&entry.at))
     }
 
     /// When the next lease is over.
@@ -491,5 +506,27 @@ mod tests {
         assert_eq!(holdings.judged(Some(now)), Judged { cancelled: 1, lost: 0, next });
         assert_eq!(holdings.judged(Some(now + IN_DOUBT)), Judged { cancelled: 0, lost: 1, next: None });
         assert!(holdings.to_renew(now).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_renewed_in_time_is_given_up_unless_its_handler_did_not_give_way() {
+        let (lease, timeout, now) = (Duration::from_secs(30), Duration::from_secs(60), Instant::now());
+        let holdings = Holdings::new(lease, Some(timeout), Arc::default());
+        let ids: Vec<HoldingId> = (1..=2).map(|number| arrives(&holdings, number, now + lease).0).collect();
+        holdings.begun(ids[0], now);
+        holdings.expire(now + lease - Duration::from_secs(1));
+        assert!(holdings.take_lost().is_empty() && !holdings.takes_may_miss());
+        // The second begins later, and is not renewed beyond its time.
+        holdings.begun(ids[1], now);
+        let renewals = holdings.to_renew(now);
+        holdings.renewed(&renewals[1..], now + timeout, Vec::new());
+        for (after, lost) in [(lease, ids[0]), (timeout + lease, ids[1])] {
+            holdings.expire(now + after);
+            assert_eq!((holdings.take_lost(), holdings.takes_may_miss()), (HashSet::from([lost]), true));
+        }
+        let numbers = |entries: Vec<Entry>| entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>();
+        let (given_up, others) = holdings.given_up((1..=3).map(entry).collect());
+        assert_eq!((numbers(given_up), numbers(others)), (vec!["1-0".into()], vec!["2-0".into(), "3-0".into()]));
+        assert!(holdings.given_up(vec![entry(1)]).0.is_empty(), "once");
     }
 }

@@ -172,6 +172,7 @@ impl Watched {
 
 impl Round {
     async fn run(mut self, mut stopped: watch::Receiver<Stop>) {
+        let holdings: Vec<_> = self.queues.iter().map(|watched| Arc::clone(&watched.kept.holdings)).collect();
         loop {
             let next = self.queues.iter().map(Watched::next).min();
             let next = next.unwrap_or_else(|| now() + LONGEST);
@@ -181,13 +182,14 @@ impl Round {
                 () = sleep_until(next.into()) => {}
                 () = self.wakes.notified() => {}
             }
-            // Whatever hangs must not keep the thread from ending.
+            // Whatever hangs must not keep the thread from ending, nor handlers from being told that their leases are over.
             tokio::select! {
                 biased;
                 leaves = told(&mut stopped) => return self.end(leaves).await,
                 closed = self.round() => if closed {
                     return;
-                }
+                },
+                () = expiring(&holdings) => {}
             }
         }
     }
@@ -270,7 +272,8 @@ impl Round {
         }
     }
 
-    /// What the server says that the instance has and nobody here knows of: the answer that brought it was lost. It is given back.
+    /// What the server says that the instance has and nobody here knows of: the answer that brought it was lost, or its lease could not be renewed in
+    /// time. It is given back.
     async fn find(&mut self, index: usize) -> Result<(), QueueError> {
         let Self { bus, keeper, queues, instance, .. } = self;
         let Watched { kept: Kept { queue, holdings, policy, .. }, finds, found, .. } = &mut queues[index];
@@ -283,8 +286,19 @@ impl Round {
             // Where it cannot be asked, before long again.
             finds[0] = time + Duration::from_secs(1);
             let pending = keeper.pending(queue, instance).await?;
-            *found = Some((pending, holdings.calls_begun()));
+            let (given_up, others) = holdings.given_up(pending);
+            *found = Some((others, holdings.calls_begun()));
             finds.remove(0);
+            if !given_up.is_empty() {
+                let (queue, count) = (&queue.name, given_up.len());
+                tracing::warn!(
+                    queue = queue.template,
+                    count,
+                    "the leases of tasks could not be renewed in time; they are given back"
+                );
+                // At once: for whoever finds them overdue they are failures.
+                bus.durable().settle(queue, given_up.iter().map(|entry| policy.found(entry)).collect()).await?;
+            }
         }
         let Some((pending, _)) = found.take_if(|(_, calls)| holdings.have_ended(*calls)) else { return Ok(()) };
         let unknown = holdings.unknown(pending);
@@ -307,6 +321,7 @@ impl Round {
         if !rounds.is_time_to_look(now()) {
             return Ok(());
         }
+        let asked = now();
         let overdue = match keeper.overdue(queue, LOOKED_AT).await {
             Ok(overdue) => overdue,
             Err(error) => {
@@ -314,6 +329,9 @@ impl Round {
                 return Err(error);
             }
         };
+        if rounds.stood_still(asked, now()) {
+            return Ok(());
+        }
         let Overdue { entries, next, now: server_now } = overdue;
         let is_all = entries.len() < LOOKED_AT;
         rounds.looked(now(), if is_all { next } else { Some(Duration::ZERO) });
@@ -400,6 +418,16 @@ impl Round {
                 tracing::debug!(%error, "an instance could not say that it goes; others find out");
             }
         }
+    }
+}
+
+/// Has what is not renewed in time lost in time, and does not complete.
+async fn expiring(holdings: &[Arc<Holdings>]) {
+    loop {
+        let next = holdings.iter().filter_map(|holdings| holdings.next_end()).min();
+        // What is taken meanwhile ends later.
+        sleep_until(next.unwrap_or_else(|| now() + IN_LINE).into()).await;
+        holdings.iter().for_each(|holdings| holdings.expire(now()));
     }
 }
 

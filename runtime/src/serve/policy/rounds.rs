@@ -54,10 +54,10 @@ impl Rounds {
         now >= self.renew
     }
 
-    /// The leases were renewed, asked for at this time and answered at that one. After a pause of a whole lease, of the server or of this process,
-    /// the others had it too.
+    /// The leases were renewed, asked for at this time and answered at that one. After a pause in which a lease may have ended, of the server or of this
+    /// process, the others had it too: some of them may have renewed theirs up to a third of it earlier.
     pub(crate) fn renewed(&mut self, asked: Instant, answered: Instant) {
-        if answered.saturating_duration_since(self.renewed) > self.lease {
+        if answered.saturating_duration_since(self.renewed) > self.lease / 3 * 2 {
             self.be_patient(answered);
         }
         self.renewed = answered;
@@ -76,6 +76,16 @@ impl Rounds {
     /// Whether tasks of others may be taken from them.
     pub(crate) fn may_reclaim(&self, now: Instant) -> bool {
         now >= self.grace
+    }
+
+    /// Whether the server, or this process, stood still between this question after the leases of others and its answer: then the others could not renew
+    /// them either, and may not have had their turn yet.
+    pub(crate) fn stood_still(&mut self, asked: Instant, answered: Instant) -> bool {
+        let stood_still = answered.saturating_duration_since(asked) > self.lease / 3;
+        if stood_still {
+            self.be_patient(answered);
+        }
+        stood_still
     }
 
     /// It was looked, and the next lease of those that are held now can be over after so long. One that is taken from now on is not over before a

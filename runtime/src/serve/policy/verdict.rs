@@ -149,7 +149,7 @@ impl Policy {
     }
 
     /// What is to become of a task that this instance was given and does not know of: an answer was lost, or the instance has just connected
-    /// again. It has not begun.
+    /// again, and it has not begun; or its lease could not be renewed in time, which is no fault of its handler.
     pub(crate) fn found(&self, entry: &Entry) -> Settlement {
         settlement(entry, None, handed_back(entry))
     }

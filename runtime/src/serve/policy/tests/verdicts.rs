@@ -242,9 +242,15 @@ fn leases_are_renewed_in_time_and_whoever_has_just_connected_reclaims_nothing_fo
     assert!(rounds.is_time_to_renew(at(40)) && !rounds.may_reclaim(at(69)) && rounds.may_reclaim(at(70)));
     rounds.looked(at(40), Some(Duration::ZERO));
     assert!(!rounds.is_time_to_look(at(69)));
-    // A server, or a process, that stood still for a lease.
-    rounds.renewed(at(70), at(101));
-    assert!(!rounds.may_reclaim(at(130)) && rounds.may_reclaim(at(131)));
+    // A server, or a process, that stood still for so long that others may have lost theirs.
+    (40..=70).step_by(10).for_each(|second| rounds.renewed(at(second), at(second)));
+    rounds.renewed(at(80), at(90));
+    assert!(rounds.may_reclaim(at(90)));
+    rounds.renewed(at(90), at(111));
+    assert!(!rounds.may_reclaim(at(140)) && rounds.may_reclaim(at(141)));
+    rounds.renewed(at(112), at(112));
+    assert!(!rounds.stood_still(at(141), at(151)) && rounds.may_reclaim(at(151)));
+    assert!(rounds.stood_still(at(151), at(162)) && !rounds.may_reclaim(at(191)) && rounds.may_reclaim(at(192)));
     rounds.not_renewed(at(131));
     assert!(rounds.is_time_to_renew(at(132)) && !rounds.is_time_to_renew(at(131)));
 }
