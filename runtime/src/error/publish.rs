@@ -180,12 +180,17 @@ impl PublishError {
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::NotConnected { .. } | Self::Overloaded { .. } => true,
-            Self::Server { reason, .. } => PASSING
-                .iter()
-                .any(|code| reason.strip_prefix(code).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric))),
+            Self::Server { reason, .. } => is_passing(reason),
             _ => false,
         }
     }
+}
+
+/// Whether what the server has answered is a condition that passes.
+pub(super) fn is_passing(reason: &str) -> bool {
+    let begins_with =
+        |code: &&str| reason.strip_prefix(*code).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
+    PASSING.iter().any(|code| begins_with(&code))
 }
 
 impl Observed for PublishError {

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    error::{publish::PublishError, received::AddressError},
+    error::{
+        publish::{PublishError, is_passing},
+        received::AddressError,
+    },
     observe::label::{Label, Observed},
 };
 
@@ -174,18 +177,20 @@ impl EnqueueError {
         }
     }
 
-    /// Whether enqueueing the same again may succeed. After [`Undecided`](Self::Undecided) that may double the task, unless it has a
+    /// Whether enqueueing the same again may succeed. What the server answered is retryable if it is a condition that passes: see
+    /// [`PublishError::is_retryable`](crate::PublishError::is_retryable). After [`Undecided`](Self::Undecided) that may double the task, unless it has a
     /// deduplication key.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Self::QueueFull { .. }
-                | Self::ServerFull { .. }
-                | Self::Undecided { .. }
-                | Self::NotConnected { .. }
-                | Self::Aborted { .. }
-        )
+            | Self::ServerFull { .. }
+            | Self::Undecided { .. }
+            | Self::NotConnected { .. }
+            | Self::Aborted { .. } => true,
+            Self::Server { reason, .. } => is_passing(reason),
+            _ => false,
+        }
     }
 }
 
@@ -329,4 +334,15 @@ pub enum QueueError {
         /// How they have ended, such as `completed`.
         state: &'static str,
     },
+}
+
+impl QueueError {
+    /// Whether it passes without anything being changed.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::NotConnected { .. } | Self::TimedOut { .. } | Self::Gone { .. } | Self::Closed { .. } => true,
+            Self::Server { reason, .. } => is_passing(reason),
+            _ => false,
+        }
+    }
 }

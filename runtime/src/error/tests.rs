@@ -7,6 +7,7 @@ use crate::error::{
     connect::ConnectError,
     exchange::{AcknowledgeError, RequestError},
     publish::PublishError,
+    queue::EnqueueError,
     received::{AddressError, Rejection},
     subscribe::SubscribeError,
 };
@@ -41,11 +42,13 @@ fn only_what_passes_may_be_tried_again() {
         ["LOADING Redis is loading", "BUSY a script", "OOM command not allowed", "READONLY You can't", "NOREPLICAS Not"]
     {
         assert!(answered(passing).is_retryable(), "{passing}");
+        assert!(EnqueueError::Server { queue: "tasks", reason: passing.to_owned() }.is_retryable(), "{passing}");
     }
     for lasting in
         ["ERR unknown command", "WRONGTYPE", "BUSYGROUP", "EXECABORT", "ERR Protocol error: invalid bulk length", "…"]
     {
         assert!(!answered(lasting).is_retryable(), "{lasting}");
+        assert!(!EnqueueError::Server { queue: "tasks", reason: lasting.to_owned() }.is_retryable(), "{lasting}");
     }
     let template = "news";
     for unknown in [

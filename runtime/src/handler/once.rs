@@ -5,13 +5,17 @@ use std::{sync::PoisonError, time::Duration};
 use crate::{
     bus::handle::Bus,
     channel::{param::ChannelParam, text::ChannelWriter},
-    handler::outcome::Outcome,
+    error::QueueError,
+    handler::outcome::{Failure, Outcome, Rule},
     message::{delivery::Delivery, facts::Facts, lease::Task},
     transport::durable::{
         contract::Durable,
         task::{Begun, OnceKey},
     },
 };
+
+/// When a handler is begun again, about which the server could not be asked.
+const ASKED_AGAIN: Duration = Duration::from_secs(1);
 
 /// A field that says which tasks are the same, for `#[handler(once = field)]`: in words of our own.
 #[doc(hidden)]
@@ -64,10 +68,20 @@ pub async fn begin(key: String, delivery: &Delivery, bus: &Bus, window_nanos: u6
         Ok(Begun::Before) => (Some(Outcome::Unfinished), true),
         Ok(Begun::Elsewhere) => (Some(Outcome::Elsewhere), false),
         // It may hold, and is freed with the attempt.
-        Err(error) => (Some(Outcome::Failed(error.to_string().into())), true),
+        Err(error) => (Some(not_begun(&error)), true),
     };
     *once.lock().unwrap_or_else(PoisonError::into_inner) = holds.then_some(key);
     outcome
+}
+
+/// That nobody could be asked is no failure of the handler's, where it passes.
+fn not_begun(error: &QueueError) -> Outcome {
+    let failure = Failure::new(error);
+    if error.is_passing() {
+        Outcome::Ruled(failure.with_rule(Rule::RetryAfter(ASKED_AGAIN)))
+    } else {
+        Outcome::Failed(failure)
+    }
 }
 
 #[cfg(test)]
@@ -83,5 +97,26 @@ mod tests {
         assert_eq!(key("a:b\n"), "%_:a%3Ab%0A");
         assert_eq!(key(""), "%_:%_");
         assert_eq!(key("%_"), "%_:%25_");
+    }
+
+    #[test]
+    fn a_server_that_is_away_costs_no_attempt() {
+        let queue = "tasks";
+        let server = |reason: &str| QueueError::Server { queue, reason: reason.to_owned() };
+        for passing in [
+            QueueError::NotConnected { queue, reason: String::new() },
+            QueueError::TimedOut { queue, timeout: ASKED_AGAIN },
+            server("BUSY a script"),
+        ] {
+            let again = not_begun(&passing);
+            assert!(
+                matches!(again, Outcome::Ruled(failure) if failure.rule() == Rule::RetryAfter(ASKED_AGAIN)),
+                "{passing}"
+            );
+        }
+        for lasting in [server("WRONGTYPE"), QueueError::Refused { queue, reason: String::new(), rule: String::new() }]
+        {
+            assert!(matches!(not_begun(&lasting), Outcome::Failed(_)), "{lasting}");
+        }
     }
 }
