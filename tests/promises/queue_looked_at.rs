@@ -76,6 +76,18 @@ on_each! {
         service.shutdown().await.unwrap();
     }
 
+    async fn a_queue_that_nobody_has_served_can_be_looked_at(world: World) {
+        let bus = world.bus().await;
+        let steps = bus.queue::<Step>();
+        for waiting in 0..2 {
+            assert_eq!(steps.running(10).await.unwrap(), []);
+            assert!(steps.workers().await.unwrap().is_empty() && steps.dead_letters().await.unwrap().is_empty());
+            assert_eq!(steps.tasks(TaskState::Waiting).await.unwrap().tasks.len(), waiting);
+            assert_eq!(steps.counts().await.unwrap().parts["tasks:steps"].waiting, waiting as u64);
+            Step { n: 7 }.enqueue(&bus).await.unwrap();
+        }
+    }
+
     async fn tasks_are_listed_page_by_page(world: World) {
         let bus = world.bus().await;
         let steps = bus.queue::<Step>();

@@ -4,7 +4,8 @@ local left, found = tonumber(ARGV[1]), {}
 local function look(part, kind)
     local stream = base .. kind .. ARGV[1 + part]
     if left <= 0 then return end
-    for _, pending in ipairs(call('XPENDING', stream, GROUP, '-', '+', left)) do
+    -- Nobody has taken anything of a queue that nobody has served.
+    for _, pending in ipairs(redis.pcall('XPENDING', stream, GROUP, '-', '+', left)) do
         local entry = entry_at(stream, pending[1])
         if entry then
             left = left - 1
