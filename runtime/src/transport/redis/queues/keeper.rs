@@ -1,11 +1,16 @@
 //! Keeps the leases of one process, on a connection of its own.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use redis::Cmd;
 
 use crate::{
     error::QueueError,
+    time::now,
     transport::{
         durable::{
             contract::{Heartbeat, Keeper, Overdue, OverdueEntry, QueueSpec},
@@ -29,6 +34,7 @@ use crate::{
 /// What CLIENT LIST shows.
 const NAME: &str = "tidings-keeper";
 const ANEW: &str = "the connection was lost, and is made anew";
+const PUT_FORWARD: &str = "the server's clock was put forward, and nobody could renew a lease meanwhile";
 /// Leases that one script renews.
 const TOGETHER: usize = 500;
 /// Dead letters that one script trims, and how often that is done in a row.
@@ -44,11 +50,27 @@ pub(crate) struct RedisKeeper {
     places: HashMap<Option<Endpoint>, Place>,
     /// Of which connection each queue knows: the node, and which one to that.
     told: HashMap<QueueName, (Option<Endpoint>, u64)>,
+    /// What the server's clock was when it was read last.
+    clocks: HashMap<QueueName, Clock>,
+}
+
+/// The server's time of day in milliseconds, and when it was asked for.
+#[derive(Clone, Copy)]
+struct Clock {
+    time: u64,
+    asked: Instant,
+}
+
+impl Clock {
+    /// By how many milliseconds the server's clock has been put forward meanwhile, at least, where this was its answer.
+    fn put_forward(self, time: u64, answered: Instant) -> u64 {
+        time.saturating_sub(self.time).saturating_sub(millis(answered.saturating_duration_since(self.asked)))
+    }
 }
 
 impl RedisKeeper {
     pub(super) fn new(context: Arc<Context>) -> Self {
-        Self { context, places: HashMap::new(), told: HashMap::new() }
+        Self { context, places: HashMap::new(), told: HashMap::new(), clocks: HashMap::new() }
     }
 
     /// The connection to a node. Those to nodes that have left the map are given up when there is a new one.
@@ -82,6 +104,39 @@ impl RedisKeeper {
     fn is_anew(&mut self, queue: &QueueName, node: &Option<Endpoint>) -> bool {
         let connection = (node.clone(), self.place(node).connections());
         *self.told.entry(queue.clone()).or_insert_with(|| connection.clone()) != connection
+    }
+
+    /// Reads the server's clock, unless it is known from before: what is looked for overdue tasks is none.
+    async fn read_clock(&mut self, queue: &QueueName, node: &Option<Endpoint>) -> Result<(), Failure> {
+        if self.clocks.contains_key(queue) {
+            return Ok(());
+        }
+        let mut command = OVERDUE.on(&queue.base());
+        command.arg(0).arg(0);
+        let asked = now();
+        let mut packed = Packed::new(self.place(node).ask(command).await?.text()?);
+        let time = packed.array().and_then(|_| packed.number()).and_then(|time| u64::try_from(time).ok());
+        let time = time.ok_or(Failure::Unreadable)?;
+        self.clocks.insert(queue.clone(), Clock { time, asked });
+        Ok(())
+    }
+
+    /// Whether the server's clock has been put forward since it was looked at last, so that leases are over which nobody could renew: then the queue is told, at the
+    /// next heartbeat, as of another connection.
+    fn was_put_forward(&mut self, queue: &QueueSpec, asked: Instant, time: u64) -> bool {
+        let before = self.clocks.insert(queue.name.clone(), Clock { time, asked });
+        let by = before.map_or(0, |before| before.put_forward(time, now()));
+        let was_put_forward = by > millis(queue.lease) / 3;
+        if was_put_forward {
+            let (queue, template) = (queue.name.clone(), queue.name.template);
+            tracing::warn!(
+                queue = template,
+                milliseconds = by,
+                "the server's clock was put forward; leases are over only once it is known who renews them"
+            );
+            self.told.insert(queue, (None, u64::MAX));
+        }
+        was_put_forward
     }
 
     /// Asks for what must not be done on a connection that is made anew.
@@ -122,6 +177,7 @@ impl RedisKeeper {
                 break;
             }
         }
+        self.read_clock(queue, &node).await?;
         let is_anew = self.is_anew(queue, &node);
         if is_anew {
             let connections = self.place(&node).connections();
@@ -134,9 +190,13 @@ impl RedisKeeper {
         let mut command = OVERDUE.on(&queue.name.base());
         command.arg(millis(queue.lease)).arg(limit);
         with_channels(&mut command, queue);
+        let asked = now();
         let mut packed = Packed::new(self.ask_known(&queue.name, command).await?.text()?);
         let (overdue, tombstones) = read_overdue(&mut packed, queue).ok_or(Failure::Unreadable)?;
         tell_of(tombstones, queue);
+        if self.was_put_forward(queue, asked, overdue.now) {
+            return Err(Failure::NotConnected(PUT_FORWARD.to_owned()));
+        }
         Ok(overdue)
     }
 
@@ -168,6 +228,14 @@ impl RedisKeeper {
             }
         }
         Ok(())
+    }
+
+    /// Has the server's clock have been so far behind when it was looked at last.
+    #[cfg(test)]
+    pub(super) fn clock_was(&mut self, queue: &QueueName, behind: Duration) {
+        if let Some(clock) = self.clocks.get_mut(queue) {
+            clock.time -= millis(behind);
+        }
     }
 
     fn failed(&self, queue: &QueueName, failure: Failure) -> QueueError {
@@ -255,5 +323,19 @@ impl Keeper for RedisKeeper {
 impl std::fmt::Debug for RedisKeeper {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("RedisKeeper").field("places", &self.places.len()).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_goes_on_was_not_put_forward() {
+        let asked = now();
+        let clock = Clock { time: 1_000_000, asked };
+        let after = |time, seconds| clock.put_forward(time, asked + Duration::from_secs(seconds));
+        assert_eq!([after(1_010_000, 10), after(1_009_000, 10), after(0, 10)], [0, 0, 0]);
+        assert_eq!(after(1_010_000 + 3_600_000, 10), 3_600_000);
     }
 }

@@ -256,6 +256,29 @@ async fn closing_the_bus_ends_waits_and_connections() {
     eventually("all connections are closed", || !server.text("CLIENT LIST").contains("name=tidings")).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_whose_clock_is_put_forward_lets_nobody_lose_a_task() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let (mut reader, mut keeper) = (reader(&redis).await, redis.keeper());
+    let spec = QueueSpec { lease: Duration::from_secs(3_600), ..spec() };
+    enqueue(&redis, task("a")).await.unwrap();
+    let entry = taken(&mut reader, 1).await.entries.remove(0);
+    keeper.keep(&name(), "instance-1", "{}", &[]).await.unwrap();
+    keeper.clock_was(&name(), Duration::from_secs(7_200));
+    let put_forward = keeper.overdue(&spec, 1).await;
+    assert!(
+        matches!(&put_forward, Err(QueueError::NotConnected { reason, .. }) if reason.contains("clock")),
+        "{put_forward:?}"
+    );
+    // Until all had a lease for renewing theirs, as after a lost connection.
+    assert!(keeper.overdue(&spec, 1).await.is_err());
+    assert!(keeper.reclaim(&spec, vec![done(&entry)]).await.is_err());
+    assert!(keeper.keep(&name(), "instance-1", "{}", &[]).await.unwrap().is_anew);
+    assert!(!keeper.keep(&name(), "instance-1", "{}", &[]).await.unwrap().is_anew);
+    assert!(keeper.overdue(&spec, 1).await.unwrap().entries.is_empty());
+}
+
 #[tokio::test]
 async fn keys_of_another_layout_are_left_alone() {
     let server = Server::start();
