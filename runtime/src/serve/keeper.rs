@@ -14,7 +14,7 @@ use std::{
 use tokio::{
     runtime,
     sync::{Notify, oneshot, watch},
-    time::{sleep_until, timeout},
+    time::{sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -76,6 +76,8 @@ const LOOKED_AT: usize = 100;
 const TIDY: Duration = Duration::from_secs(60);
 /// What the instance has settled is with the server after so long, mostly.
 const IN_LINE: Duration = Duration::from_secs(1);
+/// So long a server that is there takes at most to answer, mostly.
+const ANSWERED: Duration = Duration::from_millis(250);
 /// So often a queue is measured, where somebody records metrics.
 const MEASURE: Duration = Duration::from_secs(15);
 /// A connection that the server has not found dead yet may be given tasks for so long after another one has taken its place: until its wait ends.
@@ -421,12 +423,14 @@ impl Round {
     }
 }
 
-/// Has what is not renewed in time lost in time, and does not complete.
+/// Has what is not renewed in time lost soon, and does not complete.
 async fn expiring(holdings: &[Arc<Holdings>]) {
     loop {
         let next = holdings.iter().filter_map(|holdings| holdings.next_end()).min();
         // What is taken meanwhile ends later.
         sleep_until(next.unwrap_or_else(|| now() + IN_LINE).into()).await;
+        // This process may have stood still, and then the server may well have it renewed still.
+        sleep(ANSWERED).await;
         holdings.iter().for_each(|holdings| holdings.expire(now()));
     }
 }
