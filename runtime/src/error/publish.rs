@@ -190,7 +190,7 @@ impl PublishError {
 pub(super) fn is_passing(reason: &str) -> bool {
     let begins_with =
         |code: &&str| reason.strip_prefix(*code).is_some_and(|rest| !rest.starts_with(char::is_alphanumeric));
-    PASSING.iter().any(|code| begins_with(&code))
+    PASSING.iter().any(begins_with)
 }
 
 impl Observed for PublishError {

@@ -342,11 +342,7 @@ fn declined<E>(template: &'static str, why: PassedOn) -> RequestError<E> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        future::pending,
-        ops::RangeInclusive,
-        sync::atomic::{AtomicU32, Ordering},
-    };
+    use std::{future::pending, ops::RangeInclusive};
 
     use serde::{Deserialize, Serialize};
     use tidings::{Bus, Message, NoError, Service, handler, routes, testing::Broker};
