@@ -158,8 +158,14 @@ pub(crate) struct Runtime(TokenStream);
 impl Runtime {
     /// The import that begins each block of generated code: every other path to the runtime starts with its name.
     pub(crate) fn import(&self) -> TokenStream {
+        let private = self.private();
+        quote!(use #private as __tidings;)
+    }
+
+    /// What stands outside of a block names it in full.
+    pub(crate) fn private(&self) -> TokenStream {
         let root = &self.0;
-        quote!(use #root::__private as __tidings;)
+        quote!(#root::__private)
     }
 
     /// `#[tidings(crate = path)]` of a derive.

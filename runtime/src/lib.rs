@@ -147,7 +147,7 @@ pub mod __private {
         error::AddressError,
         handler::{
             causes::{OfAnything, OfError, OfReport, OfRuledError, OfRules, OfSendReport, Returning},
-            contract::{Call, Handler, Router},
+            contract::{Call, Handler, Router, StandsFor},
             ending::{Announced, Announcing, Endings, MadeOf, MadeOfBorrowed},
             extract::{AnyState, Argument, Context, Extract, SharedState, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},

@@ -22,9 +22,13 @@ use crate::attr::Runtime;
 // No `#[allow(…)]` is written, as a crate may forbid it: what a macro has written is nothing that lints look at, as long as its spans say so.
 //
 //     #[doc(hidden)]
-//     struct placed {}          // a type: it shares its name with the function
+//     struct __placed_12_10 {}
+//     #[doc(hidden)]
+//     type placed = <__placed_12_10 as ::tidings::__private::StandsFor>::Handler;   // a type: it shares its name with the function
 //     const _: () = {
 //         use ::tidings::__private as __tidings;
+//         pub struct placed {}
+//         impl __tidings::StandsFor for __placed_12_10 { type Handler = placed; }
 //         impl __tidings::Handler for placed { … }             // see `facts`
 //         impl<S: Sync> __tidings::Call<S> for placed
 //         where
@@ -37,8 +41,7 @@ use crate::attr::Runtime;
 pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream {
     let Handler { on_item, on_uses, ident, arguments, .. } = handler;
     let import = runtime.import();
-    let marker = generated(&handler.ident);
-    let definition = marker_definition(on_item, &handler.visibility, &marker);
+    let Exported { outside, within } = exported(&handler.ident, &handler.visibility, (on_item, on_uses), runtime);
     let facts = facts(handler, ident, None);
     let message = with_lifetime(handler.message.to_token_stream(), "'__a");
     let bounds = arguments.iter().map(|ty| {
@@ -56,21 +59,52 @@ pub(super) fn free_handler(handler: &Handler, runtime: &Runtime) -> TokenStream 
     };
     let checks = argument_checks(handler);
     quote! {
-        #definition
+        #outside
         #(#on_uses)*
-        const _: () = { #import #facts #call #checks };
+        const _: () = { #import #within #facts #call #checks };
     }
 }
 
-/// All of it stands at the name, so that a module of this name is said to be in its way, and not in that of `#[handler]`.
-fn marker_definition(on_item: &[Attribute], visibility: &Visibility, marker: &Ident) -> TokenStream {
+/// The type that stands for a function.
+struct Exported {
+    /// What gives it the function's name.
+    outside: TokenStream,
+    /// What defines it, beside its impls.
+    within: TokenStream,
+}
+
+/// Nothing in the block names what stands outside, so that a module of this name is in its way once. All of it stands at the name, which that is said of.
+fn exported(
+    ident: &Ident,
+    visibility: &Visibility,
+    (on_item, on_uses): (&[Attribute], &[Attribute]),
+    runtime: &Runtime,
+) -> Exported {
+    let marker = generated(ident);
     let site = marker.span();
     let visibility = at_one_place(visibility.to_token_stream(), site);
-    let definition = quote_spanned!(site=> #visibility struct #marker {});
-    quote! {
-        #(#on_item)*
-        #[doc(hidden)]
-        #definition
+    let private = at_one_place(runtime.private(), site);
+    // By its place, so that two functions of one name are no two types of one name too.
+    let (line, column) = (site.unwrap().line(), site.unwrap().column());
+    let key = Ident::new(&format!("__{}_{line}_{column}", ident.unraw()), site);
+    let definition = quote_spanned!(site=> #visibility struct #key {});
+    let alias = quote_spanned!(site=> #visibility type #marker = <#key as #private::StandsFor>::Handler;);
+    Exported {
+        outside: quote! {
+            #(#on_uses)*
+            #[doc(hidden)]
+            #definition
+            #(#on_item)*
+            #[doc(hidden)]
+            #alias
+        },
+        within: quote_spanned! {site=>
+            pub struct #marker {}
+            #[automatically_derived]
+            impl __tidings::StandsFor for #key {
+                type Handler = #marker;
+            }
+        },
     }
 }
 
@@ -355,14 +389,16 @@ fn filter(handler: &Handler) -> Option<TokenStream> {
 pub(super) fn stub_handler(function: &ItemFn, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
     let marker = generated(&function.sig.ident);
-    let definition = marker_definition(&by_item(&function.attrs), &function.vis, &marker);
     let on_uses = by_uses(&function.attrs);
+    let attributes = (&*by_item(&function.attrs), &*on_uses);
+    let Exported { outside, within } = exported(&function.sig.ident, &function.vis, attributes, runtime);
     let name = marker.unraw().to_string();
     quote! {
-        #definition
+        #outside
         #(#on_uses)*
         const _: () = {
             #import
+            #within
             impl __tidings::Handler for #marker {
                 const ROUTE: __tidings::Route = __tidings::stub_route(#name, &[__tidings::Segment::literal(#name)]);
             }

@@ -26,6 +26,13 @@ pub trait Handler {
     const ENDINGS: Endings = Endings::NONE;
 }
 
+/// What generated code puts beside a function, to say which type has its name.
+#[doc(hidden)]
+pub trait StandsFor {
+    /// The handler.
+    type Handler;
+}
+
 /// A handler that can run with the state `S`.
 #[diagnostic::on_unimplemented(
     message = "the handler `{Self}` cannot run with the state `{S}`",
