@@ -247,15 +247,15 @@ pub(super) fn call_body(handler: &Handler, callee: &TokenStream, state: &TokenSt
     let run = quote_spanned!(site=> #callee(#receiver message, #(#names),*).await);
     let outcome = outcome(handler, &run);
     // The future's bounds are checked here: the handler's name is the place to blame, by the first and the last token.
-    let (first, last) = (quote_spanned!(handler.ident.span()=> impl), quote_spanned!(handler.ident.span()=> + 'a));
+    let (first, last) = (quote_spanned!(handler.ident.span()=> impl), quote_spanned!(handler.ident.span()=> + '__a));
     let future = quote_spanned! {site=>
         #first ::core::future::Future<Output = __tidings::Outcome> + ::core::marker::Send #last
     };
     quote_spanned! {site=>
-        fn call<'a>(
-            state: &'a #state,
-            delivery: &'a mut __tidings::Delivery,
-            bus: &'a __tidings::Bus,
+        fn call<'__a>(
+            state: &'__a #state,
+            delivery: &'__a mut __tidings::Delivery,
+            bus: &'__a __tidings::Bus,
         ) -> #future {
             async move {
                 let (delivery, bus) = (delivery, bus);

@@ -1,6 +1,8 @@
 //! Tokens that are changed on their way into generated code.
 
-use proc_macro2::{Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
+use std::iter::Peekable;
+
+use proc_macro2::{Delimiter, Group, Ident, Punct, Spacing, Span, TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{Type, ext::IdentExt};
 
@@ -113,12 +115,15 @@ pub(super) fn last_name(ty: &Type) -> String {
     }
 }
 
-/// The type with this lifetime where one is left out: `&Delivery` becomes `&'a Delivery`, `'_` becomes `'a`.
+/// The type with this lifetime where one is left out: `&Delivery` becomes `&'a Delivery`, `'_` becomes `'a`. What a function takes and returns is its
+/// own: `fn(&Order)` stays as it is.
 pub(super) fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
     let name = lifetime.trim_start_matches('\'');
     let mut output = TokenStream::new();
     let mut tokens = ty.into_iter().peekable();
+    let mut follows_a_name = false;
     while let Some(token) = tokens.next() {
+        let followed_a_name = std::mem::replace(&mut follows_a_name, matches!(token, TokenTree::Ident(_)));
         match token {
             TokenTree::Punct(punct) if punct.as_char() == '&' => {
                 let span = punct.span();
@@ -134,9 +139,37 @@ pub(super) fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
                     output.extend(next);
                 }
             },
+            TokenTree::Group(group) if followed_a_name && group.delimiter() == Delimiter::Parenthesis => {
+                output.extend([TokenTree::Group(group)]);
+                output.extend(returned(&mut tokens));
+            }
             TokenTree::Group(group) => output.extend([within(&group, with_lifetime(group.stream(), lifetime))]),
             other => output.extend([other]),
         }
+    }
+    output
+}
+
+/// What is written behind the arguments of `fn(…)` or `Fn(…)`: nothing, or `->` and a type.
+fn returned(tokens: &mut Peekable<impl Iterator<Item = TokenTree>>) -> TokenStream {
+    let punct = |token: Option<&TokenTree>| match token {
+        Some(TokenTree::Punct(punct)) => Some(punct.as_char()),
+        _ => None,
+    };
+    let mut output = TokenStream::new();
+    if punct(tokens.peek()) != Some('-') {
+        return output;
+    }
+    output.extend(tokens.by_ref().take(2));
+    let mut depth = 0_usize;
+    while let Some(token) = tokens.peek() {
+        match punct(Some(token)) {
+            Some('<') => depth += 1,
+            Some('>') if depth > 0 => depth -= 1,
+            Some('>' | ',' | '+') if depth == 0 => break,
+            _ => {}
+        }
+        output.extend(tokens.next());
     }
     output
 }
@@ -174,6 +207,27 @@ mod tests {
         assert_eq!(with_lifetime(ty.clone(), "'a").to_string(), written.to_string());
         let written = quote!((&'static Delivery, &'static X, Y<'static>, &'static mut Z<'static>));
         assert_eq!(with_static_lifetimes(ty).to_string(), written.to_string());
+    }
+
+    #[test]
+    fn what_functions_take_and_return_keeps_its_lifetimes() {
+        let ty = quote!(
+            State<Arc<dyn Fn(&Order) -> Cow<'_, &str> + Sync>>,
+            fn(X<'_>),
+            fn(&A) -> &B,
+            Box<fn() -> &C>,
+            &D,
+            (&E,)
+        );
+        let written = quote!(
+            State<Arc<dyn Fn(&Order) -> Cow<'_, &str> + Sync>>,
+            fn(X<'_>),
+            fn(&A) -> &B,
+            Box<fn() -> &C>,
+            &'a D,
+            (&'a E,)
+        );
+        assert_eq!(with_lifetime(ty, "'a").to_string(), written.to_string());
     }
 
     /// `gen` is a word of the edition in which the macros are written, and a name in the one before.

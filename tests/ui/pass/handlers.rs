@@ -74,6 +74,33 @@ pub async fn message(message: OrderPlaced, State(prices): State<Prices>, deliver
     let _ = (message.id, prices.0, delivery);
 }
 
+fn rest(name: &str) -> Option<&str> {
+    name.get(1..)
+}
+
+type Priced = fn(&OrderPlaced) -> &str;
+type Named = std::sync::Arc<dyn Fn(&str) -> Option<&str> + Send + Sync>;
+
+#[handler]
+async fn function(_: Ping, _: State<fn(&OrderPlaced) -> &str>) {}
+
+#[handler]
+async fn declared(_: OrderPlaced, _: State<for<'a> fn(&'a OrderPlaced) -> &'a str>) {}
+
+#[handler]
+async fn boxed(_: Ping, _: State<std::sync::Arc<dyn Fn(&str) -> Option<&str> + Send + Sync>>, _: &Delivery) {}
+
+fn customer(order: &OrderPlaced) -> &str {
+    &order.customer
+}
+
+#[handler(filter = !order.customer.is_empty() && customer(&order).len() > 3)]
+async fn filtered(order: OrderPlaced, State(customer): State<Prices>) {
+    let _ = (order.id, customer.0);
+}
+
+use inner::chat as renamed;
+
 #[handler]
 #[cfg(any())]
 async fn left_out(_: NoSuchMessage) {}
@@ -91,6 +118,21 @@ async fn serve(bus: Bus) {
     let _service = bus.serve(Shop { store: String::new() }).await.unwrap();
     let _service = bus.serve(routes![message, inner::chat].with_state(Prices(7))).await.unwrap();
     let _service = bus.serve(routes![inner::chat,]).await.unwrap();
+    let _service = bus.serve(routes![renamed]).await.unwrap();
+    let _service = bus.serve(routes![filtered].with_state(Prices(7))).await.unwrap();
+    let _service =
+        bus.serve(routes![function, declared].with_state((|order| &order.customer) as Priced)).await.unwrap();
+    let _service = bus.serve(routes![boxed].with_state(std::sync::Arc::new(rest) as Named)).await.unwrap();
+    {
+        #[handler]
+        async fn inner(_: Ping) {}
+        let _service = bus.serve(routes![inner]).await.unwrap();
+    }
+    {
+        #[handler]
+        async fn inner(_: OrderPlaced) {}
+        let _service = bus.serve(routes![inner]).await.unwrap();
+    }
     let served = async move { drop(bus.serve(routes![message].with_state(Prices(7))).await) };
     drop(Box::new(served) as Box<dyn Future<Output = ()> + Send>);
 }
