@@ -7,6 +7,8 @@ use quote::ToTokens;
 #[derive(Default)]
 pub(crate) struct Diagnostics {
     errors: Vec<syn::Error>,
+    /// Whether the compiler finds a mistake in what the user has written.
+    is_left_to_the_compiler: bool,
 }
 
 impl Diagnostics {
@@ -25,8 +27,13 @@ impl Diagnostics {
         self.errors.push(error);
     }
 
+    /// A mistake of which the compiler tells where the user has made it, and would tell again of what is generated from it.
+    pub(crate) fn left_to_the_compiler(&mut self) {
+        self.is_left_to_the_compiler = true;
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
-        self.errors.is_empty()
+        self.errors.is_empty() && !self.is_left_to_the_compiler
     }
 
     /// `compile_error!` for each mistake.

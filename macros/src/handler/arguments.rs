@@ -1,9 +1,15 @@
 //! The rules of a handler's arguments: the message first, and extractors behind it.
 
+use std::cell::Cell;
+
+use proc_macro2::TokenTree;
 use quote::ToTokens;
 use syn::{GenericArgument, Ident, Pat, PatType, PathArguments, PathSegment, Type};
 
-use super::{model::Options, tokens::written};
+use super::{
+    model::Options,
+    tokens::{find, written},
+};
 use crate::diag::Diagnostics;
 
 /// The type without the invisible delimiters that `macro_rules!` puts around a `$message:ty`.
@@ -17,6 +23,33 @@ pub(super) fn ungrouped(mut ty: &Type) -> &Type {
 pub(super) fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
     if let Type::ImplTrait(ty) = ungrouped(&argument.ty) {
         diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
+    }
+}
+
+/// A handler has no lifetimes of its own, so the compiler does not know one that it names.
+pub(super) fn names_no_lifetime(argument: &PatType, diagnostics: &mut Diagnostics) {
+    let ty = argument.ty.to_token_stream();
+    let is_lifetime = |token: &TokenTree, next: Option<&TokenTree>| {
+        matches!(token, TokenTree::Punct(punct) if punct.as_char() == '\'')
+            && matches!(next, Some(TokenTree::Ident(name)) if name != "_" && name != "static")
+    };
+    // `for<'a> fn(&'a Order)` declares what it names.
+    let declares = |token: &TokenTree, _: Option<&TokenTree>| matches!(token, TokenTree::Ident(word) if word == "for");
+    if find(ty.clone(), &is_lifetime).is_some() && find(ty, &declares).is_none() {
+        diagnostics.left_to_the_compiler();
+    }
+}
+
+/// What is taken out of a delivery by reference is there while the handler runs.
+pub(super) fn lives_for_a_call(argument: &PatType, diagnostics: &mut Diagnostics) {
+    let ty = ungrouped(&argument.ty);
+    let Type::Reference(reference) = ty else { return };
+    if let Some(lifetime) = &reference.lifetime
+        && lifetime.ident == "static"
+        && is_extractor(ty)
+    {
+        let referred = written(reference.elem.to_token_stream());
+        diagnostics.over(ty, format!("what a handler borrows it has until it returns: write `&{referred}`"));
     }
 }
 
@@ -90,6 +123,39 @@ fn wrapped(ty: &Type) -> Option<&Type> {
     match arguments.args.first() {
         Some(GenericArgument::Type(only)) if is_named(ty, &["Vec", "Option", "Arc", "Box"]) => Some(only),
         _ => None,
+    }
+}
+
+/// A filter is asked before anything is taken out of the delivery. What could be another thing of that name is left to the compiler.
+pub(super) fn filter_asks_only_the_message(
+    options: &Options,
+    known: &[Ident],
+    arguments: &[&PatType],
+    diagnostics: &mut Diagnostics,
+) {
+    let Some(filter) = &options.filter else { return };
+    let mut names = Vec::new();
+    arguments.iter().for_each(|argument| names_bound(&argument.pat, &mut names));
+    names.retain(|name| !known.contains(name));
+    let binds = |token: &TokenTree, _: Option<&TokenTree>| match token {
+        TokenTree::Punct(bar) => bar.as_char() == '|',
+        TokenTree::Ident(word) => word == "let" || word == "match" || word == "matches",
+        _ => false,
+    };
+    // `name.is_empty()`, and neither `order.name.is_empty()` nor `name(order)`.
+    let is_field = Cell::new(false);
+    let asks = |token: &TokenTree, next: Option<&TokenTree>| {
+        let is_dot = |token: &TokenTree| matches!(token, TokenTree::Punct(dot) if dot.as_char() == '.');
+        let is_field = is_field.replace(is_dot(token));
+        matches!(token, TokenTree::Ident(word) if !is_field && names.contains(word)) && next.is_some_and(is_dot)
+    };
+    if let Some(token) = find(filter.clone(), &asks)
+        && find(filter.clone(), &binds).is_none()
+    {
+        diagnostics.at(
+            token.span(),
+            format!("a filter sees only the message: ask `{token}` in the handler, and return early"),
+        );
     }
 }
 

@@ -12,7 +12,10 @@ use syn::{
 };
 
 use super::{
-    arguments::{comes_first, is_no_impl_trait, names_bound, owns_its_message, ungrouped},
+    arguments::{
+        comes_first, filter_asks_only_the_message, is_no_impl_trait, lives_for_a_call, names_bound, names_no_lifetime,
+        owns_its_message, ungrouped,
+    },
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Routers, Routes, Timeout},
     tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
@@ -360,9 +363,14 @@ fn signature(
     owns_its_message(message, diagnostics);
     for argument in &typed {
         is_no_impl_trait(argument, diagnostics);
+        names_no_lifetime(argument, diagnostics);
+    }
+    for argument in arguments {
+        lives_for_a_call(argument, diagnostics);
     }
     let mut bindings = Vec::new();
     names_bound(&message.pat, &mut bindings);
+    filter_asks_only_the_message(&options, &bindings, arguments, diagnostics);
     Some(Handler {
         on_item: Vec::new(),
         on_uses: Vec::new(),
@@ -395,15 +403,22 @@ fn is_safe(signature: &Signature, diagnostics: &mut Diagnostics) {
 }
 
 fn is_not_generic(signature: &Signature, diagnostics: &mut Diagnostics) {
-    if !signature.generics.params.is_empty() {
-        diagnostics.over(
-            &signature.generics,
-            format!(
-                "the handler `{}` is generic, but a handler takes one message type: write concrete types, and leave lifetimes out",
-                signature.ident
-            ),
-        );
+    let generics = &signature.generics;
+    if generics.params.is_empty() {
+        return;
     }
+    let mut lifetimes = generics.lifetimes().map(|lifetime| &lifetime.lifetime);
+    let message = match lifetimes.next() {
+        Some(lifetime) if generics.lifetimes().count() == generics.params.len() => format!(
+            "the handler `{0}` has no say in how long its arguments live: write `async fn {0}`, and `'_` in the place of `{lifetime}`",
+            signature.ident
+        ),
+        _ => format!(
+            "the handler `{}` is generic, but a handler takes one message type: write concrete types, and leave lifetimes out",
+            signature.ident
+        ),
+    };
+    diagnostics.over(generics, message);
 }
 
 fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {

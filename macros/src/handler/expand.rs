@@ -116,7 +116,14 @@ fn argument_checks(handler: &Handler) -> TokenStream {
     let message = with_lifetime(handler.message.to_token_stream(), "'_");
     let extracts = handler.arguments.iter().map(|ty| {
         let ty = with_lifetime(ty.to_token_stream(), "'_");
-        quote_spanned!(Span::mixed_site()=> let _ = <#ty as __tidings::Extract<'_, #message, __tidings::AnyState>>::extract(context);)
+        let site = Span::mixed_site();
+        let (first, last) = ends(&ty);
+        let (first, last) = (site.located_at(first), site.located_at(last));
+        // All of the call is where the type is, as of a type that wants to live for longer the call is to blame.
+        let (open, message) = (quote_spanned!(first=> <), at_one_place(message.clone(), last));
+        let extract =
+            quote_spanned!(last=> as __tidings::Extract<'_, #message, __tidings::AnyState>>::extract(context));
+        quote_spanned!(site=> let _ = #open #ty #extract;)
     });
     quote_spanned! {Span::mixed_site()=>
         const _: fn(&__tidings::Context<'_, __tidings::AnyState>) = |context| { #(#extracts)* };

@@ -1,0 +1,13 @@
+use serde::{Deserialize, Serialize};
+use tidings::{Delivery, Message, handler};
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders:<id>")]
+struct OrderPlaced {
+    id: u64,
+}
+
+#[handler]
+async fn placed(_order: OrderPlaced, _delivery: &'static Delivery) {}
+
+fn main() {}
