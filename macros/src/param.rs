@@ -191,7 +191,7 @@ fn unknown_style(name: &LitStr) -> String {
     let known = STYLES.map(|(known, _)| known);
     match diag::closest(&name.value(), known) {
         Some(meant) => format!("there is no style `{}`: did you mean `{meant}`?", name.value()),
-        None => format!("there is no style `{}`: write {}", name.value(), diag::list(known)),
+        None => format!("there is no style `{}`: write {}", name.value(), diag::one_of(known)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{ItemImpl, Path, Token, parse::Parser, punctuated::Punctuated, spanned::Spanned};
+use syn::{Expr, ItemImpl, Path, Token, parse::Parser, punctuated::Punctuated, spanned::Spanned};
 
 use super::{
     expand::{call_body, facts},
@@ -10,7 +10,7 @@ use super::{
     model::{Router, Routers, Routes},
     tokens::{generated_path, last_name, with_static_lifetimes},
 };
-use crate::attr::Runtime;
+use crate::attr::{self, Runtime};
 
 // Input:
 //
@@ -264,10 +264,12 @@ fn aliases_of(paths: impl Iterator<Item = TokenStream>) -> TokenStream {
 pub(super) fn routers(routers: &Routers, runtime: &Runtime) -> TokenStream {
     let import = runtime.import();
     let site = Span::mixed_site();
+    // A `$router:expr` of a macro is where it was written, and not where the macro uses it.
+    let place = |member: &Expr| attr::ungrouped(member).span();
     let mut members = routers.members.iter();
-    let first = members.next().map(|member| quote_spanned!(member.span()=> __tidings::first(#member)));
+    let first = members.next().map(|member| quote_spanned!(place(member)=> __tidings::first(#member)));
     let joined = members.enumerate().map(|(index, member)| {
-        let span = member.span();
+        let span = place(member);
         let routers = Ident::new("routers", site.located_at(span));
         let join = quote_spanned!(span=> __tidings::join(#routers, #member));
         let proof = Ident::new(&format!("__Proof{}", index + 1), span);
