@@ -30,7 +30,7 @@ enum Value {
 
 impl Parse for Entry {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let key = Ident::parse_any(input)?;
+        let key = Ident::parse_any(input).map_err(|error| without_quotes(input).unwrap_or(error))?;
         if is_at_end(input) {
             return Ok(Self { key, value: None });
         }
@@ -66,6 +66,13 @@ fn up_to_comma(input: ParseStream<'_>) -> syn::Result<TokenStream> {
         tokens.extend([input.parse::<TokenTree>()?]);
     }
     Ok(tokens)
+}
+
+/// `"retry"`.
+fn without_quotes(input: ParseStream<'_>) -> Option<syn::Error> {
+    let text = input.fork().parse::<LitStr>().ok()?;
+    let word = text.parse::<Ident>().ok()?;
+    Some(syn::Error::new(text.span(), format!("an option stands without quotes: write `{word}`")))
 }
 
 /// `once(path)`, `lease: "1m"`.

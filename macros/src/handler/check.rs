@@ -7,6 +7,7 @@ use quote::ToTokens;
 use syn::{
     Attribute, Expr, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, Lit, LitStr, Meta, PatType,
     Path, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
+    ext::IdentExt,
     parse::{ParseStream, Parser},
     punctuated::Punctuated,
 };
@@ -78,6 +79,7 @@ pub(super) fn router(
         is_unconditional(method, diagnostics);
         handlers.extend(method_handler(&attribute, method, (&block.self_ty, &block.generics), diagnostics));
     }
+    names_each_once(&handlers, diagnostics);
     if !found && block.trait_.is_none() {
         diagnostics.at(
             block.impl_token.span,
@@ -91,6 +93,14 @@ pub(super) fn router(
         handlers,
     };
     (runtime, Some(router))
+}
+
+/// Of two methods of one name the compiler tells, and what is generated would call the first one twice.
+fn names_each_once(handlers: &[Handler], diagnostics: &mut Diagnostics) {
+    let mut names = HashSet::new();
+    if !handlers.iter().all(|handler| names.insert(handler.ident.unraw())) {
+        diagnostics.left_to_the_compiler();
+    }
 }
 
 fn is_inherent(block: &ItemImpl, diagnostics: &mut Diagnostics) {

@@ -14,7 +14,7 @@ use super::{
     ending::{Ending, Said},
     kind::{Kind, Reply},
     model::{Codec, Message},
-    parameter::resolve,
+    parameter::{resolve, spelled, ungrouped},
     queue::{self, Queue},
 };
 use crate::{
@@ -274,12 +274,32 @@ fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Said {
     }
     match &first.meta {
         Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(parse_reply) {
-            Ok(reply) => return Said::Reply(Box::new(reply)),
+            Ok(reply) => {
+                let types = [Some(&reply.ty), reply.error.as_ref()];
+                if !types.map(|ty| is_owned(ty, diagnostics)).contains(&false) {
+                    return Said::Reply(Box::new(reply));
+                }
+            }
             Err(error) => diagnostics.at(error.span(), ADVICE),
         },
         _ => diagnostics.over(first, ADVICE),
     }
     Said::Something
+}
+
+/// What was sent borrows nothing from the program that it was sent to.
+fn is_owned(ty: Option<&Type>, diagnostics: &mut Diagnostics) -> bool {
+    let Some(Type::Reference(reference)) = ty.map(ungrouped) else { return true };
+    let owned = match &*reference.elem {
+        Type::Slice(slice) => format!("Vec<{}>", spelled(&slice.elem)),
+        other => match spelled(other) {
+            text if text == "str" => "String".to_owned(),
+            text => text,
+        },
+    };
+    diagnostics
+        .over(reference, format!("a reply is read in another program, so it owns what it holds: write `{owned}`"));
+    false
 }
 
 fn is_queue(input: &DeriveInput) -> bool {
@@ -308,7 +328,9 @@ pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
         let guess = |input: ParseStream<'_>| {
             let ty = input.parse()?;
             let error = input.parse::<TokenStream>().map(error_type)?;
-            Ok(Reply { ty, error })
+            let borrows =
+                [Some(&ty), error.as_ref()].into_iter().flatten().any(|ty| matches!(ungrouped(ty), Type::Reference(_)));
+            Ok(if borrows { Reply::of_no_values() } else { Reply { ty, error } })
         };
         attribute.parse_args_with(guess).unwrap_or_else(|_| Reply::of_no_values())
     });

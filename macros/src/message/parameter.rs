@@ -110,7 +110,7 @@ fn of_path(parameter: &template::Parameter, text: &str, path: &TypePath) -> Opti
     }
 }
 
-fn ungrouped(mut ty: &Type) -> &Type {
+pub(super) fn ungrouped(mut ty: &Type) -> &Type {
     loop {
         ty = match ty {
             Type::Group(group) => &group.elem,
@@ -121,7 +121,7 @@ fn ungrouped(mut ty: &Type) -> &Type {
 }
 
 /// The type as a user writes it.
-fn spelled(ty: &Type) -> String {
+pub(super) fn spelled(ty: &Type) -> String {
     let tokens = ty.to_token_stream().to_string();
     let tight = [(" ::", "::"), (":: ", "::"), (" <", "<"), ("< ", "<"), (" >", ">"), (" ,", ",")];
     tight.iter().fold(tokens, |text, (from, to)| text.replace(from, to))
