@@ -31,6 +31,8 @@ pub(crate) struct Config {
     pub(crate) reconnect: Reconnect,
     /// Bytes of commands that may wait to be sent or answered.
     pub(crate) publish_buffer: usize,
+    /// Whether a PING goes ahead of a message that is published alone.
+    pub(crate) subscribers_first: bool,
     /// The buffer of each subscription.
     pub(crate) subscription_buffer: Bounds,
     /// The buffer of each handler of a service.
@@ -64,6 +66,7 @@ impl Default for Config {
             ping_deadline: Duration::from_secs(5),
             reconnect: Reconnect::default(),
             publish_buffer: 64 * 1024 * 1024,
+            subscribers_first: true,
             subscription_buffer: Bounds::default(),
             handler_buffer: Bounds::default(),
             reply_prefixes: Vec::new(),

@@ -54,6 +54,8 @@ struct SharedLine {
 
 /// A batch is written in parts of about this size, so that the server begins while the rest is encoded.
 const PART: usize = 64 * 1024;
+/// The answer to PING.
+const PONG: &[u8] = b"+PONG\r\n";
 /// The role is asked for so often at least.
 const LOOK: Duration = Duration::from_secs(30);
 /// What is overdue is found after so much of the command timeout more, or after so long at most.
@@ -62,7 +64,7 @@ const LATER: (u32, Duration) = (16, Duration::from_millis(100));
 impl Pipeline {
     /// Starts the tokio task. `lost` is told when the connection takes no further command.
     pub(super) fn start(stream: Stream, settings: &Settings, lost: Arc<Notify>, host: &Arc<Host>) -> Self {
-        let line = Mutex::new(Line::new(settings.publish_buffer, stream.socket()));
+        let line = Mutex::new(Line::new(settings.publish_buffer, settings.subscribers_first, stream.socket()));
         let shared =
             Arc::new(SharedLine { line, changed: Notify::new(), room: Notify::new(), gone: OnceLock::new(), lost });
         let driver = host.take(drive(stream, Watch::new(settings), FailsCallers(Arc::clone(&shared))));
@@ -81,6 +83,9 @@ impl Pipeline {
         let mut line = self.shared.line();
         let writer = line.admit()?;
         let (answering, answered) = answer(wakes);
+        if writer == Writer::Caller {
+            line.ping_ahead(now);
+        }
         line.wait(now, Caller::One(answering));
         match expiry {
             None => line.add(words),
@@ -349,6 +354,12 @@ fn receive(
 fn scan(incoming: &mut BytesMut, answers: &mut Vec<Response>) -> Result<(), String> {
     let mut at = 0;
     let scanned = loop {
+        if incoming[at..].starts_with(PONG) {
+            // As any other, but without an allocation.
+            answers.push(Response::Texts(Vec::new()));
+            at += PONG.len();
+            continue;
+        }
         match reply(incoming, at) {
             Ok(Some((reply, end))) => {
                 answers.push(match reply {

@@ -141,6 +141,32 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn subscribers_come_first_where_the_user_may_ping_and_the_program_wants_it() {
+        let server = Server::start();
+        server.run("ACL SETUSER anna on nopass +@all -ping ~* &*");
+        server.run("CONFIG RESETSTAT");
+        let pings =
+            || server.text("INFO commandstats").lines().find(|line| line.contains("cmdstat_ping:")).map(str::to_owned);
+        let anna =
+            Redis::connect(&format!("redis://anna:x@127.0.0.1:{}", server.port), &Config::default()).await.unwrap();
+        let unordered = Config { subscribers_first: false, ..Config::default() };
+        let unordered = Redis::connect(&server.url(), &unordered).await.unwrap();
+        for redis in [&anna, &unordered] {
+            for _ in 0..3 {
+                assert_eq!(redis.commands.publish(parcel(1)).await.unwrap(), Some(0));
+            }
+        }
+        let seen = pings().unwrap();
+        assert!(seen.contains("calls=0,") && seen.contains("rejected_calls=1,"), "{seen}");
+        let ordered = connected(&server).await;
+        for _ in 0..3 {
+            assert_eq!(ordered.commands.publish(parcel(1)).await.unwrap(), Some(0));
+        }
+        let seen = pings().unwrap();
+        assert!(seen.contains("calls=3,") && seen.contains("rejected_calls=1,"), "{seen}");
+    }
+
+    #[tokio::test]
     async fn what_has_not_left_when_its_connection_is_lost_is_sent_on_the_next_one() {
         let server = Server::start();
         let redis = connected(&server).await;

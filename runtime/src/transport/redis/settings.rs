@@ -21,6 +21,7 @@ pub(crate) struct Settings {
     pub(super) ping_deadline: Duration,
     pub(super) reconnect: Reconnect,
     pub(super) publish_buffer: usize,
+    pub(super) subscribers_first: bool,
 }
 
 impl Settings {
@@ -34,6 +35,7 @@ impl Settings {
             ping_interval: config.ping_interval.clamp(SHORTEST, LONGEST),
             ping_deadline: config.ping_deadline.clamp(SHORTEST, LONGEST),
             publish_buffer: config.publish_buffer,
+            subscribers_first: config.subscribers_first,
             reconnect: Reconnect {
                 first_pause: config.reconnect.first_pause.min(LONGEST),
                 longest_pause: config.reconnect.longest_pause.min(LONGEST),

@@ -23,7 +23,7 @@ fn wait(line: &mut Line) -> Coming {
 
 #[test]
 fn what_waits_is_bounded_and_room_is_told_of() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let mut answered = Vec::new();
     while line.admit().is_ok() {
         answered.push(wait(&mut line));
@@ -38,7 +38,7 @@ fn what_waits_is_bounded_and_room_is_told_of() {
     line.take(&mut outgoing);
     assert!(line.has_room_again() && !line.has_room_again() && line.admit().is_ok());
     // One command fits always.
-    let mut line = Line::new(1, None);
+    let mut line = Line::new(1, false, None);
     assert!(line.admit().is_ok());
 }
 
@@ -50,7 +50,7 @@ fn ask(line: &mut Line) -> Coming {
 
 #[test]
 fn a_caller_writes_where_nothing_is_under_way_and_callers_come_one_by_one() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let answers = |count| (0..count).map(Response::Integer).collect::<Vec<_>>();
     assert!(line.writer() == Writer::Caller && !line.wants_room());
     let _one = ask(&mut line);
@@ -69,8 +69,51 @@ fn a_caller_writes_where_nothing_is_under_way_and_callers_come_one_by_one() {
 }
 
 #[test]
+fn a_ping_goes_ahead_of_a_caller_that_comes_alone_until_the_server_refuses_one() {
+    let mut line = Line::new(ROOM, true, None);
+    let mut alone = |line: &mut Line, pong| {
+        line.ping_ahead(Instant::now());
+        let (answered, bytes) = (ask(line), line.unsent());
+        line.take(&mut BytesMut::new());
+        line.answer(&mut vec![pong, Response::Integer(7)]).unwrap();
+        assert!(matches!(answered.now_or_never(), Some(Ok(Response::Integer(7)))));
+        assert!(line.is_empty() && line.writer() == Writer::Caller, "one caller is no crowd");
+        bytes
+    };
+    assert_eq!(alone(&mut line, Response::Texts(Vec::new())), 28);
+    let refusal = Response::Error("NOPERM this user may not".to_owned());
+    assert_eq!(alone(&mut line, refusal), 28);
+    line.ping_ahead(Instant::now());
+    assert!(line.is_empty());
+    // Who comes after it makes two.
+    let mut line = Line::new(ROOM, true, None);
+    line.ping_ahead(Instant::now());
+    let _two = [ask(&mut line), ask(&mut line)];
+    line.take(&mut BytesMut::new());
+    line.answer(&mut vec![Response::Texts(Vec::new()), Response::Integer(1), Response::Integer(2)]).unwrap();
+    assert!(line.writer() == Writer::Driver);
+}
+
+#[test]
+fn a_ping_ahead_is_no_command_of_which_a_caller_is_told() {
+    let mut line = Line::new(ROOM, true, None);
+    line.ping_ahead(Instant::now());
+    let unsent = ask(&mut line);
+    line.end("gone");
+    assert!(matches!(unsent.now_or_never(), Some(Err(Unanswered::NotSent))));
+    let mut line = Line::new(ROOM, true, None);
+    line.ping_ahead(Instant::now());
+    let sent = ask(&mut line);
+    line.take(&mut BytesMut::new());
+    let unsent = ask(&mut line);
+    line.end("gone");
+    assert!(matches!(sent.now_or_never(), Some(Err(Unanswered::Lost(_)))));
+    assert!(matches!(unsent.now_or_never(), Some(Err(Unanswered::NotSent))));
+}
+
+#[test]
 fn the_oldest_command_is_a_callers() {
-    let (mut line, now) = (Line::new(ROOM, None), Instant::now());
+    let (mut line, now) = (Line::new(ROOM, false, None), Instant::now());
     line.wait(now, Caller::Watch);
     assert_eq!(line.oldest(), None);
     line.wait(now + Duration::from_secs(1), Caller::all(1).0);
@@ -80,7 +123,7 @@ fn the_oldest_command_is_a_callers() {
 
 #[test]
 fn the_tokio_task_is_told_that_answers_are_due_until_it_looks_after_them_and_when_it_has_stopped_to() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let _one = ask(&mut line);
     assert!(line.is_first_due() && !line.is_first_due());
     assert!(line.stays_watched() && !line.is_first_due());
@@ -91,7 +134,7 @@ fn the_tokio_task_is_told_that_answers_are_due_until_it_looks_after_them_and_whe
 
 #[test]
 fn those_whose_time_is_over_are_told_each_in_its_own() {
-    let (mut line, begun) = (Line::new(ROOM, None), Instant::now());
+    let (mut line, begun) = (Line::new(ROOM, false, None), Instant::now());
     let at = |seconds| begun + Duration::from_secs(seconds);
     let mut wait = |seconds, caller: fn(Answering) -> Caller| {
         let (answering, answered) = answer(Wakes::Always);
@@ -119,7 +162,7 @@ fn those_whose_time_is_over_are_told_each_in_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn who_asks_several_things_has_each_answer_once_the_last_has_come() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let (caller, all) = Caller::all(3);
     line.wait(Instant::now(), caller);
     (0..3).for_each(|_| line.add([b"PING"]));
@@ -137,7 +180,7 @@ async fn who_asks_several_things_has_each_answer_once_the_last_has_come() {
 #[test]
 fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
     for (capacity, is_kept) in [(64, true), (1_048_576, true), (1_048_577, false)] {
-        let mut line = Line::new(ROOM, None);
+        let mut line = Line::new(ROOM, false, None);
         line.take(&mut BytesMut::with_capacity(capacity));
         assert_eq!(line.unsent.capacity() > 0, is_kept, "{capacity}");
     }
@@ -145,7 +188,7 @@ fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
 
 #[test]
 fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let (first, (caller, both)) = (wait(&mut line), Caller::all(2));
     line.add([b"PING"]);
     line.wait(Instant::now(), caller);
@@ -167,7 +210,7 @@ fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
 
 #[test]
 fn after_a_command_that_the_server_could_not_read_the_others_were_not_heard() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let (unread, next) = (wait(&mut line), wait(&mut line));
     line.add([b"PING"]);
     line.add([b"PING"]);
@@ -182,7 +225,7 @@ fn after_a_command_that_the_server_could_not_read_the_others_were_not_heard() {
 #[test]
 fn a_master_that_is_none_any_more_is_told_from_one_that_says_nothing() {
     for (texts, demoted) in [(&["role", "master"][..], false), (&["role", "replica"], true), (&["mode"], false)] {
-        let mut line = Line::new(ROOM, None);
+        let mut line = Line::new(ROOM, false, None);
         line.wait(Instant::now(), Caller::Watch);
         line.add([b"HELLO", b"3"]);
         line.take(&mut BytesMut::new());
@@ -194,7 +237,7 @@ fn a_master_that_is_none_any_more_is_told_from_one_that_says_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn the_time_left_is_that_of_the_moment_when_a_command_leaves() {
-    let mut line = Line::new(ROOM, None);
+    let mut line = Line::new(ROOM, false, None);
     let expiry = Expiry { slot: Slot::decimal(1), deadline: (Instant::now() + Duration::from_secs(2)).into_std() };
     let add = |line: &mut Line| {
         drop(wait(line));
@@ -216,7 +259,7 @@ async fn the_time_left_is_that_of_the_moment_when_a_command_leaves() {
 #[tokio::test(start_paused = true)]
 async fn a_payload_of_which_a_part_has_left_is_not_touched_any_more() {
     for (left, payload) in [(0, "<      1000>"), (1, "0000000000>")] {
-        let mut line = Line::new(ROOM, None);
+        let mut line = Line::new(ROOM, false, None);
         let deadline = (Instant::now() + Duration::from_secs(2)).into_std();
         drop(wait(&mut line));
         line.add_expiring([b"PUBLISH", b"a", b"<0000000000>"], Expiry { slot: Slot::decimal(1), deadline });
@@ -237,14 +280,14 @@ async fn a_caller_writes_what_the_socket_takes() {
     let (near, far) = tokio::join!(TcpStream::connect(listener.local_addr().unwrap()), listener.accept());
     let (_, socket) = near.unwrap().into_split();
     socket.writable().await.unwrap();
-    let mut line = Line::new(ROOM, Some(Arc::new(socket)));
+    let mut line = Line::new(ROOM, false, Some(Arc::new(socket)));
     let _answered = ask(&mut line);
     assert!(line.write() && line.unsent() == 0);
     let mut command = [0; 14];
     far.unwrap().0.read_exact(&mut command).await.unwrap();
     assert_eq!(&command, b"*1\r\n$4\r\nPING\r\n");
     assert!(line.writer() == Writer::Driver, "its answer is due");
-    let mut encrypted = Line::new(ROOM, None);
+    let mut encrypted = Line::new(ROOM, false, None);
     let _answered = ask(&mut encrypted);
     assert!(!encrypted.write() && encrypted.unsent() == 14, "only the tokio task can");
 }
@@ -255,7 +298,7 @@ async fn half_a_crowd_is_written_by_a_caller_unless_the_tokio_task_has_something
     let near = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
     let (mut far, _) = listener.accept().await.unwrap();
     let (_reader, writer) = near.into_split();
-    let mut line = Line::new(ROOM * 16, Some(Arc::new(writer)));
+    let mut line = Line::new(ROOM * 16, false, Some(Arc::new(writer)));
     let first: Vec<_> = (0..HALF_A_CROWD - 1).map(|_| ask(&mut line)).collect();
     assert!(!line.is_half_a_crowd());
     let last = ask(&mut line);

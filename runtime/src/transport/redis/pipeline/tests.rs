@@ -19,8 +19,13 @@ use crate::{
 
 use super::*;
 
+/// No command goes ahead of what is sent.
+fn settings() -> Settings {
+    Settings { subscribers_first: false, ..Settings::new(&Config::default(), "shop") }
+}
+
 fn started(stream: DuplexStream) -> Pipeline {
-    Pipeline::start(Box::new(stream), &Settings::new(&Config::default(), "shop"), Arc::default(), &Host::start())
+    Pipeline::start(Box::new(stream), &settings(), Arc::default(), &Host::start())
 }
 
 fn send(pipeline: &Pipeline) -> Coming {
@@ -132,7 +137,7 @@ async fn a_retired_connection_takes_nothing_more_and_answers_what_it_has_taken()
 #[tokio::test]
 async fn who_waits_for_too_long_is_told_each_in_its_own_time() {
     let (near, mut far) = duplex(1 << 16);
-    let mut settings = Settings::new(&Config::default(), "shop");
+    let mut settings = settings();
     settings.command_timeout = Duration::from_secs(1);
     let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default(), &Host::start());
     let asked = Instant::now();
@@ -152,7 +157,7 @@ async fn who_waits_for_too_long_is_told_each_in_its_own_time() {
 #[tokio::test]
 async fn whoever_waits_for_room_is_told_of_it() {
     let (near, mut far) = duplex(1 << 16);
-    let mut settings = Settings::new(&Config::default(), "shop");
+    let mut settings = settings();
     settings.publish_buffer = 1_024;
     let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default(), &Host::start());
     let mut waiting = Vec::new();
@@ -195,7 +200,7 @@ async fn on_a_socket(settings: &Settings) -> (Pipeline, std::net::TcpStream) {
 
 #[tokio::test]
 async fn a_large_batch_is_written_in_parts_while_the_rest_is_encoded() {
-    let (pipeline, mut far) = on_a_socket(&Settings::new(&Config::default(), "shop")).await;
+    let (pipeline, mut far) = on_a_socket(&settings()).await;
     let payload = [b'x'; 1_001];
     let commands = (0..160).map(|in_line| {
         // A command takes 1 KiB.
@@ -215,8 +220,30 @@ async fn a_large_batch_is_written_in_parts_while_the_rest_is_encoded() {
 }
 
 #[tokio::test]
+async fn what_comes_alone_has_a_ping_ahead_until_the_server_refuses_one() {
+    let (pipeline, mut far) = on_a_socket(&Settings { subscribers_first: true, ..settings() }).await;
+    let (with, without) = (&b"*1\r\n$4\r\nPING\r\n*1\r\n$3\r\nONE\r\n"[..], &b"*1\r\n$3\r\nONE\r\n"[..]);
+    for (expected, answers) in [
+        (with, &[&b"+PO"[..], b"NG\r\n:7\r\n"][..]),
+        (with, &[b"-NOPERM no\r\n", b":7\r\n"]),
+        (without, &[b":7\r\n"]),
+        (without, &[b":7\r\n"]),
+    ] {
+        let answered = pipeline.send(Instant::now(), [b"ONE"], None, Wakes::Always).unwrap();
+        let mut bytes = vec![0; expected.len()];
+        far.read_exact(&mut bytes).unwrap();
+        assert_eq!(bytes.escape_ascii().to_string(), expected.escape_ascii().to_string());
+        for part in answers {
+            far.write_all(part).unwrap();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        assert!(matches!(answered.await, Ok(Response::Integer(7))));
+    }
+}
+
+#[tokio::test]
 async fn the_tokio_task_is_told_of_what_a_caller_has_written_by_itself() {
-    let mut settings = Settings::new(&Config::default(), "shop");
+    let mut settings = settings();
     settings.command_timeout = Duration::from_millis(160);
     // Nor is the server asked for a sign of life meanwhile.
     settings.ping_interval = LOOK;
@@ -285,7 +312,7 @@ async fn a_server_is_asked_again_and_again_and_given_up_when_it_is_no_master_any
 async fn who_has_time_left_when_a_connection_is_given_up_gets_an_answer_or_all_of_that_time() {
     for is_answered in [true, false] {
         let (near, mut far) = duplex(1 << 16);
-        let mut settings = Settings::new(&Config::default(), "shop");
+        let mut settings = settings();
         settings.command_timeout = Duration::from_secs(1);
         let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default(), &Host::start());
         let first = send(&pipeline);
@@ -336,7 +363,7 @@ impl AsyncWrite for Panics {
 async fn whatever_ends_the_tokio_task_those_who_wait_are_told() {
     let (near, _far) = duplex(1 << 16);
     let lost = Arc::<Notify>::default();
-    let settings = Settings::new(&Config::default(), "shop");
+    let settings = settings();
     let pipeline = Pipeline::start(Box::new(Panics(near)), &settings, Arc::clone(&lost), &Host::start());
     let sent = send(&pipeline);
     let told = timeout(Duration::from_secs(20), async {
@@ -351,7 +378,7 @@ async fn whatever_ends_the_tokio_task_those_who_wait_are_told() {
 async fn a_silent_server_is_asked_for_a_sign_of_life_and_given_up_when_it_gives_none() {
     let config =
         Config { ping_interval: Duration::from_secs(5), ping_deadline: Duration::from_secs(3), ..Config::default() };
-    let (mut watch, mut line) = (Watch::new(&Settings::new(&config, "shop")), Line::new(1 << 16, None));
+    let (mut watch, mut line) = (Watch::new(&Settings::new(&config, "shop")), Line::new(1 << 16, false, None));
     let start = Instant::now();
     let at = |millis| start + Duration::from_millis(millis);
     assert_eq!(watch.look(at(0), &mut line), Ok(at(5_000)));
@@ -370,7 +397,7 @@ async fn a_silent_server_is_asked_for_a_sign_of_life_and_given_up_when_it_gives_
 #[tokio::test(start_paused = true)]
 async fn a_server_that_leaves_a_command_unanswered_is_given_up_though_it_lives() {
     let config = Config { command_timeout: Duration::from_secs(2), ..Config::default() };
-    let (mut watch, mut line) = (Watch::new(&Settings::new(&config, "shop")), Line::new(1 << 16, None));
+    let (mut watch, mut line) = (Watch::new(&Settings::new(&config, "shop")), Line::new(1 << 16, false, None));
     let start = Instant::now();
     line.wait(start + Duration::from_secs(1), Caller::all(1).0);
     line.add([b"PING"]);
