@@ -22,7 +22,7 @@ use crate::{
     error::{ShutdownError, SubscribeError},
     time::deadline_after,
     transport::{
-        contract::{Broadcast, Link, Parcel, Reach},
+        contract::{Broadcast, Link, Parcel, Reach, ReceiptComes},
         inbox::{Inbox, WhenFull},
         status::{NameKind, Status},
     },
@@ -272,7 +272,7 @@ impl Bus {
                 channel,
                 payload: Vec::new(),
                 expiry: None,
-                is_quiet: false,
+                receipt: ReceiptComes::Anytime,
             };
             if self.shared.transport.publish(last).await.is_ok() {
                 poll_fn(|context| inbox.poll_take(context, &mut VecDeque::new(), 1)).await;

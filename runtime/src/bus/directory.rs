@@ -17,7 +17,7 @@ use crate::{
     error::{PublishError, SubscribeError},
     time::now,
     transport::{
-        contract::{Attachment, Parcel, Reach},
+        contract::{Attachment, Parcel, Reach, ReceiptComes},
         inbox::{Direct, Item},
     },
 };
@@ -134,7 +134,14 @@ impl Directory {
         let payload = serde_json::to_vec(&question)
             .map_err(|error| PublishError::Encode { name: "question", reason: error.to_string() })?;
         let channel = bus.channel(|channel| channel.literal(&format!("{QUESTIONS}{key}")));
-        let parcel = Parcel { template, reach: Reach::ShardChannel, channel, payload, expiry: None, is_quiet: false };
+        let parcel = Parcel {
+            template,
+            reach: Reach::ShardChannel,
+            channel,
+            payload,
+            expiry: None,
+            receipt: ReceiptComes::Anytime,
+        };
         let receivers = bus.send(parcel).await?.receivers;
         asking.is_asked = true;
         self.reader.book.asked(key, round, receivers);

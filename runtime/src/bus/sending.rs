@@ -22,7 +22,7 @@ use crate::{
     observe::{observation::encoded, trace_context},
     time::unix_millis,
     transport::{
-        contract::{Attachment, Broadcast, Claim, Expiry, Lined, Name, Parcel, Reach, Wanted},
+        contract::{Attachment, Broadcast, Claim, Expiry, Lined, Name, Parcel, Reach, ReceiptComes, Wanted},
         inbox::Inbox,
         status::NameKind,
     },
@@ -93,7 +93,9 @@ impl Bus {
         }
         encoded(id, size, exchange.as_ref());
         let expiry = slot.zip(deadline).map(|(slot, deadline)| Expiry { slot, deadline });
-        Ok(Parcel { template, reach: Reach::Channel, channel, payload, expiry, is_quiet: false })
+        // What is answered is no faster for it.
+        let receipt = if exchange.is_none() { ReceiptComes::AfterSubscribers } else { ReceiptComes::Anytime };
+        Ok(Parcel { template, reach: Reach::Channel, channel, payload, expiry, receipt })
     }
 
     pub(crate) fn send(&self, parcel: Parcel) -> impl Future<Output = Result<Receipt, PublishError>> + Send {

@@ -29,7 +29,7 @@ use crate::{
     publish::addressed::Addressed,
     time::{LONGEST, inherited, now},
     transport::{
-        contract::{Parcel, Reach},
+        contract::{Parcel, Reach, ReceiptComes},
         frame::Frame,
     },
 };
@@ -251,7 +251,7 @@ impl<'e, 'a, M: Request> Errand<'e, 'a, M> {
             channel,
             payload: Vec::new(),
             expiry: None,
-            is_quiet: false,
+            receipt: ReceiptComes::Anytime,
         };
         let asked = timeout_at(self.deadline, self.to_send.bus.send(nothing)).await;
         if let Ok(Ok(receipt)) = asked

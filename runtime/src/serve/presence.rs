@@ -26,7 +26,7 @@ use crate::{
     serve::{service::HAND_OVER, services::InstanceReport, stats::Counters},
     time::{now, unix_millis},
     transport::{
-        contract::{Attachment, Name, Parcel},
+        contract::{Attachment, Name, Parcel, ReceiptComes},
         frame::Frame,
         inbox::{Inbox, WhenFull},
         status::NameKind,
@@ -175,5 +175,5 @@ impl Heard {
 fn parcel(channel: String, description: &Description) -> Option<Parcel> {
     let payload = serde_json::to_vec(description).ok()?;
     let reach = reach_of_answers(&channel);
-    Some(Parcel { template: "instances", reach, channel, payload, expiry: None, is_quiet: false })
+    Some(Parcel { template: "instances", reach, channel, payload, expiry: None, receipt: ReceiptComes::Anytime })
 }

@@ -24,7 +24,7 @@ use crate::{
     future::BusFuture,
     message::kind::NoError,
     time::deadline_after,
-    transport::contract::{Parcel, Reach},
+    transport::contract::{Parcel, Reach, ReceiptComes},
 };
 
 /// A group: the instances of one service, as [`Bus::services`] finds them.
@@ -162,8 +162,14 @@ impl Services {
         let payload = serde_json::to_vec(&question)
             .map_err(|error| PublishError::Encode { name: "question", reason: error.to_string() })?;
         let channel = self.bus.channel(|channel| channel.literal(SERVICES));
-        let parcel =
-            Parcel { template: TEMPLATE, reach: Reach::ShardChannel, channel, payload, expiry: None, is_quiet: false };
+        let parcel = Parcel {
+            template: TEMPLATE,
+            reach: Reach::ShardChannel,
+            channel,
+            payload,
+            expiry: None,
+            receipt: ReceiptComes::Anytime,
+        };
         let receivers = self.bus.send(parcel).await?.receivers;
         let mut reports = Vec::new();
         if receivers != Some(0) {

@@ -43,8 +43,17 @@ pub(crate) struct Parcel {
     pub(crate) payload: Vec<u8>,
     /// Of a request.
     pub(crate) expiry: Option<Expiry>,
+    pub(crate) receipt: ReceiptComes,
+}
+
+/// When the receipt of a parcel is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReceiptComes {
+    /// After the parcel was written to its subscribers, where the server can be brought to that.
+    AfterSubscribers,
+    Anytime,
     /// Whoever sends it waits for something else as well, and is not woken to learn that somebody has received it.
-    pub(crate) is_quiet: bool,
+    Quietly,
 }
 
 /// Who gets what is sent to a channel.
@@ -83,7 +92,7 @@ impl Parcel {
         self.payload[..head - 1].copy_from_slice(channel.as_bytes());
         self.payload[head - 1] = b'\n';
         self.reach = Reach::ShardChannel;
-        self.is_quiet = true;
+        self.receipt = ReceiptComes::Quietly;
         self.expiry = self.expiry.map(|expiry| Expiry { slot: expiry.slot.behind(head), ..expiry });
         self
     }

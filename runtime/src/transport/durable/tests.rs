@@ -23,7 +23,7 @@ use crate::{
     time::deadline_after,
     transport::{
         any::AnyTransport,
-        contract::{Attachment, Broadcast, Name, Parcel, Reach, Wanted},
+        contract::{Attachment, Broadcast, Name, Parcel, Reach, ReceiptComes, Wanted},
         durable::{
             any::{AnyKeeper, AnyReader},
             contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken},
@@ -214,8 +214,14 @@ impl World {
     /// What was published until now.
     async fn heard(&self, listener: &mut Listener) -> Vec<(String, String)> {
         let (channel, payload) = (MARKER.to_owned(), Vec::new());
-        let marker =
-            Parcel { template: "marker", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false };
+        let marker = Parcel {
+            template: "marker",
+            reach: Reach::Channel,
+            channel,
+            payload,
+            expiry: None,
+            receipt: ReceiptComes::Anytime,
+        };
         within(self.transport.publish(marker)).await.unwrap();
         let mut heard = Vec::new();
         loop {

@@ -22,18 +22,18 @@ use tokio::{
 use crate::{
     error::{ConnectError, PublishError, chain},
     transport::{
-        contract::{Lined, Parcel, Published, Reach},
+        contract::{Lined, Parcel, Published, Reach, ReceiptComes},
         life::Life,
         redis::{
             access::{Operation, is_refusal, rule},
-            answer::{Answered, Coming, Response, Unanswered, Unasked, Wakes},
+            answer::{Answered, Coming, Response, Unanswered, Unasked},
             capabilities::Capabilities,
             connector::Connector,
             door::Opened,
             host::Host,
             line::{NotTaken, UNREADABLE, lock},
             pipeline::Pipeline,
-            publishing::{Publishing, wakes},
+            publishing::Publishing,
             retry::{Awaited, Retry},
             settings::Settings,
             words::code,
@@ -234,7 +234,7 @@ impl SharedLink {
             if parcel.payload.len() > SURELY_FITS && self.check_size(&live, deadline, parcel).await? == Way::Alone {
                 return self.publish_alone(deadline, parcel).await;
             }
-            match live.pipeline.send(now, publish_words(parcel), parcel.expiry, wakes(parcel)) {
+            match live.pipeline.send(now, publish_words(parcel), parcel.expiry, parcel.receipt) {
                 Ok(answered) => {
                     match self.answer(now, deadline, answered).await {
                         // The connection was lost before it was sent: another one will do.
@@ -294,7 +294,8 @@ impl SharedLink {
             };
         let pipeline = Pipeline::start(stream, &self.settings, Arc::default(), &self.host);
         let own = OpenPipeline::new(pipeline, address, &capabilities);
-        let Ok(answered) = own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry, Wakes::Always)
+        let Ok(answered) =
+            own.pipeline.send(Instant::now(), publish_words(parcel), parcel.expiry, ReceiptComes::Anytime)
         else {
             return Err(self.not_connected(parcel.template, self.reason()));
         };

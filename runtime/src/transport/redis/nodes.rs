@@ -395,6 +395,8 @@ impl fmt::Debug for Nodes {
 
 #[cfg(test)]
 mod tests {
+    use crate::transport::contract::ReceiptComes;
+
     use super::*;
 
     #[test]
@@ -406,7 +408,7 @@ mod tests {
                 channel: channel.to_owned(),
                 payload: Vec::new(),
                 expiry: None,
-                is_quiet: false,
+                receipt: ReceiptComes::Anytime,
             };
             Sent { place, parcel, node: None, published: if is_done { Ok(Some(1)) } else { Err(uncovered("a", 0)) } }
         };

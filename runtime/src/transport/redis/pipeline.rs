@@ -20,7 +20,7 @@ use tokio::{
 };
 
 use crate::transport::{
-    contract::Expiry,
+    contract::{Expiry, ReceiptComes},
     redis::{
         answer::{Coming, Response, Wakes, answer},
         host::{Guest, Host},
@@ -78,12 +78,13 @@ impl Pipeline {
         now: Instant,
         words: [&[u8]; WORDS],
         expiry: Option<Expiry>,
-        wakes: Wakes,
+        receipt: ReceiptComes,
     ) -> Result<Coming, NotTaken> {
         let mut line = self.shared.line();
         let writer = line.admit()?;
+        let wakes = if receipt == ReceiptComes::Quietly { Wakes::OfTrouble } else { Wakes::Always };
         let (answering, answered) = answer(wakes);
-        if writer == Writer::Caller {
+        if writer == Writer::Caller && receipt == ReceiptComes::AfterSubscribers {
             line.ping_ahead(now);
         }
         line.wait(now, Caller::One(answering));

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::transport::{
     contract::{Parcel, Published},
     redis::{
-        answer::{Coming, Unanswered, Wakes},
+        answer::{Coming, Unanswered},
         commands::{OpenPipeline, SURELY_FITS, SharedLink, publish_words},
     },
 };
@@ -53,7 +53,7 @@ fn begin(link: &SharedLink, parcel: Parcel) -> State<'_> {
     let deadline = now + link.settings.command_timeout;
     if parcel.payload.len() <= SURELY_FITS
         && let Some(live) = link.live()
-        && let Ok(answer) = live.pipeline.send(now, publish_words(&parcel), parcel.expiry, wakes(&parcel))
+        && let Ok(answer) = live.pipeline.send(now, publish_words(&parcel), parcel.expiry, parcel.receipt)
     {
         return State::InLine(InLine { link, live, parcel, deadline, answer });
     }
@@ -63,10 +63,6 @@ fn begin(link: &SharedLink, parcel: Parcel) -> State<'_> {
 /// Sends a message for which there was a connection, which was lost before the message left.
 fn again(InLine { link, parcel, deadline, .. }: InLine<'_>) -> State<'_> {
     State::Hindered(Box::pin(async move { link.publish(Instant::now(), deadline, &parcel).await }))
-}
-
-pub(super) fn wakes(parcel: &Parcel) -> Wakes {
-    if parcel.is_quiet { Wakes::OfTrouble } else { Wakes::Always }
 }
 
 impl Future for Publishing<'_> {
@@ -108,7 +104,7 @@ mod tests {
     use crate::{
         config::Config,
         transport::{
-            contract::Reach,
+            contract::{Reach, ReceiptComes},
             redis::{Redis, tests::server::Server},
         },
     };
@@ -117,7 +113,14 @@ mod tests {
 
     fn parcel(size: usize) -> Parcel {
         let (channel, payload) = ("a".to_owned(), vec![b'x'; size]);
-        Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false }
+        Parcel {
+            template: "a",
+            reach: Reach::Channel,
+            channel,
+            payload,
+            expiry: None,
+            receipt: ReceiptComes::AfterSubscribers,
+        }
     }
 
     fn polled(publishing: &mut Publishing<'_>) -> Poll<Published> {

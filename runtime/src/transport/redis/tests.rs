@@ -22,7 +22,7 @@ use self::server::free_port;
 use crate::{
     config::{Bounds, Reconnect},
     transport::{
-        contract::{Name, Reach},
+        contract::{Name, Reach, ReceiptComes},
         frame::Origin,
         inbox::{Item, WhenFull},
         status::{Gap, GapCause, NameKind},
@@ -103,7 +103,7 @@ impl Reader {
 
 fn parcel(channel: &str, payload: &str) -> Parcel {
     let (channel, payload) = (channel.to_owned(), payload.as_bytes().to_vec());
-    Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false }
+    Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, receipt: ReceiptComes::Anytime }
 }
 
 async fn publish(redis: &Redis, channel: &str, payload: &str) -> Published {

@@ -71,7 +71,7 @@ fn a_caller_writes_where_nothing_is_under_way_and_callers_come_one_by_one() {
 #[test]
 fn a_ping_goes_ahead_of_a_caller_that_comes_alone_until_the_server_refuses_one() {
     let mut line = Line::new(ROOM, true, None);
-    let mut alone = |line: &mut Line, pong| {
+    let alone = |line: &mut Line, pong| {
         line.ping_ahead(Instant::now());
         let (answered, bytes) = (ask(line), line.unsent());
         line.take(&mut BytesMut::new());

@@ -19,9 +19,8 @@ use crate::{
 
 use super::*;
 
-/// No command goes ahead of what is sent.
 fn settings() -> Settings {
-    Settings { subscribers_first: false, ..Settings::new(&Config::default(), "shop") }
+    Settings::new(&Config::default(), "shop")
 }
 
 fn started(stream: DuplexStream) -> Pipeline {
@@ -29,7 +28,7 @@ fn started(stream: DuplexStream) -> Pipeline {
 }
 
 fn send(pipeline: &Pipeline) -> Coming {
-    pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always).unwrap()
+    pipeline.send(Instant::now(), [b"PING"], None, ReceiptComes::Anytime).unwrap()
 }
 
 fn send_all(pipeline: &Pipeline, count: usize) -> AllResponses {
@@ -65,7 +64,7 @@ async fn a_lost_connection_tells_who_can_have_been_heard() {
     assert!(matches!(sent.await, Err(Unanswered::Lost(_))));
     assert!(matches!(unsent.await, Err(Unanswered::NotSent | Unanswered::Lost(_))));
     assert!(!pipeline.is_usable());
-    assert!(matches!(pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always), Err(NotTaken::Closed)));
+    assert!(matches!(pipeline.send(Instant::now(), [b"PING"], None, ReceiptComes::Anytime), Err(NotTaken::Closed)));
 }
 
 fn soon() -> Instant {
@@ -129,7 +128,7 @@ async fn a_retired_connection_takes_nothing_more_and_answers_what_it_has_taken()
     far.read_exact(&mut [0; 14]).await.unwrap();
     pipeline.retire("enough");
     assert!(matches!(pipeline.gone(), Some(GapCause::Disconnected(reason)) if reason == "enough"));
-    assert_eq!(pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always).err(), Some(NotTaken::Closed));
+    assert_eq!(pipeline.send(Instant::now(), [b"PING"], None, ReceiptComes::Anytime).err(), Some(NotTaken::Closed));
     far.write_all(b":7\r\n").await.unwrap();
     assert!(matches!(answered.await, Ok(Response::Integer(7))));
 }
@@ -161,7 +160,7 @@ async fn whoever_waits_for_room_is_told_of_it() {
     settings.publish_buffer = 1_024;
     let pipeline = Pipeline::start(Box::new(near), &settings, Arc::default(), &Host::start());
     let mut waiting = Vec::new();
-    while let Ok(answered) = pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always) {
+    while let Ok(answered) = pipeline.send(Instant::now(), [b"PING"], None, ReceiptComes::Anytime) {
         waiting.push(answered);
     }
     let mut room = std::pin::pin!(pipeline.has_room());
@@ -170,7 +169,7 @@ async fn whoever_waits_for_room_is_told_of_it() {
     far.read_exact(&mut vec![0; 14 * waiting.len()]).await.unwrap();
     far.write_all(&b":1\r\n".repeat(waiting.len())).await.unwrap();
     room.await;
-    assert!(pipeline.send(Instant::now(), [b"PING"], None, Wakes::Always).is_ok());
+    assert!(pipeline.send(Instant::now(), [b"PING"], None, ReceiptComes::Anytime).is_ok());
 }
 
 #[tokio::test]
@@ -221,7 +220,7 @@ async fn a_large_batch_is_written_in_parts_while_the_rest_is_encoded() {
 
 #[tokio::test]
 async fn what_comes_alone_has_a_ping_ahead_until_the_server_refuses_one() {
-    let (pipeline, mut far) = on_a_socket(&Settings { subscribers_first: true, ..settings() }).await;
+    let (pipeline, mut far) = on_a_socket(&settings()).await;
     let (with, without) = (&b"*1\r\n$4\r\nPING\r\n*1\r\n$3\r\nONE\r\n"[..], &b"*1\r\n$3\r\nONE\r\n"[..]);
     for (expected, answers) in [
         (with, &[&b"+PO"[..], b"NG\r\n:7\r\n"][..]),
@@ -229,7 +228,7 @@ async fn what_comes_alone_has_a_ping_ahead_until_the_server_refuses_one() {
         (without, &[b":7\r\n"]),
         (without, &[b":7\r\n"]),
     ] {
-        let answered = pipeline.send(Instant::now(), [b"ONE"], None, Wakes::Always).unwrap();
+        let answered = pipeline.send(Instant::now(), [b"ONE"], None, ReceiptComes::AfterSubscribers).unwrap();
         let mut bytes = vec![0; expected.len()];
         far.read_exact(&mut bytes).unwrap();
         assert_eq!(bytes.escape_ascii().to_string(), expected.escape_ascii().to_string());

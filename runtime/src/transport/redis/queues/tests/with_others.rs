@@ -1,7 +1,7 @@
 //! Tasks of which nothing is to be checked are written with what others publish.
 
 use super::*;
-use crate::transport::contract::{Broadcast, Parcel, Reach};
+use crate::transport::contract::{Broadcast, Parcel, Reach, ReceiptComes};
 
 #[tokio::test]
 async fn a_plain_task_goes_with_what_others_publish() {
@@ -10,7 +10,8 @@ async fn a_plain_task_goes_with_what_others_publish() {
     // The queue is told of its part with the first one.
     enqueue(&redis, task("first")).await.unwrap();
     let (channel, payload) = ("a".to_owned(), b"1".to_vec());
-    let message = Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, is_quiet: false };
+    let message =
+        Parcel { template: "a", reach: Reach::Channel, channel, payload, expiry: None, receipt: ReceiptComes::Anytime };
     let others = tokio::join!(enqueue(&redis, task("a")), redis.publish(message), enqueue(&redis, task("b")));
     assert!(others.0.is_ok() && others.1.is_ok() && others.2.is_ok(), "{others:?}");
     let clients = server.text("CLIENT LIST");
