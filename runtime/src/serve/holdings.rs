@@ -50,7 +50,7 @@ struct State {
     calls: Calls,
     /// Whether an answer may have been lost, and with it tasks that nobody knows of.
     may_miss: bool,
-    /// What could not be renewed in time, and may still be the instance's for the server.
+    /// What could not be renewed in time, and has stopped here: it may still be the instance's for the server.
     given_up: HashSet<EntryAt>,
 }
 
@@ -71,6 +71,8 @@ struct Holding {
     is_lost: bool,
     /// Whether it is lost because somebody has cancelled the task.
     is_cancelled: bool,
+    /// Whether it is lost because it could not be renewed in time, which is no fault of its handler.
+    is_given_up: bool,
 }
 
 /// A task that was settled when it was not the instance's any more.
@@ -247,6 +249,22 @@ impl Holdings {
         }
     }
 
+    /// They were lost, and have stopped.
+    pub(super) fn let_go(&self, ids: impl IntoIterator<Item = HoldingId>) {
+        let mut state = self.state();
+        let given_up = |holding: Holding| holding.is_given_up.then_some(holding.at);
+        for id in ids {
+            let given_up = state.take(id).and_then(given_up);
+            state.may_miss |= given_up.is_some();
+            state.given_up.extend(given_up);
+        }
+        let may_miss = state.may_miss;
+        drop(state);
+        if may_miss {
+            self.keeper.notify_one();
+        }
+    }
+
     /// Completes when something was lost, or the worker is to look at something else.
     ///
     /// # Cancel safety
@@ -266,7 +284,8 @@ impl Holdings {
         std::mem::take(&mut self.state().lost).into_iter().collect()
     }
 
-    /// What the keeper is to renew: all but what is lost, and handlers that have not given way for too long.
+    /// What the keeper is to renew: all but what is lost, and handlers that have not given way for too long. What is lost only because it could not be
+    /// renewed stays the instance's until its handler has stopped, or what has become of it has arrived.
     pub(super) fn to_renew(&self, now: Instant) -> Vec<Renewal> {
         let polled = self.polled.load(Ordering::Relaxed);
         let mut state = self.state();
@@ -277,7 +296,7 @@ impl Holdings {
                 // It has begun since the last look, and keeps its thread.
                 holding.renewed_until = renewed_until(now, self.timeout, self.lease);
             }
-            if !holding.is_lost && holding.renewed_until.is_none_or(|until| now < until) {
+            if (!holding.is_lost || holding.is_given_up) && holding.renewed_until.is_none_or(|until| now < until) {
                 renewals.push(Renewal { id: holding.id(index), at: holding.at.clone() });
             }
         }
@@ -290,8 +309,8 @@ impl Holdings {
         let mut state = self.state();
         for Renewal { id, at } in renewals {
             if lost.contains(at) {
-                state.lose(*id);
-            } else if let Some(holding) = state.get(*id) {
+                state.lose_to_others(*id);
+            } else if let Some(holding) = state.get(*id).filter(|holding| !holding.is_lost) {
                 holding.lease.renewed(asked + self.lease);
             }
         }
@@ -309,11 +328,10 @@ impl Holdings {
         // The server may still take them for the instance's, which does not work on them any more.
         state.may_miss |= !ended.is_empty();
         for id in ended {
-            // A handler that has not given way for too long is not renewed, and that is its own fault.
-            let given_up =
-                state.get(id).filter(|holding| holding.renewed_until.is_none_or(|until| holding.lease.ends() < until));
-            let given_up = given_up.map(|holding| holding.at.clone());
-            state.given_up.extend(given_up);
+            if let Some(holding) = state.get(id) {
+                // A handler that has not given way for too long is not renewed, and that is its own fault.
+                holding.is_given_up = holding.renewed_until.is_none_or(|until| holding.lease.ends() < until);
+            }
             state.lose(id);
         }
         self.tell(state);
@@ -373,6 +391,7 @@ impl State {
             renewed_until: None,
             is_lost: false,
             is_cancelled: false,
+            is_given_up: false,
         };
         let index = match self.vacant.pop() {
             Some(index) => {
@@ -433,6 +452,14 @@ impl State {
         self.get(id)?;
         self.vacant.push(id.index);
         self.held[id.index as usize].take()
+    }
+
+    /// It is not the instance's any more.
+    fn lose_to_others(&mut self, id: HoldingId) {
+        if let Some(holding) = self.get(id) {
+            holding.is_given_up = false;
+        }
+        self.lose(id);
     }
 
     fn lose(&mut self, id: HoldingId) {
@@ -524,9 +551,26 @@ mod tests {
             holdings.expire(now + after);
             assert_eq!((holdings.take_lost(), holdings.takes_may_miss()), (HashSet::from([lost]), true));
         }
+        // Those that have ended are settled still.
+        assert!(holdings.given_up(vec![entry(1)]).0.is_empty());
+        assert_eq!(holdings.to_renew(now).iter().map(|renewal| renewal.id).collect::<Vec<_>>(), [ids[0]]);
+        holdings.let_go(ids);
+        assert!(holdings.takes_may_miss() && holdings.to_renew(now).is_empty());
         let numbers = |entries: Vec<Entry>| entries.iter().map(|entry| entry.id.to_string()).collect::<Vec<_>>();
         let (given_up, others) = holdings.given_up((1..=3).map(entry).collect());
         assert_eq!((numbers(given_up), numbers(others)), (vec!["1-0".into()], vec!["2-0".into(), "3-0".into()]));
         assert!(holdings.given_up(vec![entry(1)]).0.is_empty(), "once");
+    }
+
+    #[test]
+    fn what_the_server_says_is_lost_is_not_given_up() {
+        let (holdings, now) = holdings();
+        let (id, _) = arrives(&holdings, 1, now);
+        holdings.expire(now);
+        let renewals = holdings.to_renew(now);
+        holdings.renewed(&renewals, now, vec![entry(1).at]);
+        assert!(holdings.to_renew(now).is_empty() && holdings.takes_may_miss());
+        holdings.let_go([id]);
+        assert!(!holdings.takes_may_miss() && holdings.given_up(vec![entry(1)]).0.is_empty());
     }
 }

@@ -366,7 +366,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         let gone = || gone.iter().filter_map(|ready| ready.holding);
         let cancelled = gone().filter(|holding| self.holdings.is_cancelled(*holding)).count();
         self.tally.cancelled_tasks(self.number, cancelled as u64);
-        self.holdings.release(gone());
+        self.holdings.let_go(gone());
         // They end at their next await.
         self.spawned.cancel(|place| is_lost(place.holding));
         self.note_load();
@@ -379,7 +379,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         } else {
             self.tally.lost(self.number, 1, About::channel(place.entry.at.channel.as_bytes()));
         }
-        self.holdings.release(place.holding);
+        self.holdings.let_go(place.holding);
     }
 
     /// Gives back what has not begun.
