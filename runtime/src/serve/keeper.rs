@@ -324,7 +324,7 @@ impl Round {
             return Ok(());
         }
         let asked = now();
-        let overdue = match keeper.overdue(queue, LOOKED_AT).await {
+        let overdue = match keeper.overdue(queue, rounds.patience(asked), LOOKED_AT).await {
             Ok(overdue) => overdue,
             Err(error) => {
                 rounds.not_looked(now());

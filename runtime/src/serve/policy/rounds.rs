@@ -78,6 +78,11 @@ impl Rounds {
         now >= self.grace
     }
 
+    /// For how long others could renew their leases, as far as this instance knows: a lease, or longer, where tasks of others may be taken from them.
+    pub(crate) fn patience(&self, now: Instant) -> Duration {
+        (now + self.lease).saturating_duration_since(self.grace)
+    }
+
     /// Whether the server, or this process, stood still between this question after the leases of others and its answer: then the others could not renew
     /// them either, and may not have had their turn yet.
     pub(crate) fn stood_still(&mut self, asked: Instant, answered: Instant) -> bool {

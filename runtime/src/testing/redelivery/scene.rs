@@ -243,7 +243,7 @@ impl<'a, M: Queue + AddressedByFields, R: Router> Scene<'a, M, R> {
         self.broker.advance(queue.lease + Duration::from_secs(1));
         let policy = Policy::new(route.options(), PARK_AFTER, "testing".into());
         let mut keeper = self.bus.durable().keeper();
-        let Overdue { entries, now, .. } = keeper.overdue(queue, 1_000).await?;
+        let Overdue { entries, now, .. } = keeper.overdue(queue, Duration::MAX, 1_000).await?;
         let decide = |overdue| policy.reclaim(overdue, Moment { now, random: 0 });
         let settlements: Vec<Settlement> = entries.iter().map(decide).collect();
         keeper.reclaim(queue, settlements).await?;

@@ -287,10 +287,10 @@ impl Keeper for AnyKeeper {
         }
     }
 
-    async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {
+    async fn overdue(&mut self, queue: &QueueSpec, patience: Duration, limit: usize) -> Result<Overdue, QueueError> {
         match self {
-            Self::Memory(memory) => memory.overdue(queue, limit).await,
-            Self::Redis(redis) => redis.overdue(queue, limit).await,
+            Self::Memory(memory) => memory.overdue(queue, patience, limit).await,
+            Self::Redis(redis) => redis.overdue(queue, patience, limit).await,
         }
     }
 

@@ -313,8 +313,14 @@ pub(crate) trait Keeper: Send + 'static {
         held: &[EntryAt],
     ) -> impl Future<Output = Result<Heartbeat, QueueError>> + Send;
 
-    /// Tasks whose lease is over, `limit` at most, and how long it takes until the next one can be.
-    fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> impl Future<Output = Result<Overdue, QueueError>> + Send;
+    /// Tasks whose lease is over, `limit` at most, and how long it takes until the next one can be. For so long as whoever looks has had `patience` others could
+    /// renew theirs: of an instance whose lease is longer nothing is over.
+    fn overdue(
+        &mut self,
+        queue: &QueueSpec,
+        patience: Duration,
+        limit: usize,
+    ) -> impl Future<Output = Result<Overdue, QueueError>> + Send;
 
     /// What the server says that the instance has.
     fn pending(

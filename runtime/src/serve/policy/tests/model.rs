@@ -7,7 +7,7 @@ mod orders;
 
 use std::{
     collections::{BTreeMap, HashSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -466,7 +466,7 @@ impl Model {
             return false;
         }
         let now = self.now;
-        let overdue = self.queue().overdue(LEASE, 10, now);
+        let overdue = self.queue().overdue(LEASE, Duration::MAX, 10, now);
         let is_any = !overdue.entries.is_empty();
         for found in overdue.entries {
             let moment = self.moment();

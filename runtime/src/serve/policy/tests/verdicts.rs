@@ -248,6 +248,7 @@ fn leases_are_renewed_in_time_and_whoever_has_just_connected_reclaims_nothing_fo
     assert!(rounds.may_reclaim(at(90)));
     rounds.renewed(at(90), at(111));
     assert!(!rounds.may_reclaim(at(140)) && rounds.may_reclaim(at(141)));
+    assert_eq!([111, 141, 200].map(|second| rounds.patience(at(second)).as_secs()), [0, 30, 89]);
     rounds.renewed(at(112), at(112));
     assert!(!rounds.stood_still(at(141), at(151)) && rounds.may_reclaim(at(151)));
     assert!(rounds.stood_still(at(151), at(162)) && !rounds.may_reclaim(at(191)) && rounds.may_reclaim(at(192)));

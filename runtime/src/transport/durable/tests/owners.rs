@@ -14,10 +14,10 @@ on_both! {
         let (mut one, mut two) = (world.hand("one"), world.hand("two"));
         let mut keeper = world.transport.keeper();
         let stale = one.take_one().await;
-        let overdue = within(keeper.overdue(&world.spec, 10)).await.unwrap();
+        let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap();
         assert!(overdue.entries.is_empty() && overdue.next.is_some_and(|next| next <= LEASE + SECOND / 10));
         world.pass(LEASE + Duration::from_millis(20)).await;
-        let overdue = within(keeper.overdue(&world.spec, 10)).await.unwrap().entries;
+        let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap().entries;
         assert_eq!((overdue.len(), &*overdue[0].owner, overdue[0].has_died), (1, "one", true));
         let found = &overdue[0].entry;
         assert_eq!((&found.at, &*found.id, &found.payload), (&stale.at, "a", &stale.payload));
@@ -70,7 +70,7 @@ on_both! {
         for _ in 0..4 {
             world.pass(LEASE / 2).await;
             assert_eq!(keep(&mut keeper, &world, "one", &held).await, [at(&taken[2])]);
-            assert!(within(keeper.overdue(&world.spec, 10)).await.unwrap().entries.is_empty());
+            assert!(within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap().entries.is_empty());
         }
         assert_eq!(keep(&mut keeper, &world, "two", &held[..1]).await, held[..1], "it is another one's");
         for _ in 0..3 {
@@ -78,7 +78,7 @@ on_both! {
             keep(&mut keeper, &world, "one", &held[..1]).await;
         }
         // The owner lives, and has let one lease end.
-        let overdue = within(keeper.overdue(&world.spec, 10)).await.unwrap();
+        let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap();
         assert_eq!(overdue.entries.iter().map(|found| &*found.entry.id).collect::<Vec<_>>(), ["b"]);
         assert!(!overdue.entries[0].has_died && overdue.next.is_some_and(|next| next <= LEASE + SECOND / 10));
         assert_eq!(hand.take(10).await.len(), 0);
@@ -95,17 +95,17 @@ on_both! {
             taken.push(world.hand(instance).take_one().await);
         }
         world.pass(Duration::from_millis(20)).await;
-        assert!(within(keeper.overdue(&world.spec, 10)).await.unwrap().entries.is_empty(), "it is no shorter");
+        assert!(within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap().entries.is_empty(), "it is no shorter");
         world.pass(LEASE).await;
         // Those that are not over are none of the so many.
-        let overdue = within(keeper.overdue(&world.spec, 2)).await.unwrap();
+        let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 2)).await.unwrap();
         let found = |overdue: &Overdue| overdue.entries.iter().map(|found| found.entry.id.to_string()).collect::<Vec<_>>();
         assert_eq!(found(&overdue), ["d", "e"]);
         assert!(overdue.entries.iter().all(|found| found.has_died));
         for (entry, settled) in taken.iter().zip([Settled::Stale, Settled::Stale, Settled::Stale, Settled::Counted]) {
             assert_eq!(reclaim(&mut keeper, &world, again(entry, Why::Crashed, None)).await, settled);
         }
-        let overdue = within(keeper.overdue(&world.spec, 10)).await.unwrap();
+        let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap();
         assert_eq!((found(&overdue), world.state().await), (vec!["e".to_owned()], (1, 0, 4)));
         // Nor is it one that is gone.
         for entry in &taken[..3] {
@@ -118,6 +118,22 @@ on_both! {
         assert_eq!(workers.iter().map(|worker| &*worker.instance).collect::<Vec<_>>(), ["long"]);
     }
 
+    async fn whoever_has_just_come_leaves_each_its_own_lease_to_renew_what_it_has(world: World) {
+        let (mut keeper, long) = (world.transport.keeper(), LEASE + SECOND / 5);
+        let about = format!(r#"{{"lease_millis":{}}}"#, long.as_millis());
+        within(keeper.keep(&world.spec.name, "long", &about, &[])).await.unwrap();
+        for (id, instance) in [("a", "long"), ("b", "short")] {
+            world.enqueue(HIGH, &[id]).await;
+            world.hand(instance).take_one().await;
+        }
+        world.pass(long + Duration::from_millis(20)).await;
+        for (patience, found, next) in [(LEASE, vec!["b"], Some(long - LEASE)), (long, vec!["a", "b"], None)] {
+            let overdue = within(keeper.overdue(&world.spec, patience, 10)).await.unwrap();
+            let ids: Vec<_> = overdue.entries.iter().map(|found| &*found.entry.id).collect();
+            assert_eq!((ids, overdue.next), (found, next));
+        }
+    }
+
     async fn only_so_many_overdue_tasks_are_found_at_once_and_each_of_them(world: World) {
         world.enqueue(HIGH, &["a", "b", "c"]).await;
         world.enqueue(LOW, &["d", "e"]).await;
@@ -127,7 +143,7 @@ on_both! {
         let mut keeper = world.transport.keeper();
         let mut found = Vec::new();
         for expected in [2, 2, 1, 0] {
-            let overdue = within(keeper.overdue(&world.spec, 2)).await.unwrap().entries;
+            let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 2)).await.unwrap().entries;
             assert_eq!(overdue.len(), expected);
             let settlements = overdue.iter().map(|overdue| again(&overdue.entry, Why::Crashed, None)).collect();
             let settled = within(keeper.reclaim(&world.spec, settlements)).await.unwrap();
@@ -208,16 +224,16 @@ on_both! {
         let mut keeper = world.transport.keeper();
         keep(&mut keeper, &world, "two", &[]).await;
         world.pass(LEASE + Duration::from_millis(20)).await;
-        assert_eq!(within(keeper.overdue(&world.spec, 9)).await.unwrap().entries.len(), 1);
+        assert_eq!(within(keeper.overdue(&world.spec, Duration::MAX, 9)).await.unwrap().entries.len(), 1);
         world.cut();
-        assert!(within(keeper.overdue(&world.spec, 9)).await.is_err());
+        assert!(within(keeper.overdue(&world.spec, Duration::MAX, 9)).await.is_err());
         assert!(within(keeper.reclaim(&world.spec, vec![again(&entry, Why::Crashed, None)])).await.is_err());
         // A heartbeat says so once, and counts.
         for is_anew in [true, false] {
             let told = within(keeper.keep(&world.spec.name, "two", "{}", &[])).await;
             assert_eq!(told.unwrap(), Heartbeat { lost: Vec::new(), is_anew });
         }
-        assert_eq!(within(keeper.overdue(&world.spec, 9)).await.unwrap().entries.len(), 1);
+        assert_eq!(within(keeper.overdue(&world.spec, Duration::MAX, 9)).await.unwrap().entries.len(), 1);
         // What its owner had stays its own, and its reader says that an answer may have been lost.
         while within(hand.reader.take(Take::default())).await.is_err() {}
         assert_eq!(hand.reader.connections(), 2);
@@ -240,7 +256,7 @@ on_both! {
         within(keeper.tidy(&world.spec, Some("idle"))).await.unwrap();
         within(keeper.tidy(&world.spec, Some("busy"))).await.unwrap();
         world.pass(LEASE + Duration::from_millis(20)).await;
-        let overdue = within(keeper.overdue(&world.spec, 10)).await.unwrap().entries;
+        let overdue = within(keeper.overdue(&world.spec, Duration::MAX, 10)).await.unwrap().entries;
         assert_eq!((&*overdue[0].owner, overdue[0].has_died), ("busy", true));
         let names = async || -> Vec<String> {
             let workers = within(world.transport.workers(&world.spec.name)).await.unwrap();

@@ -166,7 +166,7 @@ on_both! {
         assert_eq!(world.counts().await.ended.completed, 2);
         assert_eq!(world.settle(again(&entry, Why::Failed, None)).await, Settled::Stale);
         world.pass(LEASE * 2).await;
-        let overdue = within(world.transport.keeper().overdue(&world.spec, 10)).await.unwrap();
+        let overdue = within(world.transport.keeper().overdue(&world.spec, Duration::MAX, 10)).await.unwrap();
         assert_eq!((overdue.entries.len(), overdue.next), (0, None));
     }
 

@@ -1,6 +1,6 @@
 //! Keeps leases.
 
-use std::{collections::HashMap, fmt, sync::Arc};
+use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use crate::{
     error::QueueError,
@@ -74,10 +74,10 @@ impl Keeper for MemoryKeeper {
         Ok(Heartbeat { lost, is_anew })
     }
 
-    async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {
+    async fn overdue(&mut self, queue: &QueueSpec, patience: Duration, limit: usize) -> Result<Overdue, QueueError> {
         self.check(&queue.name)?;
         let (name, lease) = (queue.name.clone(), queue.lease);
-        self.ask(&queue.name, move |store, now| Ok(store.queue(&name).overdue(lease, limit, now))).await
+        self.ask(&queue.name, move |store, now| Ok(store.queue(&name).overdue(lease, patience, limit, now))).await
     }
 
     async fn pending(&mut self, queue: &QueueSpec, instance: &str) -> Result<Vec<Entry>, QueueError> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use crate::transport::{
     durable::{
-        look::{Dead, Mend, PartCounts, QueueCounts, RunningTask, Worker, lease_said},
+        look::{Dead, Mend, PartCounts, QueueCounts, RunningTask, Worker},
         record::Record,
         task::{Entry, EntryAt},
     },
@@ -77,7 +77,7 @@ impl Queue {
     }
 
     pub(crate) fn workers(&self, now: u64) -> Vec<Worker> {
-        let worker = |(instance, Beat { last, about }): (&String, &Beat)| Worker {
+        let worker = |(instance, Beat { last, about, .. }): (&String, &Beat)| Worker {
             instance: instance.clone(),
             silent: Duration::from_millis(now.saturating_sub(*last)),
             about: about.clone(),
@@ -124,11 +124,11 @@ impl Queue {
     /// died.
     pub(crate) fn tidy(&mut self, lease: Duration, leaving: Option<&str>, now: u64) {
         let taken = &self.taken;
-        self.heartbeats.retain(|instance, Beat { last, about }| {
+        self.heartbeats.retain(|instance, Beat { last, lease: own, .. }| {
             if leaving == Some(instance) {
                 *last = 0;
             }
-            let lease = lease_said(about).unwrap_or_default().max(lease);
+            let lease = own.unwrap_or_default().max(lease);
             now.saturating_sub(*last) <= millis(lease).saturating_mul(10)
                 || taken.values().any(|held| *held.owner == **instance)
         });

@@ -96,6 +96,8 @@ pub(crate) struct Beat {
     pub(crate) last: u64,
     /// What it says of itself, in JSON.
     pub(crate) about: String,
+    /// How long it holds its tasks, where it says so there.
+    pub(crate) lease: Option<Duration>,
 }
 
 #[derive(Debug)]
@@ -340,7 +342,8 @@ impl Queue {
 
     /// A heartbeat; what the instance does not have any more, of what it thinks that it has.
     pub(crate) fn keep(&mut self, instance: &str, about: &str, held: &[EntryAt], now: u64) -> Vec<EntryAt> {
-        self.heartbeats.insert(instance.to_owned(), Beat { last: now, about: about.to_owned() });
+        let beat = Beat { last: now, about: about.to_owned(), lease: lease_said(about) };
+        self.heartbeats.insert(instance.to_owned(), beat);
         let mut lost = Vec::new();
         for at in held {
             match self.taken.get_mut(at) {
@@ -353,16 +356,22 @@ impl Queue {
 
     /// How long an instance holds its tasks, in milliseconds: the lease of whoever looks, or its own where that is longer.
     pub(crate) fn lease_of(&self, instance: &str, lease: Duration) -> u64 {
-        let own = self.heartbeats.get(instance).and_then(|beat| lease_said(&beat.about));
+        let own = self.heartbeats.get(instance).and_then(|beat| beat.lease);
         millis(own.unwrap_or_default().max(lease))
     }
 
-    pub(crate) fn overdue(&self, lease: Duration, limit: usize, now: u64) -> Overdue {
+    pub(crate) fn overdue(&self, lease: Duration, patience: Duration, limit: usize, now: u64) -> Overdue {
         let lease_of = |held: &Held| self.lease_of(&held.owner, lease);
-        let left = |held: &Held| lease_of(held).checked_sub(now.saturating_sub(held.since));
+        let patience = millis(patience);
+        // How long it takes until it is over; `None` where it is.
+        let left = |held: &Held| {
+            let lease = lease_of(held);
+            let left = (held.since.saturating_add(lease).saturating_add(1)).saturating_sub(now);
+            Some(left.max(lease.saturating_sub(patience))).filter(|left| *left > 0)
+        };
         let mut over: Vec<&Held> = self.taken.values().filter(|held| left(held).is_none()).collect();
         over.sort_by(|left, right| (left.since, &left.entry.at.entry).cmp(&(right.since, &right.entry.at.entry)));
-        let next = self.taken.values().filter_map(left).map(|left| Duration::from_millis(left.saturating_add(1))).min();
+        let next = self.taken.values().filter_map(left).map(Duration::from_millis).min();
         let entry = |held: &Held| OverdueEntry {
             entry: held.entry.clone(),
             owner: held.owner.to_string(),

@@ -209,9 +209,9 @@ async fn the_clock_moves_what_is_due_and_what_is_over_and_whoever_waits_looks_ag
     let mut keeper = world.transport.keeper();
     keeper.keep(&world.spec.name, "one", "", std::slice::from_ref(&entry.at)).await.unwrap();
     world.broker.advance(LEASE - Duration::from_secs(5));
-    assert!(keeper.overdue(&world.spec, 9).await.unwrap().entries.is_empty());
+    assert!(keeper.overdue(&world.spec, Duration::MAX, 9).await.unwrap().entries.is_empty());
     world.broker.advance(Duration::from_secs(6));
-    let overdue = keeper.overdue(&world.spec, 9).await.unwrap().entries;
+    let overdue = keeper.overdue(&world.spec, Duration::MAX, 9).await.unwrap().entries;
     assert_eq!((overdue.len(), overdue[0].has_died), (1, true));
 }
 
@@ -238,10 +238,10 @@ async fn an_instance_crashes_where_the_test_wants_it() {
         // Nothing of it reaches the broker any more.
         assert!(take(&mut one).await.is_err() && one.wait(HOUR).await.is_err());
         assert!(keeper.keep(&world.spec.name, "one", "", &[]).await.is_err());
-        assert!(keeper.overdue(&world.spec, 9).await.is_err());
+        assert!(keeper.overdue(&world.spec, Duration::MAX, 9).await.is_err());
         world.broker.advance(LEASE * 2);
         other.keep(&world.spec.name, "two", "", &[]).await.unwrap();
-        let overdue = other.overdue(&world.spec, 9).await.unwrap().entries;
+        let overdue = other.overdue(&world.spec, Duration::MAX, 9).await.unwrap().entries;
         if point == CrashPoint::AfterFollowUps {
             assert!(overdue.is_empty());
             assert_eq!(take(&mut two).await.unwrap(), ["b"]);

@@ -112,7 +112,7 @@ impl RedisKeeper {
             return Ok(());
         }
         let mut command = OVERDUE.on(&queue.base());
-        command.arg(0).arg(0);
+        command.arg(0).arg(0).arg(0);
         let asked = now();
         let mut packed = Packed::new(self.place(node).ask(command).await?.text()?);
         let time = packed.array().and_then(|_| packed.number()).and_then(|time| u64::try_from(time).ok());
@@ -177,8 +177,12 @@ impl RedisKeeper {
                 break;
             }
         }
-        self.read_clock(queue, &node).await?;
         let is_anew = self.is_anew(queue, &node);
+        if is_anew {
+            // Another server has another clock.
+            self.clocks.remove(queue);
+        }
+        self.read_clock(queue, &node).await?;
         if is_anew {
             let connections = self.place(&node).connections();
             self.told.insert(queue.clone(), (node, connections));
@@ -186,9 +190,9 @@ impl RedisKeeper {
         Ok(Heartbeat { lost, is_anew })
     }
 
-    async fn try_overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, Failure> {
+    async fn try_overdue(&mut self, queue: &QueueSpec, patience: Duration, limit: usize) -> Result<Overdue, Failure> {
         let mut command = OVERDUE.on(&queue.name.base());
-        command.arg(millis(queue.lease)).arg(limit);
+        command.arg(millis(queue.lease)).arg(millis(patience)).arg(limit);
         with_channels(&mut command, queue);
         let asked = now();
         let mut packed = Packed::new(self.ask_known(&queue.name, command).await?.text()?);
@@ -303,8 +307,8 @@ impl Keeper for RedisKeeper {
         self.try_keep(queue, instance, about, held).await.map_err(|failure| self.failed(queue, failure))
     }
 
-    async fn overdue(&mut self, queue: &QueueSpec, limit: usize) -> Result<Overdue, QueueError> {
-        self.try_overdue(queue, limit).await.map_err(|failure| self.failed(&queue.name, failure))
+    async fn overdue(&mut self, queue: &QueueSpec, patience: Duration, limit: usize) -> Result<Overdue, QueueError> {
+        self.try_overdue(queue, patience, limit).await.map_err(|failure| self.failed(&queue.name, failure))
     }
 
     async fn pending(&mut self, queue: &QueueSpec, instance: &str) -> Result<Vec<Entry>, QueueError> {

@@ -1,7 +1,7 @@
--- ARGV: lease, limit, channels. Answers {now, milliseconds until the next one can be or -1, tombstones, {part, 1 came back or 0, {id, fields},
+-- ARGV: lease, patience, limit, channels. Answers {now, milliseconds until the next one can be or -1, tombstones, {part, 1 came back or 0, {id, fields},
 -- owner, 1 it has died or 0, …}}.
-local left, next_end, lost = tonumber(ARGV[2]), -1, 0
-local SEEN = 1000
+local patience, left, next_end, lost = tonumber(ARGV[2]), tonumber(ARGV[3]), -1, 0
+local SEEN, PAGE = 1000, 100
 local found = {}
 
 local function has_died(owner)
@@ -9,43 +9,49 @@ local function has_died(owner)
     return (not beat or now - beat > lease_of(owner)) and 1 or 0
 end
 
+-- In how many milliseconds it is over, of what XPENDING says of an entry.
+local function ends_in(pending)
+    local own = lease_of(pending[2])
+    return math.max(own + 1 - pending[3], own - patience, 0)
+end
+
 local function take_from(stream, part, back)
     local from = '-'
     repeat
-        local page = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease + 1), from, '+', left) or {}
-        local is_last = #page < left
+        local page = left > 0 and call('XPENDING', stream, GROUP, 'IDLE', whole(lease + 1), from, '+', PAGE) or {}
         for _, pending in ipairs(page) do
-            local entry = is_over(pending) and entry_at(stream, pending[1])
+            if left == 0 then break end
+            local is_over = ends_in(pending) == 0
+            local entry = is_over and entry_at(stream, pending[1])
             if entry then
                 left = left - 1
                 for _, value in ipairs({part - 1, back, entry, pending[2], has_died(pending[2])}) do
                     found[#found + 1] = value
                 end
-            elseif is_over(pending) then
+            elseif is_over then
                 -- Somebody has deleted it.
                 lost = lost + call('XACK', stream, GROUP, pending[1])
             end
             from = '(' .. pending[1]
         end
-    until is_last or left == 0
+    until #page < PAGE or left == 0
 end
 
 local function look(part, back)
-    local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[2 + part]
+    local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[3 + part]
     if call('XPENDING', stream, GROUP)[1] == 0 then return end
     take_from(stream, part, back)
     local all = call('XPENDING', stream, GROUP, '-', '+', SEEN)
     for _, pending in ipairs(all) do
-        local is_over = is_over(pending)
-        local ends = is_over and 0 or lease_of(pending[2]) + 1 - pending[3]
+        local ends = ends_in(pending)
         -- Those that are over were found, unless there were more.
-        if not is_over or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
+        if ends > 0 or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
     end
     -- Of those that were not looked at one may be older.
     if #all == SEEN then next_end = math.min(next_end < 0 and lease or next_end, math.ceil(lease / 4)) end
 end
 
-for part = 1, #ARGV - 2 do
+for part = 1, #ARGV - 3 do
     look(part, 1)
     look(part, 0)
 end

@@ -193,7 +193,7 @@ async fn what_is_declared_is_allowed(redis: &Redis, spec: QueueSpec) {
     reader.wait(Duration::from_secs(20)).await.unwrap();
     let entries = taken(&mut reader, 1).await.entries;
     keeper.keep(&name(), "instance-1", "{}", &[entries[0].at.clone()]).await.unwrap();
-    keeper.overdue(&spec(), 1).await.unwrap();
+    keeper.overdue(&spec(), Duration::MAX, 1).await.unwrap();
     keeper.pending(&spec(), "instance-1").await.unwrap();
     redis.settle(&name(), vec![again(&entries[0], Why::Failed, None)]).await.unwrap();
     let entries = taken(&mut reader, 1).await.entries;
