@@ -313,8 +313,8 @@ pub(crate) trait Keeper: Send + 'static {
         held: &[EntryAt],
     ) -> impl Future<Output = Result<Heartbeat, QueueError>> + Send;
 
-    /// Tasks whose lease is over, `limit` at most, and how long it takes until the next one can be. For so long as whoever looks has had `patience` others could
-    /// renew theirs: of an instance whose lease is longer nothing is over.
+    /// Tasks whose lease is over, `limit` at most, and how long it takes until the next one can be. Others could renew theirs for `patience`, as far as whoever
+    /// looks knows: nothing is over of an instance whose lease is longer than that.
     fn overdue(
         &mut self,
         queue: &QueueSpec,
