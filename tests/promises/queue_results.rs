@@ -374,7 +374,8 @@ on_each! {
         assert!((900..=1_000).contains(&kept), "{kept} are kept of 1,000");
         let look = async |index: usize| {
             let enqueued: Enqueued<Resize> = enqueued[index].clone().of();
-            enqueued.result(&bus).within(Duration::ZERO).await
+            // The first look after so many tasks takes longer than the last one may, which is all that there is with no time.
+            enqueued.result(&bus).within(SOON).await
         };
         assert!(matches!(look(0).await, Err(ResultError::Gone { .. })));
         assert_eq!(look(2_999).await.unwrap().id, 2_999);
