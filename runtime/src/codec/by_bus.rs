@@ -11,7 +11,7 @@ use crate::codec::{
     cloud_events::CloudEvents,
     contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
     envelope::Rule,
-    json::{Json, Plain, encode_plain},
+    json::{Json, Plain, decode_any_beside, decode_payload, encode_plain},
     redis_toolkit::RedisToolkit,
     slot::Slot,
 };
@@ -62,6 +62,7 @@ impl Codec for ByBus {
         by_format!(expected.format, decode(expected, payload))
     }
 
+    #[inline]
     fn decode_beside<'de, T: Deserialize<'de>>(
         expected: &Expected,
         payload: &'de [u8],
@@ -69,7 +70,7 @@ impl Codec for ByBus {
     ) -> Result<T, DecodeError> {
         match expected.format {
             // Most are read so, and what is read here is in the code of each type.
-            Format::Envelope | Format::Plain => Json::decode_beside(expected, payload, inbound),
+            Format::Envelope | Format::Plain => decode_payload(expected, Rule::Standard, payload, inbound),
             _ => decode_otherwise(expected, payload, inbound),
         }
     }
@@ -85,7 +86,16 @@ fn decode_otherwise<'de, T: Deserialize<'de>>(
     payload: &'de [u8],
     inbound: &mut Option<Inbound<'de>>,
 ) -> Result<T, DecodeError> {
-    by_format!(expected.format, decode_beside(expected, payload, inbound))
+    match expected.format {
+        // Is read above, which has no second code here.
+        Format::Envelope | Format::Plain => decode_any_beside(expected, Rule::Standard, payload, inbound),
+        Format::CloudEvents => CloudEvents::decode_beside(expected, payload, inbound),
+        Format::RedisToolkit => RedisToolkit::decode_beside(expected, payload, inbound),
+        #[cfg(feature = "messagepack")]
+        Format::MessagePack => MessagePack::decode_beside(expected, payload, inbound),
+        #[cfg(feature = "cbor")]
+        Format::Cbor => Cbor::decode_beside(expected, payload, inbound),
+    }
 }
 
 /// Writes the message alone, and reads it with the rule of everybody who has not declared it plain.
