@@ -30,8 +30,14 @@ fn handlers() -> String {
     for number in 0..100 {
         let _ = writeln!(code, "#[derive(Message, Serialize, Deserialize)]\n#[channel(\"m{number}:<id>\")]");
         let _ = writeln!(code, "struct Ping{number} {{ id: u64 }}");
+        let _ = writeln!(code, "impl Numbered for Ping{number} {{ fn id(&self) -> u64 {{ self.id }} }}");
         let _ = writeln!(code, "#[handler]\nasync fn take{number}(ping: Ping{number}) {{ seen(ping.id); }}");
     }
+    // By hand too each route has a type of its own, as a program has it.
+    let each = |what: &str| -> String { (0..100).map(|number| format!("{what}::<Ping{number}>, ")).collect() };
+    let _ = writeln!(code, "static BY_HAND: [Start; 100] = [{}];", each("start"));
+    let _ = writeln!(code, "static FROM_SLICE: [fn(&str); 100] = [{}];", each("from_slice"));
+    let _ = writeln!(code, "static FROM_TEXT: [fn(&str); 100] = [{}];", each("from_text"));
     for (name, count) in ROUTERS {
         let names: Vec<String> = (0..count).map(|number| format!("take{number}")).collect();
         let _ = writeln!(code, "pub fn {name}() -> impl Router {{ routes![{}] }}", names.join(", "));

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tidings::{
     __private::{HandlerLayer, Outcome, RouteTable, Routes},
     Bus, Delivery, Format, Message, Router, handler, routes,
@@ -114,45 +114,55 @@ fn by_map<'a>(turns: u64, routes: u64, channel: impl Fn(u64, u64) -> &'a [u8]) -
     })
 }
 
-/// What decoding the small message alone takes, which the whole dispatch is told without.
+/// What decoding the small message alone takes, which the whole dispatch is told without: of so many types in turn.
 struct Decoding {
+    routes: u64,
     from_slice: f64,
     from_text: f64,
 }
 
-fn decoding(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) -> Decoding {
+fn decoding(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) -> [Decoding; 2] {
     let orders: Vec<String> = (0..100).map(|number| Form::Plain.encode(&Order::new(number), number)).collect();
     let pings: Vec<String> = (0..100).map(|number| payload(100 + number)).collect();
-    add("decoding the order alone: `serde_json::from_slice`", from_slice::<Order>(turns, &orders), None);
-    add("decoding the order alone: one UTF-8 check, `serde_json::from_str`", from_text::<Order>(turns, &orders), None);
-    let (from_slice, from_text) = (from_slice::<Ping0>(turns, &pings), from_text::<Ping0>(turns, &pings));
-    add("decoding `{\"id\":100}` alone: `serde_json::from_slice`", from_slice, None);
-    add("decoding `{\"id\":100}` alone: one UTF-8 check, `serde_json::from_str`", from_text, None);
-    Decoding { from_slice, from_text }
+    add("decoding the order alone: `serde_json::from_slice`", decoded(turns, &orders, &[from_slice::<Order>]), None);
+    let order = decoded(turns, &orders, &[from_text::<Order>]);
+    add("decoding the order alone: one UTF-8 check, `serde_json::from_str`", order, None);
+    [10, 100].map(|routes| {
+        let types = routes as usize;
+        let from_slice = decoded(turns, &pings, &FROM_SLICE[..types]);
+        add(&format!("decoding `{{\"id\":100}}` alone, {routes} types in turn: `serde_json::from_slice`"), from_slice, None);
+        let from_text = decoded(turns, &pings, &FROM_TEXT[..types]);
+        let what = "decoding `{\"id\":100}` alone,";
+        add(&format!("{what} {routes} types in turn: one UTF-8 check, `serde_json::from_str`"), from_text, None);
+        Decoding { routes, from_slice, from_text }
+    })
 }
 
 fn payload(id: u64) -> String {
     format!("{{\"id\":{id}}}")
 }
 
-fn from_slice<T: serde::de::DeserializeOwned>(turns: u64, payloads: &[String]) -> f64 {
+fn decoded(turns: u64, payloads: &[String], types: &[fn(&str)]) -> f64 {
     nanos(turns, |number| {
-        let payload = black_box(payloads[(number % 100) as usize].as_bytes());
-        black_box(serde_json::from_slice::<T>(payload).expect("valid"));
+        let decode = black_box(types[(number % types.len() as u64) as usize]);
+        decode(black_box(&payloads[(number % 100) as usize]));
     })
 }
 
-fn from_text<T: serde::de::DeserializeOwned>(turns: u64, payloads: &[String]) -> f64 {
-    nanos(turns, |number| {
-        let text = str::from_utf8(black_box(payloads[(number % 100) as usize].as_bytes())).expect("text");
-        black_box(serde_json::from_str::<T>(text).expect("valid"));
-    })
+fn from_slice<T: DeserializeOwned>(payload: &str) {
+    black_box(serde_json::from_slice::<T>(payload.as_bytes()).expect("valid"));
+}
+
+fn from_text<T: DeserializeOwned>(payload: &str) {
+    let text = str::from_utf8(payload.as_bytes()).expect("text");
+    black_box(serde_json::from_str::<T>(text).expect("valid"));
 }
 
 /// The whole dispatch of a small message, less its decoding: with nothing around it, and from the queue to the settled outcome.
-fn whole(turns: u64, decoding: &Decoding, add: &mut impl FnMut(&str, f64, Option<Limits>)) {
+fn whole(turns: u64, decodings: &[Decoding], add: &mut impl FnMut(&str, f64, Option<Limits>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    for routes in [10, 100] {
+    for decoding in decodings {
+        let routes = decoding.routes;
         let map = handlers(routes);
         let direct = runtime.block_on(by_hand(turns, &map));
         let what = format!("dispatch by hand: `HashMap` and boxed handler, {routes} routes");
@@ -176,16 +186,23 @@ fn whole(turns: u64, decoding: &Decoding, add: &mut impl FnMut(&str, f64, Option
 /// As a program written by hand does it: by prefix, boxed because each handler's future has a type of its own.
 type Boxed = Box<dyn for<'a> Fn(&'a str, &'a [u8]) -> BoxFuture<'a, ()> + Send + Sync>;
 
+/// What a handler by hand begins with.
+type Start = for<'a> fn(&'a str, &'a [u8]) -> BoxFuture<'a, ()>;
+
+trait Numbered: DeserializeOwned + Send {
+    fn id(&self) -> u64;
+}
+
+fn start<'a, T: Numbered>(id: &'a str, payload: &'a [u8]) -> BoxFuture<'a, ()> {
+    Box::pin(async move {
+        let ping: T = serde_json::from_slice(payload).expect("a ping");
+        assert_eq!(id.parse(), Ok(ping.id()));
+        seen(ping.id());
+    })
+}
+
 fn handlers(routes: u64) -> HashMap<String, Boxed> {
-    let handler = |_| -> Boxed {
-        Box::new(|id, payload| {
-            Box::pin(async move {
-                let ping: Ping0 = serde_json::from_slice(payload).expect("a ping");
-                assert_eq!(id.parse(), Ok(ping.id));
-                seen(ping.id);
-            })
-        })
-    };
+    let handler = |number: u64| -> Boxed { Box::new(BY_HAND[number as usize]) };
     (0..routes).map(|number| (format!("m{number}"), handler(number))).collect()
 }
 
