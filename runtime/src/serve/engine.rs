@@ -48,6 +48,8 @@ pub(super) struct Engine<'a, R, C, F> {
     pub(super) running: Waiting<Running<F, (usize, LaneId)>>,
     pub(super) departures: Departures<'a>,
     pub(super) spawned: Spawned<(usize, LaneId), Called>,
+    /// Whether there are handlers whose calls are tokio tasks. Where there are none no handler's options are read for each message.
+    spawns: bool,
     starting: Starting,
     /// Whether requests are left to other instances.
     stops: bool,
@@ -79,6 +81,7 @@ impl Starting {
 
 impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Engine<'a, R, C, F> {
     pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, callee: &'a Callee<R>) -> Self {
+        let spawns = intake.routes.iter().any(|route| route.options().spawn);
         Self {
             callee,
             intake,
@@ -88,6 +91,7 @@ impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Eng
             running: Waiting::new(),
             departures: Departures::new(bus),
             spawned: Spawned::new(),
+            spawns,
             starting: Starting { arrived: Arrival::NEVER, has_key: false, key: Vec::new() },
             stops: false,
         }
@@ -251,7 +255,7 @@ impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Eng
     #[inline]
     fn call(&mut self, route: usize, lane: Option<LaneId>, frame: Frame, context: &mut Context<'_>) -> Option<Called> {
         let format = self.intake.format;
-        if self.intake.routes.at(route).options().spawn {
+        if self.spawns && self.intake.routes.at(route).options().spawn {
             let lane = self.hold(route, lane);
             self.spawned.start((route, lane), self.callee.call(route, Arriving { frame, format }));
             return None;

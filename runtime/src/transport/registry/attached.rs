@@ -7,6 +7,7 @@ use std::{
     time::Instant,
 };
 
+use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
 use crate::{
@@ -16,7 +17,7 @@ use crate::{
         events::{BusEvent, Events},
         inbox::{Inbox, Item, Wishes},
         registry::{
-            names::{Arena, Index},
+            names::{Arena, Index, Named},
             standing::Standing,
         },
         status::{Gap, GapCause, NameKind},
@@ -62,7 +63,8 @@ pub(crate) struct Registry {
 /// A name, and who wants it.
 pub(super) struct Entry {
     pub(super) name: Name,
-    pub(super) interests: Vec<Interest>,
+    /// Mostly one, which is then here.
+    pub(super) interests: SmallVec<[Interest; 1]>,
     pub(super) standing: Standing,
     pub(super) in_line: bool,
     /// To be asked for in a command of its own, because a command with several names was refused.
@@ -70,7 +72,7 @@ pub(super) struct Entry {
     /// The refusal has been reported to the interests.
     pub(super) reported: bool,
     /// When and why a confirmed subscription was lost.
-    pub(super) lost: Option<Loss>,
+    pub(super) lost: Option<Box<Loss>>,
 }
 
 #[derive(Clone, Copy)]
@@ -101,6 +103,12 @@ pub(super) struct Listener {
     pub(super) gaps_told_until: Option<Instant>,
     /// Told by being dropped that nothing more comes for an inbox that leaves.
     pub(super) leaving: Option<oneshot::Sender<()>>,
+}
+
+impl Named for Entry {
+    fn name(&self) -> &[u8] {
+        self.name.text.as_bytes()
+    }
 }
 
 impl Entry {
@@ -220,13 +228,14 @@ impl Registry {
     /// The server sends nothing more of a name to those who leave it.
     pub(super) fn left(&mut self, id: NameId) {
         let Some(entry) = self.names.get_mut(id) else { return };
-        for interest in entry.interests.extract_if(.., |interest| interest.leaving) {
+        for interest in entry.interests.iter().filter(|interest| interest.leaving) {
             let Some(listener) = self.listeners.get_mut(interest.listener) else { continue };
             listener.names.retain(|&name| name != id);
             if listener.names.is_empty() {
                 listener.leaving = None;
             }
         }
+        entry.interests.retain(|interest| !interest.leaving);
     }
 
     /// Stages an item for each inbox that wants exactly this name, and tells whether there is one. Follow with
@@ -333,7 +342,7 @@ impl Registry {
     }
 
     pub(super) fn subscribe(&mut self, listener: usize, name: Name, token: u32) {
-        let id = match self.index(name.kind).get(name.text.as_bytes()) {
+        let id = match self.find(name.kind, name.text.as_bytes()) {
             Some(id) => id,
             None => self.insert(name),
         };
@@ -369,22 +378,31 @@ impl Registry {
     }
 
     pub(super) fn insert(&mut self, name: Name) -> NameId {
-        let (kind, key) = (name.kind, name.text.clone().into_bytes());
+        let kind = name.kind;
         let standing = match self.confirmation {
             Confirmation::Immediate => Standing::Active,
             Confirmation::ByServer => Standing::Absent,
         };
-        let entry =
-            Entry { name, interests: Vec::new(), standing, in_line: false, alone: false, reported: false, lost: None };
+        let entry = Entry {
+            name,
+            interests: SmallVec::new(),
+            standing,
+            in_line: false,
+            alone: false,
+            reported: false,
+            lost: None,
+        };
         let id = self.names.insert(entry);
-        self.index(kind).insert(key, id);
+        let (index, names) = self.index(kind);
+        index.insert(id, names);
         id
     }
 
     pub(super) fn forget(&mut self, id: NameId) {
-        if let Some(entry) = self.names.remove(id) {
-            self.index(entry.name.kind).remove(entry.name.text.as_bytes());
-        }
+        let Some(kind) = self.names.get(id).map(|entry| entry.name.kind) else { return };
+        let (index, names) = self.index(kind);
+        index.remove(id, names);
+        self.names.remove(id);
     }
 
     pub(super) fn stage_for(&mut self, id: NameId, mut item: impl FnMut(u32) -> Item) -> bool {
@@ -403,12 +421,13 @@ impl Registry {
             .count()
     }
 
-    pub(super) fn index(&mut self, kind: NameKind) -> &mut Index {
-        match kind {
+    fn index(&mut self, kind: NameKind) -> (&mut Index, &Arena<Entry>) {
+        let index = match kind {
             NameKind::Channel => &mut self.channels,
             NameKind::ShardChannel => &mut self.shard_channels,
             NameKind::Pattern => &mut self.patterns,
-        }
+        };
+        (index, &self.names)
     }
 }
 

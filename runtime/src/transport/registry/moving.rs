@@ -23,7 +23,7 @@ impl Registry {
         let entry = self.names.get_mut(place)?;
         let own = entry.interests.iter().position(|interest| interest.listener == id)?;
         let missed = entry.interests.remove(own).missed;
-        let loss = entry.lost.clone().filter(|_| missed);
+        let loss = entry.lost.as_deref().filter(|_| missed).cloned();
         let is_wanted = entry.is_wanted();
         if let Some(listener) = self.listeners.get_mut(id) {
             listener.names.retain(|&name| name != place);
@@ -66,7 +66,7 @@ impl Registry {
             own.for_each(|interest| interest.missed = true);
             // One loss is kept for all who want the name: that which began first.
             if entry.lost.as_ref().is_none_or(|lost| loss.at < lost.at) {
-                entry.lost = Some(loss);
+                entry.lost = Some(Box::new(loss));
             }
         }
         id

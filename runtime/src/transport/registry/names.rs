@@ -1,15 +1,23 @@
 //! The two containers of the registry.
 
-use std::{
-    collections::HashMap,
-    hash::{BuildHasher, Hasher, RandomState},
-};
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use hashbrown::HashTable;
+
+/// What an index finds by its name.
+pub(super) trait Named {
+    fn name(&self) -> &[u8];
+}
 
 /// Finds a name's place by its bytes. The hash has a seed of its own: strangers choose names, such as those of rooms, and could otherwise find
 /// some that collide.
+///
+/// The names are read where they are: with a thousand in use, what is looked for is in memory that nobody has read of late, so each further place
+/// of it counts.
 #[derive(Default)]
 pub(super) struct Index {
-    ids: HashMap<Box<[u8]>, usize, Seed>,
+    ids: HashTable<usize>,
+    seed: Seed,
 }
 
 /// The random part of a registry's hashes. A name is looked for with every message, and the standard library's hash would take longer than
@@ -72,25 +80,34 @@ impl Hasher for NameHasher {
 }
 
 impl Index {
-    pub(super) fn get(&self, name: &[u8]) -> Option<usize> {
-        self.ids.get(name).copied()
+    pub(super) fn get<T: Named>(&self, name: &[u8], of: &Arena<T>) -> Option<usize> {
+        self.ids.find(self.seed.hash_one(name), |&id| is_named(of, id, name)).copied()
     }
 
-    pub(super) fn insert(&mut self, name: Vec<u8>, id: usize) {
-        self.ids.insert(name.into_boxed_slice(), id);
+    /// Adds what is not there yet.
+    pub(super) fn insert<T: Named>(&mut self, id: usize, of: &Arena<T>) {
+        let hash = |id: usize| self.seed.hash_one(of.get(id).map_or(&[][..], T::name));
+        self.ids.insert_unique(hash(id), id, |&id| hash(id));
     }
 
-    pub(super) fn remove(&mut self, name: &[u8]) {
-        self.ids.remove(name);
+    pub(super) fn remove<T: Named>(&mut self, id: usize, of: &Arena<T>) {
+        let Some(value) = of.get(id) else { return };
+        if let Ok(found) = self.ids.find_entry(self.seed.hash_one(value.name()), |&found| found == id) {
+            found.remove();
+        }
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = usize> {
-        self.ids.values().copied()
+        self.ids.iter().copied()
     }
 
     pub(super) fn len(&self) -> usize {
         self.ids.len()
     }
+}
+
+fn is_named<T: Named>(of: &Arena<T>, id: usize, name: &[u8]) -> bool {
+    of.get(id).is_some_and(|value| value.name() == name)
 }
 
 /// Values at indices that stay until the value is removed, and are then used again.

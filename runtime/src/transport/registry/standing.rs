@@ -82,9 +82,9 @@ impl Registry {
     /// The name's place, for as long as the server or an inbox knows it.
     pub(crate) fn find(&self, kind: NameKind, name: &[u8]) -> Option<NameId> {
         match kind {
-            NameKind::Channel => self.channels.get(name),
-            NameKind::ShardChannel => self.shard_channels.get(name),
-            NameKind::Pattern => self.patterns.get(name),
+            NameKind::Channel => self.channels.get(name, &self.names),
+            NameKind::ShardChannel => self.shard_channels.get(name, &self.names),
+            NameKind::Pattern => self.patterns.get(name, &self.names),
         }
     }
 
@@ -321,6 +321,6 @@ impl Registry {
                 None => interest.missed = true,
             }
         }
-        entry.lost = Some(Loss { cause: cause.clone(), at: now });
+        entry.lost = Some(Box::new(Loss { cause: cause.clone(), at: now }));
     }
 }
