@@ -83,6 +83,8 @@ pub(super) struct Interest {
     pub(super) missed: bool,
     /// It takes what still comes until the server has confirmed that nothing more will.
     pub(super) leaving: bool,
+    /// It came after the server was asked for the name: a refusal answers those who were there, and may be older than what allows it by now.
+    pub(super) late: bool,
 }
 
 /// Since when, and why, messages of a name are missed.
@@ -351,7 +353,8 @@ impl Registry {
         if entry.interests.last().is_some_and(|last| last.listener == listener) {
             return;
         }
-        entry.interests.push(Interest { listener, token, missed: false, leaving: false });
+        let late = entry.standing == Standing::Subscribing;
+        entry.interests.push(Interest { listener, token, missed: false, leaving: false, late });
         if let Some(listener) = self.listeners.get_mut(listener) {
             listener.names.push(id);
         }

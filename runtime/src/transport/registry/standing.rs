@@ -8,7 +8,8 @@
 //! ```
 //!
 //! A lost connection takes every name back to `Absent`. While a command is in flight the state waits for its answer, so a name
-//! that is wanted again during its UNSUBSCRIBE is subscribed after that was confirmed.
+//! that is wanted again during its UNSUBSCRIBE is subscribed after that was confirmed. A refusal decides for those only who were there
+//! when the server was asked: for whoever came later it is asked anew.
 
 use std::time::Instant;
 
@@ -136,9 +137,10 @@ impl Registry {
         }
     }
 
-    /// The server cannot subscribe a name now; it is tried again at `retry`.
+    /// The server cannot subscribe a name now; it is tried again at `retry`, and at once for whoever came after it was asked.
     pub(crate) fn postponed(&mut self, id: NameId, retry: Instant) {
-        if !self.is_wanted(id) {
+        let is_late = |entry: &Entry| entry.interests.iter().any(|interest| interest.late);
+        if !self.is_wanted(id) || self.names.get(id).is_some_and(is_late) {
             return self.gone(id);
         }
         if let Some(entry) = self.names.get_mut(id) {
@@ -147,18 +149,21 @@ impl Registry {
         }
     }
 
-    /// The server refused a name. Pending attaches fail and are rolled back; inboxes that had it are told, once for each loss.
+    /// The server refused a name. Attaches that waited when it was asked fail and are rolled back; inboxes that had it are told, once for each
+    /// loss.
     pub(crate) fn refused(&mut self, id: NameId, error: impl Fn(&Name) -> SubscribeError, retry: Instant) {
         let Some(entry) = self.names.get_mut(id) else { return };
         let report = !std::mem::replace(&mut entry.reported, true);
         let mut failed = Vec::new();
         for interest in &entry.interests {
-            match self.listeners.get_mut(interest.listener).and_then(|listener| listener.attaching.take()) {
+            let Some(listener) = self.listeners.get_mut(interest.listener) else { continue };
+            // Whoever is late waits on.
+            match listener.attaching.take_if(|_| !interest.late) {
                 Some(attaching) => {
                     let _ = attaching.done.send(Err(error(&entry.name)));
                     failed.push(interest.listener);
                 }
-                None if report => {
+                None if report && listener.attaching.is_none() => {
                     stage(&mut self.listeners, &mut self.touched, interest.listener, Item::Refused(error(&entry.name)));
                 }
                 None => {}
@@ -257,12 +262,12 @@ impl Registry {
     }
 
     fn asked(&mut self, id: NameId, verb: Verb) {
-        if let Some(entry) = self.names.get_mut(id) {
-            entry.standing = match verb {
-                Verb::Subscribe => Standing::Subscribing,
-                Verb::Unsubscribe => Standing::Unsubscribing,
-            };
-        }
+        let Some(entry) = self.names.get_mut(id) else { return };
+        entry.standing = match verb {
+            Verb::Subscribe => Standing::Subscribing,
+            Verb::Unsubscribe => Standing::Unsubscribing,
+        };
+        entry.interests.iter_mut().for_each(|interest| interest.late = false);
     }
 
     fn line_up(&mut self, id: NameId) {
@@ -322,5 +327,117 @@ impl Registry {
             }
         }
         entry.lost = Some(Box::new(Loss { cause: cause.clone(), at: now }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::sync::oneshot::Receiver;
+
+    use crate::transport::registry::{
+        attached::Attached,
+        tests::{BOUNDS, cause, channel, inbox, refusal, settle, taken},
+    };
+
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(5);
+
+    fn asked(registry: &mut Registry) -> Vec<NameId> {
+        registry.next_command(BOUNDS).map_or_else(Vec::new, |command| command.names)
+    }
+
+    fn is_refused(mut attached: Receiver<Attached>) -> bool {
+        matches!(attached.try_recv(), Ok(Err(SubscribeError::Refused { .. })))
+    }
+
+    #[test]
+    fn a_refusal_that_an_abandoned_attempt_has_left_behind_does_not_end_the_next_one() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let now = Instant::now();
+        let (id, first) = registry.attach(inbox(), vec![channel("a", 1), channel("b", 2)]);
+        let names = asked(&mut registry);
+        registry.separate(&names);
+        let (a, b) = (asked(&mut registry)[0], asked(&mut registry)[0]);
+        registry.refused(a, refusal, now + PAUSE);
+        assert!(is_refused(first));
+        registry.detach(id);
+        // What was refused is allowed by now, and the refusal of the other name is still on its way.
+        let (_, mut next) = registry.attach(inbox(), vec![channel("a", 1), channel("b", 2)]);
+        assert_eq!(asked(&mut registry), [a]);
+        registry.confirmed(Verb::Subscribe, a, now);
+        registry.refused(b, refusal, now + PAUSE);
+        assert!(next.try_recv().is_err(), "it is still waiting");
+        assert_eq!(settle(&mut registry, now), ["Subscribe b"], "at once");
+        assert!(matches!(next.try_recv(), Ok(Ok(()))));
+    }
+
+    #[test]
+    fn whoever_is_late_for_a_question_has_it_asked_once_more_and_is_refused_by_its_answer() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let now = Instant::now();
+        let (_, early) = registry.attach(inbox(), vec![channel("a", 1)]);
+        let names = asked(&mut registry);
+        let (_, mut late) = registry.attach(inbox(), vec![channel("a", 1)]);
+        registry.refused(names[0], refusal, now + PAUSE);
+        assert!(is_refused(early) && late.try_recv().is_err());
+        assert_eq!(asked(&mut registry), names);
+        registry.refused(names[0], refusal, now + PAUSE);
+        assert!(is_refused(late));
+        assert!(settle(&mut registry, now).is_empty() && registry.is_empty());
+    }
+
+    #[test]
+    fn a_confirmation_is_one_for_whoever_came_after_the_question_too() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let now = Instant::now();
+        let (id, _early) = registry.attach(inbox(), vec![channel("a", 1)]);
+        let names = asked(&mut registry);
+        registry.detach(id);
+        let (_, mut late) = registry.attach(inbox(), vec![channel("a", 1)]);
+        registry.confirmed(Verb::Subscribe, names[0], now);
+        assert!(matches!(late.try_recv(), Ok(Ok(()))));
+        assert!(settle(&mut registry, now).is_empty());
+        // From then on it is asked for as everybody is: one refusal, after a loss, is told.
+        registry.connection_lost(&cause(), now);
+        let (_, other) = registry.attach(inbox(), vec![channel("a", 2)]);
+        let names = asked(&mut registry);
+        registry.refused(names[0], refusal, now + PAUSE);
+        assert!(is_refused(other));
+        assert!(settle(&mut registry, now).is_empty());
+        assert_eq!(registry.rested(now), Some(now + PAUSE));
+    }
+
+    #[test]
+    fn who_had_the_name_is_told_of_a_refusal_whoever_has_come_since() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let (now, there) = (Instant::now(), inbox());
+        let (_, _attached) = registry.attach(Arc::clone(&there), vec![channel("a", 1)]);
+        settle(&mut registry, now);
+        registry.connection_lost(&cause(), now);
+        let names = asked(&mut registry);
+        let (_, mut late) = registry.attach(inbox(), vec![channel("a", 1)]);
+        registry.refused(names[0], refusal, now + PAUSE);
+        assert_eq!(settle(&mut registry, now + PAUSE), ["Subscribe a"], "at once");
+        assert!(matches!(late.try_recv(), Ok(Ok(()))));
+        let _ = registry.flush();
+        assert_eq!(taken(&there), ["refused a", "gap 5"]);
+    }
+
+    #[test]
+    fn what_was_put_off_before_somebody_came_is_asked_for_at_once() {
+        let mut registry = Registry::new(Confirmation::ByServer);
+        let now = Instant::now();
+        let (_, _early) = registry.attach(inbox(), vec![channel("a", 1)]);
+        let names = asked(&mut registry);
+        let (_, _late) = registry.attach(inbox(), vec![channel("a", 1)]);
+        registry.postponed(names[0], now + PAUSE);
+        assert_eq!(asked(&mut registry), names);
+        registry.postponed(names[0], now + PAUSE);
+        assert!(asked(&mut registry).is_empty(), "nobody has come since");
+        assert_eq!(registry.rested(now + PAUSE), None);
+        assert_eq!(asked(&mut registry), names);
     }
 }

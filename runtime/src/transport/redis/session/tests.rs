@@ -141,6 +141,27 @@ fn a_refused_pattern_names_the_rule() {
     }
 }
 
+/// Refusals come one by one: whoever follows the advice of the first may ask again before the next has come.
+#[test]
+fn what_the_server_refused_before_somebody_asked_is_asked_anew() {
+    const REFUSAL: &str = "-NOPERM this user has no permissions to access one of the channels\r\n";
+    let mut bench = Bench::new();
+    let mut first = bench.attach(&["ns:a", "ns:b"]);
+    assert_eq!(bench.asks(), "SUBSCRIBE ns:a ns:b");
+    bench.receives(REFUSAL).unwrap();
+    assert_eq!(bench.asks(), "SUBSCRIBE ns:a SUBSCRIBE ns:b");
+    bench.receives(REFUSAL).unwrap();
+    assert!(matches!(first.try_recv(), Ok(Err(SubscribeError::Refused { .. }))));
+    bench.registry.detach(0);
+    let mut next = bench.attach(&["ns:a", "ns:b"]);
+    assert_eq!(bench.asks(), "SUBSCRIBE ns:a");
+    bench.receives(REFUSAL).unwrap();
+    assert_eq!(bench.asks(), "SUBSCRIBE ns:b");
+    bench.receives(&(confirmation("subscribe", "ns:a") + &confirmation("subscribe", "ns:b"))).unwrap();
+    assert!(matches!(next.try_recv(), Ok(Ok(()))));
+    assert!(bench.session.is_idle());
+}
+
 #[test]
 fn a_subscription_that_the_server_ends_is_a_gap_and_is_made_anew() {
     let mut bench = Bench::new();
