@@ -30,7 +30,7 @@ scripts! {
     SETTLE = " flags=allow-oom", "shared", "leases", "tasks", "course", "settling", "settle";
     BEGIN = " flags=allow-oom", "shared", "begin";
     KEEP = " flags=allow-oom", "shared", "held", "keep";
-    OVERDUE = " flags=allow-oom", "shared", "leases", "overdue";
+    OVERDUE = " flags=allow-oom", "shared", "leases", "held", "overdue";
     PENDING = " flags=allow-oom", "shared", "pending";
     TIDY = " flags=allow-oom", "shared", "leases", "tasks", "course", "settling", "askers", "tidy";
     COUNTS = " flags=allow-oom", "shared", "counts";

@@ -3,6 +3,7 @@
 mod ahead;
 mod basics;
 mod bounds;
+mod clocks;
 mod course;
 mod faults;
 mod index;

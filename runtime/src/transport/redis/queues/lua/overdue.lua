@@ -4,6 +4,19 @@ local patience, left, next_end, lost = tonumber(ARGV[2]), tonumber(ARGV[3]), -1,
 local SEEN, PAGE = 1000, 100
 local found = {}
 
+-- Heartbeats of the future say that the clock was put back since. They count from now on.
+local ahead = #ARGV > 3 and call('ZRANGEBYSCORE', base .. 'instances', '(' .. whole(now), '+inf') or {}
+for _, instance in ipairs(ahead) do call('ZADD', base .. 'instances', whole(now), instance) end
+
+-- What was given out or renewed in the future seems to be of this millisecond, until the clock has caught up. From now on it is.
+local function hold_from_now(stream, pending)
+    local since = whole(taken_at(pending))
+    local claimed = call('XCLAIM', stream, GROUP, pending[2], 0, pending[1], 'RETRYCOUNT', since, 'JUSTID')
+    -- What somebody has deleted is not pending any more.
+    lost = lost + 1 - #claimed
+    return #claimed > 0
+end
+
 local function has_died(owner)
     local beat = call('ZSCORE', base .. 'instances', owner)
     return (not beat or now - beat > lease_of(owner)) and 1 or 0
@@ -41,14 +54,20 @@ local function look(part, back)
     local stream = base .. (back == 1 and 'back:' or 'new:') .. ARGV[3 + part]
     if call('XPENDING', stream, GROUP)[1] == 0 then return end
     take_from(stream, part, back)
-    local all = call('XPENDING', stream, GROUP, '-', '+', SEEN)
-    for _, pending in ipairs(all) do
-        local ends = ends_in(pending)
-        -- Those that are over were found, unless there were more.
-        if ends > 0 or left == 0 then next_end = next_end < 0 and ends or math.min(next_end, ends) end
-    end
+    local from, seen = '-', 0
+    repeat
+        local page = call('XPENDING', stream, GROUP, from, '+', SEEN)
+        for _, pending in ipairs(page) do
+            local ends = ends_in(pending)
+            local is_there = pending[3] > 0 or hold_from_now(stream, pending)
+            -- Those that are over were found, unless there were more.
+            if is_there and (ends > 0 or left == 0) then next_end = next_end < 0 and ends or math.min(next_end, ends) end
+            from = '(' .. pending[1]
+        end
+        seen = #page
+    until seen < SEEN or #ahead == 0
     -- Of those that were not looked at one may be older.
-    if #all == SEEN then next_end = math.min(next_end < 0 and lease or next_end, math.ceil(lease / 4)) end
+    if seen == SEEN then next_end = math.min(next_end < 0 and lease or next_end, math.ceil(lease / 4)) end
 end
 
 for part = 1, #ARGV - 3 do
