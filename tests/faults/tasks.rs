@@ -10,13 +10,14 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, DeadReason, Delivery, EnqueueError, Message, Service, router};
 use tidings_tests::{Recorder, RedisServer, eventually, on_each};
-use tokio::task::JoinSet;
+use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
     child::{self, Child},
     instances::{Folder, append, write},
     ledger::SOON,
     outages::bus,
+    proxy::{Mode, Proxy},
     report::Report,
     seed::{Random, sized},
 };
@@ -342,6 +343,96 @@ on_each! {
         assert_eq!((ended.completed, ended.failed_attempts, ended.crashed_attempts, ended.dead), (1, 0, 0, 0), "{cuts} cuts");
         service.shutdown().await.unwrap();
     }
+}
+
+/// What an instance cut off from its server has ended.
+#[derive(Message, Serialize, Deserialize)]
+#[queue("errands", lease = "1s")]
+struct Errand {
+    n: u64,
+}
+
+/// The same for whoever is patient with instances that do not renew.
+#[derive(Message, Serialize, Deserialize)]
+#[queue("errands", lease = "1m")]
+#[message(name = "Errand")]
+struct PatientErrand {
+    n: u64,
+}
+
+struct Runner {
+    begun: Recorder<u64>,
+    done: Recorder<u64>,
+    may_end: watch::Receiver<bool>,
+}
+
+#[router]
+impl Runner {
+    #[handler(idempotent, timeout = "30s", concurrency = 32)]
+    async fn errand(&self, task: Errand) {
+        self.begun.record(task.n);
+        self.may_end.clone().wait_for(|may_end| *may_end).await.unwrap();
+        self.done.record(task.n);
+    }
+}
+
+struct Bystander {
+    done: Recorder<u64>,
+}
+
+#[router]
+impl Bystander {
+    #[handler(idempotent, timeout = "30s", concurrency = 32)]
+    async fn errand(&self, task: PatientErrand) {
+        self.done.record(task.n);
+    }
+}
+
+/// The server takes the tasks for overdue by the end of the outage, and another instance would run at once whatever were given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ended_in_an_outage_that_is_longer_than_its_lease_is_settled_and_not_run_again() {
+    const LEASE: Duration = Duration::from_secs(1);
+    const AT_ONCE: u64 = 32;
+    let server = RedisServer::start().await;
+    let proxy = Proxy::start(server.port()).await;
+    let (calm, cut_off) = (bus(server.url()).await, bus(proxy.url()).await);
+    let (begun, done) = (Recorder::new(), Recorder::new());
+    let mut next = 0;
+    let outages = sized(3, 20);
+    for outage in 0..outages {
+        let (ends, may_end) = watch::channel(false);
+        let runner = Runner { begun: begun.clone(), done: done.clone(), may_end };
+        let running = cut_off.serve(runner).await.unwrap();
+        for n in next..next + AT_ONCE {
+            Errand { n }.enqueue(&calm).await.unwrap();
+        }
+        next += AT_ONCE;
+        eventually(SOON, async || begun.len() as u64 == AT_ONCE * (outage as u64 + 1)).await;
+        let bystanding = calm.serve(Bystander { done: done.clone() }).await.unwrap();
+        proxy.set(Mode::Refuse);
+        proxy.cut();
+        let since = Instant::now();
+        ends.send_replace(true);
+        // This one is the bystander's: it works meanwhile.
+        Errand { n: next }.enqueue(&calm).await.unwrap();
+        next += 1;
+        eventually(SOON, async || done.len() as u64 == next).await;
+        assert!(since.elapsed() < LEASE, "they ended while their leases held");
+        tokio::time::sleep(2 * LEASE).await;
+        let queue = calm.queue::<Errand>();
+        let idle = queue.running(100).await.unwrap().iter().map(|task| task.since_renewal).min();
+        assert!(idle.is_some_and(|idle| idle > LEASE), "{idle:?}");
+        proxy.set(Mode::Pass);
+        eventually(SOON, async || queue.counts().await.is_ok_and(|counts| counts.outstanding() == 0)).await;
+        let mut executed = done.all();
+        executed.sort_unstable();
+        assert_eq!(executed, (0..next).collect::<Vec<_>>(), "each ran once");
+        let ended = queue.counts().await.unwrap().ended;
+        assert_eq!((ended.completed, ended.failed_attempts, ended.crashed_attempts, ended.dead), (next, 0, 0, 0));
+        running.shutdown().await.unwrap();
+        bystanding.shutdown().await.unwrap();
+    }
+    Report::new("T11-outage", "outages", outages).messages(next, next).close();
 }
 
 /// T23.
