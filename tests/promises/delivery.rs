@@ -1,8 +1,13 @@
 //! What is published after `subscribe` or `serve` returned arrives, and the receipt says how many it was passed to.
 
+use std::{
+    io::{BufRead, BufReader, Write},
+    net::TcpStream,
+};
+
 use futures_util::StreamExt;
-use tidings::{Received, router};
-use tidings_tests::{Recorder, on_each};
+use tidings::{Bus, Received, router};
+use tidings_tests::{Recorder, RedisServer, on_each};
 
 use crate::support::{News, Step, message, messages, received};
 
@@ -155,4 +160,55 @@ on_each! {
 #[channel("blobs")]
 struct Blob {
     text: String,
+}
+
+/// A subscriber of another program, which reads when it is asked to.
+struct Beside(BufReader<TcpStream>);
+
+impl Beside {
+    fn subscribe(server: &RedisServer, channel: &str) -> Self {
+        let mut stream = TcpStream::connect(("127.0.0.1", server.port())).unwrap();
+        stream.write_all(format!("SUBSCRIBE {channel}\r\n").as_bytes()).unwrap();
+        let mut subscriber = Self(BufReader::new(stream));
+        subscriber.skip_lines(6);
+        subscriber
+    }
+
+    /// Whether something has arrived.
+    fn has_mail(&self) -> bool {
+        let stream = self.0.get_ref();
+        stream.set_nonblocking(true).unwrap();
+        let has_mail = matches!(stream.peek(&mut [0]), Ok(1));
+        stream.set_nonblocking(false).unwrap();
+        has_mail
+    }
+
+    fn read_message(&mut self) {
+        self.skip_lines(7);
+    }
+
+    fn skip_lines(&mut self, lines: usize) {
+        for _ in 0..lines {
+            self.0.read_line(&mut String::new()).unwrap();
+        }
+    }
+}
+
+/// That is for speed, and no promise. Only a real server writes to one after the other, which takes it so long for so many that a publisher with the
+/// receipt would find some without the message, in a third of the rounds at least.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_message_that_comes_alone_is_with_its_subscribers_when_its_publisher_has_the_receipt() {
+    const SUBSCRIBERS: u64 = 300;
+    const ROUNDS: u64 = 100;
+    let server = RedisServer::start().await;
+    let bus = Bus::connect(&server.url()).await.unwrap();
+    let mut subscribers: Vec<_> = (0..SUBSCRIBERS).map(|_| Beside::subscribe(&server, "news")).collect();
+    let mut in_time = 0;
+    for n in 0..ROUNDS {
+        assert_eq!(News { n }.publish(&bus).await.unwrap().receivers, Some(SUBSCRIBERS));
+        in_time += u64::from(subscribers.iter().all(Beside::has_mail));
+        subscribers.iter_mut().for_each(Beside::read_message);
+    }
+    // The machine may bring what was written in another order, but seldom.
+    assert!(in_time >= ROUNDS - 3, "in {in_time} of {ROUNDS}");
 }
