@@ -4,13 +4,17 @@
 use std::{
     collections::{HashMap, HashSet},
     fs::File,
+    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, DeadReason, Delivery, EnqueueError, Message, Service, router};
 use tidings_tests::{Recorder, RedisServer, eventually, on_each};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 
 use crate::{
     child::{self, Child},
@@ -388,26 +392,56 @@ impl Bystander {
     }
 }
 
+/// An instance with one thread of its own, beside its keeper's.
+struct Alone {
+    /// Holds the thread up once the keeper's connection may be back, so that it is the first to look at what the instance has.
+    hold_up: oneshot::Sender<()>,
+    held_up: oneshot::Receiver<()>,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Alone {
+    async fn serve(url: String, runner: Runner) -> Self {
+        let (serves, served) = oneshot::channel();
+        let ((hold_up, is_held_up), (holds_up, held_up), (stop, stopped)) =
+            (oneshot::channel(), oneshot::channel(), oneshot::channel());
+        let work = async move {
+            let service = bus(url).await.serve(runner).await.unwrap();
+            serves.send(()).unwrap();
+            is_held_up.await.unwrap();
+            holds_up.send(()).unwrap();
+            std::thread::sleep(LEASE);
+            stopped.await.unwrap();
+            service.shutdown().await.unwrap();
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let thread = std::thread::spawn(move || runtime.block_on(work));
+        served.await.unwrap();
+        Self { hold_up, held_up, stop, thread }
+    }
+}
+
+const LEASE: Duration = Duration::from_secs(1);
+
 /// The server takes the tasks for overdue by the end of the outage, and another instance would run at once whatever were given back.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_ended_in_an_outage_that_is_longer_than_its_lease_is_settled_and_not_run_again() {
-    const LEASE: Duration = Duration::from_secs(1);
     const AT_ONCE: u64 = 32;
     let server = RedisServer::start().await;
     let proxy = Proxy::start(server.port()).await;
-    let (calm, cut_off) = (bus(server.url()).await, bus(proxy.url()).await);
-    let (begun, done) = (Recorder::new(), Recorder::new());
+    let (calm, begun, done) = (bus(server.url()).await, Recorder::new(), Recorder::new());
     let mut next = 0;
-    let outages = sized(3, 20);
-    for outage in 0..outages {
+    let outages = sized(4, 20);
+    for outage in 1..=outages {
         let (ends, may_end) = watch::channel(false);
         let runner = Runner { begun: begun.clone(), done: done.clone(), may_end };
-        let running = cut_off.serve(runner).await.unwrap();
+        let Alone { hold_up, held_up, stop, thread } = Alone::serve(proxy.url(), runner).await;
         for n in next..next + AT_ONCE {
             Errand { n }.enqueue(&calm).await.unwrap();
         }
         next += AT_ONCE;
-        eventually(SOON, async || begun.len() as u64 == AT_ONCE * (outage as u64 + 1)).await;
+        eventually(SOON, async || begun.len() == outage * AT_ONCE as usize).await;
         let bystanding = calm.serve(Bystander { done: done.clone() }).await.unwrap();
         proxy.set(Mode::Refuse);
         proxy.cut();
@@ -422,6 +456,8 @@ async fn what_ended_in_an_outage_that_is_longer_than_its_lease_is_settled_and_no
         let queue = calm.queue::<Errand>();
         let idle = queue.running(100).await.unwrap().iter().map(|task| task.since_renewal).min();
         assert!(idle.is_some_and(|idle| idle > LEASE), "{idle:?}");
+        hold_up.send(()).unwrap();
+        held_up.await.unwrap();
         proxy.set(Mode::Pass);
         eventually(SOON, async || queue.counts().await.is_ok_and(|counts| counts.outstanding() == 0)).await;
         let mut executed = done.all();
@@ -429,7 +465,8 @@ async fn what_ended_in_an_outage_that_is_longer_than_its_lease_is_settled_and_no
         assert_eq!(executed, (0..next).collect::<Vec<_>>(), "each ran once");
         let ended = queue.counts().await.unwrap().ended;
         assert_eq!((ended.completed, ended.failed_attempts, ended.crashed_attempts, ended.dead), (next, 0, 0, 0));
-        running.shutdown().await.unwrap();
+        stop.send(()).unwrap();
+        tokio::task::spawn_blocking(|| thread.join()).await.unwrap().unwrap();
         bystanding.shutdown().await.unwrap();
     }
     Report::new("T11-outage", "outages", outages).messages(next, next).close();

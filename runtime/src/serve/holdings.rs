@@ -551,6 +551,9 @@ mod tests {
             holdings.expire(now + after);
             assert_eq!((holdings.take_lost(), holdings.takes_may_miss()), (HashSet::from([lost]), true));
         }
+        let end = timeout + lease;
+        let renewed = |after| holdings.to_renew(now + after).len();
+        assert_eq!((renewed(end - Duration::from_nanos(1)), renewed(end)), (1, 0));
         // Those that have ended are settled still.
         assert!(holdings.given_up(vec![entry(1)]).0.is_empty());
         assert_eq!(holdings.to_renew(now).iter().map(|renewal| renewal.id).collect::<Vec<_>>(), [ids[0]]);
