@@ -25,13 +25,18 @@ pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
         return not_a_function(item);
     };
     let (runtime, checked) = check::free_handler(options, &function, &mut diagnostics);
-    let generated = match checked {
+    let items = match checked {
         Some(handler) if diagnostics.is_empty() => expand::free_handler(&handler, &runtime),
         _ if function.sig.receiver().is_some() => TokenStream::new(),
         _ => expand::stub_handler(&function, &runtime),
     };
-    let errors = diagnostics.into_tokens();
-    quote!(#function #errors #generated)
+    let (errors, items) = (diagnostics.into_tokens(), expand::outside_of_impls(items, &function, &runtime));
+    quote!(#function #errors #items)
+}
+
+/// What the items of a free handler are put through.
+pub(crate) fn free_items(input: TokenStream) -> TokenStream {
+    expand::free_items(input)
 }
 
 fn not_a_function(item: TokenStream) -> TokenStream {

@@ -296,7 +296,8 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 /// that can be displayed, `&'static str` and `impl Display` included; the handler of a request returns its reply, or a `Result` of it, and that of a task
 /// whose result is kept the same, or a tuple of the reply and up to three of what follows. Its future is `Send`.
 /// The function stays as it is written and can be called in tests. A free handler is a type of its name too, which `routes![…]` asks for: beside a
-/// `mod orders` call it otherwise, such as `orders_placed`.
+/// `mod orders` call it otherwise, such as `orders_placed`. In an `impl` block without `#[router]` it can be none: the compiler then refuses an
+/// "implementation", in a note that names `#[router]`.
 ///
 /// **A handler of a request is cancelled at its next await when its requester has stopped waiting**: its future is dropped there, and its place is
 /// free. What must not stop half-way says `run_to_end`, or runs in a tokio task of its own. Handlers of broadcasts are never cancelled for that.
@@ -352,6 +353,20 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 #[proc_macro_attribute]
 pub fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     handler::handler(options.into(), item.into()).into()
+}
+
+/// What `#[handler]` puts its items through. Its name is what the compiler says where they stand in an `impl`.
+#[doc(hidden)]
+#[proc_macro]
+pub fn a_handler_in_an_impl_needs_the_attribute_router_on_that_impl(items: TokenStream) -> TokenStream {
+    handler::free_items(items.into()).into()
+}
+
+/// The items of a free handler, in the place of what brings them.
+#[doc(hidden)]
+#[proc_macro_attribute]
+pub fn items(items: TokenStream, _: TokenStream) -> TokenStream {
+    items
 }
 
 /// Makes the handlers of an inherent `impl` block a router, and the type something that `bus.serve(…)` takes.

@@ -187,5 +187,8 @@ pub mod __private {
         transport::durable::{course::ResultBounds, look::DeadLetterBounds},
     };
     pub use serde;
-    pub use tidings_macros::each_function_in_routes_needs_the_attribute_handler;
+    pub use tidings_macros::{
+        a_handler_in_an_impl_needs_the_attribute_router_on_that_impl,
+        each_function_in_routes_needs_the_attribute_handler, items,
+    };
 }

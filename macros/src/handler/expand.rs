@@ -130,6 +130,49 @@ fn argument_checks(handler: &Handler) -> TokenStream {
     }
 }
 
+// Input:
+//
+//     impl Shop {
+//         #[handler]
+//         async fn placed(order: OrderPlaced) { … }
+//     }
+//
+// Output, next to the function:
+//
+//     ::tidings::__private::a_handler_in_an_impl_needs_the_attribute_router_on_that_impl! { ::tidings::__private::items { … } }
+//
+// Output of that macro:
+//
+//     #[::tidings::__private::items(…)]
+//     impl __Handler {}
+/// An `impl` has none of these items, and the compiler would refuse each by itself. One that is in the way of all the others it refuses alone, and adds the
+/// macro that has written it: here one whose name is the advice. Elsewhere the attribute makes all of them of it.
+pub(super) fn outside_of_impls(items: TokenStream, function: &ItemFn, runtime: &Runtime) -> TokenStream {
+    if items.is_empty() || !is_rustc() {
+        return items;
+    }
+    let site = Span::mixed_site().located_at(function.sig.ident.span());
+    let private = at_one_place(runtime.private(), site);
+    quote_spanned! {site=>
+        #private::a_handler_in_an_impl_needs_the_attribute_router_on_that_impl! { #private::items { #items } }
+    }
+}
+
+pub(super) fn free_items(input: TokenStream) -> TokenStream {
+    let mut attribute: Vec<TokenTree> = input.into_iter().collect();
+    let Some(TokenTree::Group(items)) = attribute.pop() else { return TokenStream::new() };
+    let (attribute, items) = (attribute.into_iter().collect::<TokenStream>(), items.stream());
+    quote! {
+        #[#attribute(#items)]
+        impl __Handler {}
+    }
+}
+
+/// Whether the compiler expands, and not an editor, which tells what a name stands for by who has written it.
+pub(super) fn is_rustc() -> bool {
+    format!("{:?}", Span::call_site()).starts_with('#')
+}
+
 // Output, `marker` being `placed` or the hidden type of a method:
 //
 //     const __MESSAGE: __tidings::Incoming<OrderPlaced> = <OrderPlaced as __tidings::Arrives>::INCOMING;

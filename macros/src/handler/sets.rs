@@ -5,7 +5,7 @@ use quote::{ToTokens, quote, quote_spanned};
 use syn::{Expr, ItemImpl, Path, Token, parse::Parser, punctuated::Punctuated, spanned::Spanned};
 
 use super::{
-    expand::{call_body, facts},
+    expand::{call_body, facts, is_rustc},
     inherited::by_uses,
     model::{Router, Routers, Routes},
     tokens::{generated_path, last_name, with_static_lifetimes},
@@ -219,8 +219,7 @@ fn handler_name(index: usize) -> String {
 /// What rustc says of a name that is no handler are its own words, but it adds the macro that has written the name: here one whose name is the
 /// advice. An editor, which expands macros too, finds what a name stands for by who has written it; so to everybody else it is the user.
 fn aliases(paths: &[Path]) -> TokenStream {
-    let is_rustc = format!("{:?}", Span::call_site()).starts_with('#');
-    if !is_rustc {
+    if !is_rustc() {
         return aliases_of(paths.iter().map(ToTokens::to_token_stream));
     }
     quote! {
