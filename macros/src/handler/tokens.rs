@@ -59,13 +59,19 @@ pub(super) fn without_mut(pattern: TokenStream) -> TokenStream {
     })
 }
 
-/// Errors about the same type at the same place show once.
+/// Errors about the same type at the same place show once. A `$crate` stays where it is: what that is, only its span says.
 pub(super) fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
     let moved = tokens.into_iter().map(|mut token| {
-        token.set_span(span);
+        if !is_dollar_crate(&token) {
+            token.set_span(span);
+        }
         token
     });
     moved.collect()
+}
+
+fn is_dollar_crate(token: &TokenTree) -> bool {
+    matches!(token, TokenTree::Ident(ident) if ident == "$crate")
 }
 
 /// The spans of the first and the last token.
@@ -90,7 +96,7 @@ pub(super) fn generated(ident: &Ident) -> Ident {
 /// A path likewise. Its `$crate` stays: what that is, only its span says.
 pub(super) fn generated_path(path: TokenStream) -> TokenStream {
     replaced(path, &|token| match token {
-        TokenTree::Ident(ident) if ident == "$crate" => ident.into_token_stream(),
+        token if is_dollar_crate(&token) => token.into_token_stream(),
         TokenTree::Ident(ident) => generated(&ident).into_token_stream(),
         mut other => {
             other.set_span(Span::mixed_site().located_at(other.span()));
