@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use proc_macro2::{Span, TokenStream, TokenTree};
 use quote::{ToTokens as _, quote};
 use syn::{
-    Attribute, Expr, ExprField, ExprLit, ExprPath, Ident, Lit, LitStr, Member, Meta, Path, Token, Visibility,
+    Attribute, Expr, ExprField, ExprLit, ExprPath, Ident, Lit, LitStr, Member, Meta, Path, Token, Type, Visibility,
     ext::IdentExt as _,
     parse::{Parse, ParseStream, Parser, discouraged::Speculative as _},
     punctuated::Punctuated,
@@ -205,6 +205,17 @@ pub(crate) fn ungrouped(mut expression: &Expr) -> &Expr {
         expression = &group.expr;
     }
     expression
+}
+
+/// The type without parentheses and the invisible delimiters that `macro_rules!` puts around a `$message:ty`.
+pub(crate) fn ungrouped_type(mut ty: &Type) -> &Type {
+    loop {
+        ty = match ty {
+            Type::Group(group) => &group.elem,
+            Type::Paren(paren) => &paren.elem,
+            other => return other,
+        };
+    }
 }
 
 /// The literal that an expression is.

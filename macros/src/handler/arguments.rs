@@ -10,18 +10,10 @@ use super::{
     model::Options,
     tokens::{find, written},
 };
-use crate::diag::Diagnostics;
-
-/// The type without the invisible delimiters that `macro_rules!` puts around a `$message:ty`.
-pub(super) fn ungrouped(mut ty: &Type) -> &Type {
-    while let Type::Group(group) = ty {
-        ty = &group.elem;
-    }
-    ty
-}
+use crate::{attr::ungrouped_type, diag::Diagnostics};
 
 pub(super) fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::ImplTrait(ty) = ungrouped(&argument.ty) {
+    if let Type::ImplTrait(ty) = ungrouped_type(&argument.ty) {
         diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
     }
 }
@@ -42,7 +34,7 @@ pub(super) fn names_no_lifetime(argument: &PatType, diagnostics: &mut Diagnostic
 
 /// What is taken out of a delivery by reference is there while the handler runs.
 pub(super) fn lives_for_a_call(argument: &PatType, diagnostics: &mut Diagnostics) {
-    let ty = ungrouped(&argument.ty);
+    let ty = ungrouped_type(&argument.ty);
     let Type::Reference(reference) = ty else { return };
     if let Some(lifetime) = &reference.lifetime
         && lifetime.ident == "static"
@@ -61,14 +53,14 @@ pub(super) fn comes_first(
     options: &Options,
     diagnostics: &mut Diagnostics,
 ) -> bool {
-    let is_ours = |argument: &PatType| is_extractor(ungrouped(&argument.ty)) || is_owned_extractor(&argument.ty);
+    let is_ours = |argument: &PatType| is_extractor(ungrouped_type(&argument.ty)) || is_owned_extractor(&argument.ty);
     let message = arguments.iter().find(|argument| !is_ours(argument));
     let is_misplaced = is_owned_extractor(&first.ty) && options.redelivery.is_some() && message.is_some();
-    if !is_extractor(ungrouped(&first.ty)) && !is_misplaced {
+    if !is_extractor(ungrouped_type(&first.ty)) && !is_misplaced {
         return true;
     }
     let message = message.map_or_else(|| "order: OrderPlaced".to_owned(), |message| written(message.to_token_stream()));
-    let extractor = written(ungrouped(&first.ty).to_token_stream());
+    let extractor = written(ungrouped_type(&first.ty).to_token_stream());
     diagnostics.over(&first.ty, format!("the message comes first: write `{message}` before `{extractor}`"));
     false
 }
@@ -77,7 +69,7 @@ fn is_extractor(ty: &Type) -> bool {
     match ty {
         // Messages are owned, so a reference to one of these is ours.
         Type::Reference(reference) => {
-            is_named(ungrouped(&reference.elem), &["Delivery", "Headers", "Bus", "Lease", "Progress"])
+            is_named(ungrouped_type(&reference.elem), &["Delivery", "Headers", "Bus", "Lease", "Progress"])
         }
         // Messages have no parameters but lifetimes.
         _ => last_segment(ty).is_some_and(|segment| {
@@ -89,7 +81,7 @@ fn is_extractor(ty: &Type) -> bool {
 }
 
 fn is_owned_extractor(ty: &Type) -> bool {
-    is_named(ungrouped(ty), &["Progress", "Bus"])
+    is_named(ungrouped_type(ty), &["Progress", "Bus"])
 }
 
 fn is_named(ty: &Type, names: &[&str]) -> bool {
@@ -104,7 +96,7 @@ fn last_segment(ty: &Type) -> Option<&PathSegment> {
 }
 
 pub(super) fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::Reference(reference) = ungrouped(&message.ty) {
+    if let Type::Reference(reference) = ungrouped_type(&message.ty) {
         let owned = reference.elem.to_token_stream();
         diagnostics.over(&message.ty, format!("a handler owns its message: write `{owned}` instead of a reference"));
     } else if let Some(only) = wrapped(&message.ty) {
@@ -118,7 +110,7 @@ pub(super) fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics)
 
 /// What is in a `Vec`, an `Option` or a pointer: none of them is a message.
 fn wrapped(ty: &Type) -> Option<&Type> {
-    let ty = ungrouped(ty);
+    let ty = ungrouped_type(ty);
     let PathArguments::AngleBracketed(arguments) = &last_segment(ty)?.arguments else { return None };
     match arguments.args.first() {
         Some(GenericArgument::Type(only)) if is_named(ty, &["Vec", "Option", "Arc", "Box"]) => Some(only),

@@ -15,7 +15,7 @@ use syn::{
 use super::{
     arguments::{
         comes_first, filter_asks_only_the_message, is_no_impl_trait, lives_for_a_call, names_bound, names_no_lifetime,
-        owns_its_message, ungrouped,
+        owns_its_message,
     },
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Routers, Routes, Timeout},
@@ -23,7 +23,7 @@ use super::{
     work,
 };
 use crate::{
-    attr::{self, Runtime},
+    attr::{self, Runtime, ungrouped_type},
     diag::Diagnostics,
     options::HANDLER,
 };
@@ -388,9 +388,9 @@ fn signature(
         ident: signature.ident.clone(),
         pattern: without_mut(message.pat.to_token_stream()),
         bindings,
-        message: ungrouped(&message.ty).clone(),
+        message: ungrouped_type(&message.ty).clone(),
         borrows: message.ty.to_token_stream().to_string().contains('\''),
-        arguments: arguments.iter().map(|argument| ungrouped(&argument.ty).clone()).collect(),
+        arguments: arguments.iter().map(|argument| ungrouped_type(&argument.ty).clone()).collect(),
         output: output(&signature.output, diagnostics),
         has_receiver: signature.receiver().is_some(),
         options,
@@ -433,7 +433,7 @@ fn is_not_generic(signature: &Signature, diagnostics: &mut Diagnostics) {
 
 fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
     let ReturnType::Type(_, ty) = output else { return Output::Nothing };
-    let ty = ungrouped(ty);
+    let ty = ungrouped_type(ty);
     returns_no_iterator(ty, diagnostics);
     sends_no_list(ty.to_token_stream(), diagnostics);
     let (first, last) = ends(&ty.to_token_stream());

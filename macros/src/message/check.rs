@@ -7,6 +7,7 @@ use syn::{
     Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type,
     ext::IdentExt,
     parse::{ParseStream, Parser as _},
+    parse_quote,
     punctuated::Punctuated,
 };
 
@@ -14,11 +15,11 @@ use super::{
     ending::{Ending, Said},
     kind::{Kind, Reply},
     model::{Codec, Message},
-    parameter::{resolve, spelled, ungrouped},
+    parameter::{resolve, spelled},
     queue::{self, Queue},
 };
 use crate::{
-    attr::{self, Runtime},
+    attr::{self, Runtime, ungrouped_type},
     diag::Diagnostics,
     options::MESSAGE,
     template,
@@ -289,17 +290,23 @@ fn reply(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Said {
 
 /// What was sent borrows nothing from the program that it was sent to.
 fn is_owned(ty: Option<&Type>, diagnostics: &mut Diagnostics) -> bool {
-    let Some(Type::Reference(reference)) = ty.map(ungrouped) else { return true };
-    let owned = match &*reference.elem {
-        Type::Slice(slice) => format!("Vec<{}>", spelled(&slice.elem)),
-        other => match spelled(other) {
-            text if text == "str" => "String".to_owned(),
-            text => text,
-        },
-    };
-    diagnostics
-        .over(reference, format!("a reply is read in another program, so it owns what it holds: write `{owned}`"));
+    let Some(owned) = ty.and_then(owned) else { return true };
+    let owned = spelled(&owned).replace("::std::string::", "").replace("::std::vec::", "");
+    diagnostics.over(ty, format!("a reply is read in another program, so it owns what it holds: write `{owned}`"));
     false
+}
+
+/// What owns the same as a reference.
+fn owned(ty: &Type) -> Option<Type> {
+    let Type::Reference(reference) = ungrouped_type(ty) else { return None };
+    Some(match &*reference.elem {
+        Type::Slice(slice) => {
+            let element = &slice.elem;
+            parse_quote!(::std::vec::Vec<#element>)
+        }
+        other if spelled(other) == "str" => parse_quote!(::std::string::String),
+        other => other.clone(),
+    })
 }
 
 fn is_queue(input: &DeriveInput) -> bool {
@@ -328,9 +335,8 @@ pub(super) fn guessed_kind(input: &DeriveInput) -> Kind {
         let guess = |input: ParseStream<'_>| {
             let ty = input.parse()?;
             let error = input.parse::<TokenStream>().map(error_type)?;
-            let borrows =
-                [Some(&ty), error.as_ref()].into_iter().flatten().any(|ty| matches!(ungrouped(ty), Type::Reference(_)));
-            Ok(if borrows { Reply::of_no_values() } else { Reply { ty, error } })
+            let meant = |ty: Type| owned(&ty).unwrap_or(ty);
+            Ok(Reply { ty: meant(ty), error: error.map(meant) })
         };
         attribute.parse_args_with(guess).unwrap_or_else(|_| Reply::of_no_values())
     });

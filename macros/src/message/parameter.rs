@@ -6,6 +6,7 @@ use syn::{Data, DeriveInput, Field, Fields, LitStr, PathArguments, Type, TypePat
 
 use super::model::{Parameter, Segment};
 use crate::{
+    attr::ungrouped_type,
     diag::{self, Diagnostics},
     serde::Held,
     template,
@@ -62,7 +63,7 @@ pub(super) fn resolve(
 /// parameter.
 fn no_segment(parameter: &template::Parameter, ty: &Type) -> Option<String> {
     let template::Parameter { name, rest, .. } = parameter;
-    let ty = ungrouped(ty);
+    let ty = ungrouped_type(ty);
     if borrows(ty.to_token_stream()) {
         let owned = if *rest { "Vec<String>" } else { "String" };
         return Some(format!(
@@ -107,16 +108,6 @@ fn of_path(parameter: &template::Parameter, text: &str, path: &TypePath) -> Opti
         )),
         "str" if !is_generic => Some(format!("`str` is no type of a value: write `String` as the type of `{name}`")),
         _ => None,
-    }
-}
-
-pub(super) fn ungrouped(mut ty: &Type) -> &Type {
-    loop {
-        ty = match ty {
-            Type::Group(group) => &group.elem,
-            Type::Paren(paren) => &paren.elem,
-            other => return other,
-        };
     }
 }
 

@@ -17,4 +17,8 @@ async fn serve(bus: Bus) {
     let _ = bus.serve(routes![name]).await;
 }
 
+async fn ask(bus: Bus) {
+    let _name: String = NameOf { id: 7 }.request(&bus).await.unwrap();
+}
+
 fn main() {}
