@@ -92,7 +92,7 @@ pub(crate) struct Arriving {
 impl From<Arriving> for Delivery {
     #[inline]
     fn from(Arriving { frame, format }: Arriving) -> Self {
-        Self::new(frame, format)
+        Self::of(frame, format)
     }
 }
 
@@ -141,7 +141,7 @@ impl Delivery {
     }
 
     #[inline]
-    pub(crate) fn new(frame: Frame, format: Format) -> Self {
+    pub(crate) fn of(frame: Frame, format: Format) -> Self {
         // A broadcast is delivered at most once, and so is a request.
         let attempt = match frame.origin() {
             Origin::Broadcast { .. } | Origin::Inbox | Origin::Task => 1,
@@ -154,7 +154,7 @@ impl Delivery {
         let frame = Frame::of_task(&task.entry.at.channel, &task.entry.payload, now());
         task.entry.payload = frame.share_payload();
         let attempt = task.entry.record.attempt();
-        Self { attempt, task: Some(Box::new(task)), ..Self::new(frame, format) }
+        Self { attempt, task: Some(Box::new(task)), ..Self::of(frame, format) }
     }
 
     /// A task that nobody holds.
@@ -171,7 +171,7 @@ impl Delivery {
     /// One that nobody has sent.
     pub(crate) fn made(frame: Frame, attempt: u32, inbound: Inbound<'_>) -> Self {
         let metadata = Metadata::said(inbound, frame.payload());
-        Self { metadata, is_read: true, attempt, ..Self::new(frame, Format::Envelope) }
+        Self { metadata, is_read: true, attempt, ..Self::of(frame, Format::Envelope) }
     }
 
     /// The channel on which the message arrived, without the bus's namespace.

@@ -221,7 +221,7 @@ mod tests {
     fn broadcast(payload: &str) -> Delivery {
         let bytes = Bytes::from(format!("tasks{payload}"));
         let end = bytes.len() as u32;
-        Delivery::new(Frame::new(bytes, 0..5, 5..end, Origin::Broadcast { token: 0 }, now()), Format::Envelope)
+        Delivery::of(Frame::new(bytes, 0..5, 5..end, Origin::Broadcast { token: 0 }, now()), Format::Envelope)
     }
 
     fn task(name: Option<&str>, version: Option<u64>, payload: &str) -> Delivery {

@@ -142,7 +142,7 @@ pub(super) fn delivery(channel: &str, payload: &[u8], format: Format) -> Deliver
     let bytes = [channel.as_bytes(), payload].concat();
     let position = |offset: usize| u32::try_from(offset).unwrap_or(u32::MAX);
     let (name, payload) = (0..position(channel.len()), position(channel.len())..position(bytes.len()));
-    Delivery::new(Frame::new(bytes.into(), name, payload, Origin::Broadcast { token: 0 }, now()), format)
+    Delivery::of(Frame::new(bytes.into(), name, payload, Origin::Broadcast { token: 0 }, now()), format)
 }
 
 pub(super) fn headers<M: Message>(mut delivery: Delivery) -> Headers {

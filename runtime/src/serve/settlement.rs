@@ -267,7 +267,7 @@ pub(crate) fn declined(
     shared: usize,
     bus: &Bus,
 ) -> Option<Parcel> {
-    let mut delivery = Delivery::new(frame, format);
+    let mut delivery = Delivery::of(frame, format);
     delivery.read(facts.read_metadata());
     excused(&delivery, &Answer::Declined(why), shared, bus)
 }
@@ -287,7 +287,7 @@ pub(crate) fn oversized(
     let payload = [&head[..metadata], br#","data":null}"#].concat();
     let end = u32::try_from(payload.len()).ok()?;
     let frame = Frame::new(payload.into(), 0..0, 0..end, Origin::Broadcast { token: 0 }, now);
-    let mut delivery = Delivery::new(frame, format);
+    let mut delivery = Delivery::of(frame, format);
     delivery.read(facts.read_metadata());
     excused(&delivery, &Answer::Failure(rejection.kind().to_owned()), shared, bus)
 }

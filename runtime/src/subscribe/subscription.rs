@@ -306,7 +306,7 @@ impl<M> Subscription<M> {
         Some(match item {
             Item::Frame(frame) if !self.fits(frame.channel()) => return self.unmatched(),
             Item::Frame(frame) => {
-                let mut delivery = Delivery::new(frame, self.bus.config().format);
+                let mut delivery = Delivery::of(frame, self.bus.config().format);
                 match (self.reading.decode)(&mut delivery) {
                     Ok(message) => {
                         self.stats.messages += 1;

@@ -214,7 +214,7 @@ fn decoded<M: OwnedMessage>(entry: &Entry) -> Result<M, Box<Rejection>> {
     let decode = |format| {
         let origin = Origin::Broadcast { token: 0 };
         let frame = Frame::new(bytes.clone(), 0..end_of_channel, end_of_channel..end, origin, now());
-        Delivery::new(frame, format).decode()
+        Delivery::of(frame, format).decode()
     };
     let first = decode(Format::Envelope);
     if first.is_ok() {
