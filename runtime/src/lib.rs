@@ -100,6 +100,7 @@ pub use self::{
     publish::{
         Acknowledged, Acknowledging, AtomicBatch, AwaitingResult, Batch, Collecting, EnqueueAll, EnqueueAtomically,
         Enqueueable, Enqueueing, PublishFuture, Publishable, Publishing, Requestable, Requesting, ResultError, Sent,
+        Several,
     },
     route::{HandlerOptions, Order, Redelivery, Route, Routes, WorkOptions},
     serve::{

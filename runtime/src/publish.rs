@@ -30,6 +30,7 @@ pub(crate) mod request;
 
 pub use self::{
     acknowledge::{Acknowledged, Acknowledging},
+    addressed::Several,
     awaiting::{AwaitingResult, ResultError},
     batch::{AtomicBatch, Batch, Sent},
     enqueue::Enqueueing,

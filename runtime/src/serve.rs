@@ -75,7 +75,7 @@ use crate::{
     error::{ShutdownError, SubscribeError},
     future::BusFuture,
     handler::contract::Router,
-    message::{address::AddressOf, kind::Queue},
+    message::{address::AddressOf, contract::Message, kind::Queue},
     serve::{driver::ServeOptions, policy::verdict::PARK_AFTER, service::Service},
 };
 
@@ -214,7 +214,7 @@ impl Serving {
     /// # service.shutdown().await?;
     /// # Ok(()) }
     /// ```
-    pub fn on<M: Queue>(mut self, part: impl AddressOf<M>) -> Self {
+    pub fn on<M: Queue>(mut self, part: impl PartOf<M>) -> Self {
         self.options.bound.push((M::TEMPLATE.text(), part.as_address().to_string().into()));
         self
     }
@@ -309,6 +309,38 @@ impl IntoFuture for Serving {
 impl fmt::Debug for Serving {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Serving").field("options", &self.options).finish_non_exhaustive()
+    }
+}
+
+/// What [`Serving::on`] takes: the address of a task.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` names no part of a queue",
+    label = "not the address of a task",
+    note = "a task's type makes its addresses: write `.on(SendMail::channel(\"eu\"))` with the type and the values of yours, once for each part"
+)]
+pub trait PartOf<M: Message>: AddressOf<M> {}
+
+#[diagnostic::do_not_recommend]
+impl<M: Message, A: AddressOf<M>> PartOf<M> for A {}
+
+/// What `on` asks of a service that has started. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the service takes from its parts already",
+    label = "a part is named before `.await`",
+    note = "write `bus.serve(router).on(…).await?`"
+)]
+pub trait NamedInTime<'a> {
+    fn named(self);
+}
+
+impl Service {
+    #[doc(hidden)]
+    pub fn on<'a, P>(&'a self, _part: P)
+    where
+        (): NamedInTime<'a>,
+    {
     }
 }
 

@@ -25,6 +25,25 @@ pub(super) struct Addressed<'a, M> {
     origin: Origin,
 }
 
+/// Several messages of one type: `&messages`, `[&first, &second]`, or any iterator over references to them.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is no iterator over references to messages of one type",
+    label = "expected `&messages`, or an iterator over references",
+    note = "write `&messages` for a list or an array of them, `[&first, &second]`, or `messages.iter().filter(…)`",
+    note = "one alone: `message.publish(&bus)`, and a task `task.enqueue(&bus)`; those of other types are added with `.push(&message)`"
+)]
+pub trait Several<'m, M: 'm> {
+    #[doc(hidden)]
+    fn each(self) -> impl Iterator<Item = &'m M>;
+}
+
+#[diagnostic::do_not_recommend]
+impl<'m, M: 'm, I: IntoIterator<Item = &'m M>> Several<'m, M> for I {
+    fn each(self) -> impl Iterator<Item = &'m M> {
+        self.into_iter()
+    }
+}
+
 /// Where the channel comes from.
 enum Origin {
     Fields,

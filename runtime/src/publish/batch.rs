@@ -18,6 +18,7 @@ use crate::{
         observation::{Observation, watch},
     },
     publish::{
+        addressed::Several,
         enqueue::Enqueueing,
         enqueue_all::{enqueue_atomically, enqueue_each},
         publishing::Publishing,
@@ -171,11 +172,8 @@ impl<'a, R> Batch<'a, R> {
     }
 
     /// Adds messages of one type, each for the channel that its fields name.
-    pub fn push_all<'m, M: AddressedByFields + Broadcast + 'm>(
-        self,
-        messages: impl IntoIterator<Item = &'m M>,
-    ) -> Self {
-        messages.into_iter().fold(self, Self::push)
+    pub fn push_all<'m, M: AddressedByFields + Broadcast + 'm>(self, messages: impl Several<'m, M>) -> Self {
+        messages.each().fold(self, Self::push)
     }
 
     /// Adds a message with headers of its own beside those of the batch, as `message.publish(&bus).header("k", "v")` or `publish_to` would
@@ -501,10 +499,7 @@ impl Bus {
     /// assert!(results.len() == 2 && results.iter().all(Result::is_ok));
     /// # Ok(()) }
     /// ```
-    pub fn publish_all<'m, M: AddressedByFields + Broadcast + 'm>(
-        &self,
-        messages: impl IntoIterator<Item = &'m M>,
-    ) -> Batch<'_> {
+    pub fn publish_all<'m, M: AddressedByFields + Broadcast + 'm>(&self, messages: impl Several<'m, M>) -> Batch<'_> {
         self.batch().push_all(messages)
     }
 }

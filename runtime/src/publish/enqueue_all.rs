@@ -12,7 +12,10 @@ use crate::{
         label::Observed,
         observation::{Observation, watch},
     },
-    publish::enqueue::{Enqueueing, unanswered},
+    publish::{
+        addressed::Several,
+        enqueue::{Enqueueing, unanswered},
+    },
     transport::durable::{
         contract::{Durable, whole},
         task::{Enqueued, NewTask},
@@ -47,8 +50,8 @@ impl<'a> EnqueueAll<'a> {
     }
 
     /// Adds tasks of one type, due at once.
-    pub fn push_all<'m, M: AddressedByFields + Queue + 'm>(self, tasks: impl IntoIterator<Item = &'m M>) -> Self {
-        tasks.into_iter().fold(self, Self::push)
+    pub fn push_all<'m, M: AddressedByFields + Queue + 'm>(self, tasks: impl Several<'m, M>) -> Self {
+        tasks.each().fold(self, Self::push)
     }
 
     /// Adds a task as `task.enqueue(&bus).delay(time)` or `enqueue_to` would enqueue it, with its delay, headers and key. It is enqueued on the
@@ -193,10 +196,7 @@ impl Bus {
     /// assert_eq!(enqueued.len(), 3);
     /// # Ok(()) }
     /// ```
-    pub fn enqueue_all<'m, M: AddressedByFields + Queue + 'm>(
-        &self,
-        tasks: impl IntoIterator<Item = &'m M>,
-    ) -> EnqueueAll<'_> {
+    pub fn enqueue_all<'m, M: AddressedByFields + Queue + 'm>(&self, tasks: impl Several<'m, M>) -> EnqueueAll<'_> {
         EnqueueAll::new(self).push_all(tasks)
     }
 }

@@ -4,7 +4,11 @@
 use crate::{
     bus::handle::Bus,
     message::kind::Results,
-    publish::{awaiting::AwaitingResult, enqueue::Enqueueing, publishing::Publishing, request::Requesting},
+    publish::{
+        awaiting::AwaitingResult, enqueue::Enqueueing, enqueue_all::EnqueueAll, publishing::Publishing,
+        request::Requesting,
+    },
+    transport::durable::task::Enqueued,
 };
 
 /// What `bus.publish(message)` asks. Nothing implements it.
@@ -120,6 +124,28 @@ pub trait RetriedByItself<M> {
     note = "write `#[handler(timeout = \"2m\", retries = 5, backoff = \"1s..10m\")]` there; for how long a task may wait says `.expires_in(…)`"
 )]
 pub trait WorkedOnByItself<M> {
+    fn sent(self) -> Self;
+}
+
+/// What options ask of tasks that are enqueued together. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "tasks that are enqueued together have no options in common",
+    label = "each task has its own",
+    note = "write `.push_enqueueing(task.enqueue(&bus).delay(…))` for each that has one, or `.push_enqueueing(task.enqueue_to(address, &bus))`"
+)]
+pub trait SaidOfEach<'a> {
+    fn sent(self) -> Self;
+}
+
+/// What options ask of a task that is enqueued already. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "the task is enqueued already",
+    label = "this is said before `.await`",
+    note = "write it behind `task.enqueue(&bus)`, such as `task.enqueue(&bus).delay(…).await?`"
+)]
+pub trait SaidInTime<M> {
     fn sent(self) -> Self;
 }
 
@@ -286,6 +312,90 @@ impl<M> Enqueueing<'_, M> {
     pub fn cron<E>(self, _expression: E) -> Self
     where
         (): RepeatedByItself<M>,
+    {
+        self
+    }
+}
+
+impl<'a> EnqueueAll<'a> {
+    #[doc(hidden)]
+    pub fn delay<T>(self, _delay: T) -> Self
+    where
+        (): SaidOfEach<'a>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn at<T>(self, _time: T) -> Self
+    where
+        (): SaidOfEach<'a>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn expires_in<T>(self, _time: T) -> Self
+    where
+        (): SaidOfEach<'a>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn header<T, V>(self, _name: T, _value: V) -> Self
+    where
+        (): SaidOfEach<'a>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn deduplicate<T, V>(self, _key: T, _window: V) -> Self
+    where
+        (): SaidOfEach<'a>,
+    {
+        self
+    }
+}
+
+impl<M> Enqueued<M> {
+    #[doc(hidden)]
+    pub fn delay<T>(self, _delay: T) -> Self
+    where
+        (): SaidInTime<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn at<T>(self, _time: T) -> Self
+    where
+        (): SaidInTime<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn expires_in<T>(self, _time: T) -> Self
+    where
+        (): SaidInTime<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn header<T, V>(self, _name: T, _value: V) -> Self
+    where
+        (): SaidInTime<M>,
+    {
+        self
+    }
+
+    #[doc(hidden)]
+    pub fn deduplicate<T, V>(self, _key: T, _window: V) -> Self
+    where
+        (): SaidInTime<M>,
     {
         self
     }

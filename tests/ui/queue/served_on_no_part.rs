@@ -24,6 +24,7 @@ impl Mailer {
 async fn serve(bus: Bus) {
     let _ = bus.serve(Mailer).on("eu").await;
     let _ = bus.serve(Mailer).on(SendMail::any()).await;
+    let _ = bus.serve(Mailer).on([SendMail::channel("eu"), SendMail::channel("us")]).await;
     let _ = bus.serve(Mailer).on(SendMail::channel(7_u64)).await;
     let _ = bus.serve(Mailer).on(SendMail::channel()).await;
     let _ = bus.serve(Mailer).on(News::channel("weather")).await;
