@@ -22,7 +22,7 @@ const ASKED_AGAIN: Duration = Duration::from_secs(1);
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot say which tasks are the same",
     label = "a field with text of one spelling for each value is needed",
-    note = "`once = field` takes an integer, a `String`, or another type that can be a parameter of a channel, such as one with `#[derive(ChannelParam)]`; \
+    note = "`once = field` takes an integer, a text, or another type that can be a parameter of a channel, such as one with `#[derive(ChannelParam)]`; \
             `once` alone takes the task's id"
 )]
 pub trait TellsApart {
@@ -33,6 +33,14 @@ pub trait TellsApart {
 impl<P: ChannelParam> TellsApart for P {
     fn write_to(&self, key: &mut ChannelWriter<'_>) {
         key.param(self);
+    }
+}
+
+/// Of a task that borrows: the same key as that of a `String`.
+#[diagnostic::do_not_recommend]
+impl TellsApart for &str {
+    fn write_to(&self, key: &mut ChannelWriter<'_>) {
+        key.param(&(*self).to_owned());
     }
 }
 
@@ -97,6 +105,14 @@ mod tests {
         assert_eq!(key("a:b\n"), "%_:a%3Ab%0A");
         assert_eq!(key(""), "%_:%_");
         assert_eq!(key("%_"), "%_:%25_");
+    }
+
+    #[test]
+    fn a_text_that_is_borrowed_has_the_key_of_one_that_is_owned() {
+        let facts = || Facts::stub(Template::new("tasks", &[]));
+        for text in ["a", "a:b\n", "", "%_"] {
+            assert_eq!(once_for(facts(), &text), once_for(facts(), &text.to_owned()));
+        }
     }
 
     #[test]

@@ -110,6 +110,15 @@ impl Images {
     }
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:pages")]
+struct Page<'a> {
+    path: &'a str,
+}
+
+#[handler(once = path, timeout = "10s")]
+async fn once_by_borrowed_text(_: Page<'_>) {}
+
 #[handler(once = number, timeout = "10s", spawn)]
 async fn view(task: View<'_>, State(()): State<()>, _: &Headers) -> Vec<Enqueue<ResizeImage>> {
     let task = ResizeImage { priority: Priority::High, path: task.path.to_owned() };
