@@ -26,6 +26,8 @@ enum Value {
     Path(Path),
     /// What is no expression, such as `{ High: 6 }`, `30 seconds` or nothing: whoever asks for the value says what to write.
     Other(TokenStream),
+    /// What stands behind the key without `=`, such as `(path)` of `once(path)`.
+    WithoutSign(TokenStream),
 }
 
 impl Parse for Entry {
@@ -35,7 +37,7 @@ impl Parse for Entry {
             return Ok(Self { key, value: None });
         }
         if !input.peek(Token![=]) {
-            return Err(without_sign(&key, up_to_comma(input)?));
+            return Ok(Self { key, value: Some(Value::WithoutSign(up_to_comma(input)?)) });
         }
         input.parse::<Token![=]>()?;
         let is_path = input.peek(Token![::]) || input.peek(Ident::peek_any);
@@ -75,20 +77,40 @@ fn without_quotes(input: ParseStream<'_>) -> Option<syn::Error> {
     Some(syn::Error::new(text.span(), format!("an option stands without quotes: write `{word}`")))
 }
 
-/// `once(path)`, `lease: "1m"`.
-fn without_sign(key: &Ident, tokens: TokenStream) -> syn::Error {
-    let inner = match tokens.clone().into_iter().next() {
+/// `once(path)`, `lease: "1m"`, `idempotent(true)`, `retry(after = after)`.
+fn without_sign(key: &Ident, tokens: &TokenStream, known: &[&str]) -> syn::Error {
+    let inner: TokenStream = match tokens.clone().into_iter().next() {
         Some(TokenTree::Group(group)) => group.stream(),
         Some(TokenTree::Punct(punct)) if punct.as_char() == ':' => tokens.clone().into_iter().skip(1).collect(),
         _ => tokens.clone(),
     };
+    if let Some(options) = nested(key, inner.clone(), known) {
+        return syn::Error::new_spanned(tokens, format!("options do not stand in one another: write `{options}`"));
+    }
     let mut inner = inner.into_iter();
     let example = match (inner.next(), inner.next()) {
+        (Some(TokenTree::Ident(word)), None) if word == "true" || word == "false" => {
+            return syn::Error::new_spanned(tokens, format!("no option is `{word}`: write `{key}`, or leave it out"));
+        }
         (None, _) => format!("`{key}`"),
         (Some(value), None) => format!("`{key} = {value}`"),
         _ => format!("`{key} = …`"),
     };
     syn::Error::new_spanned(tokens, format!("the value of `{key}` stands behind `=`: write {example}"))
+}
+
+/// What `dead_letters(count = 1000)` is meant to be: `dead_letters_count = 1000`.
+fn nested(key: &Ident, inner: TokenStream, known: &[&str]) -> Option<String> {
+    let entries = Punctuated::<Entry, Token![,]>::parse_terminated.parse2(inner).ok()?;
+    let options: Vec<String> = entries
+        .iter()
+        .filter_map(|entry| {
+            let option = format!("{key}_{}", entry.key);
+            let value = entry.value()?.to_token_stream();
+            known.contains(&option.as_str()).then(|| format!("{option} = {value}"))
+        })
+        .collect();
+    (!options.is_empty()).then(|| options.join(", "))
 }
 
 /// Parses the entries of an attribute; unknown and repeated keys are reported and left out.
@@ -113,6 +135,8 @@ pub(crate) fn entries(
             diagnostics.at(entry.key.span(), options::unknown(attribute, &key, known));
         } else if !seen.insert(key.clone()) {
             diagnostics.at(entry.key.span(), format!("`{key}` is given twice: remove one of the two"));
+        } else if let Some(Value::WithoutSign(tokens)) = &entry.value {
+            diagnostics.syntax(without_sign(&entry.key, tokens, known));
         } else {
             entries.push(entry);
         }
@@ -129,6 +153,15 @@ pub(crate) fn text_and_options(input: ParseStream<'_>) -> syn::Result<(LitStr, T
     Ok((text, input.parse()?))
 }
 
+/// `retry` or `"retry"`.
+fn word(value: &Expr) -> Option<String> {
+    let word = match literal(value) {
+        Some(Lit::Str(text)) => text.parse::<Ident>().ok()?,
+        _ => path(value)?.get_ident()?.clone(),
+    };
+    Some(word.to_string())
+}
+
 /// The tokens inside of `#[name(…)]`, for each attribute of that name.
 pub(crate) fn lists(attributes: &[Attribute], name: &str, diagnostics: &mut Diagnostics) -> Vec<TokenStream> {
     let mut lists = Vec::new();
@@ -136,8 +169,14 @@ pub(crate) fn lists(attributes: &[Attribute], name: &str, diagnostics: &mut Diag
         match &attribute.meta {
             Meta::List(list) => lists.push(list.tokens.clone()),
             Meta::Path(_) | Meta::NameValue(_) => {
-                diagnostics
-                    .over(attribute, format!("`#[{name}]` takes its options in parentheses: write `#[{name}(…)]`"));
+                let option = match &attribute.meta {
+                    Meta::NameValue(pair) => word(&pair.value).unwrap_or_else(|| "…".to_owned()),
+                    _ => "…".to_owned(),
+                };
+                diagnostics.over(
+                    attribute,
+                    format!("`#[{name}]` takes its options in parentheses: write `#[{name}({option})]`"),
+                );
             }
         }
     }
@@ -249,7 +288,7 @@ impl Entry {
     /// The value's place, or the key's where there is no value.
     pub(crate) fn span(&self) -> Span {
         match &self.value {
-            Some(Value::Other(value)) if !value.is_empty() => value.span(),
+            Some(Value::Other(value) | Value::WithoutSign(value)) if !value.is_empty() => value.span(),
             _ => self.value().map_or_else(|| self.key.span(), Spanned::span),
         }
     }
@@ -259,7 +298,9 @@ impl Entry {
         match &self.value {
             Some(Value::Expr(value)) => diagnostics.over(ungrouped(value), message),
             Some(Value::Path(value)) => diagnostics.over(value, message),
-            Some(Value::Other(value)) if !value.is_empty() => diagnostics.over(value, message),
+            Some(Value::Other(value) | Value::WithoutSign(value)) if !value.is_empty() => {
+                diagnostics.over(value, message);
+            }
             _ => diagnostics.at(self.key.span(), message),
         }
     }
@@ -323,13 +364,22 @@ impl Entry {
         None
     }
 
-    /// A name, and whether it is written as a word: `account`, or `"account"`.
-    pub(crate) fn name(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<(LitStr, bool)> {
+    pub(crate) fn names_something(&self) -> bool {
+        self.named().is_some()
+    }
+
+    fn named(&self) -> Option<(LitStr, bool)> {
         if let Some(Lit::Str(text)) = self.literal() {
             return Some((text.clone(), false));
         }
-        if let Some(word) = self.value().and_then(path).and_then(Path::get_ident) {
-            return Some((LitStr::new(&word.unraw().to_string(), word.span()), true));
+        let word = self.value().and_then(path).and_then(Path::get_ident)?;
+        Some((LitStr::new(&word.unraw().to_string(), word.span()), true))
+    }
+
+    /// A name, and whether it is written as a word: `account`, or `"account"`.
+    pub(crate) fn name(&self, example: &str, diagnostics: &mut Diagnostics) -> Option<(LitStr, bool)> {
+        if let Some(name) = self.named() {
+            return Some(name);
         }
         let example = match self.value() {
             Some(Expr::Field(ExprField { member: Member::Named(name), .. })) => format!("{} = {name}", self.key),

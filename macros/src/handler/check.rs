@@ -280,6 +280,9 @@ fn names_no_channel(attribute: &str, tokens: &TokenStream, diagnostics: &mut Dia
             input.parse::<Token![=]>()?;
         }
         let text = input.parse::<LitStr>()?;
+        if HANDLER.contains(&text.value().as_str()) {
+            return Err(input.error("an option in quotes"));
+        }
         input.parse::<TokenStream>()?;
         Ok(text)
     };

@@ -29,9 +29,12 @@ pub(super) fn redelivery(entries: Vec<Entry>, diagnostics: &mut Diagnostics) -> 
             None
         }
         (idempotent, None, Some(window)) => {
+            let once = if idempotent.is_some() { "`once` instead of `idempotent`" } else { "`once` before it" };
             diagnostics.at(
                 window.key.span(),
-                "`window` says for how long it is known that a task was done, for handlers that run once: write `once` before it, or remove it",
+                format!(
+                    "`window` says for how long it is known that a task was done, for handlers that run once: write {once}, or remove `window`"
+                ),
             );
             idempotent.map(|_| Redelivery::Idempotent)
         }

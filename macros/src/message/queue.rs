@@ -4,7 +4,11 @@ use std::collections::HashSet;
 
 use proc_macro2::{Span, TokenStream};
 use quote::{quote, quote_spanned};
-use syn::{Attribute, Expr, Lit, LitStr, Meta};
+use syn::{
+    Attribute, Expr, Ident, Lit, LitStr, Meta, Token,
+    ext::IdentExt,
+    parse::{ParseStream, Parser},
+};
 
 use super::{
     ending::{Ending, Said},
@@ -55,16 +59,44 @@ const SHORTEST_LEASE: u64 = 1_000_000_000;
 
 /// The template, and the options behind it.
 pub(super) fn parts(attribute: &Attribute, diagnostics: &mut Diagnostics) -> Option<(LitStr, TokenStream)> {
-    const ADVICE: &str = "a queue is written as a string, with its options behind it: write `#[queue(\"tasks:images:<priority>\", strict = priority)]`";
+    let advice = |template: Option<&LitStr>| {
+        let template = template.map_or_else(|| "tasks:images".to_owned(), LitStr::value);
+        format!(
+            "a queue is written as a string, with its options behind it: write `#[queue(\"{template}\")]`, or `#[queue(\"{template}\", lease = \"1m\")]`"
+        )
+    };
     match &attribute.meta {
         Meta::List(list) if !list.tokens.is_empty() => match list.parse_args_with(attr::text_and_options) {
             Ok(parts) => return Some(parts),
-            Err(error) => diagnostics.at(error.span(), ADVICE),
+            Err(error) => diagnostics.at(error.span(), advice(called_template(&list.tokens).as_ref())),
         },
-        Meta::NameValue(pair) => diagnostics.over(attr::ungrouped(&pair.value), ADVICE),
-        Meta::List(_) | Meta::Path(_) => diagnostics.over(attribute, ADVICE),
+        Meta::NameValue(pair) => {
+            let template = match attr::literal(&pair.value) {
+                Some(Lit::Str(template)) => Some(template),
+                _ => None,
+            };
+            diagnostics.over(attr::ungrouped(&pair.value), advice(template));
+        }
+        Meta::List(_) | Meta::Path(_) => diagnostics.over(attribute, advice(None)),
     }
     None
+}
+
+/// The text of `name = "tasks:images", …`, or that before a comma that is left out.
+fn called_template(tokens: &TokenStream) -> Option<LitStr> {
+    let template = |input: ParseStream<'_>| {
+        if !input.peek(LitStr) {
+            let key = input.call(Ident::parse_any)?;
+            if !["name", "queue", "channel", "topic", "template"].iter().any(|called| key == called) {
+                return Err(input.error("an option"));
+            }
+            input.parse::<Token![=]>()?;
+        }
+        let template = input.parse::<LitStr>()?;
+        input.parse::<TokenStream>()?;
+        Ok(template)
+    };
+    template.parse2(tokens.clone()).ok()
 }
 
 impl Queue {
@@ -95,7 +127,7 @@ impl Queue {
                     entry.key.span(),
                     "`strict` and `weighted` both say which part is served first: remove one of the two",
                 ),
-                "strict" | "weighted" => chosen = Some((parameter(&entry, &names, diagnostics), entry)),
+                "strict" | "weighted" => chosen = Some(entry),
                 "weights" => weights = Some((numbers(&entry, diagnostics), entry)),
                 "lease" => queue.lease_nanos = lease(&entry, diagnostics),
                 "bound" => queue.bound = entry.flag(diagnostics) && has_parameters(&entry, &names, diagnostics),
@@ -110,7 +142,7 @@ impl Queue {
                 _ => ending.push(entry),
             }
         }
-        queue.turns = turns(chosen, weights, diagnostics);
+        queue.turns = turns(chosen, weights, &names, diagnostics);
         queue.dead_letters = DeadLetters::checked(dead, queue.at_most_once, diagnostics);
         queue.ending = Ending::checked(ending, reply, (queue.at_most_once, template.span()), diagnostics);
         queue
@@ -243,8 +275,8 @@ impl DeadLetters {
 }
 
 /// The parameter that `strict = …` or `weighted = …` names.
-fn parameter(entry: &Entry, names: &[&str], diagnostics: &mut Diagnostics) -> Option<LitStr> {
-    let (name, _) = entry.name(&format!("{} = priority", entry.key), diagnostics)?;
+fn parameter(entry: &Entry, example: &str, names: &[&str], diagnostics: &mut Diagnostics) -> Option<LitStr> {
+    let (name, _) = entry.name(example, diagnostics)?;
     let text = name.value();
     if names.contains(&text.as_str()) {
         return Some(name);
@@ -297,36 +329,42 @@ fn has_parameters(entry: &Entry, names: &[&str], diagnostics: &mut Diagnostics) 
     !names.is_empty()
 }
 
-type Chosen = (Option<LitStr>, Entry);
-
 /// `strict = p`, or `weighted = p, weights = […]`.
 fn turns(
-    chosen: Option<Chosen>,
+    chosen: Option<Entry>,
     weights: Option<(Option<Weights>, Entry)>,
+    names: &[&str],
     diagnostics: &mut Diagnostics,
 ) -> Option<Turns> {
-    match (chosen, weights) {
-        (Some((name, entry)), None) if entry.key == "strict" => name.map(Turns::Strict),
-        (Some((_, entry)), None) => {
-            diagnostics.at(
-                entry.key.span(),
-                "`weighted` needs a weight for each value of the parameter: write `weights = [6, 3, 1]` behind it",
-            );
-            None
-        }
-        (Some((name, entry)), Some((weights, _))) if entry.key == "weighted" => Some(Turns::Weighted(name?, weights?)),
-        (Some(_), Some((_, weights))) => {
+    let example = names.first().unwrap_or(&"priority");
+    let Some(chosen) = chosen else {
+        let (_, weights) = weights?;
+        diagnostics.at(
+            weights.key.span(),
+            format!("`weights` belongs to `weighted`: write `weighted = {example}` before it, with the parameter that is weighted"),
+        );
+        return None;
+    };
+    let is_weighted = chosen.key == "weighted";
+    let numbers = if is_weighted && weights.is_none() { ", weights = [6, 3, 1]" } else { "" };
+    let name = parameter(&chosen, &format!("{} = {example}{numbers}", chosen.key), names, diagnostics);
+    match weights {
+        Some((weights, _)) if is_weighted => Some(Turns::Weighted(name?, weights?)),
+        Some((_, weights)) => {
             diagnostics
                 .at(weights.key.span(), "`strict` takes no weights: write `weighted = …` instead, or remove `weights`");
             None
         }
-        (None, Some((_, weights))) => {
-            diagnostics.at(
-                weights.key.span(),
-                "`weights` belongs to `weighted`: write `weighted = priority` before it, with the parameter that is weighted",
-            );
+        None if is_weighted => {
+            // Without a name the first error says it too.
+            if chosen.names_something() {
+                diagnostics.at(
+                    chosen.key.span(),
+                    "`weighted` needs a weight for each value of the parameter: write `weights = [6, 3, 1]` behind it",
+                );
+            }
             None
         }
-        (None, None) => None,
+        None => name.map(Turns::Strict),
     }
 }

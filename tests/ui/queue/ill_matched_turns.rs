@@ -32,4 +32,22 @@ struct StrictWithWeights {
     priority: Priority,
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:e:<urgency>", weighted = [6, 3, 1])]
+struct WeightsForAName {
+    urgency: Priority,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:f:<urgency>", weighted, weights = [6, 3, 1])]
+struct NoName {
+    urgency: Priority,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:g:<urgency>", weighted)]
+struct NeitherNameNorWeights {
+    urgency: Priority,
+}
+
 fn main() {}

@@ -25,4 +25,10 @@ struct NoComma {
     id: u64,
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[queue(name = "tasks:mails", lease = "1m")]
+struct Named {
+    id: u64,
+}
+
 fn main() {}

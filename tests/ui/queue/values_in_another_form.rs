@@ -40,6 +40,12 @@ struct ReplyAsOption {
     path: String,
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[queue("tasks:f", dead_letters(count = 1000, bytes = 65536))]
+struct OptionsInAnOption {
+    path: String,
+}
+
 #[handler(once = task.path, timeout = "2m")]
 async fn field_of_the_message(task: InParentheses) {
     drop(task);
@@ -51,6 +57,12 @@ async fn in_parentheses(_: InParentheses) {}
 #[handler(idempotent, timeout = 2 minutes, backoff = ["1s", "10m"], filter = )]
 async fn with_units(_: InParentheses) {}
 
+#[handler(idempotent(true), retry(max = 3), timeout("2m"))]
+async fn in_other_parentheses(_: InParentheses) {}
+
+#[handler("idempotent", timeout = "2m")]
+async fn in_quotes(_: InParentheses) {}
+
 #[derive(Debug, Outcome, thiserror::Error)]
 enum ResizeError {
     #[outcome(retry_after(after))]
@@ -59,6 +71,9 @@ enum ResizeError {
     #[outcome(retry(after = after))]
     #[error("full")]
     Full { after: Duration },
+    #[outcome = "retry"]
+    #[error("slow")]
+    Slow,
 }
 
 fn main() {}
