@@ -381,7 +381,7 @@ impl Registry {
     }
 
     pub(super) fn insert(&mut self, name: Name) -> NameId {
-        let kind = name.kind;
+        let (kind, text) = (name.kind, name.text.clone());
         let standing = match self.confirmation {
             Confirmation::Immediate => Standing::Active,
             Confirmation::ByServer => Standing::Absent,
@@ -396,16 +396,14 @@ impl Registry {
             lost: None,
         };
         let id = self.names.insert(entry);
-        let (index, names) = self.index(kind);
-        index.insert(id, names);
+        self.index(kind).insert(text.as_bytes(), id);
         id
     }
 
     pub(super) fn forget(&mut self, id: NameId) {
-        let Some(kind) = self.names.get(id).map(|entry| entry.name.kind) else { return };
-        let (index, names) = self.index(kind);
-        index.remove(id, names);
-        self.names.remove(id);
+        if let Some(entry) = self.names.remove(id) {
+            self.index(entry.name.kind).remove(entry.name(), id);
+        }
     }
 
     pub(super) fn stage_for(&mut self, id: NameId, mut item: impl FnMut(u32) -> Item) -> bool {
@@ -424,13 +422,12 @@ impl Registry {
             .count()
     }
 
-    fn index(&mut self, kind: NameKind) -> (&mut Index, &Arena<Entry>) {
-        let index = match kind {
+    fn index(&mut self, kind: NameKind) -> &mut Index {
+        match kind {
             NameKind::Channel => &mut self.channels,
             NameKind::ShardChannel => &mut self.shard_channels,
             NameKind::Pattern => &mut self.patterns,
-        };
-        (index, &self.names)
+        }
     }
 }
 

@@ -1,8 +1,11 @@
 //! The two containers of the registry.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState},
+};
 
-use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 /// What an index finds by its name.
 pub(super) trait Named {
@@ -12,12 +15,31 @@ pub(super) trait Named {
 /// Finds a name's place by its bytes. The hash has a seed of its own: strangers choose names, such as those of rooms, and could otherwise find
 /// some that collide.
 ///
-/// The names are read where they are: with a thousand in use, what is looked for is in memory that nobody has read of late, so each further place
-/// of it counts.
+/// The names are read where they are, and not kept once more: with a thousand in use, what is looked for is in memory that nobody has read of late,
+/// so each further place of it counts.
 #[derive(Default)]
 pub(super) struct Index {
-    ids: HashTable<usize>,
+    /// By the hash of the name. Of two names with one hash nobody has heard yet.
+    ids: HashMap<u64, SmallVec<[usize; 1]>, BuildHasherDefault<Hashed>>,
     seed: Seed,
+}
+
+/// What is a hash already.
+#[derive(Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|&byte| self.write_u64(self.0.rotate_left(8) ^ u64::from(byte)));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// The random part of a registry's hashes. A name is looked for with every message, and the standard library's hash would take longer than
@@ -81,33 +103,31 @@ impl Hasher for NameHasher {
 
 impl Index {
     pub(super) fn get<T: Named>(&self, name: &[u8], of: &Arena<T>) -> Option<usize> {
-        self.ids.find(self.seed.hash_one(name), |&id| is_named(of, id, name)).copied()
+        let is_named = |&&id: &&usize| of.get(id).is_some_and(|value| value.name() == name);
+        self.ids.get(&self.seed.hash_one(name))?.iter().find(is_named).copied()
     }
 
     /// Adds what is not there yet.
-    pub(super) fn insert<T: Named>(&mut self, id: usize, of: &Arena<T>) {
-        let hash = |id: usize| self.seed.hash_one(of.get(id).map_or(&[][..], T::name));
-        self.ids.insert_unique(hash(id), id, |&id| hash(id));
+    pub(super) fn insert(&mut self, name: &[u8], id: usize) {
+        self.ids.entry(self.seed.hash_one(name)).or_default().push(id);
     }
 
-    pub(super) fn remove<T: Named>(&mut self, id: usize, of: &Arena<T>) {
-        let Some(value) = of.get(id) else { return };
-        if let Ok(found) = self.ids.find_entry(self.seed.hash_one(value.name()), |&found| found == id) {
-            found.remove();
+    pub(super) fn remove(&mut self, name: &[u8], id: usize) {
+        let hash = self.seed.hash_one(name);
+        let Some(ids) = self.ids.get_mut(&hash) else { return };
+        ids.retain(|&mut found| found != id);
+        if ids.is_empty() {
+            self.ids.remove(&hash);
         }
     }
 
     pub(super) fn ids(&self) -> impl Iterator<Item = usize> {
-        self.ids.iter().copied()
+        self.ids.values().flatten().copied()
     }
 
     pub(super) fn len(&self) -> usize {
-        self.ids.len()
+        self.ids().count()
     }
-}
-
-fn is_named<T: Named>(of: &Arena<T>, id: usize, name: &[u8]) -> bool {
-    of.get(id).is_some_and(|value| value.name() == name)
 }
 
 /// Values at indices that stay until the value is removed, and are then used again.
@@ -173,6 +193,28 @@ impl<T> Arena<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Named for &str {
+        fn name(&self) -> &[u8] {
+            self.as_bytes()
+        }
+    }
+
+    #[test]
+    fn names_with_one_hash_are_told_apart() {
+        // Of what is multiplied by nothing, every hash is nothing.
+        let mut index = Index { seed: Seed { start: 0, factor: 0 }, ..Index::default() };
+        let mut names = Arena::default();
+        let ids = ["a", "b", "c"].map(|name| (name.as_bytes(), names.insert(name)));
+        ids.iter().for_each(|&(name, id)| index.insert(name, id));
+        assert!(ids.iter().all(|&(name, id)| index.get(name, &names) == Some(id)));
+        assert_eq!((index.get(b"d", &names), index.len()), (None, 3));
+        index.remove(b"b", ids[1].1);
+        assert_eq!(index.ids().collect::<Vec<_>>(), [ids[0].1, ids[2].1]);
+        assert_eq!((index.get(b"b", &names), index.get(b"c", &names)), (None, Some(ids[2].1)));
+        ids.iter().for_each(|&(name, id)| index.remove(name, id));
+        assert!(index.ids.is_empty());
+    }
 
     #[test]
     fn hashes_of_names_differ_from_registry_to_registry_and_from_name_to_name() {
