@@ -216,6 +216,27 @@ async fn the_clock_moves_what_is_due_and_what_is_over_and_whoever_waits_looks_ag
 }
 
 #[tokio::test]
+async fn a_lease_and_a_heartbeat_are_over_one_millisecond_after_their_time() {
+    let world = world("queues-over").await;
+    world.enqueue("a").await.unwrap();
+    let entry = taken(&mut world.reader("one")).await.unwrap().remove(0);
+    let (name, millis) = (&world.spec.name, LEASE.as_millis() as u64);
+    world.broker.with_queues(|store, now| {
+        store.keep(name, "one", "", std::slice::from_ref(&entry.at), now).unwrap();
+        store.keep(name, "one", "", &[], now + 1).unwrap();
+        let mut has_died = |now| {
+            let overdue = store.queue(name).overdue(LEASE, Duration::MAX, 9, now);
+            overdue.entries.first().map(|found| found.has_died)
+        };
+        assert_eq!([0, 1, 2].map(|late| has_died(now + millis + late)), [None, Some(false), Some(true)]);
+        for (late, settled) in [(0, Settled::Stale), (1, Settled::Counted)] {
+            let now = now + millis + late;
+            assert_eq!(store.settle(name, vec![again(&entry)], Some(LEASE), now).unwrap(), [settled]);
+        }
+    });
+}
+
+#[tokio::test]
 async fn an_instance_crashes_where_the_test_wants_it() {
     for (name, point) in [
         ("queues-crash-1", CrashPoint::BeforeHandler),

@@ -85,6 +85,13 @@ fn a_ping_goes_ahead_of_a_caller_that_comes_alone_until_the_server_refuses_one()
     assert_eq!(alone(&mut line, refusal), 28);
     line.ping_ahead(Instant::now());
     assert!(line.is_empty());
+    // It has gone with whom it was for: two who come then are two.
+    let mut line = Line::new(ROOM, true, None);
+    alone(&mut line, Response::Texts(Vec::new()));
+    let _two = [ask(&mut line), ask(&mut line)];
+    line.take(&mut BytesMut::new());
+    line.answer(&mut vec![Response::Integer(1), Response::Integer(2)]).unwrap();
+    assert!(line.writer() == Writer::Driver);
     // Who comes after it makes two.
     let mut line = Line::new(ROOM, true, None);
     line.ping_ahead(Instant::now());
