@@ -31,8 +31,8 @@ fn given_out_later(server: &Server, stream: &str, entries: &[Entry], later: u64)
         // Behind its id stands when a pending entry was given out; elsewhere something else does.
         let given_out = |at: usize| Some(u64::from_le_bytes(dump.get(at..at + 8)?.try_into().unwrap()));
         let is_time = |at: &usize| given_out(*at).is_some_and(|time| time.abs_diff(millis.parse().unwrap()) < AN_HOUR);
-        let found = dump.windows(16).enumerate().filter(|(_, bytes)| *bytes == id).map(|(at, _)| at + 16);
-        let at = found.filter(is_time).last().unwrap();
+        let mut found = dump.windows(16).enumerate().filter(|(_, bytes)| *bytes == id).map(|(at, _)| at + 16);
+        let at = found.rfind(is_time).unwrap();
         let moved = given_out(at).unwrap() + later;
         dump[at..at + 8].copy_from_slice(&moved.to_le_bytes());
     }
