@@ -382,6 +382,29 @@ async fn a_node_that_is_away_takes_only_its_own_slots_with_it() {
 }
 
 #[tokio::test]
+async fn an_answer_does_not_wait_for_a_node_that_is_away() {
+    let mut cluster =
+        Cluster::start(2, &["--cluster-require-full-coverage", "no", "--cluster-node-timeout", "60000"]).await;
+    let name = cluster.name_at(1);
+    // Connections for what has no slot go to any node: to the other one.
+    cluster.nodes[1].signal("STOP");
+    let redis = cluster.bus_with(patient()).await;
+    cluster.nodes[1].signal("CONT");
+    let mut reader = Reader::attach(&redis, vec![channel(&name)]).await.unwrap();
+    let answer = |payload: &str| Parcel { reach: Reach::ShardChannelFirst, ..parcel(&name, payload) };
+    redis.publish(answer("nobody is subscribed to the shard channel")).await.unwrap();
+    cluster.nodes[1].signal("STOP");
+    let began = Instant::now();
+    redis.publish(answer("it stands still")).await.unwrap();
+    cluster.nodes[1].kill();
+    redis.publish(answer("it is gone")).await.unwrap();
+    assert!(began.elapsed() < DEADLINE / 4, "{:?}", began.elapsed());
+    for payload in ["nobody is subscribed to the shard channel", "it stands still", "it is gone"] {
+        assert_eq!(reader.message().await.1, payload);
+    }
+}
+
+#[tokio::test]
 async fn what_one_node_refuses_others_may_take() {
     let cluster = Cluster::start(2, &[]).await;
     for (node, rules) in cluster.nodes.iter().zip(["+@all &* ~*", "+@all -spublish -eval &* ~*"]) {
