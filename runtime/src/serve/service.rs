@@ -285,7 +285,7 @@ impl Drop for Service {
         if matches!(self.phase.send_replace(Phase::Dropped), Phase::Serving | Phase::Quiet) {
             tracing::info!(
                 outstanding,
-                "a service was dropped, and stops at once; to keep it, bind what `serve` returned to a name other than `_`, and end it with                  `run_until_stopped` or `shutdown`"
+                "a service was dropped, and stops at once; to keep it, bind what `serve` returned to a name other than `_`, and end it with `run_until_stopped` or `shutdown`"
             );
         } else {
             tracing::info!(outstanding, "a service was dropped while it stopped");
