@@ -1,12 +1,12 @@
 //! T15: a master dies or stands still, Sentinels have another server take over, and whoever was connected goes on there.
 
 use std::{
-    collections::HashSet,
+    collections::{HashMap, HashSet},
     time::{Duration, Instant},
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Message, router};
+use tidings::{Bus, Message, router};
 use tidings_tests::{Recorder, RedisServer, Sentinels, eventually};
 use tokio::task::JoinSet;
 
@@ -135,6 +135,36 @@ async fn a_master_that_stood_still_gets_nothing_more_once_another_was_elected() 
         }
     }
     report.close();
+}
+
+/// A failover that is asked for leaves the old master running: for seconds it believes that it is the master still. Until its end the Sentinel that carries it out tells
+/// of the new election, and by one of its commands of the old master.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_asks_while_a_failover_goes_on_is_with_the_new_master_in_the_end() {
+    let sentinels = Sentinels::start().await;
+    let leader = &sentinels.sentinels()[0];
+    let url = format!("redis+sentinel://127.0.0.1:{}/shop", leader.port());
+    let old = sentinels.master().await;
+    let mut buses = vec![bus(&url).await];
+    leader.command::<String>(&["SENTINEL", "FAILOVER", "shop"]).await;
+    let is_over = async || {
+        let told: HashMap<String, String> = leader.command(&["SENTINEL", "MASTER", "shop"]).await;
+        told["port"] != old.port().to_string()
+    };
+    eventually(SOON, async || {
+        if let Ok(bus) = Bus::connect(&url).await {
+            buses.push(bus);
+        }
+        is_over().await
+    })
+    .await;
+    assert!(buses.len() > 10, "{} have asked meanwhile", buses.len());
+    eventually(SLACK, async || ours(old).await == 0).await;
+    for (n, bus) in (0..).zip(&buses) {
+        Errand { n }.enqueue(bus).await.unwrap();
+    }
+    let counts = buses[0].queue::<Errand>().counts().await.unwrap();
+    assert_eq!(counts.waiting(), buses.len() as u64, "all have found the same server");
 }
 
 /// Waits until the replicas have what the master has.

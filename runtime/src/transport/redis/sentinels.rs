@@ -177,6 +177,9 @@ impl Found {
         Ok((made.0, Box::pin(made.1)))
     }
 
+    /// While a failover goes on, the Sentinel that carries it out says by SENTINEL MASTER the epoch of the new election and the address of the old master. So
+    /// that is not asked where the master is, and it is asked first: a new address with an old epoch is right, and soon told again.
+    ///
     /// <https://redis.io/docs/latest/operate/oss_and_stack/management/sentinel/#sentinel-commands>
     async fn master(&self, connection: &mut MultiplexedConnection, at: usize) -> Result<Master, ConnectError> {
         let mut question = cmd("SENTINEL");
@@ -188,11 +191,13 @@ impl Found {
             }
             Err(error) => return Err(self.sentinels[at].unusable(&words::of(&error))),
         };
-        let master = || {
-            let endpoint = Endpoint::Network { host: told.get("ip")?.clone(), port: told.get("port")?.parse().ok()? };
-            Some(Master { epoch: told.get("config-epoch")?.parse().ok()?, endpoint: self.map.reached(endpoint) })
-        };
-        master().ok_or_else(|| self.sentinels[at].unusable("it does not say where the master is"))
+        let epoch = told.get("config-epoch").and_then(|epoch| epoch.parse().ok());
+        let epoch = epoch.ok_or_else(|| self.sentinels[at].unusable("it does not say which election was the last"))?;
+        let mut question = cmd("SENTINEL");
+        question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
+        let address = question.query_async::<(String, u16)>(connection).await;
+        let (host, port) = address.map_err(|error| self.sentinels[at].unusable(&words::of(&error)))?;
+        Ok(Master { epoch, endpoint: self.map.reached(Endpoint::Network { host, port }) })
     }
 
     /// Believes whoever knows the later election; the master as it is known then.
