@@ -288,3 +288,58 @@ async fn a_master_that_stands_still_blocks_no_call_and_is_replaced() {
     service.shutdown().await.unwrap();
     report.close();
 }
+
+/// A master that has handed over is a replica: it counts those who listen there still, which is nobody, and passes on what it is sent to those who listen to
+/// its master. Whoever has heard nothing of it takes it for the master for up to a minute.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_request_runs_once_where_a_master_has_handed_over() {
+    const INSTANCES: usize = 4;
+    let cluster = Cluster::start().await;
+    let triples = Triples { ran: Recorder::new() };
+    let (mut services, mut askers) = (Vec::new(), Vec::new());
+    for _ in 0..INSTANCES {
+        services.push(bus(cluster.url()).await.serve(triples.clone()).await.unwrap());
+    }
+    // Some of them have all their connections elsewhere.
+    for n in 0..8 {
+        let asker = bus(cluster.url()).await;
+        assert_eq!(Triple { n }.request(&asker).timeout(SOON).await.unwrap(), 3 * n);
+        askers.push(asker);
+    }
+    let mut numbers = 100..;
+    // Each once: masters vote for no other successor of the same one for a while.
+    for master in cluster.masters() {
+        let heir = cluster.replica_of(master).await;
+        heir.command::<String>(&["CLUSTER", "FAILOVER"]).await;
+        eventually(SOON, async || {
+            let info: String = heir.command(&["INFO", "replication"]).await;
+            info.contains("role:master") && masters_have(&cluster, "tidings:inbox:*", INSTANCES).await
+        })
+        .await;
+        for (asker, n) in askers.iter().cycle().take(INSTANCES * askers.len()).zip(&mut numbers) {
+            let asked = Triple { n }.request(asker).timeout(SLACK).await;
+            let ran = triples.ran.all().into_iter().filter(|&ran| ran == n).count();
+            match &asked {
+                Ok(_) => assert_eq!(ran, 1, "{n} was answered"),
+                Err(error) => assert!(ran <= usize::from(!error.is_retryable()), "{n} ran {ran} times: {error}"),
+            }
+        }
+    }
+    for service in services {
+        service.shutdown().await.unwrap();
+    }
+}
+
+/// Whether so many shard channels that match are subscribed, and all of them on masters.
+async fn masters_have(cluster: &Cluster, pattern: &str, count: usize) -> bool {
+    let mut there = 0;
+    for node in cluster.nodes() {
+        let names: Vec<String> = node.command(&["PUBSUB", "SHARDCHANNELS", pattern]).await;
+        let info: String = node.command(&["INFO", "replication"]).await;
+        if !names.is_empty() && !info.contains("role:master") {
+            return false;
+        }
+        there += names.len();
+    }
+    there == count
+}

@@ -477,7 +477,7 @@ impl AllResponses {
 }
 
 /// Whether the texts of a greeting name another role than that of a master.
-fn is_demoted(texts: &[String]) -> bool {
+pub(super) fn is_demoted(texts: &[String]) -> bool {
     let role = texts.iter().skip_while(|text| *text != "role").nth(1);
     role.is_some_and(|role| role != "master")
 }

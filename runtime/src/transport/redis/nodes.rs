@@ -25,11 +25,12 @@ use crate::{
         contract::{Claim, Lined, Parcel, Published, Reach},
         life::Life,
         redis::{
+            answer::Response,
             cluster::{Cluster, Slots, slot},
             commands::Commands,
             connector::Connector,
             host::Host,
-            line::lock,
+            line::{is_demoted, lock},
             settings::Settings,
             topology::Endpoint,
             words::{code, is_elsewhere},
@@ -70,6 +71,14 @@ impl Node {
         self.life.end(reason);
         self.commands.close(reason);
     }
+
+    /// Whether it says in time that it is a master still: every user may ask.
+    ///
+    /// <https://redis.io/docs/latest/commands/hello/>
+    async fn is_master(&self, deadline: Instant) -> bool {
+        let told = timeout_at(deadline, self.commands.ask([b"HELLO", b"3"])).await;
+        matches!(told, Ok(Ok(Response::Texts(texts))) if !is_demoted(&texts))
+    }
 }
 
 impl Nodes {
@@ -83,7 +92,8 @@ impl Nodes {
         Some(Self { cluster, connector, settings, life, slots, known, _watcher: watcher })
     }
 
-    /// SPUBLISH on the node that has the slot of the channel; the number of receivers is exact. All of it within the command timeout.
+    /// SPUBLISH on the node that has the slot of the channel; the number of receivers is exact, and absent where nobody knows it. All of it within the
+    /// command timeout.
     ///
     /// <https://redis.io/docs/latest/commands/spublish/>
     ///
@@ -98,7 +108,12 @@ impl Nodes {
         let mut way = self.way(deadline, parcel.template, &parcel.channel);
         loop {
             let node = way.node().await?;
-            let published = node.commands.publish_until(deadline, parcel).await;
+            let mut published = node.commands.publish_until(deadline, parcel).await;
+            // A master that has handed over refuses nothing: it counts its own subscribers, who have left, and passes the message on to its master's.
+            if matches!(published, Ok(Some(0))) && !node.is_master(deadline).await {
+                self.cluster.outdated();
+                published = Ok(None);
+            }
             if let Some(published) = way.ended(node, published) {
                 return published;
             }
