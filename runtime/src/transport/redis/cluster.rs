@@ -42,7 +42,8 @@ use crate::{
 const NAME: &str = "tidings-slots";
 /// The map is asked for again after so long at the latest.
 const LOOK: Duration = Duration::from_secs(60);
-/// And not more often than this.
+/// And not more often than this. Once it was out of date it is asked for again after that, and then after twice as long each time: who was asked first may not have
+/// heard of the change, and a master that has handed over takes shard channels as if it were one still.
 const PAUSE: Duration = Duration::from_millis(100);
 /// For so long it is waited for one that is up, after a node for which the cluster is down has said what it knows.
 const DOUBT: Duration = Duration::from_millis(500);
@@ -350,9 +351,10 @@ impl Found {
 
 /// Keeps the map up to date.
 async fn watch(found: Arc<Found>) {
-    let mut failures = 0_u32;
+    let (mut failures, mut pause) = (0_u32, LOOK);
     loop {
-        let _ = timeout(LOOK, found.outdated.notified()).await;
+        let is_outdated = timeout(pause, found.outdated.notified()).await.is_ok();
+        pause = if is_outdated { PAUSE } else { LOOK.min(2 * pause) };
         match found.ask(deadline_after(found.servers.timeout)).await {
             Ok(_) => failures = 0,
             Err(error) => {
