@@ -4,7 +4,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -84,6 +84,8 @@ fn correlation_id(payload: &[u8]) -> Option<String> {
 #[derive(Default)]
 struct Ends {
     next: AtomicU64,
+    /// Nothing comes in between any more.
+    is_quiet: AtomicBool,
     by_kind: Mutex<BTreeMap<&'static str, u64>>,
     wrong: AtomicU64,
     longest: Mutex<Duration>,
@@ -101,12 +103,10 @@ impl Ends {
     }
 }
 
+/// Asks so often at least, and for as long as something comes in between.
 async fn ask(bus: Bus, count: u64, ends: Arc<Ends>) {
-    loop {
+    while ends.next.load(Ordering::Relaxed) < count || !ends.is_quiet.load(Ordering::Relaxed) {
         let n = ends.next.fetch_add(1, Ordering::Relaxed);
-        if n >= count {
-            return;
-        }
         let start = Instant::now();
         let kind = match (Double { n }).request(&bus).timeout(PATIENCE).await {
             Ok(answer) if answer == 2 * n => "answered",
@@ -232,9 +232,12 @@ on_each! {
             let live = async || asking.stats().pending_requests <= 64;
             eventually(SOON, live).await;
         }
+        // Requests to which nobody answers in time run into their timeout.
+        tokio::time::sleep(2 * LATE).await;
+        ends.is_quiet.store(true, Ordering::Relaxed);
         let ended = async { while askers.join_next().await.transpose().unwrap().is_some() {} };
         tokio::time::timeout(20 * SOON, ended).await.unwrap();
-        let kinds = ends.kinds();
+        let (kinds, count) = (ends.kinds(), ends.next.load(Ordering::Relaxed));
         assert_eq!(ends.wrong.load(Ordering::Relaxed), 0, "{kinds:?}");
         assert_eq!(kinds.values().sum::<u64>(), count, "{kinds:?}");
         let answered = kinds["answered"];
