@@ -116,25 +116,27 @@ fn by_map<'a>(turns: u64, routes: u64, channel: impl Fn(u64, u64) -> &'a [u8]) -
 
 /// What decoding the small message alone takes, which the whole dispatch is told without: of so many types in turn.
 struct Decoding {
-    routes: u64,
+    types: u64,
     from_slice: f64,
     from_text: f64,
 }
 
-fn decoding(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) -> [Decoding; 2] {
+fn decoding(turns: u64, add: &mut impl FnMut(&str, f64, Option<Limits>)) -> [Decoding; 3] {
     let orders: Vec<String> = (0..100).map(|number| Form::Plain.encode(&Order::new(number), number)).collect();
     let pings: Vec<String> = (0..100).map(|number| payload(100 + number)).collect();
     add("decoding the order alone: `serde_json::from_slice`", decoded(turns, &orders, &[from_slice::<Order>]), None);
     let order = decoded(turns, &orders, &[from_text::<Order>]);
     add("decoding the order alone: one UTF-8 check, `serde_json::from_str`", order, None);
-    [10, 100].map(|routes| {
-        let types = routes as usize;
-        let from_slice = decoded(turns, &pings, &FROM_SLICE[..types]);
-        add(&format!("decoding `{{\"id\":100}}` alone, {routes} types in turn: `serde_json::from_slice`"), from_slice, None);
-        let from_text = decoded(turns, &pings, &FROM_TEXT[..types]);
-        let what = "decoding `{\"id\":100}` alone,";
-        add(&format!("{what} {routes} types in turn: one UTF-8 check, `serde_json::from_str`"), from_text, None);
-        Decoding { routes, from_slice, from_text }
+    [1, 10, 100].map(|types| {
+        let what = match types {
+            1 => "decoding `{\"id\":100}` alone".to_owned(),
+            _ => format!("decoding `{{\"id\":100}}` alone, {types} types in turn"),
+        };
+        let from_slice = decoded(turns, &pings, &FROM_SLICE[..types as usize]);
+        add(&format!("{what}: `serde_json::from_slice`"), from_slice, None);
+        let from_text = decoded(turns, &pings, &FROM_TEXT[..types as usize]);
+        add(&format!("{what}: one UTF-8 check, `serde_json::from_str`"), from_text, None);
+        Decoding { types, from_slice, from_text }
     })
 }
 
@@ -159,19 +161,20 @@ fn from_text<T: DeserializeOwned>(payload: &str) {
 }
 
 /// The whole dispatch of a small message, less its decoding: with nothing around it, and from the queue to the settled outcome.
-fn whole(turns: u64, decodings: &[Decoding], add: &mut impl FnMut(&str, f64, Option<Limits>)) {
+fn whole(turns: u64, [one, many @ ..]: &[Decoding; 3], add: &mut impl FnMut(&str, f64, Option<Limits>)) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    for decoding in decodings {
-        let routes = decoding.routes;
+    for decoding in many {
+        let routes = decoding.types;
         let map = handlers(routes);
         let direct = runtime.block_on(by_hand(turns, &map));
         let what = format!("dispatch by hand: `HashMap` and boxed handler, {routes} routes");
-        add(&what, direct - decoding.from_slice, None);
+        // One channel again and again, and so one type.
+        add(&what, direct - one.from_slice, None);
         let direct = runtime.block_on(async {
             if routes == 10 { measured(ten(), turns).await } else { measured(hundred(), turns).await }
         });
         let what = format!("tidings: route table, address checked, handler called, {routes} routes");
-        add(&what, direct - decoding.from_text, None);
+        add(&what, direct - one.from_text, None);
         let queued = runtime.block_on(by_hand_from_a_queue(&map, routes, turns));
         let what = format!("dispatch by hand, from a queue, {routes} routes");
         add(&what, queued - decoding.from_slice, None);
