@@ -22,7 +22,7 @@ use crate::{
     error::{ShutdownError, SubscribeError},
     time::deadline_after,
     transport::{
-        contract::{Broadcast, Link, Parcel, Reach, ReceiptComes},
+        contract::{Parcel, Reach, ReceiptComes},
         inbox::{Inbox, WhenFull},
         status::{NameKind, Status},
     },

@@ -16,7 +16,6 @@ use crate::{
     observe::observation::Observer,
     transport::{
         any::AnyTransport,
-        contract::Link,
         events::{BusEvent, BusEvents},
         health::{BusStats, Health, HealthError, HealthWarning},
         status::Status,

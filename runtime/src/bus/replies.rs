@@ -20,7 +20,7 @@ use crate::{
     error::SubscribeError,
     time::now,
     transport::{
-        contract::{Attachment, Broadcast, Reach},
+        contract::{Attachment, Reach},
         frame::Frame,
         inbox::{Direct, Inbox, Item},
         status::{GapCause, NameKind},

@@ -22,7 +22,7 @@ use crate::{
     observe::{observation::encoded, trace_context},
     time::unix_millis,
     transport::{
-        contract::{Attachment, Broadcast, Claim, Expiry, Lined, Name, Parcel, Reach, ReceiptComes, Wanted},
+        contract::{Attachment, Claim, Expiry, Lined, Name, Parcel, Reach, ReceiptComes, Wanted},
         inbox::Inbox,
         status::NameKind,
     },

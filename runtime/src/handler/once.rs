@@ -8,10 +8,7 @@ use crate::{
     error::QueueError,
     handler::outcome::{Failure, Outcome, Rule},
     message::{delivery::Delivery, facts::Facts, lease::Task},
-    transport::durable::{
-        contract::Durable,
-        task::{Begun, OnceKey},
-    },
+    transport::durable::task::{Begun, OnceKey},
 };
 
 /// When a handler is begun again, about which the server could not be asked.

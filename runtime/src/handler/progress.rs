@@ -16,7 +16,7 @@ use crate::{
         lease::Task,
         progress::{IsOver, Report},
     },
-    transport::durable::{contract::Durable, task::QueueName},
+    transport::durable::task::QueueName,
 };
 
 /// How far a task has come, as an argument of its handler: `progress: Progress`.

@@ -13,7 +13,6 @@ use crate::{
         view::{delivery, headers, time_of},
     },
     transport::durable::{
-        contract::Durable,
         look::{Dead, Mend},
         task::DeadReason,
     },

@@ -10,7 +10,7 @@ use crate::{
     message::contract::Message,
     operate::{events::QueueEvents, queue::QueueHandle},
     time::deadline_after,
-    transport::durable::{contract::Durable, look::QueueCounts},
+    transport::durable::look::QueueCounts,
 };
 
 /// Why a queue was not waited for to its end.

@@ -29,7 +29,6 @@ use crate::{
     transport::{
         contract::Attachment,
         durable::{
-            contract::Durable,
             course::{Told, WATCHED},
             task::{DeadReason, QueueName},
         },

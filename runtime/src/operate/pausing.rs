@@ -1,8 +1,6 @@
 //! Pausing a queue, and having it go on.
 
-use crate::{
-    error::QueueError, message::contract::Message, operate::queue::QueueHandle, transport::durable::contract::Durable,
-};
+use crate::{error::QueueError, message::contract::Message, operate::queue::QueueHandle};
 
 impl<M: Message> QueueHandle<M> {
     /// Has no instance of any service take a task from this queue, until [`resume`](Self::resume): the whole queue, all of its parts, also by

@@ -17,7 +17,7 @@ use crate::{
     serve::queues::{Bound, queue_of},
     time::TimeOfDay,
     transport::durable::{
-        contract::{Durable, QueueSpec},
+        contract::QueueSpec,
         look::{QueueCounts, Worker},
         task::QueueName,
     },

@@ -8,7 +8,6 @@ use crate::{
     message::contract::Message,
     operate::{queue::QueueHandle, view::TaskView},
     transport::durable::{
-        contract::Durable,
         course::{Cancelling, Page},
         task::TaskState,
     },

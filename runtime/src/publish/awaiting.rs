@@ -25,7 +25,6 @@ use crate::{
     message::kind::{NoError, Results},
     time::deadline_after,
     transport::durable::{
-        contract::Durable,
         course::{Asker, EndedTask, Known},
         task::{DeadReason, Enqueued, QueueName, TaskState},
     },

@@ -25,10 +25,7 @@ use crate::{
     },
     transport::{
         contract::Parcel,
-        durable::{
-            contract::Durable,
-            task::{Enqueued, NewTask},
-        },
+        durable::task::{Enqueued, NewTask},
     },
 };
 

@@ -17,10 +17,7 @@ use crate::{
     },
     observe::observation::{Observation, watch},
     publish::addressed::Addressed,
-    transport::durable::{
-        contract::Durable,
-        task::{Due, Enqueued, NewTask, Unique},
-    },
+    transport::durable::task::{Due, Enqueued, NewTask, Unique},
 };
 
 /// A task that is enqueued when it is awaited. `task.enqueue(&bus)` and `task.enqueue_to(address, &bus)` make one.

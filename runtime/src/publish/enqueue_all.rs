@@ -17,7 +17,7 @@ use crate::{
         enqueue::{Enqueueing, unanswered},
     },
     transport::durable::{
-        contract::{Durable, whole},
+        contract::whole,
         task::{Enqueued, NewTask},
     },
 };

@@ -33,7 +33,7 @@ use crate::{
     transport::{
         durable::{
             any::AnyKeeper,
-            contract::{Durable, Heartbeat, Keeper as _, Overdue, QueueSpec},
+            contract::{Heartbeat, Overdue, QueueSpec},
             look::PartCounts,
             task::{Entry, Settled, Settlement, Verdict},
         },

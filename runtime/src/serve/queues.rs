@@ -29,10 +29,7 @@ use crate::{
         work::{Worker, chance::Chance},
     },
     time::unix_millis,
-    transport::{
-        contract::Attachment,
-        durable::contract::{Durable, QueueSpec},
-    },
+    transport::{contract::Attachment, durable::contract::QueueSpec},
 };
 
 /// The channels of queues that are bound, each with the template of its queue.

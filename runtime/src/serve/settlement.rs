@@ -35,7 +35,7 @@ use crate::{
     observe::observation::{Observation, enter},
     transport::{
         contract::{Lined, Parcel},
-        durable::{contract::Durable, task::NewTask},
+        durable::task::NewTask,
         frame::{Frame, Origin},
     },
 };

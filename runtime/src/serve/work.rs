@@ -63,7 +63,7 @@ use crate::{
     transport::{
         contract::Attachment,
         durable::{
-            contract::{Durable, QueueSpec, Take, Taken, Waited},
+            contract::{QueueSpec, Take, Taken, Waited},
             look::QueueCounts,
             task::{Entry, Settled},
         },

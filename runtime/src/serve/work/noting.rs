@@ -14,10 +14,7 @@ use crate::{
         work::question::{Question, answer},
     },
     time::now,
-    transport::durable::{
-        contract::{Durable, QueueSpec},
-        task::Settled,
-    },
+    transport::durable::{contract::QueueSpec, task::Settled},
 };
 
 /// Between two calls.

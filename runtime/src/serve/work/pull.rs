@@ -17,7 +17,7 @@ use crate::{
     time::{deadline_after, now},
     transport::durable::{
         any::AnyReader,
-        contract::{Ahead, Durable, QueueSpec, Reader, Take, Taken, Waited, WakeReader},
+        contract::{Ahead, QueueSpec, Take, Taken, Waited, WakeReader},
     },
 };
 

@@ -8,10 +8,7 @@ use crate::{
     serve::work::question::{Question, answer},
     time::now,
     transport::{
-        durable::{
-            contract::{Durable, QueueSpec},
-            look::QueueCounts,
-        },
+        durable::{contract::QueueSpec, look::QueueCounts},
         events::BusEvent,
     },
 };

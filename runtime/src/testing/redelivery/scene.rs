@@ -30,7 +30,7 @@ use crate::{
     time::{deadline_after, now},
     transport::{
         durable::{
-            contract::{Durable, Keeper as _, Overdue, QueueSpec},
+            contract::{Overdue, QueueSpec},
             task::{DeadReason, NewTask, Settlement},
         },
         memory::queues::store::CrashPoint,

@@ -23,10 +23,10 @@ use crate::{
     time::deadline_after,
     transport::{
         any::AnyTransport,
-        contract::{Attachment, Broadcast, Name, Parcel, Reach, ReceiptComes, Wanted},
+        contract::{Attachment, Name, Parcel, Reach, ReceiptComes, Wanted},
         durable::{
             any::{AnyKeeper, AnyReader},
-            contract::{Durable, Heartbeat, Keeper, Overdue, QueueSpec, Reader, Take, Taken},
+            contract::{Heartbeat, Overdue, QueueSpec, Take, Taken},
             course::{
                 Announcement, Asker, Beside, Cancelling, EndedTask, Known, Note, Page, Progress, Reported,
                 ResultBounds, Seen,

@@ -9,10 +9,9 @@ use crate::{
     error::{EnqueueError, QueueError},
     transport::{
         any::AnyTransport,
-        contract::Link,
         durable::{
             any::AnyReader,
-            contract::{Durable, Keeper, QueueSpec, Reader, Take},
+            contract::{QueueSpec, Take},
             look::DeadLetterBounds,
             record::Record,
             task::{Due, Entry, NewTask, QueueName, Settled, Settlement, Verdict, Why},
