@@ -7,6 +7,8 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{FutureExt, future::BoxFuture};
+
 use crate::{
     bus::{
         handle::{Bus, BusParts},
@@ -266,27 +268,35 @@ impl BusBuilder {
     ///
     /// Dropping the future closes what was opened.
     pub async fn connect(self) -> Result<Bus, ConnectError> {
-        self.config.validate().map_err(ConnectError::InvalidConfig)?;
-        let transport = AnyTransport::connect(&self.url, &self.config).await?;
-        let random = RandomState::new().build_hasher().finish();
-        let id_prefix = format!("{random:016x}-");
-        let namespace = self.config.namespace.as_ref().map(|namespace| format!("{namespace}:"));
-        let reply_prefix = namespace.unwrap_or_default() + REPLIES;
-        let shared = BusParts {
-            observer: Observer::new(transport.system()),
-            transport,
-            config: self.config,
-            id_prefix,
-            next_id: AtomicU64::new(1),
-            replies: OnceLock::new(),
-            directory: OnceLock::new(),
-            reply_prefix,
-            disobeyed: AtomicU64::new(0),
-            served: Arc::default(),
-            closing: Arc::default(),
-            stalled: Mutex::default(),
-        };
-        Ok(Bus { shared: Arc::new(shared) })
+        self.connected().await
+    }
+
+    /// Boxed, so that it is compiled here, and not into each program.
+    fn connected(self) -> BoxFuture<'static, Result<Bus, ConnectError>> {
+        async move {
+            self.config.validate().map_err(ConnectError::InvalidConfig)?;
+            let transport = AnyTransport::connect(&self.url, &self.config).await?;
+            let random = RandomState::new().build_hasher().finish();
+            let id_prefix = format!("{random:016x}-");
+            let namespace = self.config.namespace.as_ref().map(|namespace| format!("{namespace}:"));
+            let reply_prefix = namespace.unwrap_or_default() + REPLIES;
+            let shared = BusParts {
+                observer: Observer::new(transport.system()),
+                transport,
+                config: self.config,
+                id_prefix,
+                next_id: AtomicU64::new(1),
+                replies: OnceLock::new(),
+                directory: OnceLock::new(),
+                reply_prefix,
+                disobeyed: AtomicU64::new(0),
+                served: Arc::default(),
+                closing: Arc::default(),
+                stalled: Mutex::default(),
+            };
+            Ok(Bus { shared: Arc::new(shared) })
+        }
+        .boxed()
     }
 }
 

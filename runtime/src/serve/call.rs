@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::Either;
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, Either},
+};
 use pin_project_lite::pin_project;
 use tokio::time::{Sleep, sleep_until};
 
@@ -55,7 +58,7 @@ pub(crate) fn call<R: Router>(
         let is_request = entry.facts().kind() == Kind::Request;
         if is_request
             && delivery.frame().origin() != Origin::Inbox
-            && let Some(ended) = Box::pin(claimed(entry, &mut delivery, bus)).await
+            && let Some(ended) = claimed(entry, &mut delivery, bus).await
         {
             return Called::open(ended, delivery, None);
         }
@@ -94,25 +97,28 @@ pub(crate) fn call<R: Router>(
 /// # Cancel safety
 ///
 /// Dropping the future may leave the request to nobody; its requester runs into its timeout.
-async fn claimed(route: &Route, delivery: &mut Delivery, bus: &Bus) -> Option<Ended> {
-    delivery.read(route.facts().read_metadata());
-    let to = delivery.reply_to();
-    let Some(to) = to.filter(|to| to.correlation_id.len() <= LONGEST_ID && bus.may_answer(to.channel)) else {
-        return rejected(Rejection::NobodyToAnswer { allowed: bus.reply_prefix().to_owned() });
-    };
-    let (name, known) = (route.facts().name(), route.facts().version());
-    if let Some(found) = delivery.version().filter(|&found| found > known.into()) {
-        // It belongs to an instance that knows it.
-        return rejected(Rejection::NewerVersion { name, found, known });
+fn claimed<'a>(route: &'a Route, delivery: &'a mut Delivery, bus: &'a Bus) -> BoxFuture<'a, Option<Ended>> {
+    async move {
+        delivery.read(route.facts().read_metadata());
+        let to = delivery.reply_to();
+        let Some(to) = to.filter(|to| to.correlation_id.len() <= LONGEST_ID && bus.may_answer(to.channel)) else {
+            return rejected(Rejection::NobodyToAnswer { allowed: bus.reply_prefix().to_owned() });
+        };
+        let (name, known) = (route.facts().name(), route.facts().version());
+        if let Some(found) = delivery.version().filter(|&found| found > known.into()) {
+            // It belongs to an instance that knows it.
+            return rejected(Rejection::NewerVersion { name, found, known });
+        }
+        let key = bus.channel(|key| key.literal(&claims_key(to.channel, to.correlation_id)));
+        let time_left = delivery.remaining().unwrap_or_default();
+        let holds = time_left.max(LATE);
+        match bus.claim(Claim { template: route.template().text(), key, holds }).await {
+            Ok(true) => None,
+            Ok(false) => Some(Ended::LeftToOthers),
+            Err(error) => Some(Ended::Returned(Outcome::Failed(error.to_string().into()))),
+        }
     }
-    let key = bus.channel(|key| key.literal(&claims_key(to.channel, to.correlation_id)));
-    let time_left = delivery.remaining().unwrap_or_default();
-    let holds = time_left.max(LATE);
-    match bus.claim(Claim { template: route.template().text(), key, holds }).await {
-        Ok(true) => None,
-        Ok(false) => Some(Ended::LeftToOthers),
-        Err(error) => Some(Ended::Returned(Outcome::Failed(error.to_string().into()))),
-    }
+    .boxed()
 }
 
 /// Where an answer goes is written by another program, which must not choose the slot on a cluster.

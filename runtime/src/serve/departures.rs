@@ -108,7 +108,7 @@ impl<'a> Departures<'a> {
     /// Begins to publish what a handler returned.
     pub(super) fn publish(&mut self, route: usize, publishing: Publishing, context: &mut Context<'_>) -> Published<'a> {
         let (in_line, sent) = publishing.start(self.bus);
-        let mut publication = Publication { route, in_line, sent: Box::pin(sent) };
+        let mut publication = Publication { route, in_line, sent };
         if let Poll::Ready(sent) = publication.sent.as_mut().poll(context) {
             return Published::Sent(sent);
         }

@@ -31,8 +31,13 @@ impl Ending {
         run: impl Future<Output = Result<(), ShutdownError>>,
     ) -> Result<(), ShutdownError> {
         let result = run.await;
+        self.tell(&result);
+        result
+    }
+
+    fn tell(&mut self, result: &Result<(), ShutdownError>) {
         self.told = true;
-        match &result {
+        match result {
             Ok(()) if matches!(*self.phases.borrow(), Phase::Dropped) => {}
             Ok(()) => tracing::info!("a service has stopped"),
             Err(error @ ShutdownError::BusClosed { .. }) => {
@@ -40,7 +45,6 @@ impl Ending {
             }
             Err(error) => tracing::warn!(%error, "a service did not finish in time"),
         }
-        result
     }
 }
 

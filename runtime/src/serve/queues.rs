@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use tokio::{
     sync::{Notify, watch},
     task::JoinSet,
@@ -181,17 +182,20 @@ impl Works {
     /// # Cancel safety
     ///
     /// Dropping the future stops everything at once.
-    pub(super) async fn ended(mut self) -> Result<(), ShutdownError> {
-        let mut result = Ok(());
-        while let Some(ended) = self.workers.join_next().await {
-            match ended {
-                Ok(ended) => result = both(result, ended),
-                Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
-                Err(_) => result = both(result, Err(ShutdownError::TaskEnded)),
+    pub(super) fn ended(mut self) -> BoxFuture<'static, Result<(), ShutdownError>> {
+        async move {
+            let mut result = Ok(());
+            while let Some(ended) = self.workers.join_next().await {
+                match ended {
+                    Ok(ended) => result = both(result, ended),
+                    Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+                    Err(_) => result = both(result, Err(ShutdownError::TaskEnded)),
+                }
             }
+            self.keeper.leave().await;
+            result
         }
-        self.keeper.leave().await;
-        result
+        .boxed()
     }
 }
 

@@ -2,15 +2,19 @@
 
 use std::{fmt, future::pending, io, sync::Arc, time::Duration};
 
+use futures_util::{FutureExt, future::BoxFuture};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinSet};
 
 use crate::{
-    bus::{handle::Bus, instances::State},
+    bus::{closing::Member, handle::Bus, instances::State},
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
-    handler::{contract::Router, layer::Layers},
+    handler::{
+        contract::Router,
+        layer::{HandlerLayer, Layers},
+    },
     message::facts::Kind,
     route::routes::Routes,
     serve::{
@@ -92,51 +96,13 @@ pub(super) const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 102
 
 impl Service {
     pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: ServeOptions) -> Result<Self, SubscribeError> {
-        bus.check_open()?;
-        let mut names: Vec<(String, NameKind)> = Vec::new();
-        let mut templates = Vec::new();
-        let mut tokens = Vec::with_capacity(R::ROUTES.len());
-        for route in R::ROUTES {
-            if route.facts().kind() == Kind::Queue {
-                // Its tasks do not come by a channel.
-                tokens.push(u32::MAX);
-                continue;
-            }
-            let (text, pattern) = route.subscription();
-            let name = (text, if pattern { NameKind::Pattern } else { NameKind::Channel });
-            let token = names.iter().position(|known| *known == name).unwrap_or_else(|| {
-                names.push(name);
-                templates.push(route.template().text());
-                names.len() - 1
-            });
-            tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
-        }
-        let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
-        let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
-        let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
-        let group = options.group.clone().unwrap_or_else(|| group_of(&R::ROUTES, &bus));
-        let (attachment, presence, queues) = tokio::try_join!(
-            bus.attach(Arc::clone(&inbox), names),
-            Presence::start(&bus, &R::ROUTES, group.clone()),
-            Queues::declare(&R::ROUTES, &options.bound, options.park_after, &bus),
-        )?;
-        // One with back-pressure has a connection of its own, and is a receiver of its own.
-        let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
+        let Prepared { source, queues, group, counters, member, limits, layers } =
+            Prepared::of(&bus, R::ROUTES, options).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
-        let counters = Arc::new(Counters::new(R::ROUTES));
-        let counted = Arc::clone(&counters);
-        let member = bus.join(move || counted.snapshot(now()).outstanding())?;
-        if let Some(announcement) = presence.announcement(State::Serving, &bus)
-            && let Err(error) = bus.send(announcement).await
-        {
-            tracing::warn!(%error, "others could not be told of a new instance; those who know others may not find it");
-        }
-        let source = Source { inbox, attachment, tokens, served, presence };
         let router = Arc::new(router);
-        let layers = Arc::new(Layers::new(&router, options.layers));
+        let layers = Arc::new(Layers::new(&router, layers));
         let asked = (&phases, &member.stages());
         let works = queues.start((&router, &layers), &bus, &group, &counters, asked)?;
-        let limits = (options.overflow, options.bounds);
         let driver = Driver::new((router, layers), limits, bus, source, Arc::clone(&counters));
         tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
         Ok(Self { driver: driver.start(phases, member, works), phase, counters, ended: false })
@@ -273,6 +239,83 @@ impl Service {
         let result = joined(self.driver.join_next().await);
         self.ended = true;
         result
+    }
+}
+
+/// A service that has its subscriptions and queues, and no router yet.
+struct Prepared {
+    source: Source,
+    queues: Queues,
+    group: String,
+    counters: Arc<Counters>,
+    member: Member,
+    limits: (Overflow, Bounds),
+    layers: Vec<HandlerLayer>,
+}
+
+impl Prepared {
+    /// Boxed, and without the router: so it is compiled here, and not once more for each router.
+    fn of(bus: &Bus, routes: Routes, options: ServeOptions) -> BoxFuture<'_, Result<Self, SubscribeError>> {
+        async move {
+            bus.check_open()?;
+            let Subscriptions { names, templates, tokens } = Subscriptions::of(routes);
+            let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
+            let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
+            let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
+            let group = options.group.unwrap_or_else(|| group_of(&routes, bus));
+            let (attachment, presence, queues) = tokio::try_join!(
+                bus.attach(Arc::clone(&inbox), names),
+                Presence::start(bus, &routes, group.clone()),
+                Queues::declare(&routes, &options.bound, options.park_after, bus),
+            )?;
+            // One with back-pressure has a connection of its own, and is a receiver of its own.
+            let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
+            let counters = Arc::new(Counters::new(routes));
+            let counted = Arc::clone(&counters);
+            let member = bus.join(move || counted.snapshot(now()).outstanding())?;
+            if let Some(announcement) = presence.announcement(State::Serving, bus)
+                && let Err(error) = bus.send(announcement).await
+            {
+                tracing::warn!(%error, "others could not be told of a new instance; those who know others may not find it");
+            }
+            let source = Source { inbox, attachment, tokens, served, presence };
+            let limits = (options.overflow, options.bounds);
+            Ok(Self { source, queues, group, counters, member, limits, layers: options.layers })
+        }
+        .boxed()
+    }
+}
+
+/// What a service subscribes to.
+struct Subscriptions {
+    names: Vec<(String, NameKind)>,
+    /// Of each name, the template of the first route that wants it.
+    templates: Vec<&'static str>,
+    /// Of each route, the place of its name.
+    tokens: Vec<u32>,
+}
+
+impl Subscriptions {
+    fn of(routes: Routes) -> Self {
+        let mut names: Vec<(String, NameKind)> = Vec::new();
+        let mut templates = Vec::new();
+        let mut tokens = Vec::with_capacity(routes.len());
+        for route in routes {
+            if route.facts().kind() == Kind::Queue {
+                // Its tasks do not come by a channel.
+                tokens.push(u32::MAX);
+                continue;
+            }
+            let (text, pattern) = route.subscription();
+            let name = (text, if pattern { NameKind::Pattern } else { NameKind::Channel });
+            let token = names.iter().position(|known| *known == name).unwrap_or_else(|| {
+                names.push(name);
+                templates.push(route.template().text());
+                names.len() - 1
+            });
+            tokens.push(u32::try_from(token).unwrap_or(u32::MAX));
+        }
+        Self { names, templates, tokens }
     }
 }
 

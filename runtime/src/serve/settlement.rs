@@ -12,6 +12,7 @@
 
 use std::time::{Duration, Instant};
 
+use futures_util::{FutureExt, future::BoxFuture};
 use memchr::memmem;
 use tokio::sync::oneshot;
 
@@ -300,9 +301,9 @@ impl Publishing {
 
     /// Sends the messages in one round trip; what could not be published is no reason to leave the others out. The receiver tells when they
     /// are in line.
-    pub(crate) fn start(self, bus: &Bus) -> (oneshot::Receiver<()>, impl Future<Output = Sent> + Send + '_) {
+    pub(crate) fn start(self, bus: &Bus) -> (oneshot::Receiver<()>, BoxFuture<'_, Sent>) {
         let (lined, in_line) = oneshot::channel();
-        (in_line, self.run(bus, lined))
+        (in_line, self.run(bus, lined).boxed())
     }
 
     async fn run(self, bus: &Bus, lined: Lined) -> Sent {
