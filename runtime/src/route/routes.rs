@@ -2,7 +2,7 @@
 
 use std::{fmt, ops::Index};
 
-use crate::route::entry::Route;
+use crate::{message::facts::Kind, route::entry::Route};
 
 /// The routes of a router, in the order in which its handlers are written; of several routers that are served as one, router after router.
 ///
@@ -74,6 +74,18 @@ impl Routes {
     #[must_use]
     pub const fn len(&self) -> usize {
         self.len
+    }
+
+    /// Whether any of them is one of a queue.
+    pub(crate) const fn has_queues(&self) -> bool {
+        let mut index = 0;
+        while let Some(route) = self.get(index) {
+            if matches!(route.facts().kind(), Kind::Queue) {
+                return true;
+            }
+            index += 1;
+        }
+        false
     }
 
     /// Whether there is none.

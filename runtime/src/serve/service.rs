@@ -102,7 +102,12 @@ impl Service {
         let router = Arc::new(router);
         let layers = Arc::new(Layers::new(&router, layers));
         let asked = (&phases, &member.stages());
-        let works = queues.start((&router, &layers), &bus, &group, &counters, asked)?;
+        // Constant, so that the workers of queues are compiled only where there are any.
+        let works = if const { R::ROUTES.has_queues() } {
+            queues.start((&router, &layers), &bus, &group, &counters, asked)?
+        } else {
+            None
+        };
         let driver = Driver::new((router, layers), limits, bus, source, Arc::clone(&counters));
         tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
         Ok(Self { driver: driver.start(phases, member, works), phase, counters, ended: false })

@@ -195,7 +195,7 @@ impl Redis {
             return nodes.publish(&parcel).await;
         }
         parcel.reach = Reach::ShardChannel;
-        if let Ok(published @ Ok(Some(1..))) = tokio::time::timeout(ANSWERS, nodes.publish(&parcel)).await {
+        if let Ok(published @ Ok(Some(1..))) = tokio::time::timeout(ANSWERS, nodes.offer(&parcel)).await {
             return published;
         }
         // It is another program's, or its shard channel is on its way to another node, or that node is gone, or stands still. A second answer harms nobody.

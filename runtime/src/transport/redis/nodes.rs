@@ -104,18 +104,29 @@ impl Nodes {
         self.publish_until(Instant::now() + self.settings.command_timeout, parcel).await
     }
 
+    /// The same for whoever has another way where nobody receives it: the node is taken at its word.
+    pub(super) async fn offer(&self, parcel: &Parcel) -> Published {
+        self.sent_until(Instant::now() + self.settings.command_timeout, parcel).await?.1
+    }
+
     async fn publish_until(&self, deadline: Instant, parcel: &Parcel) -> Published {
+        let (node, published) = self.sent_until(deadline, parcel).await?;
+        // A master that has handed over refuses nothing: it counts its own subscribers, who have left, and passes the message on to its master's.
+        if matches!(published, Ok(Some(0))) && !node.is_master(deadline).await {
+            self.cluster.outdated();
+            return Ok(None);
+        }
+        published
+    }
+
+    /// What the node has said that took the parcel, or refused it for good.
+    async fn sent_until(&self, deadline: Instant, parcel: &Parcel) -> Result<(Arc<Node>, Published), PublishError> {
         let mut way = self.way(deadline, parcel.template, &parcel.channel);
         loop {
             let node = way.node().await?;
-            let mut published = node.commands.publish_until(deadline, parcel).await;
-            // A master that has handed over refuses nothing: it counts its own subscribers, who have left, and passes the message on to its master's.
-            if matches!(published, Ok(Some(0))) && !node.is_master(deadline).await {
-                self.cluster.outdated();
-                published = Ok(None);
-            }
-            if let Some(published) = way.ended(node, published) {
-                return published;
+            let published = node.commands.publish_until(deadline, parcel).await;
+            if let Some(published) = way.ended(Arc::clone(&node), published) {
+                return Ok((node, published));
             }
         }
     }

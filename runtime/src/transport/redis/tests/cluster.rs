@@ -405,6 +405,27 @@ async fn an_answer_does_not_wait_for_a_node_that_is_away() {
 }
 
 #[tokio::test]
+async fn a_node_is_asked_whether_it_is_a_master_only_where_nobody_there_is_the_result() {
+    let cluster = Cluster::start(2, &[]).await;
+    let redis = cluster.bus_with(patient()).await;
+    let name = cluster.name_at(1);
+    let asked = || {
+        let seen = cluster.nodes[1].text("INFO commandstats");
+        let line = seen.lines().find_map(|line| line.strip_prefix("cmdstat_hello:calls=")).unwrap();
+        line.split(',').next().unwrap().parse::<u64>().unwrap()
+    };
+    // Connects to the node.
+    assert_eq!(redis.publish(to_shard(&name, "1")).await.unwrap(), Some(0));
+    let before = asked();
+    for _ in 0..3 {
+        redis.publish(Parcel { reach: Reach::ShardChannelFirst, ..parcel(&name, "2") }).await.unwrap();
+    }
+    assert_eq!(asked(), before);
+    assert_eq!(redis.publish(to_shard(&name, "3")).await.unwrap(), Some(0));
+    assert_eq!(asked(), before + 1);
+}
+
+#[tokio::test]
 async fn what_one_node_refuses_others_may_take() {
     let cluster = Cluster::start(2, &[]).await;
     for (node, rules) in cluster.nodes.iter().zip(["+@all &* ~*", "+@all -spublish -eval &* ~*"]) {
