@@ -83,39 +83,51 @@ pub(super) struct Works {
     keeper: Keeper,
 }
 
+/// [`Queues::declare`], where there are any: so that a program without queues has nothing of it.
+pub(super) type Declare =
+    for<'a> fn(&'a Routes, &'a Bound, Duration, &'a Bus) -> BoxFuture<'a, Result<Queues, SubscribeError>>;
+
+/// Refuses parts of a queue that these routes do not serve.
+pub(super) fn check_bound(routes: &Routes, bound: &Bound) -> Result<(), SubscribeError> {
+    let is_served = |queue| routes.iter().any(|route| route.facts().template().text() == queue);
+    match bound.iter().find(|(queue, _)| !is_served(*queue)) {
+        Some((queue, _)) => Err(QueueError::NoHandler { queue }.into()),
+        None => Ok(()),
+    }
+}
+
 impl Queues {
     /// Makes what the queues of these routes need, and has parked tasks wait again that are known here.
-    pub(super) async fn declare(
-        routes: &Routes,
-        bound: &Bound,
+    pub(super) fn declare<'a>(
+        routes: &'a Routes,
+        bound: &'a Bound,
         park_after: Duration,
-        bus: &Bus,
-    ) -> Result<Self, SubscribeError> {
-        let is_served = |queue| routes.iter().any(|route| route.facts().template().text() == queue);
-        if let Some((queue, _)) = bound.iter().find(|(queue, _)| !is_served(*queue)) {
-            return Err(QueueError::NoHandler { queue }.into());
-        }
-        let (wakes, mut queues) = (Arc::new(Notify::new()), Vec::new());
-        for (number, route) in routes.iter().enumerate() {
-            if route.facts().kind() == Kind::Queue {
-                let queue = queue_of(route.facts(), bound, bus)?;
-                let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
-                queues.push(Declared { number, queue, holdings, trimmed: 0, control: None });
+        bus: &'a Bus,
+    ) -> BoxFuture<'a, Result<Self, SubscribeError>> {
+        async move {
+            let (wakes, mut queues) = (Arc::new(Notify::new()), Vec::new());
+            for (number, route) in routes.iter().enumerate() {
+                if route.facts().kind() == Kind::Queue {
+                    let queue = queue_of(route.facts(), bound, bus)?;
+                    let holdings = Arc::new(Holdings::new(queue.lease, route.options().timeout, Arc::clone(&wakes)));
+                    queues.push(Declared { number, queue, holdings, trimmed: 0, control: None });
+                }
             }
-        }
-        for Declared { number, queue, holdings, trimmed, control } in &mut queues {
-            bus.durable().declare(queue).await?;
-            *trimmed = bus.durable().counts(queue).await?.ended.dead_trimmed;
-            if !queue.at_most_once {
-                *control = listen(bus, queue, holdings).await?;
+            for Declared { number, queue, holdings, trimmed, control } in &mut queues {
+                bus.durable().declare(queue).await?;
+                *trimmed = bus.durable().counts(queue).await?.ended.dead_trimmed;
+                if !queue.at_most_once {
+                    *control = listen(bus, queue, holdings).await?;
+                }
+                let facts = routes.at(*number).facts();
+                let unparked = bus.durable().unpark(&queue.name, facts.name(), facts.version()).await?;
+                if unparked > 0 {
+                    tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
+                }
             }
-            let facts = routes.at(*number).facts();
-            let unparked = bus.durable().unpark(&queue.name, facts.name(), facts.version()).await?;
-            if unparked > 0 {
-                tracing::info!(queue = queue.name.template, count = unparked, "tasks that were parked wait again");
-            }
+            Ok(Self { instance: instance_name(), park_after, wakes, queues })
         }
-        Ok(Self { instance: instance_name(), park_after, wakes, queues })
+        .boxed()
     }
 
     /// Starts a worker for each queue, and what keeps their leases; `None` where there are none.

@@ -2,7 +2,10 @@
 
 use std::{fmt, future::pending, io, sync::Arc, time::Duration};
 
-use futures_util::{FutureExt, future::BoxFuture};
+use futures_util::{
+    FutureExt,
+    future::{BoxFuture, OptionFuture},
+};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinSet};
@@ -20,7 +23,7 @@ use crate::{
     serve::{
         driver::{Driver, Phase, ServeOptions, Source, promptly},
         presence::Presence,
-        queues::Queues,
+        queues::{Declare, Queues, check_bound},
         stats::{Counters, ServiceStats},
     },
     time::now,
@@ -96,14 +99,17 @@ pub(super) const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 102
 
 impl Service {
     pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: ServeOptions) -> Result<Self, SubscribeError> {
+        // Constant, so that what serves queues is compiled only where there are any.
+        let declare = if const { R::ROUTES.has_queues() } { Some(Queues::declare as Declare) } else { None };
         let Prepared { source, queues, group, counters, member, limits, layers } =
-            Prepared::of(&bus, R::ROUTES, options).await?;
+            Prepared::of(&bus, R::ROUTES, options, declare).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
         let router = Arc::new(router);
         let layers = Arc::new(Layers::new(&router, layers));
         let asked = (&phases, &member.stages());
-        // Constant, so that the workers of queues are compiled only where there are any.
-        let works = if const { R::ROUTES.has_queues() } {
+        let works = if const { R::ROUTES.has_queues() }
+            && let Some(queues) = queues
+        {
             queues.start((&router, &layers), &bus, &group, &counters, asked)?
         } else {
             None
@@ -250,7 +256,7 @@ impl Service {
 /// A service that has its subscriptions and queues, and no router yet.
 struct Prepared {
     source: Source,
-    queues: Queues,
+    queues: Option<Queues>,
     group: String,
     counters: Arc<Counters>,
     member: Member,
@@ -260,9 +266,15 @@ struct Prepared {
 
 impl Prepared {
     /// Boxed, and without the router: so it is compiled here, and not once more for each router.
-    fn of(bus: &Bus, routes: Routes, options: ServeOptions) -> BoxFuture<'_, Result<Self, SubscribeError>> {
+    fn of(
+        bus: &Bus,
+        routes: Routes,
+        options: ServeOptions,
+        declare: Option<Declare>,
+    ) -> BoxFuture<'_, Result<Self, SubscribeError>> {
         async move {
             bus.check_open()?;
+            check_bound(&routes, &options.bound)?;
             let Subscriptions { names, templates, tokens } = Subscriptions::of(routes);
             let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
             let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
@@ -271,7 +283,10 @@ impl Prepared {
             let (attachment, presence, queues) = tokio::try_join!(
                 bus.attach(Arc::clone(&inbox), names),
                 Presence::start(bus, &routes, group.clone()),
-                Queues::declare(&routes, &options.bound, options.park_after, bus),
+                OptionFuture::from(
+                    declare.map(|declare| declare(&routes, &options.bound, options.park_after, bus))
+                )
+                .map(Option::transpose),
             )?;
             // One with back-pressure has a connection of its own, and is a receiver of its own.
             let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
