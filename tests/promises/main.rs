@@ -14,6 +14,7 @@ mod closing;
 mod cluster;
 mod cluster_requests;
 mod codecs;
+mod compiled_once;
 mod concurrency;
 mod delivery;
 mod durations;
