@@ -1,7 +1,7 @@
 //! One of the transports, so that nothing above knows which.
 //!
 //! What is called through here is boxed, except publishing. The code of an `async fn` is generated where it is awaited, so that without that each program which uses
-//! the library would compile the transports into itself once more: 16 s instead of 4 of a release build with one handler, and 9.7 MB instead of 2.4.
+//! the library would compile the transports into itself once more: with one handler 15 s instead of 3.5 for a rebuild in release, and 9.7 MB instead of 5.7.
 
 use std::sync::Arc;
 
