@@ -13,6 +13,7 @@
 //! | `services` | which services there are |
 //! | `lanes` | which message a handler works on next: order, concurrency, bounds |
 //! | `call` | one call of a handler |
+//! | `slots` | where calls run, without their types |
 //! | `spawned` | calls that are tokio tasks of their own |
 //! | `waiting` | calls that wait and what is on its way, each polled when it was woken |
 //! | `policy` | what becomes of tasks: attempts, priorities, leases |
@@ -49,6 +50,7 @@ pub(crate) mod queues;
 pub(crate) mod service;
 pub(crate) mod services;
 pub(crate) mod settlement;
+pub(crate) mod slots;
 pub(crate) mod sources;
 pub(crate) mod spawned;
 pub(crate) mod stats;
@@ -76,7 +78,11 @@ use crate::{
     future::BusFuture,
     handler::contract::Router,
     message::{address::AddressOf, contract::Message, kind::Queue},
-    serve::{driver::ServeOptions, policy::verdict::PARK_AFTER, service::Service},
+    serve::{
+        driver::ServeOptions,
+        policy::verdict::PARK_AFTER,
+        service::{Duties, Service},
+    },
 };
 
 /// A service that starts when this is awaited. [`Bus::serve`] makes it.
@@ -102,14 +108,13 @@ pub struct Serving {
     bus: Bus,
     options: ServeOptions,
     /// The router is in here. Without its type, a wrong router is one error, at the argument of `serve`.
-    start: Start,
+    duties: Unserved,
 }
 
-type Starting = BusFuture<'static, Result<Service, SubscribeError>>;
+/// What is served once it is awaited.
+struct Unserved(Option<Duties>);
 
-struct Start(Option<Box<dyn FnOnce(Bus, ServeOptions) -> Starting + Send>>);
-
-impl Drop for Start {
+impl Drop for Unserved {
     /// `let _ = bus.serve(shop);` compiles without a warning.
     fn drop(&mut self) {
         if self.0.is_some() {
@@ -131,8 +136,7 @@ impl Serving {
             bound: Vec::new(),
             park_after: PARK_AFTER,
         };
-        let start = Start(Some(Box::new(|bus, options| BusFuture::new(Service::start(bus, router, options)))));
-        Self { bus, options, start }
+        Self { bus, options, duties: Unserved(Some(Duties::of(router))) }
     }
 
     /// What happens when too many messages wait for a handler. Default: [`Overflow::DropOldest`].
@@ -301,8 +305,8 @@ impl IntoFuture for Serving {
     type IntoFuture = BusFuture<'static, Self::Output>;
 
     fn into_future(mut self) -> Self::IntoFuture {
-        let start = self.start.0.take().expect("it is taken here alone, by value");
-        start(self.bus, self.options)
+        let duties = self.duties.0.take().expect("it is taken here alone, by value");
+        BusFuture::new(Service::start(self.bus, duties, self.options))
     }
 }
 

@@ -1,4 +1,4 @@
-//! One call of a handler: polled once in place, moved aside only if it waits.
+//! One call of a handler: what it needs, its span, its time, its panic.
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -20,13 +20,19 @@ use crate::{
     error::Rejection,
     handler::{
         contract::Router,
-        layer::Layers,
+        layer::{HandlerLayer, Layers},
         outcome::{Ended, Outcome},
     },
-    message::{delivery::Delivery, facts::Kind},
+    message::{
+        delivery::{Arriving, Delivery},
+        facts::Kind,
+    },
     observe::observation::enter,
     route::entry::Route,
-    serve::settlement::{Called, Worked},
+    serve::{
+        settlement::{Called, Worked},
+        slots::{Slot, slot},
+    },
     time::{deadline_after, now, within},
     transport::{
         contract::{CLAIMS, Claim},
@@ -34,10 +40,10 @@ use crate::{
     },
 };
 
-/// What calls need, beside what they are of. It can be had for calls that own it, to be tokio tasks of their own.
+/// What calls need, beside what they are of.
 pub(crate) struct Callee<R> {
     router: Arc<R>,
-    layers: Arc<Layers>,
+    layers: Layers,
     bus: Bus,
 }
 
@@ -46,11 +52,7 @@ pub(crate) struct Callee<R> {
 /// An `async` block and no `async fn`, here and below: the future of an `async fn` holds its arguments twice, and this future is moved into
 /// its slot for every message. For the same reason one reference holds what all calls have in common, and the delivery is made in its place.
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
-pub(crate) fn call<R: Router>(
-    callee: &Callee<R>,
-    route: usize,
-    delivery: impl Into<Delivery>,
-) -> impl Future<Output = Called> {
+fn call<R: Router>(callee: &Callee<R>, route: usize, delivery: impl Into<Delivery>) -> impl Future<Output = Called> {
     async move {
         let mut delivery = delivery.into();
         let bus = &callee.bus;
@@ -232,120 +234,65 @@ impl<F: Future<Output: Into<Ended>>> Future for Guarded<F> {
     }
 }
 
-/// The future of one call. Once it has completed nothing is left in it, and its memory is used for another.
-pub(crate) type Slot<F> = Pin<Box<F>>;
-
-/// Slots whose calls have completed. A call that completes at once borrows one for the moment, so it costs no allocation.
-#[derive(Debug)]
-pub(crate) struct Slots<F> {
-    free: Vec<Slot<F>>,
-}
-
-impl<F> Slots<F> {
-    pub(crate) fn new() -> Self {
-        Self { free: Vec::new() }
-    }
-
-    #[inline]
-    pub(crate) fn fill(&mut self, future: F) -> Slot<F> {
-        let Some(mut slot) = self.free.pop() else { return Box::pin(future) };
-        slot.set(future);
-        slot
-    }
-
-    #[inline]
-    pub(crate) fn give_back(&mut self, slot: Slot<F>) {
-        // More slots than this were only needed in a burst; their memory goes back.
-        if self.free.len() < 64 {
-            self.free.push(slot);
-        }
-    }
-}
-
-/// A call that waits, in the set of all that wait, with its place.
-pub(crate) struct Running<F, P> {
-    waits: Option<(Slot<F>, P)>,
-}
-
-impl<F, P> Running<F, P> {
-    pub(crate) fn new(slot: Slot<F>, place: P) -> Self {
-        Self { waits: Some((slot, place)) }
-    }
-
-    pub(crate) fn place(&self) -> Option<&P> {
-        self.waits.as_ref().map(|(_, place)| place)
-    }
-
-    /// Drops the call at its await. What it holds there is the user's, and so is how that is dropped.
-    pub(crate) fn cancel(self) -> Option<P> {
-        let (slot, place) = self.waits?;
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(slot)));
-        Some(place)
-    }
-}
-
-/// A call that waited and has ended, with its slot to give back.
-pub(crate) struct Finished<F: Future, P> {
-    pub(crate) slot: Slot<F>,
-    pub(crate) place: P,
-    pub(crate) output: F::Output,
-}
-
-impl<F: Future, P: Unpin> Future for Running<F, P> {
-    type Output = Finished<F, P>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Finished<F, P>> {
-        let Some((mut slot, place)) = self.waits.take() else { return Poll::Pending };
-        match slot.as_mut().poll(context) {
-            Poll::Ready(output) => Poll::Ready(Finished { slot, place, output }),
-            Poll::Pending => {
-                self.waits = Some((slot, place));
-                Poll::Pending
-            }
-        }
-    }
-}
-
-impl<R> Clone for Callee<R> {
-    fn clone(&self) -> Self {
-        Self { router: Arc::clone(&self.router), layers: Arc::clone(&self.layers), bus: self.bus.clone() }
-    }
-}
-
 impl<R: Router> Callee<R> {
-    pub(crate) fn new(router: Arc<R>, layers: Arc<Layers>, bus: Bus) -> Self {
+    pub(crate) fn new(router: R, around: Vec<HandlerLayer>, bus: Bus) -> Self {
+        let router = Arc::new(router);
+        let layers = Layers::new(&router, around);
         Self { router, layers, bus }
     }
+}
 
-    pub(crate) fn call(
-        &self,
-        route: usize,
-        delivery: impl Into<Delivery> + Send + 'static,
-    ) -> impl Future<Output = Called> + Send + 'static {
-        let callee = self.clone();
-        async move { call(&callee, route, delivery).await }
+/// A task to be worked on. `is_done` says that its queue delivers at most once.
+pub(crate) struct Job {
+    pub(crate) delivery: Delivery,
+    pub(crate) is_done: bool,
+}
+
+/// The handlers of a router, whichever it is: what is generic over routers ends here, so that whatever works with calls is compiled once.
+pub(crate) trait Calls: Send + Sync {
+    /// Where messages are handled, one after the other: each that comes by a channel, with its route.
+    fn slot(&self) -> Slot<'_, (usize, Arriving), Called>;
+
+    /// Where tasks of a route are worked on, one after the other.
+    fn task_slot(&self, route: usize) -> Slot<'_, Job, Worked>;
+
+    /// A call that owns what it needs, to be a tokio task.
+    fn call(self: Arc<Self>, route: usize, arriving: Arriving) -> BoxFuture<'static, Called>;
+
+    /// The same of a task.
+    fn work(self: Arc<Self>, route: usize, job: Job) -> BoxFuture<'static, Worked>;
+}
+
+impl<R: Router> Calls for Callee<R> {
+    fn slot(&self) -> Slot<'_, (usize, Arriving), Called> {
+        slot(move |(route, arriving)| call(self, route, arriving))
     }
 
-    /// A call of a task, with what it publishes.
-    pub(crate) fn work(
-        &self,
-        route: usize,
-        delivery: Delivery,
-        is_done: bool,
-    ) -> impl Future<Output = Worked> + Send + 'static {
-        let callee = self.clone();
-        async move { work(&callee, route, delivery, is_done).await }
+    fn task_slot(&self, route: usize) -> Slot<'_, Job, Worked> {
+        // Constant, so that what tasks need is compiled only where there are any.
+        if const { R::ROUTES.has_queues() } {
+            slot(move |job| work(self, route, job))
+        } else {
+            unreachable!("a router without queues has no tasks")
+        }
+    }
+
+    fn call(self: Arc<Self>, route: usize, arriving: Arriving) -> BoxFuture<'static, Called> {
+        Box::pin(async move { call(&self, route, arriving).await })
+    }
+
+    fn work(self: Arc<Self>, route: usize, job: Job) -> BoxFuture<'static, Worked> {
+        if const { R::ROUTES.has_queues() } {
+            Box::pin(async move { work(&self, route, job).await })
+        } else {
+            unreachable!("a router without queues has no tasks")
+        }
     }
 }
 
-/// Runs the handler of a task, and sends what it returned to be published. `is_done` says that the queue delivers at most once.
+/// Runs the handler of a task, and sends what it returned to be published.
 #[expect(clippy::manual_async_fn, reason = "its future would be larger")]
-pub(crate) fn work<R: Router>(
-    callee: &Callee<R>,
-    route: usize,
-    delivery: Delivery,
-    is_done: bool,
-) -> impl Future<Output = Worked> {
+fn work<R: Router>(callee: &Callee<R>, route: usize, Job { delivery, is_done }: Job) -> impl Future<Output = Worked> {
     async move {
         match call(callee, route, delivery).await {
             Called::Settled(ended) => Worked::of(ended),

@@ -24,14 +24,11 @@ use crate::{
     },
     config::{Bounds, Overflow},
     error::ShutdownError,
-    handler::{
-        contract::Router,
-        layer::{HandlerLayer, Layers},
-    },
+    handler::layer::HandlerLayer,
     message::facts::Kind,
-    route::{sole::SoleRoutes, table::RouteTable},
+    route::{routes::Routes, sole::SoleRoutes, table::RouteTable},
     serve::{
-        call::{Callee, call},
+        call::Calls,
         ending::Ending,
         engine::Engine,
         intake::Intake,
@@ -70,9 +67,9 @@ pub(crate) struct Source {
     pub(crate) presence: Presence,
 }
 
-pub(crate) struct Driver<R> {
-    router: Arc<R>,
-    layers: Arc<Layers>,
+pub(crate) struct Driver {
+    routes: Routes,
+    calls: Arc<dyn Calls>,
     bus: Bus,
     inbox: Arc<Inbox>,
     attachment: Attachment,
@@ -80,16 +77,16 @@ pub(crate) struct Driver<R> {
     intake: Intake,
 }
 
-impl<R: Router> Driver<R> {
+impl Driver {
     pub(crate) fn new(
-        (router, layers): (Arc<R>, Arc<Layers>),
+        (routes, calls): (Routes, Arc<dyn Calls>),
         (overflow, bounds): (Overflow, Bounds),
         bus: Bus,
         source: Source,
         counters: Arc<Counters>,
     ) -> Self {
         let Source { inbox, attachment, tokens, served, presence } = source;
-        let lanes = R::ROUTES.iter().map(|route| {
+        let lanes = routes.iter().map(|route| {
             let overflow = match (overflow, route.facts().kind()) {
                 // Nobody else's requests are to wait for it: what is too much is given to another instance.
                 (Overflow::BackPressure, Kind::Request) => Overflow::DropNewest,
@@ -99,16 +96,16 @@ impl<R: Router> Driver<R> {
         });
         let lanes = lanes.collect();
         let (payload_limit, format) = (bus.config().payload_limit, bus.config().format);
-        let table = RouteTable::build(R::ROUTES);
+        let table = RouteTable::build(routes);
         let intake = Intake {
-            sole_routes: SoleRoutes::new(R::ROUTES, &tokens, &table),
+            sole_routes: SoleRoutes::new(routes, &tokens, &table),
             table,
-            routes: R::ROUTES,
+            routes: routes,
             tokens,
-            order_keys: R::ROUTES.iter().map(|route| route.order_key()).collect(),
+            order_keys: routes.iter().map(|route| route.order_key()).collect(),
             lanes,
-            idle: vec![true; R::ROUTES.len()],
-            tally: Tally::new(bus.clone(), R::ROUTES, counters),
+            idle: vec![true; routes.len()],
+            tally: Tally::new(bus.clone(), routes, counters),
             payload_limit,
             format,
             bus: bus.clone(),
@@ -116,7 +113,7 @@ impl<R: Router> Driver<R> {
             served,
             closed: None,
         };
-        Self { router, layers, bus, inbox, attachment, presence, intake }
+        Self { routes, calls, bus, inbox, attachment, presence, intake }
     }
 
     /// Starts the driver's tokio task, which ends when it and those of the queues have. Dropping the set aborts all of them.
@@ -127,7 +124,7 @@ impl<R: Router> Driver<R> {
         works: Option<Works>,
     ) -> JoinSet<Result<(), ShutdownError>> {
         let mut tokio_task = JoinSet::new();
-        let ending = Ending::new(self.bus.clone(), R::ROUTES, phases.clone());
+        let ending = Ending::new(self.bus.clone(), self.routes, phases.clone());
         tokio_task.spawn(async move {
             let run = async {
                 let drives = self.run(phases, member.stages());
@@ -153,9 +150,8 @@ impl<R: Router> Driver<R> {
         mut phases: watch::Receiver<Phase>,
         mut stages: watch::Receiver<Stage>,
     ) -> Result<(), ShutdownError> {
-        let Self { router, layers, bus, inbox, attachment, presence, intake } = self;
-        let callee = Callee::new(router, layers, bus.clone());
-        let mut engine = Engine::new(intake, &bus, |route, arriving| call(&callee, route, arriving), &callee);
+        let Self { calls, bus, inbox, attachment, presence, intake, .. } = self;
+        let mut engine = Engine::new(intake, &bus, &calls);
         let mut sources = Sources::new(inbox, attachment, &presence);
         let mut stopping: Option<Stopping> = None;
         let mut closing: Option<Stopping> = None;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     task::{Context, Poll},
     time::Duration,
 };
@@ -13,19 +13,17 @@ use crate::{
     bus::{handle::Bus, instances::State},
     codec::answers::PassedOn,
     error::ShutdownError,
-    handler::{
-        contract::Router,
-        outcome::{Ended, Outcome},
-    },
+    handler::outcome::{Ended, Outcome},
     message::delivery::Arriving,
     serve::{
-        call::{Callee, Finished, Running, Slots},
+        call::Calls,
         departures::{Departed, Departures, Published},
         driver::Stopping,
         intake::{Admission, Intake},
         lanes::LaneId,
         presence::{Heard, Presence},
         settlement::{Called, Open, Sent, Step, declined, dropped, oversized},
+        slots::{Finished, Running, Slots},
         sources::Sources,
         spawned::{Spawned, SpawnedEnd},
         waiting::Waiting,
@@ -39,13 +37,12 @@ use crate::{
 };
 
 /// Calls handlers, and keeps what waits after them.
-pub(super) struct Engine<'a, R, C, F> {
-    callee: &'a Callee<R>,
+pub(super) struct Engine<'a> {
+    calls: &'a Arc<dyn Calls>,
     pub(super) intake: Intake,
     bus: &'a Bus,
-    make: C,
-    slots: Slots<F>,
-    pub(super) running: Waiting<Running<F, (usize, LaneId)>>,
+    slots: Slots<'a, (usize, Arriving), Called>,
+    pub(super) running: Waiting<Running<'a, (usize, Arriving), Called, (usize, LaneId)>>,
     pub(super) departures: Departures<'a>,
     pub(super) spawned: Spawned<(usize, LaneId), Called>,
     /// Whether there are handlers whose calls are tokio tasks. Where there are none no handler's options are read for each message.
@@ -79,14 +76,13 @@ impl Starting {
     }
 }
 
-impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Engine<'a, R, C, F> {
-    pub(super) fn new(intake: Intake, bus: &'a Bus, make: C, callee: &'a Callee<R>) -> Self {
+impl<'a> Engine<'a> {
+    pub(super) fn new(intake: Intake, bus: &'a Bus, calls: &'a Arc<dyn Calls>) -> Self {
         let spawns = intake.routes.iter().any(|route| route.options().spawn);
         Self {
-            callee,
+            calls,
             intake,
             bus,
-            make,
             slots: Slots::new(),
             running: Waiting::new(),
             departures: Departures::new(bus),
@@ -257,14 +253,13 @@ impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Eng
         let format = self.intake.format;
         if self.spawns && self.intake.routes.at(route).options().spawn {
             let lane = self.hold(route, lane);
-            self.spawned.start((route, lane), self.callee.call(route, Arriving { frame, format }));
+            self.spawned.start((route, lane), Arc::clone(self.calls).call(route, Arriving { frame, format }));
             return None;
         }
-        // Made here and not before, so that it is moved as a whole: nothing is done meanwhile of which it would have to be taken apart.
-        let mut slot = self.slots.fill((self.make)(route, Arriving { frame, format }));
+        let mut slot = self.slots.take().unwrap_or_else(|| self.calls.slot());
         // What has a lane is seen there.
         self.intake.polls(route, lane.map_or(self.starting.arrived, |_| Arrival::NEVER));
-        let polled = slot.as_mut().poll(context);
+        let polled = slot.as_mut().begin((route, Arriving { frame, format }), context);
         self.intake.polls(route, Arrival::NEVER);
         match polled {
             Poll::Ready(called) => {
@@ -378,7 +373,11 @@ impl<'a, R: Router, C: Fn(usize, Arriving) -> F, F: Future<Output = Called>> Eng
     }
 
     /// A call that waited has ended, and whatever else has.
-    pub(super) fn finished(&mut self, first: Finished<F, (usize, LaneId)>, context: &mut Context<'_>) {
+    pub(super) fn finished(
+        &mut self,
+        first: Finished<'a, (usize, Arriving), Called, (usize, LaneId)>,
+        context: &mut Context<'_>,
+    ) {
         let mut next = Some(first);
         for _ in 0..TOGETHER {
             let Some(Finished { slot, place, output }) = next else { break };

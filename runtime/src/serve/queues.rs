@@ -11,10 +11,11 @@ use tokio::{
 use crate::{
     bus::{closing::Stage, handle::Bus},
     error::{QueueError, ShutdownError, SubscribeError},
-    handler::{contract::Router, layer::Layers},
+    handler::{contract::Router, ending::Endings},
     message::facts::{Facts, Kind, QueueFacts},
     route::{entry::Route, routes::Routes},
     serve::{
+        call::Calls,
         control::listen,
         driver::Phase,
         ends::Ends,
@@ -83,9 +84,55 @@ pub(super) struct Works {
     keeper: Keeper,
 }
 
-/// [`Queues::declare`], where there are any: so that a program without queues has nothing of it.
-pub(super) type Declare =
-    for<'a> fn(&'a Routes, &'a Bound, Duration, &'a Bus) -> BoxFuture<'a, Result<Queues, SubscribeError>>;
+/// What is done with the queues of a router that has any. Behind pointers, so that a program without queues has nothing of it.
+pub(super) struct WithQueues {
+    declare: Declare,
+    start: Start,
+    endings: fn() -> Vec<Endings>,
+}
+
+type Declare = for<'a> fn(&'a Routes, &'a Bound, Duration, &'a Bus) -> BoxFuture<'a, Result<Queues, SubscribeError>>;
+type Start = fn(
+    Queues,
+    (Routes, &Arc<dyn Calls>, &[Endings]),
+    &Bus,
+    &str,
+    &Arc<Counters>,
+    (&watch::Receiver<Phase>, &watch::Receiver<Stage>),
+) -> Result<Option<Works>, SubscribeError>;
+
+impl WithQueues {
+    pub(super) fn of<R: Router>() -> Option<Self> {
+        // Constant, so that it is compiled only where there are any.
+        if const { R::ROUTES.has_queues() } {
+            Some(Self { declare: Queues::declare, start: Queues::start, endings: R::endings })
+        } else {
+            None
+        }
+    }
+
+    pub(super) fn declare<'a>(
+        &self,
+        routes: &'a Routes,
+        bound: &'a Bound,
+        park_after: Duration,
+        bus: &'a Bus,
+    ) -> BoxFuture<'a, Result<Queues, SubscribeError>> {
+        (self.declare)(routes, bound, park_after, bus)
+    }
+
+    pub(super) fn start(
+        &self,
+        queues: Queues,
+        (routes, calls): (Routes, &Arc<dyn Calls>),
+        bus: &Bus,
+        group: &str,
+        counters: &Arc<Counters>,
+        asked: (&watch::Receiver<Phase>, &watch::Receiver<Stage>),
+    ) -> Result<Option<Works>, SubscribeError> {
+        (self.start)(queues, (routes, calls, &(self.endings)()), bus, group, counters, asked)
+    }
+}
 
 /// Refuses parts of a queue that these routes do not serve.
 pub(super) fn check_bound(routes: &Routes, bound: &Bound) -> Result<(), SubscribeError> {
@@ -98,7 +145,7 @@ pub(super) fn check_bound(routes: &Routes, bound: &Bound) -> Result<(), Subscrib
 
 impl Queues {
     /// Makes what the queues of these routes need, and has parked tasks wait again that are known here.
-    pub(super) fn declare<'a>(
+    fn declare<'a>(
         routes: &'a Routes,
         bound: &'a Bound,
         park_after: Duration,
@@ -131,9 +178,9 @@ impl Queues {
     }
 
     /// Starts a worker for each queue, and what keeps their leases; `None` where there are none.
-    pub(super) fn start<R: Router>(
+    fn start(
         self,
-        (router, layers): (&Arc<R>, &Arc<Layers>),
+        (routes, calls, endings): (Routes, &Arc<dyn Calls>, &[Endings]),
         bus: &Bus,
         group: &str,
         counters: &Arc<Counters>,
@@ -142,20 +189,19 @@ impl Queues {
         let Self { instance, park_after, wakes, queues } = self;
         let Some(first) = queues.first() else { return Ok(None) };
         let template = first.queue.name.template;
-        let (mut kept, mut workers, endings) = (Vec::new(), JoinSet::new(), R::endings());
+        let (mut kept, mut workers) = (Vec::new(), JoinSet::new());
         for declared in queues {
-            let route = R::ROUTES.at(declared.number);
+            let route = routes.at(declared.number);
             let policy = Policy::new(route.options(), park_after, Arc::clone(&instance));
             let ends = Ends::new(bus, &declared.queue, endings.get(declared.number), counters, declared.number);
-            let about = about(&R::ROUTES, bus, group, &declared.queue);
+            let about = about(&routes, bus, group, &declared.queue);
             kept.push(keeps(route, &declared, &policy, &ends, about));
             let Declared { number, queue, holdings, control, .. } = declared;
             let turns = route.facts().queue().unwrap_or(QueueFacts::DEFAULT).turns;
             let worker = Worker {
-                router: Arc::clone(router),
-                layers: Arc::clone(layers),
+                calls: Arc::clone(calls),
                 bus: bus.clone(),
-                route: number,
+                route: (number, route),
                 rotation: Rotation::new(&queue, &route.template(), turns),
                 queue,
                 policy,
@@ -163,7 +209,7 @@ impl Queues {
                 control,
                 instance: Arc::clone(&instance),
                 holdings,
-                tally: Tally::new(bus.clone(), R::ROUTES, Arc::clone(counters)),
+                tally: Tally::new(bus.clone(), routes, Arc::clone(counters)),
             };
             workers.spawn(worker.run(phases.clone(), stages.clone()));
         }

@@ -2,10 +2,7 @@
 
 use std::{fmt, future::pending, io, sync::Arc, time::Duration};
 
-use futures_util::{
-    FutureExt,
-    future::{BoxFuture, OptionFuture},
-};
+use futures_util::{FutureExt, future::OptionFuture};
 #[cfg(unix)]
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::{sync::watch, task::JoinSet};
@@ -14,16 +11,14 @@ use crate::{
     bus::{closing::Member, handle::Bus, instances::State},
     config::{Bounds, Overflow},
     error::{ShutdownError, SubscribeError},
-    handler::{
-        contract::Router,
-        layer::{HandlerLayer, Layers},
-    },
+    handler::{contract::Router, layer::HandlerLayer},
     message::facts::Kind,
     route::routes::Routes,
     serve::{
+        call::{Callee, Calls},
         driver::{Driver, Phase, ServeOptions, Source, promptly},
         presence::Presence,
-        queues::{Declare, Queues, check_bound},
+        queues::{Queues, WithQueues, check_bound},
         stats::{Counters, ServiceStats},
     },
     time::now,
@@ -98,24 +93,21 @@ pub(super) const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(30);
 pub(super) const HAND_OVER: Bounds = Bounds { messages: 8_192, bytes: 1024 * 1024 };
 
 impl Service {
-    pub(crate) async fn start<R: Router>(bus: Bus, router: R, options: ServeOptions) -> Result<Self, SubscribeError> {
-        // Constant, so that what serves queues is compiled only where there are any.
-        let declare = if const { R::ROUTES.has_queues() } { Some(Queues::declare as Declare) } else { None };
+    pub(crate) async fn start(bus: Bus, duties: Duties, options: ServeOptions) -> Result<Self, SubscribeError> {
+        let Duties { routes, calls, with_queues } = duties;
         let Prepared { source, queues, group, counters, member, limits, layers } =
-            Prepared::of(&bus, R::ROUTES, options, declare).await?;
+            Prepared::of(&bus, routes, options, with_queues.as_ref()).await?;
         let (phase, phases) = watch::channel(Phase::Serving);
-        let router = Arc::new(router);
-        let layers = Arc::new(Layers::new(&router, layers));
-        let asked = (&phases, &member.stages());
-        let works = if const { R::ROUTES.has_queues() }
-            && let Some(queues) = queues
-        {
-            queues.start((&router, &layers), &bus, &group, &counters, asked)?
-        } else {
-            None
+        let calls = calls(layers, bus.clone());
+        let works = match (with_queues, queues) {
+            (Some(with_queues), Some(queues)) => {
+                let asked = (&phases, &member.stages());
+                with_queues.start(queues, (routes, &calls), &bus, &group, &counters, asked)?
+            }
+            _ => None,
         };
-        let driver = Driver::new((router, layers), limits, bus, source, Arc::clone(&counters));
-        tracing::info!(handlers = %Serves(R::ROUTES), "a service is live");
+        let driver = Driver::new((routes, calls), limits, bus, source, Arc::clone(&counters));
+        tracing::info!(handlers = %Serves(routes), "a service is live");
         Ok(Self { driver: driver.start(phases, member, works), phase, counters, ended: false })
     }
 
@@ -253,7 +245,25 @@ impl Service {
     }
 }
 
-/// A service that has its subscriptions and queues, and no router yet.
+/// What a service does: a router, whichever it is.
+pub(crate) struct Duties {
+    routes: Routes,
+    /// Makes what calls its handlers, once it is known which layers are around them.
+    calls: Box<dyn FnOnce(Vec<HandlerLayer>, Bus) -> Arc<dyn Calls> + Send>,
+    with_queues: Option<WithQueues>,
+}
+
+impl Duties {
+    pub(crate) fn of<R: Router>(router: R) -> Self {
+        Self {
+            routes: R::ROUTES,
+            calls: Box::new(|around, bus| Arc::new(Callee::new(router, around, bus))),
+            with_queues: WithQueues::of::<R>(),
+        }
+    }
+}
+
+/// A service that has its subscriptions and queues, and nothing that calls its handlers yet.
 struct Prepared {
     source: Source,
     queues: Option<Queues>,
@@ -265,44 +275,43 @@ struct Prepared {
 }
 
 impl Prepared {
-    /// Boxed, and without the router: so it is compiled here, and not once more for each router.
-    fn of(
+    async fn of(
         bus: &Bus,
         routes: Routes,
         options: ServeOptions,
-        declare: Option<Declare>,
-    ) -> BoxFuture<'_, Result<Self, SubscribeError>> {
-        async move {
-            bus.check_open()?;
-            check_bound(&routes, &options.bound)?;
-            let Subscriptions { names, templates, tokens } = Subscriptions::of(routes);
-            let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
-            let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
-            let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
-            let group = options.group.unwrap_or_else(|| group_of(&routes, bus));
-            let (attachment, presence, queues) = tokio::try_join!(
-                bus.attach(Arc::clone(&inbox), names),
-                Presence::start(bus, &routes, group.clone()),
-                OptionFuture::from(
-                    declare.map(|declare| declare(&routes, &options.bound, options.park_after, bus))
-                )
-                .map(Option::transpose),
-            )?;
-            // One with back-pressure has a connection of its own, and is a receiver of its own.
-            let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
-            let counters = Arc::new(Counters::new(routes));
-            let counted = Arc::clone(&counters);
-            let member = bus.join(move || counted.snapshot(now()).outstanding())?;
-            if let Some(announcement) = presence.announcement(State::Serving, bus)
-                && let Err(error) = bus.send(announcement).await
-            {
-                tracing::warn!(%error, "others could not be told of a new instance; those who know others may not find it");
-            }
-            let source = Source { inbox, attachment, tokens, served, presence };
-            let limits = (options.overflow, options.bounds);
-            Ok(Self { source, queues, group, counters, member, limits, layers: options.layers })
+        with_queues: Option<&WithQueues>,
+    ) -> Result<Self, SubscribeError> {
+        bus.check_open()?;
+        check_bound(&routes, &options.bound)?;
+        let Subscriptions { names, templates, tokens } = Subscriptions::of(routes);
+        let when_full = if options.overflow == Overflow::BackPressure { WhenFull::Block } else { WhenFull::Wait };
+        let inbox = Arc::new(Inbox::new(HAND_OVER, when_full).with_templates(templates));
+        let served_names = names.iter().map(|(text, kind)| Name { text: text.clone(), kind: *kind }).collect();
+        let group = options.group.unwrap_or_else(|| group_of(&routes, bus));
+        let (attachment, presence, queues) = tokio::try_join!(
+            bus.attach(Arc::clone(&inbox), names),
+            Presence::start(bus, &routes, group.clone()),
+            OptionFuture::from(with_queues.map(|queues| queues.declare(
+                &routes,
+                &options.bound,
+                options.park_after,
+                bus
+            )))
+            .map(Option::transpose),
+        )?;
+        // One with back-pressure has a connection of its own, and is a receiver of its own.
+        let served = (when_full != WhenFull::Block).then(|| bus.served(served_names));
+        let counters = Arc::new(Counters::new(routes));
+        let counted = Arc::clone(&counters);
+        let member = bus.join(move || counted.snapshot(now()).outstanding())?;
+        if let Some(announcement) = presence.announcement(State::Serving, bus)
+            && let Err(error) = bus.send(announcement).await
+        {
+            tracing::warn!(%error, "others could not be told of a new instance; those who know others may not find it");
         }
-        .boxed()
+        let source = Source { inbox, attachment, tokens, served, presence };
+        let limits = (options.overflow, options.bounds);
+        Ok(Self { source, queues, group, counters, member, limits, layers: options.layers })
     }
 }
 

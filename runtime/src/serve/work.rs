@@ -42,10 +42,9 @@ use self::{
 use crate::{
     bus::{closing::Stage, handle::Bus},
     error::{QueueError, ShutdownError},
-    handler::{contract::Router, layer::Layers},
-    message::delivery::Delivery,
+    route::entry::Route,
     serve::{
-        call::{Callee, work},
+        call::Calls,
         driver::{Phase, Stopping, at_once, reached, sooner},
         ends::Ends,
         holdings::Holdings,
@@ -56,7 +55,6 @@ use crate::{
             verdict::Policy,
         },
         service::SHUTDOWN_DEADLINE,
-        settlement::Worked,
         tally::Tally,
     },
     time::{deadline_after, now},
@@ -72,12 +70,11 @@ use crate::{
 };
 
 /// The worker of one queue.
-pub(super) struct Worker<R> {
-    pub(super) router: Arc<R>,
-    pub(super) layers: Arc<Layers>,
+pub(super) struct Worker {
+    pub(super) calls: Arc<dyn Calls>,
     pub(super) bus: Bus,
-    /// Its handler.
-    pub(super) route: usize,
+    /// Its handler, and the number of that.
+    pub(super) route: (usize, &'static Route),
     pub(super) queue: QueueSpec,
     pub(super) rotation: Rotation,
     pub(super) policy: Policy,
@@ -104,7 +101,7 @@ const AHEAD: usize = 8;
 /// So long a queue is well before what happens to its keys is told again.
 const WELL_AGAIN: Duration = Duration::from_secs(10);
 
-impl<R: Router> Worker<R> {
+impl Worker {
     /// # Cancel safety
     ///
     /// Dropping the future stops what runs; the tasks stay with the server until their leases end.
@@ -113,19 +110,15 @@ impl<R: Router> Worker<R> {
         phases: watch::Receiver<Phase>,
         stages: watch::Receiver<Stage>,
     ) -> Result<(), ShutdownError> {
-        let Self { router, layers, bus, route, queue, rotation, policy, ends, control, instance, holdings, tally } =
-            self;
-        let is_done = queue.at_most_once;
-        let callee = Callee::new(router, layers, bus.clone());
-        let make = |delivery| work(&callee, route, delivery, is_done);
+        let Self { calls, bus, route, queue, rotation, policy, ends, control, instance, holdings, tally } = self;
         let pull = Pull::new(bus.clone(), queue.clone(), Arc::clone(&instance), Arc::clone(&holdings));
         let judges = (policy, ends);
-        let places = Places::new(&bus, &queue, route, judges, Arc::clone(&holdings), (make, &callee), tally);
+        let places = Places::new(&bus, &queue, route, judges, Arc::clone(&holdings), &calls, tally);
         let noting = Noting::new(&bus, &queue, instance, Arc::clone(&places.reports));
         let course = Course {
             bus: &bus,
             queue: &queue,
-            route,
+            route: route.0,
             rotation,
             holdings: &holdings,
             pull,
@@ -140,7 +133,7 @@ impl<R: Router> Worker<R> {
             empty_waits: 0,
             watchdog: Watchdog::new(&bus, &queue),
             had_no_place: false,
-            ahead: (R::ROUTES.at(route).options().concurrency / 2).max(AHEAD),
+            ahead: (route.1.options().concurrency / 2).max(AHEAD),
             is_paused: false,
             chance: Chance::new(),
             failures: 0,
@@ -157,14 +150,14 @@ impl<R: Router> Worker<R> {
 }
 
 /// How far the worker is.
-struct Course<'a, R, C, F> {
+struct Course<'a> {
     bus: &'a Bus,
     queue: &'a QueueSpec,
     route: usize,
     rotation: Rotation,
     holdings: &'a Holdings,
     pull: Pull,
-    places: Places<'a, R, C, F>,
+    places: Places<'a>,
     noting: Noting<'a>,
     /// Settlements that are on their way by themselves.
     settling: Option<Question<Vec<Settled>>>,
@@ -215,7 +208,7 @@ enum Next {
     IsDropped,
 }
 
-impl<R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Course<'_, R, C, F> {
+impl Course<'_> {
     async fn run(
         mut self,
         mut phases: watch::Receiver<Phase>,

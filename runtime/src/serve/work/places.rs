@@ -12,10 +12,7 @@ use bytes::Bytes;
 use crate::{
     bus::handle::Bus,
     error::Rejection,
-    handler::{
-        contract::Router,
-        outcome::{Ended, Outcome, Rule},
-    },
+    handler::outcome::{Ended, Outcome, Rule},
     message::{
         delivery::Delivery,
         lease::{Lease, Task},
@@ -23,7 +20,7 @@ use crate::{
     },
     route::entry::Route,
     serve::{
-        call::{Callee, Finished, Running, Slots},
+        call::{Calls, Job},
         ends::{Ends, Said},
         holdings::{Brought, HoldingId, Holdings, Judged},
         journal::{About, Trouble},
@@ -34,6 +31,7 @@ use crate::{
             verdict::{Admission, How, Moment, OnceBefore, Policy, admit},
         },
         settlement::{Open, Worked},
+        slots::{Finished, Running, Slots},
         spawned::{Spawned, SpawnedEnd},
         tally::Tally,
         waiting::Waiting,
@@ -47,7 +45,7 @@ use crate::{
 };
 
 /// The places of a queue's handler.
-pub(super) struct Places<'a, R, C, F> {
+pub(super) struct Places<'a> {
     bus: &'a Bus,
     queue: &'a QueueSpec,
     number: usize,
@@ -55,10 +53,9 @@ pub(super) struct Places<'a, R, C, F> {
     policy: Policy,
     ends: Ends,
     holdings: Arc<Holdings>,
-    make: C,
-    callee: &'a Callee<R>,
-    slots: Slots<F>,
-    pub(super) running: Waiting<Running<F, Place>>,
+    calls: &'a Arc<dyn Calls>,
+    slots: Slots<'a, Job, Worked>,
+    pub(super) running: Waiting<Running<'a, Job, Worked, Place>>,
     pub(super) spawned: Spawned<Place, Worked>,
     /// Taken and not begun.
     ready: VecDeque<Ready>,
@@ -94,14 +91,14 @@ pub(super) struct Place {
     age: u64,
 }
 
-impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a, R, C, F> {
+impl<'a> Places<'a> {
     pub(super) fn new(
         bus: &'a Bus,
         queue: &'a QueueSpec,
-        number: usize,
+        (number, route): (usize, &'static Route),
         (policy, ends): (Policy, Ends),
         holdings: Arc<Holdings>,
-        (make, callee): (C, &'a Callee<R>),
+        calls: &'a Arc<dyn Calls>,
         tally: Tally,
     ) -> Self {
         let news = holdings.news();
@@ -109,12 +106,11 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
             bus,
             queue,
             number,
-            route: R::ROUTES.at(number),
+            route,
             policy,
             ends,
             holdings,
-            make,
-            callee,
+            calls,
             slots: Slots::new(),
             running: Waiting::new(),
             spawned: Spawned::new(),
@@ -226,17 +222,18 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
         if announces {
             kept.payload = delivery.share_payload();
         }
+        let job = Job { delivery, is_done: self.queue.at_most_once };
         let mut place = Place { entry: kept, holding, once, age: 0 };
         if self.route.options().spawn {
             self.waits(&mut place, arrived);
-            return self.spawned.start(place, self.callee.work(self.number, delivery, self.queue.at_most_once));
+            return self.spawned.start(place, Arc::clone(self.calls).work(self.number, job));
         }
-        let mut slot = self.slots.fill((self.make)(delivery));
+        let mut slot = self.slots.take().unwrap_or_else(|| self.calls.task_slot(self.number));
         self.tally.counters.handler(self.number).load.polls(Arrival::of(arrived));
         if let Some(holding) = holding {
             self.holdings.polls(holding);
         }
-        let polled = slot.as_mut().poll(context);
+        let polled = slot.as_mut().begin(job, context);
         self.holdings.polled();
         self.tally.counters.handler(self.number).load.polls(Arrival::NEVER);
         match polled {
@@ -264,7 +261,7 @@ impl<'a, R: Router, C: Fn(Delivery) -> F, F: Future<Output = Worked>> Places<'a,
     }
 
     /// Takes what has ended, this one and whatever else has.
-    pub(super) fn finished(&mut self, first: Finished<F, Place>, context: &mut Context<'_>) {
+    pub(super) fn finished(&mut self, first: Finished<'a, Job, Worked, Place>, context: &mut Context<'_>) {
         let mut next = Some(first);
         // As many as may have been woken together; others are taken with the next.
         for _ in 0..256 {
