@@ -23,7 +23,7 @@
 //! # Inside
 //!
 //! `contract` is the trait and what it is told, `by_bus` leaves the choice to the bus, `headers` and `answers` travel in every format, and
-//! `envelope` is the standard envelope in any of them, `loose` its metadata as other programs write it. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
+//! `envelope` is the standard envelope in any of them, `loose` its metadata as other programs write it. `located` is where in JSON text the message stands. `json`, `cloud_events`, `redis_toolkit`, `messagepack` and `cbor` are a format each;
 //! the last two share `binary` and `scan`, and `cbor_reader` reads what other programs write, and `no_binary` stands in without their features. `slot` is where the time left stands, and
 //! `words` what errors may say. This floor is the lowest: it knows nothing else of the crate.
 
@@ -40,6 +40,7 @@ pub(crate) mod contract;
 pub(crate) mod envelope;
 pub(crate) mod headers;
 pub(crate) mod json;
+mod located;
 mod loose;
 #[cfg(feature = "messagepack")]
 pub(crate) mod messagepack;

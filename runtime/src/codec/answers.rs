@@ -8,10 +8,11 @@ use serde::{
 };
 
 use crate::codec::{
-    cloud_events::{decode_event, metadata_of_event},
+    cloud_events::metadata_of_event,
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::BorrowedText,
     json::{Json, text},
+    located::{self, Reads},
     own_order::correlation_id,
     redis_toolkit::unwrap,
 };
@@ -102,7 +103,7 @@ impl Codec for Answers {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        decode_event(expected, unwrap(text(payload)?)?)
+        located::decode(Reads::All, expected, payload)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {

@@ -11,7 +11,8 @@ use crate::codec::{
     cloud_events::CloudEvents,
     contract::{Codec, DecodeError, Expected, Format, Inbound, Outbound},
     envelope::Rule,
-    json::{Json, Plain, decode_any_beside, decode_payload, encode_plain},
+    json::{Json, Plain, encode_plain},
+    located::{self, Reads},
     redis_toolkit::RedisToolkit,
     slot::Slot,
 };
@@ -59,42 +60,31 @@ impl Codec for ByBus {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        by_format!(expected.format, decode(expected, payload))
+        let mut inbound = None;
+        let message = Self::decode_beside(expected, payload, &mut inbound)?;
+        Ok((message, inbound.unwrap_or_default()))
     }
 
-    #[inline]
+    #[inline(always)]
     fn decode_beside<'de, T: Deserialize<'de>>(
         expected: &Expected,
         payload: &'de [u8],
         inbound: &mut Option<Inbound<'de>>,
     ) -> Result<T, DecodeError> {
-        match expected.format {
-            // Most are read so, and what is read here is in the code of each type.
-            Format::Envelope | Format::Plain => decode_payload(expected, Rule::Standard, payload, inbound),
-            _ => decode_otherwise(expected, payload, inbound),
-        }
+        let reads = match expected.format {
+            Format::Envelope | Format::Plain => Reads::Envelope(Rule::Standard),
+            Format::CloudEvents => Reads::CloudEvents,
+            Format::RedisToolkit => Reads::RedisToolkit,
+            #[cfg(feature = "messagepack")]
+            Format::MessagePack => return MessagePack::decode_beside(expected, payload, inbound),
+            #[cfg(feature = "cbor")]
+            Format::Cbor => return Cbor::decode_beside(expected, payload, inbound),
+        };
+        located::decode_beside(reads, expected, payload, inbound)
     }
 
     fn metadata<'de>(expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
         by_format!(expected.format, metadata(expected, payload))
-    }
-}
-
-#[inline(never)]
-fn decode_otherwise<'de, T: Deserialize<'de>>(
-    expected: &Expected,
-    payload: &'de [u8],
-    inbound: &mut Option<Inbound<'de>>,
-) -> Result<T, DecodeError> {
-    match expected.format {
-        // Is read above, which has no second code here.
-        Format::Envelope | Format::Plain => decode_any_beside(expected, Rule::Standard, payload, inbound),
-        Format::CloudEvents => CloudEvents::decode_beside(expected, payload, inbound),
-        Format::RedisToolkit => RedisToolkit::decode_beside(expected, payload, inbound),
-        #[cfg(feature = "messagepack")]
-        Format::MessagePack => MessagePack::decode_beside(expected, payload, inbound),
-        #[cfg(feature = "cbor")]
-        Format::Cbor => Cbor::decode_beside(expected, payload, inbound),
     }
 }
 

@@ -14,7 +14,8 @@ use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{Direct, Reading, Rule, keep, shorten},
     headers::LooseHeaders,
-    json::{Apart, decode_text, metadata_of_text, text, value, whole},
+    json::{Apart, metadata_of_text, text, whole},
+    located::{self, Reads},
     loose::{Loose, Name, Said},
     slot::Slot,
 };
@@ -66,7 +67,7 @@ impl Codec for CloudEvents {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        decode_event(expected, text(payload)?)
+        located::decode(Reads::CloudEvents, expected, payload)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -74,21 +75,20 @@ impl Codec for CloudEvents {
     }
 }
 
-/// Reads an event, or else the standard envelope, or else the message alone.
-pub(super) fn decode_event<'de, T: Deserialize<'de>>(
+/// The data of an event and what the event says, where it is one.
+pub(super) fn data_of_event<'de>(
     expected: &Expected,
     text: &'de str,
-) -> Result<(T, Inbound<'de>), DecodeError> {
+) -> Result<Option<(Option<&'de RawValue>, Inbound<'de>)>, DecodeError> {
     if !may_be_event(text) {
-        return decode_text(expected, Rule::Standard, text);
+        return Ok(None);
     }
     let event = read_event(text)?;
     if !event.is_one() {
-        return decode_text(expected, Rule::Standard, text);
+        return Ok(None);
     }
     event.check(expected)?;
-    let message = value(event.data.map_or("null", RawValue::get))?;
-    Ok((message, event.inbound))
+    Ok(Some((event.data, event.inbound)))
 }
 
 /// The metadata of an event, or else of the standard envelope.

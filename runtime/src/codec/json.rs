@@ -20,8 +20,8 @@ use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{Data, Direct, Envelope, Reading, Rule, Seen, open},
     headers::LooseHeaders,
+    located::{self, Reads},
     loose::Loose,
-    own_order::OwnOrder,
     slot::Slot,
     words,
 };
@@ -54,7 +54,7 @@ impl Codec for Json {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        together(|inbound| Self::decode_beside(expected, payload, inbound))
+        located::decode(Reads::Envelope(Rule::Standard), expected, payload)
     }
 
     fn decode_beside<'de, T: Deserialize<'de>>(
@@ -62,7 +62,7 @@ impl Codec for Json {
         payload: &'de [u8],
         inbound: &mut Option<Inbound<'de>>,
     ) -> Result<T, DecodeError> {
-        decode_payload(expected, Rule::Standard, payload, inbound)
+        located::decode_beside(Reads::Envelope(Rule::Standard), expected, payload, inbound)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -92,7 +92,7 @@ impl Codec for Plain {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        together(|inbound| Self::decode_beside(expected, payload, inbound))
+        located::decode(Reads::Envelope(Rule::OnlyExchanges), expected, payload)
     }
 
     fn decode_beside<'de, T: Deserialize<'de>>(
@@ -100,7 +100,7 @@ impl Codec for Plain {
         payload: &'de [u8],
         inbound: &mut Option<Inbound<'de>>,
     ) -> Result<T, DecodeError> {
-        decode_payload(expected, Rule::OnlyExchanges, payload, inbound)
+        located::decode_beside(Reads::Envelope(Rule::OnlyExchanges), expected, payload, inbound)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {
@@ -142,119 +142,19 @@ pub(super) fn text(payload: &[u8]) -> Result<&str, DecodeError> {
     str::from_utf8(payload).map_err(|error| DecodeError::Invalid(error.to_string()))
 }
 
-/// Reads the standard envelope, or else the message alone.
-pub(super) fn decode_text<'de, T: Deserialize<'de>>(
+/// The data of the standard envelope, where there is one, in whatever order its members are.
+pub(super) fn data_of_envelope<'de>(
     expected: &Expected,
     rule: Rule,
     text: &'de str,
-) -> Result<(T, Inbound<'de>), DecodeError> {
-    together(|inbound| decode_payload(expected, rule, text.as_bytes(), inbound))
-}
-
-/// The same of a payload, with a place for the metadata.
-///
-/// Each type has its own code of this, so it is kept short: what is not asked of the type is done elsewhere. In place of its call always: with a hundred
-/// types each function that a message passes through is read anew from memory, and so is what it returns.
-#[inline(always)]
-pub(super) fn decode_payload<'de, T: Deserialize<'de>>(
-    expected: &Expected,
-    rule: Rule,
-    payload: &'de [u8],
-    inbound: &mut Option<Inbound<'de>>,
-) -> Result<T, DecodeError> {
-    let (layout, data) = look(expected, rule, payload, inbound)?;
-    if layout != Layout::Any {
-        match read_whole(data) {
-            Ok(message) => return Ok(message),
-            Err(error) if layout == Layout::Alone => return Err(invalid(&error)),
-            // What is wrong with it, as its data is no value of the type, is found and told below.
-            Err(_) => *inbound = None,
-        }
-    }
-    decode_any_beside(expected, rule, payload, inbound)
-}
-
-/// `serde_json::from_str`, but with no function of its own for each type.
-#[inline(always)]
-fn read_whole<'de, T: Deserialize<'de>>(text: &'de str) -> serde_json::Result<T> {
-    let mut reader = serde_json::Deserializer::from_str(text);
-    let message = T::deserialize(&mut reader)?;
-    reader.end().map(|()| message)
-}
-
-#[inline(never)]
-pub(super) fn decode_any_beside<'de, T: Deserialize<'de>>(
-    expected: &Expected,
-    rule: Rule,
-    payload: &'de [u8],
-    inbound: &mut Option<Inbound<'de>>,
-) -> Result<T, DecodeError> {
-    let (message, said) = decode_any(expected, rule, text(payload)?)?;
-    *inbound = Some(said);
-    Ok(message)
-}
-
-/// The message and its metadata, of which there may be none.
-pub(super) fn together<'de, T>(
-    decode: impl FnOnce(&mut Option<Inbound<'de>>) -> Result<T, DecodeError>,
-) -> Result<(T, Inbound<'de>), DecodeError> {
-    let mut inbound = None;
-    let message = decode(&mut inbound)?;
-    Ok((message, inbound.unwrap_or_default()))
-}
-
-/// What a payload is at a first look.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Layout {
-    /// The message alone.
-    Alone,
-    /// The envelope as we write it, if its data is one value.
-    Ours,
-    /// Perhaps an envelope.
-    Any,
-}
-
-/// What a payload is at a first look, which is the same for messages of every type, and what of it is the message. The metadata of an envelope of ours
-/// is put into its place.
-fn look<'de>(
-    expected: &Expected,
-    rule: Rule,
-    payload: &'de [u8],
-    inbound: &mut Option<Inbound<'de>>,
-) -> Result<(Layout, &'de str), DecodeError> {
-    // One check of the whole payload lets the parser borrow and skip the check of each string.
-    let text = text(payload)?;
-    if text.len() <= SHORTEST {
-        return Ok((Layout::Alone, text));
-    }
-    Ok(match OwnOrder::of(text) {
-        Some(ours) if ours.fits(expected, rule) => {
-            *inbound = Some(ours.inbound);
-            (Layout::Ours, ours.data)
-        }
-        _ if may_be_envelope(rule, payload) => (Layout::Any, text),
-        _ => (Layout::Alone, text),
-    })
-}
-
-/// The same, in whatever order the members of the envelope are.
-pub(super) fn decode_any<'de, T: Deserialize<'de>>(
-    expected: &Expected,
-    rule: Rule,
-    text: &'de str,
-) -> Result<(T, Inbound<'de>), DecodeError> {
-    if may_be_envelope(rule, text.as_bytes())
-        && let Some(result) = open(
-            expected,
-            rule,
-            |seen| read::<T, Direct>(expected, rule, text, seen),
-            |seen| survey(rule, text, seen),
-            || whole(text, Data::new()),
-        )
-    {
-        return result;
-    }
-    Ok((value(text)?, Inbound::default()))
+) -> Option<Result<(&'de RawValue, Inbound<'de>), DecodeError>> {
+    open(
+        expected,
+        rule,
+        |seen| read::<&RawValue, Direct>(expected, rule, text, seen),
+        |seen| survey(rule, text, seen),
+        || whole(text, Data::new()),
+    )
 }
 
 /// The metadata of the standard envelope, where there is one.
@@ -272,12 +172,7 @@ pub(super) fn metadata_of_text(rule: Rule, text: &str) -> Option<Inbound<'_>> {
 
 /// Reads a value.
 pub(super) fn value<'de, T: Deserialize<'de>>(text: &'de str) -> Result<T, DecodeError> {
-    serde_json::from_str(text).map_err(|error| invalid(&error))
-}
-
-#[cold]
-fn invalid(error: &serde_json::Error) -> DecodeError {
-    DecodeError::Invalid(words::of_json(error))
+    serde_json::from_str(text).map_err(|error| DecodeError::Invalid(words::of_json(&error)))
 }
 
 pub(super) fn write_envelope<T: Serialize>(
@@ -327,7 +222,7 @@ fn write_members<T: Serialize>(
 }
 
 /// Whether the text could be an envelope: a cheap look that spares plain messages the pass over their members.
-fn may_be_envelope(rule: Rule, payload: &[u8]) -> bool {
+pub(super) fn may_be_envelope(rule: Rule, payload: &[u8]) -> bool {
     let Some(members) = payload.trim_ascii_start().strip_prefix(b"{") else { return false };
     if members.len() < SHORTEST {
         return false;
@@ -345,7 +240,7 @@ fn may_be_envelope(rule: Rule, payload: &[u8]) -> bool {
 }
 
 /// Bytes of the shortest envelope, behind its brace.
-const SHORTEST: usize = br#""id":"","type":"","data":0}"#.len();
+pub(super) const SHORTEST: usize = br#""id":"","type":"","data":0}"#.len();
 
 /// The names of members in their quotation marks, ready to be searched for.
 struct Names {

@@ -118,7 +118,8 @@ mod tests {
     use crate::codec::{
         contract::{Codec, Exchange, Format, Outbound},
         headers::Headers,
-        json::{Json, decode_any, decode_text},
+        json::Json,
+        located::{Reads, decode, decode_with_care},
     };
 
     use super::*;
@@ -186,7 +187,8 @@ mod tests {
     /// As both readers understand a text.
     fn both(rule: Rule, text: &str) -> (String, String) {
         let shown = |read: Result<(Vec<u64>, Inbound<'_>), _>| format!("{read:?}");
-        (shown(decode_text(&EXPECTED, rule, text)), shown(decode_any(&EXPECTED, rule, text)))
+        let reads = Reads::Envelope(rule);
+        (shown(decode(reads, &EXPECTED, text.as_bytes())), shown(decode_with_care(reads, &EXPECTED, text)))
     }
 
     proptest! {

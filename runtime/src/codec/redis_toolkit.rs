@@ -13,7 +13,8 @@ use serde_json::value::RawValue;
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{BorrowedText, Rule},
-    json::{decode_text, metadata_of_text, refuse_envelope, text, value, write_envelope},
+    json::{metadata_of_text, refuse_envelope, text, value, write_envelope},
+    located::{self, Reads},
     slot::Slot,
 };
 
@@ -59,7 +60,7 @@ impl Codec for RedisToolkit {
         expected: &Expected,
         payload: &'de [u8],
     ) -> Result<(T, Inbound<'de>), DecodeError> {
-        decode_text(expected, Rule::Standard, unwrap(text(payload)?)?)
+        located::decode(Reads::RedisToolkit, expected, payload)
     }
 
     fn metadata<'de>(_expected: &Expected, payload: &'de [u8]) -> Option<Inbound<'de>> {

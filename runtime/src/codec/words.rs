@@ -34,16 +34,25 @@ const KINDS: [&str; 19] = [
 
 /// The words of an error of serde_json, with line and column.
 pub(super) fn of_json(error: &serde_json::Error) -> String {
+    of_json_behind("", error)
+}
+
+/// The same of a text that stands behind another, with its place in the whole.
+pub(super) fn of_json_behind(before: &str, error: &serde_json::Error) -> String {
     let text = error.to_string();
-    if error.classify() != Category::Data {
-        // Of the format itself: texts that are always the same.
-        return text;
-    }
-    let place = format!(" at line {} column {}", error.line(), error.column());
-    match text.strip_suffix(&place) {
-        Some(message) => of_message(message) + &place,
-        None => of_message(&text),
-    }
+    let place = |line: usize, column: usize| format!(" at line {line} column {column}");
+    let (message, place) = match text.strip_suffix(&place(error.line(), error.column())) {
+        None => (text.as_str(), String::new()),
+        Some(message) => {
+            let on_its_line = before.rsplit('\n').next().map_or(0, str::len);
+            let lines = before.bytes().filter(|byte| *byte == b'\n').count();
+            let column = if error.line() == 1 { on_its_line + error.column() } else { error.column() };
+            (message, place(lines + error.line(), column))
+        }
+    };
+    // Others are of the format itself: texts that are always the same.
+    let message = if error.classify() == Category::Data { of_message(message) } else { message.to_owned() };
+    message + &place
 }
 
 /// The words of a message that serde's traits made, in whatever format, without a position.
