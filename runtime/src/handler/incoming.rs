@@ -89,7 +89,11 @@ impl<M: BorrowedMessage<Endings: Announced>> ArrivesBorrowed for M {
     const INCOMING: IncomingBorrowed = IncomingBorrowed { facts: M::FACTS, endings: M::Endings::ENDINGS };
 
     fn decode<'de>(delivery: &mut Delivery, payload: &'de Bytes) -> Result<M::At<'de>, Outcome> {
-        unless_expired(delivery.decode_borrowed::<M>(payload), M::KIND, delivery)
+        match delivery.decode_borrowed::<M>(payload) {
+            Ok(_) if is_expired(M::KIND, delivery) => Err(Outcome::Expired),
+            Ok(message) => Ok(message),
+            Err(rejection) => Err(Outcome::Rejected(rejection)),
+        }
     }
 }
 
@@ -120,7 +124,11 @@ impl<M> Incoming<M> {
     /// The outcome of a message that cannot be decoded, or that nobody waits for any more.
     #[inline]
     pub fn decode(&self, delivery: &mut Delivery) -> Result<M, Outcome> {
-        unless_expired((self.decode)(delivery), self.facts.kind(), delivery)
+        match (self.decode)(delivery) {
+            Ok(_) if is_expired(self.facts.kind(), delivery) => Err(Outcome::Expired),
+            Ok(message) => Ok(message),
+            Err(rejection) => Err(Outcome::Rejected(rejection)),
+        }
     }
 }
 
@@ -145,7 +153,6 @@ impl IncomingBorrowed {
 
 /// Only requests expire. Whoever waits for the acknowledgement of a broadcast must not keep others from handling it.
 #[inline]
-fn unless_expired<M>(decoded: Result<M, Box<Rejection>>, kind: Kind, delivery: &Delivery) -> Result<M, Outcome> {
-    let message = decoded.map_err(Outcome::Rejected)?;
-    if kind == Kind::Request && delivery.is_expired() { Err(Outcome::Expired) } else { Ok(message) }
+fn is_expired(kind: Kind, delivery: &Delivery) -> bool {
+    kind == Kind::Request && delivery.is_expired()
 }

@@ -22,7 +22,7 @@ use crate::{
         address::Address,
         contract::{BorrowedMessage, Message, OwnedMessage},
         lease::{Lease, Task},
-        reading::{from_borrowed, from_read},
+        reading::{Readable, ReadableFrom},
     },
     observe::observation::About,
     time::now,
@@ -286,22 +286,31 @@ impl Delivery {
     /// The reason for which the message is not handled. Boxed, as each type has its own code of this, which carries the reason at every step.
     #[doc(hidden)]
     pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Box<Rejection>> {
-        self.check_entry(M::NAME, M::VERSION)?;
+        // Without `?` and `map_err`, which are functions of their own for each type in a program that is not optimized.
+        if let Err(refused) = self.check_entry(M::NAME, M::VERSION) {
+            return Err(refused);
+        }
         let payload = self.frame.payload();
         let mut inbound = None;
-        let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
-        let message = match older {
-            Some((older, version)) => {
-                let (message, said) = older(version, self.format, payload).map_err(reject::<M>)?;
-                inbound = Some(said);
-                message
+        let read = match M::OLDER {
+            Some(older) if let Some(version) = self.older_version(M::FACTS.read_metadata(), M::VERSION) => {
+                older(version, self.format, payload).map(|(message, said)| {
+                    inbound = Some(said);
+                    message
+                })
             }
-            None => {
-                let read = M::Codec::decode_beside(&self.expected::<M>(), payload, &mut inbound);
-                from_read(read.map_err(reject::<M>)?)
-            }
+            _ => match M::Codec::decode_beside(&self.expected(M::NAME, M::VERSION), payload, &mut inbound) {
+                Ok(read) => Ok(M::Reader::from_read(read)),
+                Err(error) => Err(error),
+            },
         };
-        verify(&message, self.frame.channel())?;
+        let message = match read {
+            Ok(message) => message,
+            Err(error) => return Err(rejection(error, M::NAME, M::VERSION)),
+        };
+        if let Err(source) = verify(&message, self.frame.channel()) {
+            return Err(disagrees(M::TEMPLATE.text(), source));
+        }
         match inbound {
             None => self.learn_nothing(),
             Some(inbound) => self.learn(Metadata::said(inbound, payload)),
@@ -314,21 +323,29 @@ impl Delivery {
         &mut self,
         payload: &'de Bytes,
     ) -> Result<M::At<'de>, Box<Rejection>> {
-        self.check_entry(M::NAME, M::VERSION)?;
+        if let Err(refused) = self.check_entry(M::NAME, M::VERSION) {
+            return Err(refused);
+        }
         let mut inbound = None;
-        let older = M::OLDER.and_then(|older| Some((older, self.older_version::<M>(payload)?)));
-        let message = match older {
-            Some((older, version)) => {
-                let (message, said) = older(version, self.format, payload).map_err(reject::<M>)?;
-                inbound = Some(said);
-                message
+        let read = match M::OLDER {
+            Some(older) if let Some(version) = self.older_version(M::FACTS.read_metadata(), M::VERSION) => {
+                older(version, self.format, payload).map(|(message, said)| {
+                    inbound = Some(said);
+                    message
+                })
             }
-            None => {
-                let read = M::Codec::decode_beside(&self.expected::<M>(), payload, &mut inbound);
-                from_borrowed::<M>(read.map_err(reject::<M>)?)
-            }
+            _ => match M::Codec::decode_beside(&self.expected(M::NAME, M::VERSION), payload, &mut inbound) {
+                Ok(read) => Ok(M::Reader::<'de>::from_read(read)),
+                Err(error) => Err(error),
+            },
         };
-        verify(&message, self.frame.channel())?;
+        let message = match read {
+            Ok(message) => message,
+            Err(error) => return Err(rejection(error, M::NAME, M::VERSION)),
+        };
+        if let Err(source) = verify(&message, self.frame.channel()) {
+            return Err(disagrees(M::TEMPLATE.text(), source));
+        }
         match inbound {
             None => self.learn_nothing(),
             Some(inbound) => self.learn(Metadata::said(inbound, payload)),
@@ -349,14 +366,14 @@ impl Delivery {
 
     /// The version of the payload, where it is older than the handler's. Asked of messages that can read one: it looks at the payload twice. What
     /// says no version has the handler's.
-    fn older_version<M: Message>(&self, payload: &[u8]) -> Option<u64> {
+    fn older_version(&self, read: ReadMetadata, known: u32) -> Option<u64> {
         let of_entry = self.task().and_then(|task| task.entry.version);
-        let of_payload = || M::Codec::metadata(&Expected::anything(self.format), payload)?.version;
-        of_entry.or_else(of_payload).filter(|version| *version < u64::from(M::VERSION))
+        let of_payload = || read(&Expected::anything(self.format), self.frame.payload())?.version;
+        of_entry.or_else(of_payload).filter(|version| *version < u64::from(known))
     }
 
-    fn expected<M: Message>(&self) -> Expected {
-        Expected::new(M::NAME, M::VERSION).format(self.format)
+    fn expected(&self, name: &'static str, version: u32) -> Expected {
+        Expected::new(name, version).format(self.format)
     }
 
     /// Reads the metadata, unless that was done before. Spans and layers want it before the message is decoded, and the requester of one
@@ -492,10 +509,6 @@ fn fits_entry(task: &Task, name: &'static str, known: u32) -> Result<(), Box<Rej
     }
 }
 
-fn reject<M: Message>(error: DecodeError) -> Box<Rejection> {
-    rejection(error, M::NAME, M::VERSION)
-}
-
 #[cold]
 fn rejection(error: DecodeError, name: &'static str, known: u32) -> Box<Rejection> {
     Box::new(match error {
@@ -506,10 +519,10 @@ fn rejection(error: DecodeError, name: &'static str, known: u32) -> Box<Rejectio
 }
 
 #[inline]
-fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), Box<Rejection>> {
+fn verify<M: Message>(message: &M, channel: &[u8]) -> Result<(), AddressError> {
     let mut reader = ChannelReader::of_bytes(channel);
-    let agrees = message.verify(&mut reader).and_then(|()| reader.finish());
-    agrees.map_err(|source| disagrees(M::TEMPLATE.text(), source))
+    message.verify(&mut reader)?;
+    reader.finish()
 }
 
 #[cold]

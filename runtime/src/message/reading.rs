@@ -61,7 +61,7 @@
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::message::contract::{BorrowedMessage, Message, OwnedMessage};
+use crate::message::contract::{Message, OwnedMessage};
 
 /// The payload of a message, for the codec.
 pub(crate) fn written<M: Message>(message: &M) -> &<M::Writer as Writable<M>>::Written {
@@ -71,18 +71,9 @@ pub(crate) fn written<M: Message>(message: &M) -> &<M::Writer as Writable<M>>::W
 /// What the codec reads for a message: the message itself, known to implement `Deserialize`.
 pub(crate) type Read<M> = <<M as OwnedMessage>::Reader as Readable<M>>::Read;
 
-/// What the codec reads for a message that borrows.
-pub(crate) type ReadFrom<'de, M> =
-    <<M as BorrowedMessage>::Reader<'de> as ReadableFrom<'de, <M as BorrowedMessage>::At<'de>>>::Read;
-
 /// The message that was read.
 pub(crate) fn from_read<M: OwnedMessage>(read: Read<M>) -> M {
     M::Reader::from_read(read)
-}
-
-/// The message that was read, and borrows.
-pub(crate) fn from_borrowed<'de, M: BorrowedMessage>(read: ReadFrom<'de, M>) -> M::At<'de> {
-    M::Reader::<'de>::from_read(read)
 }
 
 /// Messages are written and read with serde's traits.
