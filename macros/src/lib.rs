@@ -325,7 +325,7 @@ pub fn derive_outcome(input: TokenStream) -> TokenStream {
 /// | `filter = order.total > 100` | an expression over the message, of type `bool`, evaluated before the handler; it sees the first argument's pattern, bound to references, and in a router no `self`, but `Self::…` | every message |
 /// | `fallback` | it takes what no other handler of the router takes | |
 /// | `idempotent` | on a queue: it runs again after a crash, as running twice does what running once does | it must be said, or `once` |
-/// | `once`, `once = order` | on a queue: it does not run again for the same task, or for the same value of a field that can be a parameter or is a `&str`: one that was done is done, one that had begun is a dead letter | it must be said, or `idempotent` |
+/// | `once`, `once = order` | on a queue: it does not run again for the same task, or for the same value of a field that can be a parameter, or is a `&str` or `Cow<str>` of a task that borrows: one that was done is done, one that had begun is a dead letter | it must be said, or `idempotent` |
 /// | `window = "1d"` | with `once`: for so long it is known that it was done, at least as long as its attempts can take | 1 day |
 /// | `retries = 5` | on a queue: so many attempts may fail after the first one | 3 |
 /// | `backoff = "1s..10m"` | on a queue: the first pause between two attempts, and the longest: they double, and each is drawn anew from zero to that | `"1s..10m"` |

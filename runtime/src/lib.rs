@@ -153,7 +153,7 @@ pub mod __private {
             extract::{AnyState, Argument, Context, Extract, SharedState, not_extracted},
             incoming::{Arrives, ArrivesBorrowed, Incoming, IncomingBorrowed},
             layer::{HandlerLayer, handler_layer},
-            once::{begin, once_for, once_for_id},
+            once::{Field, ToldByItself, begin, once_for, once_for_id},
             outcome::{Outcome, Rule},
             returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned, Returns},
             routers::{first, join, prove_joined, type_of},

@@ -414,9 +414,16 @@ on_each! {
         let (slow, other) = (Worker::held(0), Worker::new(1));
         let bus = world.bus().await;
         let _slow = instance(&world, &slow).await;
-        let error = Work { n: 0 }.request(&bus).timeout(Duration::from_millis(100)).await.unwrap_err();
-        assert!(matches!(error, RequestError::TimedOut { .. }), "{error}");
+        let short = Duration::from_millis(300);
+        eventually(SOON, async || {
+            let error = Work { n: 0 }.request(&bus).timeout(short).await.unwrap_err();
+            assert!(matches!(error, RequestError::TimedOut { .. }), "{error}");
+            !slow.begun.is_empty()
+        })
+        .await;
         let _other = instance(&world, &other).await;
+        // Until that one is known, which takes a moment where it has told another node, there is nobody else to ask.
+        eventually(SOON, async || Work { n: 0 }.request(&bus).timeout(short).await.is_ok()).await;
         slow.gate.open();
         // Whoever asks one request after the other needs nobody else, and does so all the same.
         eventually(SOON, async || Work { n: 1 }.request(&bus).timeout(SOON).await.unwrap() == Done { by: 0 }).await;

@@ -96,6 +96,8 @@ impl Stuck {
             });
         });
         starts.await.unwrap();
+        // It has said that it starts, at one node: whoever asks for it from now on does not hear that, and knows of it only that it is counted.
+        world.settle().await;
         Self { _held, thread: Some(thread) }
     }
 

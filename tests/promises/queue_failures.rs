@@ -1,6 +1,7 @@
 //! What becomes of a task whose handler fails is said in one place, and nothing of it is lost.
 
 use std::{
+    borrow::Cow,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, BusEvent, DeadReason, Delivery, Enqueue, Message, Outcome, Service, router};
+use tidings::{Bus, BusEvent, DeadReason, Delivery, Enqueue, Message, Outcome, Service, State, router, routes};
 use tidings_tests::{Recorder, eventually, on_each};
 
 use crate::support::{Gate, SOON, handler};
@@ -322,5 +323,89 @@ on_each! {
         assert_eq!((letters[0].reason, letters[0].crashes), (DeadReason::Unfinished, 1));
         assert!(begun.is_empty());
         elsewhere.shutdown().await.unwrap();
+    }
+}
+
+/// A task as whoever enqueues it writes it, and as its handler may read it.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[queue("tasks:postcards")]
+struct Postcard {
+    subject: String,
+    recipient: String,
+}
+
+/// The same task, read without a copy.
+#[derive(Debug, Message, Serialize, Deserialize)]
+#[queue("tasks:postcards")]
+#[message(name = "Postcard")]
+struct PostcardView<'a> {
+    subject: &'a str,
+    #[serde(borrow)]
+    recipient: Cow<'a, str>,
+}
+
+/// Where postcards are written, one after the other.
+#[derive(Clone)]
+struct Desk {
+    gate: Gate,
+    begun: Recorder<String>,
+}
+
+impl Desk {
+    async fn write(&self, what: &str) {
+        self.begun.record(what.to_owned());
+        self.gate.pass().await;
+    }
+}
+
+#[tidings::handler(once = subject, window = "1h", timeout = "10s")]
+async fn by_text(postcard: PostcardView<'_>, State(desk): State<Desk>) {
+    desk.write(postcard.subject).await;
+}
+
+#[tidings::handler(once = recipient, window = "1h", timeout = "10s")]
+async fn by_cow(postcard: PostcardView<'_>, State(desk): State<Desk>) {
+    desk.write(&postcard.recipient).await;
+}
+
+#[tidings::handler(once = subject, window = "1h", timeout = "10s")]
+async fn by_owned_text(postcard: Postcard, State(desk): State<Desk>) {
+    desk.write(&postcard.subject).await;
+}
+
+/// Enqueues a task twice: while one is worked on the other one waits for its end, and then does not run.
+async fn runs_once(bus: &Bus, service: &Service, name: &str, desk: &Desk, (subject, recipient): (&str, &str)) {
+    let (begun, ended) = (desk.begun.len() + 1, bus.queue::<Postcard>().counts().await.unwrap().ended.completed + 2);
+    let left = handler(service, name).left_to_others;
+    for _ in 0..2 {
+        Postcard { subject: subject.to_owned(), recipient: recipient.to_owned() }.enqueue(bus).await.unwrap();
+    }
+    eventually(SOON, async || handler(service, name).left_to_others > left).await;
+    assert_eq!(desk.begun.len(), begun);
+    desk.gate.admit(1);
+    eventually(SOON, async || bus.queue::<Postcard>().counts().await.unwrap().ended.completed == ended).await;
+    assert_eq!(desk.begun.len(), begun);
+}
+
+on_each! {
+    async fn a_handler_that_runs_once_may_borrow_its_key(world: World) {
+        let bus = world.bus().await;
+        let desk = Desk { gate: Gate::closed(), begun: Recorder::new() };
+        let service = bus.serve(routes![by_text].with_state(desk.clone())).await.unwrap();
+        runs_once(&bus, &service, "by_text", &desk, ("7:a%", "")).await;
+        service.shutdown().await.unwrap();
+        let service = bus.serve(routes![by_cow].with_state(desk.clone())).await.unwrap();
+        runs_once(&bus, &service, "by_cow", &desk, ("", "Ada")).await;
+        // What JSON escapes is not borrowed.
+        runs_once(&bus, &service, "by_cow", &desk, ("", "\"Ada\"\n")).await;
+        service.shutdown().await.unwrap();
+        // They are the keys of those who do not borrow.
+        let service = bus.serve(routes![by_owned_text].with_state(desk.clone())).await.unwrap();
+        for subject in ["7:a%", "Ada", "\"Ada\"\n"] {
+            Postcard { subject: subject.to_owned(), recipient: String::new() }.enqueue(&bus).await.unwrap();
+        }
+        eventually(SOON, async || bus.queue::<Postcard>().counts().await.unwrap().ended.completed == 9).await;
+        assert_eq!(desk.begun.all(), ["7:a%", "Ada", "\"Ada\"\n"]);
+        service.shutdown().await.unwrap();
     }
 }

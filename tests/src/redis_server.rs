@@ -80,6 +80,14 @@ impl RedisServer {
         *self.process() = None;
     }
 
+    /// What stands in its append-only files. What it has answered and not written yet is lost when it is killed.
+    #[must_use]
+    pub fn append_only_files(&self) -> Vec<u8> {
+        let folder = fs::read_dir(self.folder.join("appendonlydir")).expect("it has append-only files");
+        let files = folder.map(|file| file.expect("the folder can be read").path());
+        files.flat_map(|file| fs::read(file).expect("the file can be read")).collect()
+    }
+
     /// Starts the server again on the same port, killing it first if it still runs. Its data and its connections are gone.
     pub async fn restart(&self) {
         self.kill();

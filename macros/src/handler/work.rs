@@ -116,7 +116,10 @@ pub(super) fn proofs(handler: &Handler, marker: &Ident) -> TokenStream {
 
 // Output of `once = path`:
 //
-//     let key = __tidings::once_for(__MESSAGE.facts(), &message.path);
+//     let key = {
+//         use __tidings::ToldByItself as _;
+//         __tidings::once_for(__MESSAGE.facts(), __tidings::Field(&message.path).told())
+//     };
 //     if let Some(outcome) = __tidings::begin(key, delivery, bus, 86400000000000u64).await {
 //         return outcome;
 //     }
@@ -128,9 +131,14 @@ pub(super) fn begin(handler: &Handler) -> Option<TokenStream> {
         None => quote_spanned!(site=> __tidings::once_for_id(__MESSAGE.facts(), delivery)),
         Some(field) => {
             // What is asked of the field's type is asked at its name.
-            let message = Ident::new("message", site.located_at(field.span()));
+            let at = site.located_at(field.span());
+            let message = Ident::new("message", at);
             let value = quote_spanned!(field.span()=> &#message.#field);
-            quote_spanned!(site=> __tidings::once_for(__MESSAGE.facts(), #value))
+            let told = quote_spanned!(at=> __tidings::Field(#value).told());
+            quote_spanned! {site=> {
+                use __tidings::ToldByItself as _;
+                __tidings::once_for(__MESSAGE.facts(), #told)
+            }}
         }
     };
     Some(quote_spanned! {site=>

@@ -1,6 +1,6 @@
 //! Handlers of queues that do not run twice: what the generated code asks before such a handler runs.
 
-use std::{sync::PoisonError, time::Duration};
+use std::{borrow::Cow, sync::PoisonError, time::Duration};
 
 use crate::{
     bus::handle::Bus,
@@ -37,7 +37,39 @@ impl<P: ChannelParam> TellsApart for P {
 #[diagnostic::do_not_recommend]
 impl TellsApart for &str {
     fn write_to(&self, key: &mut ChannelWriter<'_>) {
-        key.param(&(*self).to_owned());
+        (**self).write_to(key);
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl TellsApart for str {
+    fn write_to(&self, key: &mut ChannelWriter<'_>) {
+        key.param(&self.to_owned());
+    }
+}
+
+/// A field on its way to [`once_for`]. A `Cow` of a task that borrows is no parameter of a channel, all of which live for ever, and yet a text; generated code asks,
+/// where the type is known.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Field<'f, T>(pub &'f T);
+
+impl<'f> Field<'f, Cow<'_, str>> {
+    #[must_use]
+    pub fn told(self) -> &'f str {
+        self.0
+    }
+}
+
+/// Any other field tells tasks apart by itself, or not at all. It comes second: where the type itself has a method, that is called.
+#[doc(hidden)]
+pub trait ToldByItself<'f, T> {
+    fn told(self) -> &'f T;
+}
+
+impl<'f, T> ToldByItself<'f, T> for Field<'f, T> {
+    fn told(self) -> &'f T {
+        self.0
     }
 }
 
@@ -52,7 +84,7 @@ pub fn once_for_id(facts: Facts, delivery: &Delivery) -> String {
 /// key, and none leaves its part.
 #[doc(hidden)]
 #[must_use]
-pub fn once_for<T: TellsApart>(facts: Facts, field: &T) -> String {
+pub fn once_for<T: TellsApart + ?Sized>(facts: Facts, field: &T) -> String {
     let mut key = String::new();
     let mut writer = ChannelWriter::new(&mut key);
     writer.param(&facts.name().to_owned());
@@ -108,7 +140,11 @@ mod tests {
     fn a_text_that_is_borrowed_has_the_key_of_one_that_is_owned() {
         let facts = || Facts::stub(Template::new("tasks", &[]));
         for text in ["a", "a:b\n", "", "%_"] {
-            assert_eq!(once_for(facts(), &text), once_for(facts(), &text.to_owned()));
+            let owned = once_for(facts(), &text.to_owned());
+            assert_eq!(once_for(facts(), Field(&text).told()), owned);
+            for text in [Cow::Borrowed(text), Cow::Owned(text.to_owned())] {
+                assert_eq!(once_for(facts(), Field(&text).told()), owned);
+            }
         }
     }
 

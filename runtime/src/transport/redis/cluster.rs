@@ -376,7 +376,62 @@ impl fmt::Debug for Cluster {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use crate::transport::redis::login::Login;
+
     use super::*;
+
+    /// A node that says for so many answers that it has all slots, and then that another one has them.
+    async fn node_that_hears_late(tokio_tasks: &mut JoinSet<()>, answers: usize) -> Endpoint {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let mut owners = std::iter::repeat_n(port, answers).chain(std::iter::repeat(1));
+        tokio_tasks.spawn(async move {
+            // Each question has a connection of its own, and they come one after the other.
+            while let Ok((stream, _)) = listener.accept().await {
+                answer_as_node(stream, &mut owners).await;
+            }
+        });
+        Endpoint::Network { host: "127.0.0.1".to_owned(), port }
+    }
+
+    async fn answer_as_node(mut stream: TcpStream, owners: &mut impl Iterator<Item = u16>) {
+        const HELLO: &str = "%3\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n$4\r\nmode\r\n$7\r\ncluster\r\n";
+        let mut words = [0; 256];
+        while let Ok(length @ 1..) = stream.read(&mut words).await {
+            let words = String::from_utf8_lossy(&words[..length]);
+            let answer = match () {
+                () if words.contains("HELLO") => HELLO.to_owned(),
+                () if words.contains("SLOTS") => {
+                    let owner = owners.next().unwrap();
+                    format!("*1\r\n*3\r\n:0\r\n:16383\r\n*3\r\n$9\r\n127.0.0.1\r\n:{owner}\r\n$2\r\nid\r\n")
+                }
+                () => "$16\r\ncluster_state:ok\r\n".to_owned(),
+            };
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_map_that_was_out_of_date_is_asked_for_again_until_somebody_has_heard_of_the_change() {
+        let mut tokio_tasks = JoinSet::new();
+        // The first look, and three that bring nothing new.
+        let node = node_that_hears_late(&mut tokio_tasks, 4).await;
+        let servers = Servers { login: Login::default(), trust: None, timeout: Duration::from_secs(10) };
+        let cluster = Cluster::start(vec![node.clone()], servers, AddressMap::default());
+        let known = cluster.slots(Instant::now() + LOOK).await.unwrap();
+        assert_eq!(known.owner(0), Some(&node));
+        let (mut changes, found) = (cluster.changes(), Instant::now());
+        cluster.outdated();
+        let changed = changes.wait_for(|slots| slots.owner(0) != Some(&node));
+        assert!(timeout(LOOK / 2, changed).await.is_ok(), "it is not left until the next look");
+        // A pause after each look, and as long again, twice and four times as long.
+        assert!(found.elapsed() >= PAUSE * 10, "{:?}", found.elapsed());
+    }
 
     #[test]
     fn slots_are_those_of_the_server() {

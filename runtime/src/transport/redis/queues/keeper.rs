@@ -332,7 +332,61 @@ impl std::fmt::Debug for RedisKeeper {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use tracing::{
+        Event, Metadata, Subscriber,
+        span::{Attributes, Id, Record},
+        subscriber::with_default,
+    };
+
+    use crate::transport::durable::look::DeadLetterBounds;
+
     use super::*;
+
+    /// Counts what is logged.
+    struct Counting(Arc<AtomicUsize>);
+
+    impl Subscriber for Counting {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+        fn event(&self, _: &Event<'_>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+
+        fn enter(&self, _: &Id) {}
+
+        fn exit(&self, _: &Id) {}
+    }
+
+    #[test]
+    fn tasks_that_are_gone_are_told_of_and_only_those() {
+        let queue = QueueSpec {
+            name: QueueName { template: "tasks", namespace: "shop:".into() },
+            parts: vec!["tasks".into()],
+            lease: Duration::from_secs(30),
+            at_most_once: false,
+            dead: DeadLetterBounds::DEFAULT,
+            results: None,
+        };
+        let told = Arc::<AtomicUsize>::default();
+        with_default(Counting(Arc::clone(&told)), || {
+            for (tombstones, expected) in [(0, 0), (1, 1), (0, 1), (7, 2)] {
+                tell_of(tombstones, &queue);
+                assert_eq!(told.load(Ordering::Relaxed), expected);
+            }
+        });
+    }
 
     #[test]
     fn a_clock_that_goes_on_was_not_put_forward() {

@@ -60,6 +60,38 @@ async fn dead_letters_stay_within_their_bounds_and_what_leaves_is_counted() {
 }
 
 #[tokio::test]
+async fn dead_letters_of_which_there_are_many_are_trimmed_at_once_a_thousand_a_script() {
+    const MANY: usize = 2_100;
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let (mut reader, mut keeper) = (reader(&redis).await, redis.keeper());
+    let short = QueueSpec { dead: DeadLetterBounds { age: Duration::from_millis(1), ..spec().dead }, ..spec() };
+    let scripts = || {
+        let stats = server.text("INFO commandstats");
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")).unwrap();
+        calls.split(',').next().unwrap().parse::<u32>().unwrap()
+    };
+    // Known to the server from now on.
+    keeper.tidy(&spec(), None).await.unwrap();
+    assert!(redis.enqueue((0..MANY).map(|n| task(&n.to_string())).collect(), false).await.iter().all(Result::is_ok));
+    let entries = taken(&mut reader, MANY).await.entries;
+    let buried = entries.iter().map(|entry| {
+        let dead = Verdict::Dead { record: moved(entry), reason: DeadReason::Failed, instance: "i".into() };
+        settlement(entry, dead)
+    });
+    redis.settle(&name(), buried.collect()).await.unwrap();
+    assert_eq!(redis.counts(&spec()).await.unwrap().dead, MANY as u64);
+    redis.declare(&short).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(3)).await;
+    for (trims, dead) in [(3, 0), (1, 0)] {
+        let before = scripts();
+        keeper.tidy(&short, None).await.unwrap();
+        assert_eq!(scripts() - before, trims);
+        assert_eq!(redis.counts(&short).await.unwrap().dead, dead);
+    }
+}
+
+#[tokio::test]
 async fn consumers_leave_with_their_instances_but_for_those_that_have_tasks() {
     let server = Server::start();
     let redis = connected(&server).await;
