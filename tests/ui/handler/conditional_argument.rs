@@ -14,7 +14,7 @@ struct OrderRefunded {
 }
 
 #[handler]
-async fn placed(_order: OrderPlaced, #[cfg(feature = "traces")] _delivery: &Delivery) {}
+async fn placed(_order: OrderPlaced, #[cfg(debug_assertions)] _delivery: &Delivery) {}
 
 struct Shop;
 

@@ -30,4 +30,10 @@ async fn subscribe(bus: &Bus, path: &[String], numbers: &Vec<u32>) {
     let _ = bus.subscribe(Tagged::channel(["a", "b"])).await;
 }
 
-fn main() {}
+fn main() {
+    let path = [String::from("etc"), String::from("hosts")];
+    let files = [FileChanged::channel(["etc", "hosts"]), FileChanged::channel(&path[..]), FileChanged::channel(path)];
+    assert_eq!(files.map(|address| address.to_string()), ["files:etc:hosts"; 3]);
+    let versions = [Released::channel([1, 2, 3]), Released::channel(&vec![1, 2, 3])];
+    assert_eq!(versions.map(|address| address.to_string()), ["versions:1:2:3"; 2]);
+}

@@ -26,6 +26,7 @@ async fn serve(bus: &Bus) {
         routes![refunded],
     ];
     let _service = bus.serve(routers).await.unwrap();
+    let _placed = bus.serve(routes![placed]).await.unwrap();
 }
 
 fn main() {}
