@@ -36,6 +36,7 @@ impl Parse for Entry {
         if is_at_end(input) {
             return Ok(Self { key, value: None });
         }
+        lacks_no_comma(input)?;
         if !input.peek(Token![=]) {
             return Ok(Self { key, value: Some(Value::WithoutSign(up_to_comma(input)?)) });
         }
@@ -51,9 +52,24 @@ impl Parse for Entry {
                 input.advance_to(&ahead);
                 Value::Expr(Box::new(expression))
             }
-            _ => Value::Other(up_to_comma(input)?),
+            Ok(_) => {
+                lacks_no_comma(&ahead)?;
+                Value::Other(up_to_comma(input)?)
+            }
+            Err(_) => Value::Other(up_to_comma(input)?),
         };
         Ok(Self { key, value: Some(value) })
+    }
+}
+
+/// Another option, `timeout = "30s"`, begins behind a comma.
+fn lacks_no_comma(input: ParseStream<'_>) -> syn::Result<()> {
+    let next = input.fork();
+    match next.call(Ident::parse_any) {
+        Ok(key) if next.peek(Token![=]) && !next.peek(Token![==]) => {
+            Err(syn::Error::new(key.span(), format!("options are separated by commas: write `, {key} = …`")))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -121,6 +137,11 @@ pub(crate) fn entries(
     seen: &mut HashSet<String>,
     diagnostics: &mut Diagnostics,
 ) -> Vec<Entry> {
+    let text = tokens.clone().into_iter().next().and_then(|token| syn::parse2::<LitStr>(token.into()).ok());
+    if let Some((text, problem)) = text.and_then(|text| Some((text.span(), options::text(attribute, &text.value())?))) {
+        diagnostics.at(text, problem);
+        return Vec::new();
+    }
     let parsed = match Punctuated::<Entry, Token![,]>::parse_terminated.parse2(tokens) {
         Ok(parsed) => parsed,
         Err(error) => {
@@ -362,6 +383,11 @@ impl Entry {
         }
         self.reject(format!("`{}` takes an expression: write `{example}`", self.key), diagnostics);
         None
+    }
+
+    /// Whether the value is one of these words, in quotes or without them.
+    pub(crate) fn is_one_of(&self, words: &[&str]) -> bool {
+        self.named().is_some_and(|(name, _)| words.contains(&name.value().as_str()))
     }
 
     pub(crate) fn names_something(&self) -> bool {

@@ -32,6 +32,11 @@ impl Diagnostics {
         self.is_left_to_the_compiler = true;
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.errors.len()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.errors.is_empty() && !self.is_left_to_the_compiler
     }

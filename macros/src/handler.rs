@@ -7,6 +7,7 @@ mod arguments;
 mod check;
 mod expand;
 mod inherited;
+mod listed;
 mod model;
 mod sets;
 mod tokens;
@@ -21,10 +22,10 @@ use crate::{attr::Runtime, diag::Diagnostics};
 /// `#[handler]` on a free function.
 pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
-    let Ok(function) = syn::parse2::<ItemFn>(item.clone()) else {
+    let Ok(mut function) = syn::parse2::<ItemFn>(item.clone()) else {
         return not_a_function(item);
     };
-    let (runtime, checked) = check::free_handler(options, &function, &mut diagnostics);
+    let (runtime, checked) = check::free_handler(options, &mut function, &mut diagnostics);
     let items = match checked {
         Some(handler) if diagnostics.is_empty() => expand::free_handler(&handler, &runtime),
         _ if function.sig.receiver().is_some() => TokenStream::new(),
@@ -87,7 +88,7 @@ fn not_an_impl(item: TokenStream) -> TokenStream {
 /// `routes![…]`.
 pub(crate) fn routes(input: TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
-    match check::routes(input, &mut diagnostics) {
+    match listed::routes(input, &mut diagnostics) {
         Some((routes, runtime)) if diagnostics.is_empty() => sets::routes(&routes, &runtime),
         _ => stub_value(diagnostics),
     }
@@ -101,7 +102,7 @@ pub(crate) fn named_handlers(paths: TokenStream) -> TokenStream {
 /// `routers![…]`.
 pub(crate) fn routers(input: TokenStream) -> TokenStream {
     let mut diagnostics = Diagnostics::default();
-    match check::routers(input, &mut diagnostics) {
+    match listed::routers(input, &mut diagnostics) {
         Some((routers, runtime)) if diagnostics.is_empty() => sets::routers(&routers, &runtime),
         _ => stub_value(diagnostics),
     }

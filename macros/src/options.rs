@@ -47,6 +47,9 @@ pub(crate) const MESSAGE: [&str; 5] = ["name", "version", "from", "format", "cod
 /// What is said of each task when it is enqueued.
 const TASK: [&str; 5] = ["delay", "at", "expires_in", "deduplicate", "header"];
 
+/// What is said of a service where it begins.
+const SERVING: [&str; 4] = ["group", "buffer", "overflow", "on"];
+
 /// Attributes of a message beside `#[message(…)]`, and what stands in them.
 const ATTRIBUTES: [(&str, &str); 3] = [("channel", "\"…\""), ("queue", "\"…\""), ("reply", "Type")];
 
@@ -62,6 +65,17 @@ pub(crate) fn unknown(attribute: &str, key: &str, known: &[&str]) -> String {
     format!("{problem}: {words}")
 }
 
+/// What is said of a text that stands in an attribute without its option, such as `#[message("orders")]`.
+pub(crate) fn text(attribute: &str, text: &str) -> Option<String> {
+    match attribute {
+        "message" if !MESSAGE.contains(&text) => Some(format!(
+            "a channel is an attribute of its own, so write `#[channel({text:?})]` on the type; the name on the wire is `name = {text:?}`"
+        )),
+        "param" => Some(format!("a word is the value of an option: write `rename = {text:?}`")),
+        _ => None,
+    }
+}
+
 /// Where the option belongs.
 fn elsewhere(attribute: &str, key: &str) -> Option<String> {
     let is_of_a_message = ["channel", "queue", "handler", "message", "tidings"].contains(&attribute);
@@ -70,6 +84,9 @@ fn elsewhere(attribute: &str, key: &str) -> Option<String> {
         return Some(format!("it is an attribute of its own, so write `#[{own}({content})]` on the type"));
     }
     let has = |options: &[&str]| is_of_a_message && options.contains(&key);
+    if attribute == "handler" && SERVING.contains(&key) {
+        return Some(format!("a service has it, so write `bus.serve(…).{key}(…)`"));
+    }
     if attribute == "router" && HANDLER.contains(&key) {
         return Some("each handler has its own, so write it in the `#[handler(…)]` of each method".to_owned());
     }
@@ -114,6 +131,15 @@ fn by_another_word(attribute: &str, key: &str) -> Option<String> {
         ("handler", "dead_letter" | "discard" | "retry_on" | "discard_on") => {
             "the handler's error says what becomes of a task: write `#[derive(Outcome)]` on it, and `#[outcome(dead_letter)]` on a variant"
         }
+        ("handler", "unordered" | "ordered" | "parallel") => {
+            "`order = none` handles the messages of one channel side by side, and `order = channel` one after the other"
+        }
+        ("handler", "blocking" | "spawn_blocking" | "cpu_bound") => {
+            "`spawn` gives each call a tokio task of its own, which may block its thread"
+        }
+        ("handler", "ack" | "auto_ack" | "manual_ack" | "acknowledge") => {
+            "what a handler returns says what has become of its message, and nothing else does: remove it"
+        }
         ("queue", "priority" | "priorities") => {
             "name the parameter that comes first by its value: write `strict = priority`, or `weighted = priority, weights = [6, 3, 1]`"
         }
@@ -155,5 +181,7 @@ mod tests {
         says("router", "sort", &["crate"], "it has `crate`");
         says("handler", "unique", &HANDLER, "`task.enqueue(&bus).deduplicate(key, window)`");
         says("queue", "at", &QUEUE, "`task.enqueue(&bus).at(…)`");
+        says("handler", "group", &HANDLER, "`bus.serve(…).group(…)`");
+        says("handler", "unordered", &HANDLER, "`order = none`");
     }
 }

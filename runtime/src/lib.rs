@@ -156,7 +156,7 @@ pub mod __private {
             once::{Field, ToldByItself, begin, once_for, once_for_id},
             outcome::{Outcome, Rule},
             returned::{AnswerOr, AnswerWith, IntoOutcome, NoAnswer, Returned, Returns},
-            routers::{first, join, prove_joined, type_of},
+            routers::{MergedByItself, first, join, prove_joined, type_of},
             rule::{Outcome as Ruled, after},
             stub::{AnyAnswer, StubRouter, stub_route},
             worked::{ResultRules, Worked, WorkedOr, WorkedWith},

@@ -299,6 +299,7 @@ impl Serving {
 }
 
 crate::future::once_awaited!([] Serving);
+crate::future::never_polled!([] Serving => Result<Service, SubscribeError>, (): GivenAway);
 
 impl IntoFuture for Serving {
     type Output = Result<Service, SubscribeError>;

@@ -151,7 +151,55 @@ impl<M> Subscribing<M> {
     }
 }
 
+/// What `close` and `unsubscribe` ask of a subscription. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a subscription ends when it is dropped",
+    label = "write `drop(subscription)`, or let it go out of scope"
+)]
+pub trait EndedByDropping<'a> {
+    fn ended(self) -> Pending<Result<(), SubscribeError>>;
+}
+
+/// What `recv` asks of a subscription. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a subscription has a `next` event",
+    label = "write `.next().await`",
+    note = "a message is the event `Event::Message(received)`"
+)]
+pub trait NextByAnotherName<'a, M> {
+    fn next(self) -> Pending<Option<Event<M>>>;
+}
+
+impl<M> Subscription<M> {
+    #[doc(hidden)]
+    pub fn recv<'a>(&'a mut self) -> Pending<Option<Event<M>>>
+    where
+        (): NextByAnotherName<'a, M>,
+    {
+        ().next()
+    }
+
+    #[doc(hidden)]
+    pub fn close<'a>(&'a self) -> Pending<Result<(), SubscribeError>>
+    where
+        (): EndedByDropping<'a>,
+    {
+        ().ended()
+    }
+
+    #[doc(hidden)]
+    pub fn unsubscribe<'a>(&'a self) -> Pending<Result<(), SubscribeError>>
+    where
+        (): EndedByDropping<'a>,
+    {
+        ().ended()
+    }
+}
+
 crate::future::once_awaited!([M] Subscribing<M>);
+crate::future::never_polled!([M] Subscribing<M> => Result<Subscription<M>, SubscribeError>, (): GivenAway);
 
 impl<M: 'static> IntoFuture for Subscribing<M> {
     type Output = Result<Subscription<M>, SubscribeError>;

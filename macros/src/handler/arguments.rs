@@ -4,13 +4,27 @@ use std::cell::Cell;
 
 use proc_macro2::TokenTree;
 use quote::ToTokens;
-use syn::{GenericArgument, Ident, Pat, PatType, PathArguments, PathSegment, Type};
+use syn::{Attribute, GenericArgument, Ident, Lifetime, Pat, PatType, PathArguments, PathSegment, Type};
 
 use super::{
     model::Options,
     tokens::{find, written},
 };
 use crate::{attr::ungrouped_type, diag::Diagnostics};
+
+/// What else is generated calls the handler with all of its arguments.
+pub(super) fn is_always_taken(argument: &PatType, diagnostics: &mut Diagnostics) {
+    if let Some(condition) = argument.attrs.iter().find(is_condition) {
+        diagnostics.over(
+            condition,
+            "an argument of a handler cannot be conditional: take it in every build, or write two handlers, each behind a `#[cfg(…)]` of its own",
+        );
+    }
+}
+
+pub(super) fn is_condition(attribute: &&Attribute) -> bool {
+    attribute.path().is_ident("cfg")
+}
 
 pub(super) fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
     if let Type::ImplTrait(ty) = ungrouped_type(&argument.ty) {
@@ -105,7 +119,21 @@ pub(super) fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics)
             &message.ty,
             format!("a handler takes its messages one by one, as they are: write `{only}` instead of `{whole}`"),
         );
+    } else if let Some(lifetime) = static_lifetime(&message.ty) {
+        diagnostics.over(
+            lifetime,
+            "a message that borrows is there until its handler returns: write `'_`, or own the fields of the message",
+        );
     }
+}
+
+/// The one of `OrderView<'static>`.
+fn static_lifetime(ty: &Type) -> Option<&Lifetime> {
+    let PathArguments::AngleBracketed(arguments) = &last_segment(ungrouped_type(ty))?.arguments else { return None };
+    arguments.args.iter().find_map(|argument| match argument {
+        GenericArgument::Lifetime(lifetime) if lifetime.ident == "static" => Some(lifetime),
+        _ => None,
+    })
 }
 
 /// What is in a `Vec`, an `Option` or a pointer: none of them is a message.

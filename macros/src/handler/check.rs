@@ -1,24 +1,23 @@
-//! The rules of handlers and routers, one function each.
+//! The rules of handlers and of `impl` blocks of them, one function each.
 
 use std::collections::HashSet;
 
-use proc_macro2::{Span, TokenStream, TokenTree};
+use proc_macro2::{TokenStream, TokenTree};
 use quote::ToTokens;
 use syn::{
     Attribute, Expr, FnArg, GenericParam, Ident, ImplItem, ImplItemFn, ItemFn, ItemImpl, Lit, LitStr, Meta, PatType,
-    Path, ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
+    ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
     ext::IdentExt,
     parse::{ParseStream, Parser},
-    punctuated::Punctuated,
 };
 
 use super::{
     arguments::{
-        comes_first, filter_asks_only_the_message, is_no_impl_trait, lives_for_a_call, names_bound, names_no_lifetime,
-        owns_its_message,
+        comes_first, filter_asks_only_the_message, is_always_taken, is_condition, is_no_impl_trait, lives_for_a_call,
+        names_bound, names_no_lifetime, owns_its_message,
     },
     inherited::{by_item, by_uses},
-    model::{Handler, Options, Order, Output, Router, Routers, Routes, Timeout},
+    model::{Handler, Options, Order, Output, Router, Timeout},
     tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
     work,
 };
@@ -33,13 +32,14 @@ const OF_SOME_KINDS: &[&str] = HANDLER.split_at(10).0;
 /// Of a method: its router says where the runtime is.
 const OF_METHODS: &[&str] = HANDLER.split_at(14).0;
 
-/// A handler on its own.
+/// A handler on its own. Takes further `#[handler]` attributes from it.
 pub(super) fn free_handler(
     options: TokenStream,
-    function: &ItemFn,
+    function: &mut ItemFn,
     diagnostics: &mut Diagnostics,
 ) -> (Runtime, Option<Handler>) {
     let mut runtime = Runtime::default();
+    is_written_once("handler", &take_attributes("handler", &mut function.attrs), diagnostics);
     let options = handler_options(options, &HANDLER, &mut runtime, diagnostics);
     has_no_receiver(&function.sig, diagnostics);
     let (on_item, on_uses) = (by_item(&function.attrs), by_uses(&function.attrs));
@@ -56,13 +56,14 @@ fn has_no_receiver(signature: &Signature, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// An `impl` block of handlers. Takes the `#[handler]` attributes out of it.
+/// An `impl` block of handlers. Takes the `#[handler]` attributes out of it, and further `#[router]` attributes.
 pub(super) fn router(
     options: TokenStream,
     block: &mut ItemImpl,
     diagnostics: &mut Diagnostics,
 ) -> (Runtime, Option<Router>) {
     let mut runtime = Runtime::default();
+    is_written_once("router", &take_attributes("router", &mut block.attrs), diagnostics);
     if names_no_channel("router", &options, diagnostics) {
         for entry in attr::entries("router", options, &["crate"], &mut HashSet::new(), diagnostics) {
             runtime.set(&entry, diagnostics);
@@ -142,7 +143,7 @@ fn outlives_its_call(block: &ItemImpl, diagnostics: &mut Diagnostics) {
 
 /// The routes of a router are a constant, and a macro cannot know which methods will be left.
 fn is_unconditional(method: &ImplItemFn, diagnostics: &mut Diagnostics) {
-    for attribute in method.attrs.iter().filter(|attribute| attribute.path().is_ident("cfg")) {
+    for attribute in method.attrs.iter().filter(is_condition) {
         diagnostics.over(
             attribute,
             "a handler of a router cannot be conditional: write `#[cfg(…)]` on whole `impl` blocks of routers of their own",
@@ -151,14 +152,24 @@ fn is_unconditional(method: &ImplItemFn, diagnostics: &mut Diagnostics) {
 }
 
 fn take_handler_attribute(method: &mut ImplItemFn, diagnostics: &mut Diagnostics) -> Option<Attribute> {
-    let is_handler =
-        |attribute: &Attribute| attribute.path().segments.last().is_some_and(|segment| segment.ident == "handler");
-    let (mut handlers, others): (Vec<_>, Vec<_>) = method.attrs.drain(..).partition(is_handler);
-    method.attrs = others;
-    if handlers.len() > 1 {
-        diagnostics.over(&handlers[1], "`#[handler]` is written twice: put all options into one of the two");
+    let mut handlers = take_attributes("handler", &mut method.attrs).into_iter();
+    let first = handlers.next();
+    is_written_once("handler", handlers.as_slice(), diagnostics);
+    first
+}
+
+fn take_attributes(name: &str, attributes: &mut Vec<Attribute>) -> Vec<Attribute> {
+    let is_named =
+        |attribute: &Attribute| attribute.path().segments.last().is_some_and(|segment| segment.ident == name);
+    let (taken, others) = attributes.drain(..).partition(is_named);
+    *attributes = others;
+    taken
+}
+
+fn is_written_once(name: &str, others: &[Attribute], diagnostics: &mut Diagnostics) {
+    if let Some(second) = others.first() {
+        diagnostics.over(second, format!("`#[{name}]` is written twice: put all options into one of the two"));
     }
-    (!handlers.is_empty()).then(|| handlers.swap_remove(0))
 }
 
 fn method_handler(
@@ -265,6 +276,10 @@ fn handler_options(
 fn timeout(entry: &attr::Entry, diagnostics: &mut Diagnostics) -> Option<Timeout> {
     match entry.text().as_deref() {
         Some("none") => Some(Timeout::None),
+        _ if entry.is_one_of(&["none", "never", "off", "infinite", "unlimited", "forever"]) => {
+            entry.reject("no timeout is a text too: write `timeout = \"none\"`", diagnostics);
+            None
+        }
         _ => entry.duration(diagnostics).map(Timeout::Nanos),
     }
 }
@@ -375,6 +390,7 @@ fn signature(
     }
     owns_its_message(message, diagnostics);
     for argument in &typed {
+        is_always_taken(argument, diagnostics);
         is_no_impl_trait(argument, diagnostics);
         names_no_lifetime(argument, diagnostics);
     }
@@ -477,77 +493,4 @@ fn sends_no_list(ty: TokenStream, diagnostics: &mut Diagnostics) {
             sends_no_list(group.stream(), diagnostics);
         }
     }
-}
-
-/// `a, b::c`, perhaps behind `crate = path;`.
-pub(super) fn routes(input: TokenStream, diagnostics: &mut Diagnostics) -> Option<(Routes, Runtime)> {
-    const TAKES: &str = "`routes![…]` takes the names of handlers: write `routes![placed, module::other]`";
-    let (handlers, runtime) = listed(input, TAKES, diagnostics)?;
-    if handlers.is_empty() {
-        diagnostics.at(
-            Span::call_site(),
-            "a router without handlers receives nothing: write the names of handlers, such as `routes![placed]`",
-        );
-    }
-    let mut paths = Vec::new();
-    for handler in &handlers {
-        match attr::path(handler) {
-            Some(path) => paths.push(path.clone()),
-            None => diagnostics.over(handler, TAKES),
-        }
-    }
-    names_no_type(&paths, diagnostics);
-    Some((Routes { handlers: paths }, runtime))
-}
-
-/// A type's name is told from a function's by how it is written: the macro sees nothing else of it.
-fn names_no_type(paths: &[Path], diagnostics: &mut Diagnostics) {
-    let is_type = |name: &Ident| {
-        let name = name.to_string();
-        name.starts_with(char::is_uppercase) && name.contains(char::is_lowercase)
-    };
-    let of_type = |path: &&Path| path.segments.iter().rev().take(2).any(|segment| is_type(&segment.ident));
-    if let Some(path) = paths.iter().find(of_type) {
-        diagnostics.over(
-            path,
-            "`routes![…]` takes free handlers, and a router is served whole: write `bus.serve(…)` with its value, or `bus.serve(routers![…])` with several",
-        );
-    }
-}
-
-/// Expressions, perhaps behind `crate = path;`.
-fn listed(input: TokenStream, takes: &str, diagnostics: &mut Diagnostics) -> Option<(Vec<Expr>, Runtime)> {
-    let parser = |input: ParseStream<'_>| {
-        let mut root = None;
-        if input.peek(Token![crate]) && input.peek2(Token![=]) {
-            root = Some(input.parse::<attr::Entry>()?);
-            input.parse::<Token![;]>()?;
-        }
-        Ok((root, Punctuated::<Expr, Token![,]>::parse_terminated(input)?))
-    };
-    let (root, members) = match parser.parse2(input) {
-        Ok(parsed) => parsed,
-        Err(error) => {
-            diagnostics.syntax(syn::Error::new(error.span(), takes));
-            return None;
-        }
-    };
-    let mut runtime = Runtime::default();
-    if let Some(root) = root {
-        runtime.set(&root, diagnostics);
-    }
-    Some((members.into_iter().collect(), runtime))
-}
-
-/// Values of routers, perhaps behind `crate = path;`.
-pub(super) fn routers(input: TokenStream, diagnostics: &mut Diagnostics) -> Option<(Routers, Runtime)> {
-    const TAKES: &str = "`routers![…]` takes values of routers: write `routers![shop, pay]`";
-    let (members, runtime) = listed(input, TAKES, diagnostics)?;
-    if members.is_empty() {
-        diagnostics.at(
-            Span::call_site(),
-            "no routers receive nothing: write the routers that are served as one, such as `routers![shop, pay]`",
-        );
-    }
-    Some((Routers { members }, runtime))
 }

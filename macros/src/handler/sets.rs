@@ -165,6 +165,7 @@ fn router_body<T: ToTokens>(handlers: &[T], state: &TokenStream, value: &TokenSt
 //         …                                                    // see `proven_routes`
 //         struct __Routes<S>(S);
 //         impl __Routes<()> { fn with_state<S>(self, state: S) -> __Routes<S> { __Routes(state) } }
+//         impl<S> __Routes<S> { fn merge<'a, R>(self, _: R) -> Self where (): __tidings::MergedByItself<'a> { self } }    // never compiles
 //         impl<S: __tidings::SharedState> __tidings::Router for __Routes<S>
 //         where
 //             __Handler0: __tidings::Call<S>,                  // at `placed`
@@ -191,6 +192,14 @@ pub(super) fn routes(routes: &Routes, runtime: &Runtime) -> TokenStream {
         impl __Routes<()> {
             fn with_state<__S>(self, state: __S) -> __Routes<__S> {
                 __Routes(state)
+            }
+        }
+        impl<__S> __Routes<__S> {
+            fn merge<'__a, __R>(self, _: __R) -> Self
+            where
+                (): __tidings::MergedByItself<'__a>,
+            {
+                self
             }
         }
         #[automatically_derived]

@@ -197,7 +197,7 @@ fn channel(input: &DeriveInput, diagnostics: &mut Diagnostics) -> Option<(LitStr
     let Some(first) = attributes.next() else {
         // An error says already where it belongs.
         let is_misplaced = |attribute| ["channel", "queue"].iter().any(|option| says(input, attribute, option));
-        if ["message", "tidings"].into_iter().any(is_misplaced) {
+        if ["message", "tidings"].into_iter().any(is_misplaced) || has_a_text_alone(input) {
             return None;
         }
         diagnostics.at(
@@ -354,6 +354,12 @@ fn says(input: &DeriveInput, attribute: &str, option: &str) -> bool {
     let mut tokens =
         attributes.filter_map(|attribute| attribute.meta.require_list().ok()).flat_map(|list| list.tokens.clone());
     tokens.any(|token| token.to_string() == option)
+}
+
+/// `#[message("orders")]`.
+fn has_a_text_alone(input: &DeriveInput) -> bool {
+    let mut messages = input.attrs.iter().filter(|attribute| attribute.path().is_ident("message"));
+    messages.any(|attribute| attribute.parse_args_with(attr::text_and_options).is_ok())
 }
 
 /// The type behind the first `=`.

@@ -121,7 +121,11 @@ impl Queue {
         let parameters = template::guessed_parameters(&template.value());
         let names: Vec<&str> = parameters.iter().map(|parameter| parameter.name.as_str()).collect();
         let (mut chosen, mut weights, mut dead, mut ending) = (None, None, Vec::new(), Vec::new());
-        for entry in attr::entries("queue", options, &QUEUE, &mut HashSet::new(), diagnostics) {
+        let found = diagnostics.count();
+        let entries = attr::entries("queue", options, &QUEUE, &mut HashSet::new(), diagnostics);
+        // What cannot be read may be what the reply needs.
+        let reply = if diagnostics.count() > found { Said::Something } else { reply };
+        for entry in entries {
             match entry.key.to_string().as_str() {
                 "strict" | "weighted" if chosen.is_some() => diagnostics.at(
                     entry.key.span(),

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    future::Pending,
     hash::{BuildHasher, Hasher, RandomState},
     sync::{Arc, Mutex, OnceLock, atomic::AtomicU64},
     time::Duration,
@@ -17,6 +18,7 @@ use crate::{
     codec::contract::Format,
     config::{Bounds, Config, Reconnect},
     error::ConnectError,
+    future::NotConnectedYet,
     observe::observation::Observer,
     transport::any::AnyTransport,
 };
@@ -299,6 +301,18 @@ impl BusBuilder {
         .boxed()
     }
 }
+
+impl BusBuilder {
+    #[doc(hidden)]
+    pub fn build<'a>(&'a self) -> Pending<Result<Bus, ConnectError>>
+    where
+        Self: NotConnectedYet<'a>,
+    {
+        Self::come_of()
+    }
+}
+
+crate::future::never_polled!([] BusBuilder => Result<Bus, ConnectError>, crate::future::SettingsOnly: NotConnectedYet);
 
 impl fmt::Debug for BusBuilder {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -154,7 +154,7 @@ impl<T: ChannelParam> RestParam for Vec<T> {
     }
 }
 
-/// What may be given where a channel wants a parameter of type `T`: a `T`, a `&T`, and `&str` for text.
+/// What may be given where a channel wants a parameter of type `T`: a `T`, a `&T`, `&str` for text, and for a `Vec` an array or a slice.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot stand for a channel parameter of type `{T}`",
     label = "expected `{T}`"
@@ -174,6 +174,27 @@ impl<T> IntoParam<T> for T {
 #[diagnostic::do_not_recommend]
 impl<T: ChannelParam> IntoParam<T> for &T {
     fn into_param(self) -> T {
+        self.clone()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T, P: IntoParam<T>, const N: usize> IntoParam<Vec<T>> for [P; N] {
+    fn into_param(self) -> Vec<T> {
+        self.map(IntoParam::into_param).into()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ChannelParam> IntoParam<Vec<T>> for &[T] {
+    fn into_param(self) -> Vec<T> {
+        self.to_vec()
+    }
+}
+
+#[diagnostic::do_not_recommend]
+impl<T: ChannelParam> IntoParam<Vec<T>> for &Vec<T> {
+    fn into_param(self) -> Vec<T> {
         self.clone()
     }
 }

@@ -45,6 +45,15 @@ pointer!(Arc<R>);
 pointer!(Box<R>);
 pointer!(&'static R);
 
+/// What `merge` asks of `routes![…]`. Nothing implements it.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "routers are served as one in `routers![…]`, which proves them together",
+    label = "write `routers![…]` with both of them",
+    note = "free handlers of several modules stand in one `routes![placed, shipping::sent]`"
+)]
+pub trait MergedByItself<'a> {}
+
 /// The first router of `routers![…]`.
 #[doc(hidden)]
 pub fn first<R: Router>(router: R) -> R::Itself {

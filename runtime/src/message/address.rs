@@ -104,7 +104,7 @@ impl<M: Message> Selector<M> for Address<M> {
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is no address of `{M}`",
     label = "not an address of `{M}`",
-    note = "a message's type makes its addresses: write `{M}::channel(…)`"
+    note = "a message's type makes its addresses, and the address comes first: write `{M}::channel(…)` there"
 )]
 pub trait AddressOf<M: Message> {
     fn as_address(&self) -> &Address<M>;

@@ -139,6 +139,7 @@ fn note(frame: &Frame, acknowledged: &mut Acknowledged, answered: &mut Answered,
 }
 
 crate::future::once_awaited!(['a, M] Acknowledging<'a, M>);
+crate::future::never_polled!(['a, M] Acknowledging<'a, M> => Result<Acknowledged, AcknowledgeError>, (): GivenAway);
 
 impl<'a, M: Message> IntoFuture for Acknowledging<'a, M> {
     type Output = Result<Acknowledged, AcknowledgeError>;

@@ -252,6 +252,7 @@ impl<'a, R, E> AwaitingResult<'a, R, E> {
 }
 
 crate::future::once_awaited!(['a, R, E] AwaitingResult<'a, R, E>);
+crate::future::never_polled!(['a, R, E] AwaitingResult<'a, R, E> => Result<R, ResultError<E>>, (): GivenAway);
 
 impl<'a, R, E> IntoFuture for AwaitingResult<'a, R, E>
 where

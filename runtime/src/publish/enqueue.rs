@@ -114,6 +114,7 @@ impl<'a, M: Message> Enqueueing<'a, M> {
 }
 
 crate::future::once_awaited!(['a, M] Enqueueing<'a, M>);
+crate::future::never_polled!(['a, M] Enqueueing<'a, M> => Result<Enqueued<M>, EnqueueError>, (): GivenAway);
 
 impl<'a, M: Message> IntoFuture for Enqueueing<'a, M> {
     /// The task's id, and whether it was there already, to [wait for its result](Enqueued::result) with; or the reason for which it is not in the queue, or not known to be.

@@ -82,6 +82,7 @@ impl<'a, M: Message> Publishing<'a, M> {
 }
 
 crate::future::once_awaited!(['a, M] Publishing<'a, M>);
+crate::future::never_polled!(['a, M] Publishing<'a, M> => Result<Receipt, PublishError>, (): GivenAway);
 
 impl<'a, M: Message> IntoFuture for Publishing<'a, M> {
     type Output = Result<Receipt, PublishError>;

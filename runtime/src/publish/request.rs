@@ -214,6 +214,7 @@ impl<M: Request> Collecting<'_, M> {
 }
 
 crate::future::once_awaited!(['a, M] Collecting<'a, M>, ['a, M] Requesting<'a, M>);
+crate::future::never_polled!(['a, M: Request] Requesting<'a, M> => Output<M>, (): GivenAway);
 
 impl<'a, M: Request> IntoFuture for Collecting<'a, M> {
     /// The answers in the order in which they came, fewer than wanted if the timeout ended the wait.

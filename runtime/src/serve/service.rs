@@ -447,6 +447,8 @@ fn joined(result: Option<Result<Result<(), ShutdownError>, tokio::task::JoinErro
     }
 }
 
+crate::future::never_polled!([] Service => Result<(), ShutdownError>, (): NotStoppedYet);
+
 impl fmt::Debug for Service {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("Service").field("stats", &self.stats()).finish_non_exhaustive()
