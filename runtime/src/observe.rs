@@ -52,8 +52,9 @@
 //! | `tidings_queue_oldest_seconds` | gauge | seconds since the oldest task was due that nobody has taken | `template` |
 //!
 //! The outcomes of handling are `handled`, `failed`, `panicked`, `timed_out`, `rejected`, `filtered`, `expired`,
-//! `cancelled` and `dropped`, and of tasks `lost_lease` and `handed_back` too; tasks that are enqueued are among the published messages. The states of tasks
-//! are `waiting`, `delayed`, `running`, `parked` and `dead`. The outcomes of
+//! `cancelled` and `dropped`, `left_to_others` of what another instance has, and of tasks `lost_lease` and `handed_back` too; tasks that are enqueued are
+//! among the published messages. The states of tasks are `waiting`, `delayed`, `running`, `parked` and `dead`. Each instance shows them for the whole queue,
+//! so over several instances they are a `max`, and no `sum`. The outcomes of
 //! publishing and of requests are `ok` or the kind of the error; those of receiving are `ok`, `invalid` and `unmatched`. `consumer` is
 //! `service` or `subscription`. Requests and answers are not among the published messages, the messages of a batch have no duration, and what
 //! is dropped before it ended is not counted.

@@ -274,6 +274,28 @@ async fn a_master_that_is_demoted_is_noticed() {
     assert_eq!(bus.status(), Status::Connected);
 }
 
+/// A failover by hand: the address leads to what was the replica, and the old master becomes a replica of that one, with all connections to it open.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscriptions_leave_a_server_that_is_master_no_more() {
+    let (old, new) = (RedisServer::start().await, RedisServer::start().await);
+    let proxy = Proxy::start(old.port()).await;
+    let short = Duration::from_millis(200);
+    let join = async || bus_with(proxy.url(), |builder| builder.ping_interval(short)).await;
+    let (serving, asking) = (join().await, join().await);
+    let service = serving.serve(Echoing).await.unwrap();
+    let mut entries = asking.subscribe(Entry::any()).await.unwrap();
+    assert_eq!(Echo { n: 1 }.request(&asking).await.unwrap(), 1);
+
+    proxy.lead_to(new.port());
+    let port = new.port().to_string();
+    let _: String = old.command(&["REPLICAOF", "127.0.0.1", &port]).await;
+    expect_gap(&mut entries).await;
+    eventually(SOON, async || Echo { n: 2 }.request(&asking).await.is_ok_and(|n| n == 2)).await;
+    assert_eq!(Entry::new(1, 1).publish(&asking).await.unwrap().receivers, Some(1));
+    assert!(matches!(entries.next().await, Some(Event::Message(_))));
+    service.shutdown().await.unwrap();
+}
+
 async fn subscribe_all(bus: &Bus, count: u64) -> Vec<Subscription<Entry>> {
     let mut subscriptions = Vec::new();
     for publisher in 0..count {

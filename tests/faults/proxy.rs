@@ -5,7 +5,7 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicU16, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -52,6 +52,8 @@ pub(crate) struct Proxy {
 }
 
 struct Plan {
+    /// Where new connections go.
+    port: AtomicU16,
     mode: watch::Sender<Mode>,
     /// Raised to close all connections.
     cuts: watch::Sender<u64>,
@@ -69,6 +71,7 @@ impl Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let plan = Arc::new(Plan {
+            port: AtomicU16::new(port),
             mode: watch::Sender::new(Mode::Pass),
             cuts: watch::Sender::new(0),
             swallowed: watch::Sender::new(0),
@@ -77,7 +80,7 @@ impl Proxy {
             position: AtomicU64::new(0),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(accept(listener, port, Arc::clone(&plan)));
+        tasks.spawn(accept(listener, Arc::clone(&plan)));
         Self { address, plan, _tasks: tasks }
     }
 
@@ -91,6 +94,11 @@ impl Proxy {
 
     pub(crate) fn set(&self, mode: Mode) {
         self.plan.mode.send_replace(mode);
+    }
+
+    /// New connections go to another server, and those of the moment stay with theirs: as when a name leads elsewhere.
+    pub(crate) fn lead_to(&self, port: u16) {
+        self.plan.port.store(port, Ordering::SeqCst);
     }
 
     /// Closes every connection: the first time in good order (FIN), the second time without (RST), and so on.
@@ -115,14 +123,14 @@ impl Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, port: u16, plan: Arc<Plan>) {
+async fn accept(listener: TcpListener, plan: Arc<Plan>) {
     let mut connections = JoinSet::new();
     while let Ok((client, _)) = listener.accept().await {
         while connections.try_join_next().is_some() {}
         if *plan.mode.borrow() == Mode::Refuse {
             continue;
         }
-        connections.spawn(connection(client, port, Arc::clone(&plan)));
+        connections.spawn(connection(client, plan.port.load(Ordering::SeqCst), Arc::clone(&plan)));
     }
 }
 

@@ -149,7 +149,11 @@ impl Bus {
     /// Of the services to which this bus has sent requests it also says which requests are taken by several groups: each is executed by one of
     /// them, and not by one of each.
     ///
-    /// It costs a connection and four commands: right for a health endpoint that is asked each few seconds.
+    /// A bus that uses queues is warned as well of a server that may lose tasks, or takes none: of its persistence, its memory, and its replicas. On a
+    /// cluster that is one of its masters.
+    ///
+    /// It costs a connection and three commands, four with queues: right for a health endpoint that is asked each few seconds. Whether the program is
+    /// ready is for [`status`](Self::status) to say, or whether this is an error; a warning is for an alert.
     ///
     /// # Errors
     ///

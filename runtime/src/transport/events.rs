@@ -139,7 +139,7 @@ pub enum BusEvent {
         /// How many of them, by whichever instance.
         count: u64,
     },
-    /// The keys of a queue were gone: flushed, deleted or evicted, and its tasks with them. They are made again.
+    /// The keys of a queue were gone, and its tasks with them: flushed, deleted or evicted, or another server is at the address now. They are made again.
     #[non_exhaustive]
     QueueGone {
         /// The queue's template.

@@ -143,11 +143,33 @@ pub enum HealthWarning {
     NoAppendOnlyFile,
     /// The bus uses queues, and the server makes no snapshots.
     NoSnapshots,
-    /// The bus uses queues, and the server removes keys where it needs memory: tasks are lost with them.
+    /// The bus uses queues, and the server could not write to its append-only file: it refuses tasks, and gives none out.
+    AppendOnlyFileFails,
+    /// The bus uses queues, and the server's last snapshot failed: it refuses tasks and gives none out, unless its `stop-writes-on-bgsave-error` is
+    /// `no`.
+    SnapshotsFail,
+    /// The bus uses queues, and the server removes keys where it needs memory: tasks are lost with them, or what is known of their keys.
     #[non_exhaustive]
     Evicts {
         /// The server's policy.
         policy: String,
+    },
+    /// The bus uses queues, and the server has used nine tenths of its `maxmemory`, or more: at the limit it refuses tasks, and works off those that
+    /// it has.
+    #[non_exhaustive]
+    MemoryFull {
+        /// What counts towards the limit, in bytes.
+        used: u64,
+        /// The server's `maxmemory`, in bytes.
+        limit: u64,
+    },
+    /// The bus uses queues, and the server has fewer replicas than its `min-replicas-to-write`: it refuses tasks, and gives none out.
+    #[non_exhaustive]
+    TooFewReplicas {
+        /// Replicas that are connected and do not lag.
+        good: u32,
+        /// How many there have to be.
+        wanted: u32,
     },
     /// The bus uses queues, and the access rules do not let it wake its readers: a pause, a shutdown and a task that is due earlier than those
     /// before take up to a second.
@@ -205,21 +227,6 @@ impl fmt::Display for HealthWarning {
             ),
             Self::Reconnecting { cause, server } => reconnecting(cause, server.as_deref(), formatter),
             Self::Closed => formatter.write_str("the bus gave up reconnecting: connect a new one"),
-            Self::NoAppendOnlyFile => formatter.write_str(
-                "the server writes no append-only file, so a crash loses tasks that it had accepted: run `CONFIG SET appendonly yes`",
-            ),
-            Self::NoSnapshots => formatter.write_str(
-                "the server makes no snapshots, so without an append-only file a restart loses every task, and with one there is no other \
-                 copy: run `CONFIG SET save \"3600 1 300 100\"`",
-            ),
-            Self::Evicts { policy } => write!(
-                formatter,
-                "the server's policy for a full memory is {policy}, which removes tasks: run `CONFIG SET maxmemory-policy noeviction`"
-            ),
-            Self::Unwakeable { reason } => write!(
-                formatter,
-                "readers of queues cannot be woken and look every second: allow `+client|id +client|unblock`: {reason}"
-            ),
             Self::QueueStalled { queue } => write!(
                 formatter,
                 "nothing is taken from the queue {queue} although something is due: look at the server's log, and at what stands between"
@@ -229,8 +236,63 @@ impl fmt::Display for HealthWarning {
                 "each `{message}` is executed by one of the groups {}: give them one name with `group`, or another message to each",
                 groups.join(", ")
             ),
+            Self::NoAppendOnlyFile
+            | Self::NoSnapshots
+            | Self::AppendOnlyFileFails
+            | Self::SnapshotsFail
+            | Self::Evicts { .. }
+            | Self::MemoryFull { .. }
+            | Self::TooFewReplicas { .. }
+            | Self::Unwakeable { .. } => queues_at_risk(self, formatter),
         }
     }
+}
+
+/// What puts tasks at risk, or has nobody work on them.
+fn queues_at_risk(warning: &HealthWarning, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    match warning {
+        HealthWarning::NoAppendOnlyFile => formatter.write_str(
+            "the server writes no append-only file, so a crash loses tasks that it had accepted: run `CONFIG SET appendonly yes`",
+        ),
+        HealthWarning::NoSnapshots => formatter.write_str(
+            "the server makes no snapshots, so without an append-only file a restart loses every task, and with one there is no other \
+             copy: run `CONFIG SET save \"3600 1 300 100\"`",
+        ),
+        HealthWarning::AppendOnlyFileFails => formatter.write_str(
+            "the server cannot write to its append-only file, and neither accepts tasks nor gives them out: look at its log, and at its disk",
+        ),
+        HealthWarning::SnapshotsFail => formatter.write_str(
+            "the server's last snapshot failed, and until one succeeds it neither accepts tasks nor gives them out, unless \
+             `stop-writes-on-bgsave-error` is `no`: look at its log, at its disk and its memory, and run `BGSAVE`",
+        ),
+        HealthWarning::Evicts { policy } => evicts(policy, formatter),
+        HealthWarning::MemoryFull { used, limit } => write!(
+            formatter,
+            "the server has used {used} of the {limit} bytes of its `maxmemory`, {}: have tasks worked off, or raise it with \
+             `CONFIG SET maxmemory`",
+            if used < limit { "and refuses tasks from there on" } else { "and refuses tasks" }
+        ),
+        HealthWarning::TooFewReplicas { good, wanted } => write!(
+            formatter,
+            "the server has {good} of the {wanted} replicas that it wants, and neither accepts tasks nor gives them out: look at the \
+             replicas, or lower `min-replicas-to-write`"
+        ),
+        HealthWarning::Unwakeable { reason } => write!(
+            formatter,
+            "readers of queues cannot be woken and look every second: allow `+client|id +client|unblock`: {reason}"
+        ),
+        _ => Ok(()),
+    }
+}
+
+fn evicts(policy: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    // No task has a time to live; keys of deduplication and of handlers that run once have one.
+    let removed =
+        if policy.starts_with("volatile") { "what it knows of keys, so that tasks may run twice" } else { "tasks" };
+    write!(
+        formatter,
+        "the server's policy for a full memory is {policy}, which removes {removed}: run `CONFIG SET maxmemory-policy noeviction`"
+    )
 }
 
 fn reconnecting(cause: &GapCause, server: Option<&str>, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

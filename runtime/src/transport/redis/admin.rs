@@ -68,70 +68,110 @@ async fn ask(
     capabilities: &Capabilities,
 ) -> Result<Health, HealthError> {
     let start = Instant::now();
-    let _: String = cmd("PING").query_async(connection).await.map_err(failed)?;
+    match cmd("PING").query_async::<String>(connection).await {
+        // A server that cannot write its snapshot refuses even that, and passes messages on all the same.
+        Err(error) if error.code() == Some("MISCONF") => {}
+        answer => answer.map(drop).map_err(failed)?,
+    }
     let mut health = Health::new(start.elapsed(), status);
     health.role = Some(capabilities.role.clone());
     if !capabilities.is_master() {
         health.warnings.push(HealthWarning::Replica);
     }
+    // Of several at once only 7.0 tells; older servers have no queues.
+    let (sections, names): (&[_], &[_]) = match uses {
+        Uses::Messages => (&["server"], &[LIMIT]),
+        Uses::Queues => (&["server", "memory", "persistence", "replication"], &[LIMIT, SAVE, WANTED_REPLICAS]),
+    };
     // <https://redis.io/docs/latest/commands/info/>
-    match cmd("INFO").arg("server").query_async::<String>(connection).await {
-        Ok(info) => health.server_version = version(&info).map(str::to_owned),
-        Err(error) => health.warnings.push(unchecked("INFO server", &error)?),
-    }
-    // <https://redis.io/docs/latest/commands/config-get/>
-    const LIMIT: &str = "client-output-buffer-limit";
-    match cmd("CONFIG").arg("GET").arg(LIMIT).query_async::<HashMap<String, String>>(connection).await {
-        Ok(config) => {
-            let limit = config.get(LIMIT).and_then(|limits| hard_limit_of_subscribers(limits));
-            // Zero is no limit. The message's frame comes on top of its payload, so an equal limit is too low.
-            if let Some(limit) = limit.filter(|&limit| limit > 0 && limit <= settings.payload_limit as u64) {
-                health.warnings.push(HealthWarning::OutputBuffer { limit, payload_limit: settings.payload_limit });
-            }
+    let info = match cmd("INFO").arg(sections).query_async::<String>(connection).await {
+        Ok(info) => info,
+        Err(error) => {
+            health.warnings.push(unchecked("INFO", &error)?);
+            String::new()
         }
-        Err(error) => health.warnings.push(unchecked("CONFIG GET client-output-buffer-limit", &error)?),
+    };
+    health.server_version = version(&info).map(str::to_owned);
+    // <https://redis.io/docs/latest/commands/config-get/>
+    let config = match cmd("CONFIG").arg("GET").arg(names).query_async::<Config>(connection).await {
+        Ok(config) => config,
+        Err(error) => {
+            health.warnings.push(unchecked("CONFIG GET", &error)?);
+            Config::new()
+        }
+    };
+    let limit = config.get(LIMIT).and_then(|limits| hard_limit_of_subscribers(limits));
+    // Zero is no limit. The message's frame comes on top of its payload, so an equal limit is too low.
+    if let Some(limit) = limit.filter(|&limit| limit > 0 && limit <= settings.payload_limit as u64) {
+        health.warnings.push(HealthWarning::OutputBuffer { limit, payload_limit: settings.payload_limit });
     }
     if uses == Uses::Queues {
-        ask_for_queues(connection, &mut health.warnings).await?;
+        health.warnings.extend(of_persistence(&info, &config));
+        health.warnings.extend(of_memory(&info));
+        health.warnings.extend(of_replicas(&info, &config));
+        health.warnings.extend(of_waking(connection).await?);
     }
     Ok(health)
 }
 
-/// Whether the server keeps what it accepts, and whether readers may be woken.
+/// Settings of the server, by their names.
+type Config = HashMap<String, String>;
+
+const LIMIT: &str = "client-output-buffer-limit";
+const SAVE: &str = "save";
+const WANTED_REPLICAS: &str = "min-replicas-to-write";
+
+/// Whether the server keeps what it accepts. What it does not tell is not warned of.
 ///
 /// <https://redis.io/docs/latest/operate/oss_and_stack/management/persistence/>
-async fn ask_for_queues(
-    connection: &mut MultiplexedConnection,
-    warnings: &mut Vec<HealthWarning>,
-) -> Result<(), HealthError> {
-    for (setting, command) in [
-        ("appendonly", "CONFIG GET appendonly"),
-        ("save", "CONFIG GET save"),
-        ("maxmemory-policy", "CONFIG GET maxmemory-policy"),
-    ] {
-        let asked = cmd("CONFIG").arg("GET").arg(setting).query_async::<HashMap<String, String>>(connection).await;
-        let value = match asked {
-            Ok(mut config) => config.remove(setting),
-            Err(error) => {
-                warnings.push(unchecked(command, &error)?);
-                continue;
-            }
-        };
-        match (setting, value) {
-            ("appendonly", Some(value)) if value != "yes" => warnings.push(HealthWarning::NoAppendOnlyFile),
-            ("save", Some(value)) if value.is_empty() => warnings.push(HealthWarning::NoSnapshots),
-            ("maxmemory-policy", Some(policy)) if policy != "noeviction" => {
-                warnings.push(HealthWarning::Evicts { policy });
-            }
-            _ => {}
-        }
+fn of_persistence(info: &str, config: &Config) -> Vec<HealthWarning> {
+    let says = |name, value| field(info, name) == Some(value);
+    let has_no_snapshots = config.get(SAVE).is_some_and(String::is_empty);
+    let warnings = [
+        (says("aof_enabled", "0"), HealthWarning::NoAppendOnlyFile),
+        (has_no_snapshots, HealthWarning::NoSnapshots),
+        (says("aof_last_write_status", "err"), HealthWarning::AppendOnlyFileFails),
+        // Where none is made, one that failed was asked for by hand, and stops no write.
+        (says("rdb_last_bgsave_status", "err") && !has_no_snapshots, HealthWarning::SnapshotsFail),
+    ];
+    warnings.into_iter().filter_map(|(is_so, warning)| is_so.then_some(warning)).collect()
+}
+
+/// Whether there is room for tasks, and those that are there stay.
+///
+/// <https://redis.io/docs/latest/develop/reference/eviction/>
+fn of_memory(info: &str) -> Vec<HealthWarning> {
+    let number = |name| field(info, name)?.parse::<u64>().ok();
+    let mut warnings = Vec::new();
+    let policy = field(info, "maxmemory_policy").unwrap_or("noeviction");
+    if policy != "noeviction" {
+        warnings.push(HealthWarning::Evicts { policy: policy.to_owned() });
     }
+    // What the server compares with its limit leaves out the buffers of its replicas and of its append-only file.
+    let used = number("used_memory").unwrap_or(0).saturating_sub(number("mem_not_counted_for_evict").unwrap_or(0));
+    let limit = number("maxmemory").filter(|&limit| limit > 0);
+    // One that may remove any key is always full, and makes room.
+    if let Some(limit) = limit.filter(|&limit| used >= limit / 10 * 9 && !policy.starts_with("allkeys")) {
+        warnings.push(HealthWarning::MemoryFull { used, limit });
+    }
+    warnings
+}
+
+/// Whether there are as many replicas as the server wants before it writes anything. It says how many there are only where it wants some.
+///
+/// <https://redis.io/docs/latest/operate/oss_and_stack/management/replication/>
+fn of_replicas(info: &str, config: &Config) -> Option<HealthWarning> {
+    let good = field(info, "min_slaves_good_slaves")?.parse::<u32>().ok()?;
+    let wanted = config.get(WANTED_REPLICAS)?.parse::<u32>().ok()?;
+    (good < wanted).then_some(HealthWarning::TooFewReplicas { good, wanted })
+}
+
+/// Whether readers may be woken.
+async fn of_waking(connection: &mut MultiplexedConnection) -> Result<Option<HealthWarning>, HealthError> {
     // No connection has this id.
-    if let Err(error) = cmd("CLIENT").arg("UNBLOCK").arg(0).query_async::<i64>(connection).await {
-        let HealthWarning::Unchecked { reason, .. } = unchecked("CLIENT UNBLOCK", &error)? else { return Ok(()) };
-        warnings.push(HealthWarning::Unwakeable { reason });
-    }
-    Ok(())
+    let Err(error) = cmd("CLIENT").arg("UNBLOCK").arg(0).query_async::<i64>(connection).await else { return Ok(None) };
+    let HealthWarning::Unchecked { reason, .. } = unchecked("CLIENT UNBLOCK", &error)? else { return Ok(None) };
+    Ok(Some(HealthWarning::Unwakeable { reason }))
 }
 
 /// Whether each slot has a node that answers, and each node is well, as the one that is asked sees it.
@@ -226,5 +266,28 @@ mod tests {
             (0, 384, 0)
         );
         assert_eq!(version("# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n"), Some("7.0.15"));
+    }
+    #[test]
+    fn what_the_server_does_not_tell_is_not_warned_of() {
+        assert_eq!(
+            (of_persistence("", &Config::new()), of_memory(""), of_replicas("", &Config::new())),
+            (vec![], vec![], None)
+        );
+        let failing = "aof_enabled:1\r\nrdb_last_bgsave_status:err\r\naof_last_write_status:err\r\n";
+        let warnings = of_persistence(failing, &Config::new());
+        assert_eq!(warnings, [HealthWarning::AppendOnlyFileFails, HealthWarning::SnapshotsFail]);
+        let config = Config::from([(SAVE.to_owned(), String::new())]);
+        let warnings = of_persistence(failing, &config);
+        assert_eq!(warnings, [HealthWarning::NoSnapshots, HealthWarning::AppendOnlyFileFails]);
+    }
+
+    #[test]
+    fn what_does_not_count_towards_the_limit_of_the_memory_is_left_out() {
+        let info = |counted: u64| {
+            format!("used_memory:{}\r\nmaxmemory:1000\r\nmem_not_counted_for_evict:70\r\n", counted + 70)
+        };
+        assert_eq!(of_memory(&info(899)), []);
+        assert_eq!(of_memory(&info(900)), [HealthWarning::MemoryFull { used: 900, limit: 1000 }]);
+        assert_eq!(of_memory("used_memory:5000\r\nmaxmemory:0\r\n"), []);
     }
 }

@@ -32,7 +32,7 @@ use crate::{
             door::Opened,
             host::Host,
             line::{NotTaken, UNREADABLE, lock},
-            pipeline::Pipeline,
+            pipeline::{DEMOTED, Pipeline},
             publishing::Publishing,
             retry::{Awaited, Retry},
             settings::Settings,
@@ -273,7 +273,7 @@ impl SharedLink {
             match answered {
                 Ok(response) => {
                     if matches!(&response, Response::Error(words) if code(words) == "READONLY") {
-                        live.pipeline.retire("the server is no master any more");
+                        live.pipeline.retire(DEMOTED);
                     }
                     return Ok(response);
                 }
@@ -487,8 +487,12 @@ impl SharedLink {
         let before = current.live.replace(Arc::new(OpenPipeline::new(pipeline, address, &capabilities)));
         current.failed = None;
         drop(current);
-        if before.is_some() {
+        if let Some(before) = before {
             tracing::info!("connected for commands again");
+            // Subscriptions are still with the old one, which tells them nothing.
+            if before.pipeline.was_demoted() {
+                self.connector.demoted();
+            }
         }
         Ok(())
     }
@@ -497,7 +501,7 @@ impl SharedLink {
         let Parcel { template, channel, payload, reach, .. } = parcel;
         match code(&reason) {
             // The server has changed its role. The next connection finds out what it is now.
-            "READONLY" => live.pipeline.retire("the server is no master any more"),
+            "READONLY" => live.pipeline.retire(DEMOTED),
             _ if reason.starts_with(UNREADABLE) => {
                 lock(&self.current).unreadable = Some((payload.len(), Instant::now()));
             }

@@ -12,7 +12,9 @@ use crate::{
         address::{ServerAddress, announced},
         cluster::Cluster,
         door::{Door, Opened, Role, Servers},
+        followed::Followed,
         login::Login,
+        pipeline::DEMOTED,
         sentinels::Sentinels,
         tls::Trust,
         topology::{AddressMap, Endpoint, Topology},
@@ -27,6 +29,8 @@ pub(crate) struct Connector {
     timeout: Duration,
     /// Told of each connection that was made, by whichever clone.
     successes: Arc<watch::Sender<()>>,
+    /// How often the server was found to be no master any more.
+    demotions: Arc<watch::Sender<u64>>,
 }
 
 /// Where connections go.
@@ -80,7 +84,7 @@ impl Connector {
             }
             Topology::Cluster { seeds } => Way::Cluster(Arc::new(Cluster::start(seeds, servers, map))),
         };
-        Ok(Self { way, user, timeout, successes: Arc::default() })
+        Ok(Self { way, user, timeout, successes: Arc::default(), demotions: Arc::default() })
     }
 
     /// The cluster, where connections go to one.
@@ -166,6 +170,28 @@ impl Connector {
     /// As of [`open`](Self::open).
     pub(super) async fn open_master(&self, name: &str) -> Result<Opened, ConnectError> {
         self.open_to(Role::Master, name).await
+    }
+
+    /// Like [`open_master`](Self::open_master), for a connection that asks nobody for the role of its server: it fails once
+    /// [`demoted`](Self::demoted) is told, where nobody else tells who the master is.
+    ///
+    /// # Cancel safety
+    ///
+    /// As of [`open`](Self::open).
+    pub(super) async fn open_followed(&self, name: &str) -> Result<Opened, ConnectError> {
+        // Before it is made: one that was made to the old master meanwhile fails too.
+        let (demotions, before) = (self.demotions.subscribe(), *self.demotions.borrow());
+        let opened = self.open_master(name).await?;
+        if !matches!(self.way, Way::One(..)) {
+            return Ok(opened);
+        }
+        let stream = Followed::new(opened.stream, demotions, move |&demotions| demotions == before, DEMOTED);
+        Ok(Opened { stream: Box::new(stream), ..opened })
+    }
+
+    /// The server is no master any more, and the address leads to another one: what is still connected to the old one is to leave it.
+    pub(super) fn demoted(&self) {
+        self.demotions.send_modify(|demotions| *demotions += 1);
     }
 
     async fn open_to(&self, role: Role, name: &str) -> Result<Opened, ConnectError> {

@@ -54,6 +54,8 @@ struct SharedLine {
 
 /// A batch is written in parts of about this size, so that the server begins while the rest is encoded.
 const PART: usize = 64 * 1024;
+/// Why a connection is left whose server has changed its role.
+pub(super) const DEMOTED: &str = "the server is no master any more";
 /// The answer to PING.
 const PONG: &[u8] = b"+PONG\r\n";
 /// The role is asked for so often at least.
@@ -159,6 +161,11 @@ impl Pipeline {
     /// Takes no further command; those who wait for an answer go on waiting.
     pub(super) fn retire(&self, reason: &str) {
         self.shared.retire(GapCause::Disconnected(reason.to_owned()));
+    }
+
+    /// Whether it was left because its server is no master any more.
+    pub(super) fn was_demoted(&self) -> bool {
+        matches!(self.gone(), Some(GapCause::Disconnected(reason)) if reason == DEMOTED)
     }
 
     pub(super) fn is_usable(&self) -> bool {
@@ -311,7 +318,7 @@ async fn drive(stream: Stream, mut watch: Watch, ended: FailsCallers) {
         };
         watch.heard = Instant::now();
         match receive(shared, read, &mut wire.incoming, &mut answers) {
-            Ok(heard) if heard.demoted => return shared.end("the server is no master any more"),
+            Ok(heard) if heard.demoted => return shared.end(DEMOTED),
             Ok(heard) if heard.deaf => return shared.end("the server could not read a command"),
             Ok(heard) => watch.owed &= !heard.lives,
             Err(reason) => return shared.end(&reason),

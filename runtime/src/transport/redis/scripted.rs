@@ -11,6 +11,7 @@ use crate::{
             answer::{Response, Unanswered, Unasked},
             commands::{Commands, REMEMBERED, SharedLink},
             line::{NotTaken, lock},
+            pipeline::DEMOTED,
             script::{Script, sha1_hex},
             words::code,
         },
@@ -134,7 +135,7 @@ impl SharedLink {
                 }
                 Ok(Response::Error(reason)) => {
                     if code(&reason) == "READONLY" {
-                        live.pipeline.retire("the server is no master any more");
+                        live.pipeline.retire(DEMOTED);
                     }
                     return self.not_run(template, reason);
                 }

@@ -75,7 +75,7 @@ impl Subscriber {
         owner: Owner,
         host: &Arc<Host>,
     ) -> Result<Self, ConnectError> {
-        let opened = connector.open_master(CLIENT_NAME).await?;
+        let opened = connector.open_followed(CLIENT_NAME).await?;
         Ok(Self::over(Some(opened), connector, settings, events, owner, host))
     }
 
@@ -234,7 +234,7 @@ impl Worker {
     async fn work(&self, opened: Option<Opened>) {
         let opened = match opened {
             Some(opened) => Ok(opened),
-            None => self.connector.open_master(CLIENT_NAME).await,
+            None => self.connector.open_followed(CLIENT_NAME).await,
         };
         let mut live = opened.map(|opened| self.live(opened));
         let mut backoff = Backoff::default();
@@ -298,7 +298,7 @@ impl Worker {
             backoff.tried = Some(now());
             // One that is made during the attempt counts: the server may have come up behind its back.
             successes.mark_unchanged();
-            match self.connector.open_master(CLIENT_NAME).await {
+            match self.connector.open_followed(CLIENT_NAME).await {
                 Ok(opened) => return Some(opened),
                 // Rarer the longer it lasts: an outage must not fill the log, and its reason may change.
                 Err(error) if backoff.failures.saturating_add(1).is_power_of_two() => {
@@ -320,7 +320,7 @@ impl Worker {
 async fn open_persistently(connector: &Connector, settings: &Settings) -> Result<Opened, ConnectError> {
     let mut failures = 0;
     loop {
-        match connector.open_master(CLIENT_NAME).await {
+        match connector.open_followed(CLIENT_NAME).await {
             Ok(opened) => return Ok(opened),
             Err(ConnectError::Unreachable { .. } | ConnectError::TimedOut { .. } | ConnectError::NoSentinel { .. }) => {
                 sleep(settings.reconnect.pause(failures)).await;

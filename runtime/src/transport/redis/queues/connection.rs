@@ -62,7 +62,7 @@ impl Context {
     }
 
     async fn open(&self, name: &str) -> Result<Stream, Failure> {
-        let opened = self.connector.open_master(name).await;
+        let opened = self.connector.open_followed(name).await;
         let opened = opened.map_err(|error| match error {
             ConnectError::Unauthorized { .. } | ConnectError::Tls { .. } => Failure::KeptOut(chain(&error)),
             _ => Failure::NotConnected(chain(&error)),

@@ -33,9 +33,10 @@ scripts! {
     OVERDUE = " flags=allow-oom", "shared", "leases", "held", "overdue";
     PENDING = " flags=allow-oom", "shared", "pending";
     TIDY = " flags=allow-oom", "shared", "leases", "tasks", "course", "settling", "askers", "tidy";
-    COUNTS = " flags=allow-oom", "shared", "counts";
-    RUNNING = " flags=allow-oom", "shared", "held", "running";
-    WORKERS = " flags=allow-oom", "shared", "workers";
+    // A server that writes nothing, for want of replicas or of room on its disk, still tells these.
+    COUNTS = " flags=no-writes", "shared", "counts";
+    RUNNING = " flags=no-writes", "shared", "held", "running";
+    WORKERS = " flags=no-writes", "shared", "workers";
     MEND = " flags=allow-oom", "shared", "course", "mend";
     UNPARK = " flags=allow-oom", "shared", "tasks", "unpark";
     DECLARE = " flags=allow-oom", "shared", "declare";
