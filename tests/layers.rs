@@ -77,6 +77,21 @@ fn only_the_driver_has_time_and_only_one_transport_knows_redis() {
     }
 }
 
+/// What is generic over routers is compiled into each program, once for each of its routers.
+#[test]
+fn only_what_calls_handlers_and_what_begins_a_service_is_generic_over_routers() {
+    let may = ["serve", "serve/call", "serve/queues", "serve/service"];
+    let house = runtime();
+    let is_of_serving = |file: &str| file == "serve" || file.starts_with("serve/");
+    let serving = house.iter().filter(|(file, _)| is_of_serving(file));
+    let mut generic: Vec<&str> =
+        serving.filter(|(_, code)| code.contains("<R: Router>")).map(|(file, _)| file.as_str()).collect();
+    generic.sort_unstable();
+    assert_eq!(generic, may);
+    let (_, service) = house.iter().find(|(file, _)| file == "serve/service").unwrap();
+    assert_eq!(service.matches("R: Router").count(), 1, "a service knows of its router only where it is made");
+}
+
 #[test]
 fn finds_what_is_wrong_and_only_that() {
     for (file, code, expected) in [
