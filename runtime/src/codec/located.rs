@@ -61,7 +61,7 @@ pub(super) fn decode<'de, T: Deserialize<'de>>(
 /// The same with a place for the metadata.
 ///
 /// In place of its call always: with a hundred types each function that a message passes through is read anew from memory, and so is what it
-/// returns. Without `?` and `map_err`, which are functions of their own for each type in a program that is not optimized.
+/// returns. Without `and_then` and the like, which are functions of their own for each type in a program that is not optimized.
 #[inline(always)]
 pub(super) fn decode_beside<'de, T: Deserialize<'de>>(
     reads: Reads,
@@ -69,10 +69,7 @@ pub(super) fn decode_beside<'de, T: Deserialize<'de>>(
     payload: &'de [u8],
     inbound: &mut Option<Inbound<'de>>,
 ) -> Result<T, DecodeError> {
-    let mut located = match glance(reads, expected, payload, inbound) {
-        Ok(located) => located,
-        Err(error) => return Err(error),
-    };
+    let mut located = glance(reads, expected, payload, inbound)?;
     loop {
         let mut reader = serde_json::Deserializer::from_str(located.json);
         let error = match T::deserialize(&mut reader) {
@@ -82,10 +79,7 @@ pub(super) fn decode_beside<'de, T: Deserialize<'de>>(
                 Err(error) => error,
             },
         };
-        located = match again(&located, &error, reads, expected, payload, inbound) {
-            Ok(located) => located,
-            Err(error) => return Err(error),
-        };
+        located = again(&located, &error, reads, expected, payload, inbound)?;
     }
 }
 

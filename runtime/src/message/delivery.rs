@@ -286,10 +286,8 @@ impl Delivery {
     /// The reason for which the message is not handled. Boxed, as each type has its own code of this, which carries the reason at every step.
     #[doc(hidden)]
     pub fn decode<M: OwnedMessage>(&mut self) -> Result<M, Box<Rejection>> {
-        // Without `?` and `map_err`, which are functions of their own for each type in a program that is not optimized.
-        if let Err(refused) = self.check_entry(M::NAME, M::VERSION) {
-            return Err(refused);
-        }
+        // Without `map_err` and the like, which are functions of their own for each type in a program that is not optimized.
+        self.check_entry(M::NAME, M::VERSION)?;
         let payload = self.frame.payload();
         let mut inbound = None;
         let read = match M::OLDER {
@@ -323,9 +321,7 @@ impl Delivery {
         &mut self,
         payload: &'de Bytes,
     ) -> Result<M::At<'de>, Box<Rejection>> {
-        if let Err(refused) = self.check_entry(M::NAME, M::VERSION) {
-            return Err(refused);
-        }
+        self.check_entry(M::NAME, M::VERSION)?;
         let mut inbound = None;
         let read = match M::OLDER {
             Some(older) if let Some(version) = self.older_version(M::FACTS.read_metadata(), M::VERSION) => {

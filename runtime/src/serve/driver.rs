@@ -100,7 +100,7 @@ impl Driver {
         let intake = Intake {
             sole_routes: SoleRoutes::new(routes, &tokens, &table),
             table,
-            routes: routes,
+            routes,
             tokens,
             order_keys: routes.iter().map(|route| route.order_key()).collect(),
             lanes,

@@ -41,16 +41,21 @@ pub(super) struct Engine<'a> {
     calls: &'a Arc<dyn Calls>,
     pub(super) intake: Intake,
     bus: &'a Bus,
-    slots: Slots<'a, (usize, Arriving), Called>,
-    pub(super) running: Waiting<Running<'a, (usize, Arriving), Called, (usize, LaneId)>>,
+    slots: Slots<'a, Started, Called>,
+    pub(super) running: Waiting<Running<'a, Started, Called, Place>>,
     pub(super) departures: Departures<'a>,
-    pub(super) spawned: Spawned<(usize, LaneId), Called>,
+    pub(super) spawned: Spawned<Place, Called>,
     /// Whether there are handlers whose calls are tokio tasks. Where there are none no handler's options are read for each message.
     spawns: bool,
     starting: Starting,
     /// Whether requests are left to other instances.
     stops: bool,
 }
+
+/// What a call is of: its route, and the message.
+type Started = (usize, Arriving);
+/// The place of a call that waits: its route, and its lane.
+type Place = (usize, LaneId);
 
 /// As many of those that wait may have been woken together; others are taken with the next.
 const TOGETHER: usize = 256;
@@ -373,11 +378,7 @@ impl<'a> Engine<'a> {
     }
 
     /// A call that waited has ended, and whatever else has.
-    pub(super) fn finished(
-        &mut self,
-        first: Finished<'a, (usize, Arriving), Called, (usize, LaneId)>,
-        context: &mut Context<'_>,
-    ) {
+    pub(super) fn finished(&mut self, first: Finished<'a, Started, Called, Place>, context: &mut Context<'_>) {
         let mut next = Some(first);
         for _ in 0..TOGETHER {
             let Some(Finished { slot, place, output }) = next else { break };
@@ -387,12 +388,12 @@ impl<'a> Engine<'a> {
         }
     }
 
-    pub(super) fn spawned_ended(&mut self, ended: SpawnedEnd<(usize, LaneId), Called>, context: &mut Context<'_>) {
+    pub(super) fn spawned_ended(&mut self, ended: SpawnedEnd<Place, Called>, context: &mut Context<'_>) {
         let SpawnedEnd { place, output } = ended;
         self.called(place, output.unwrap_or_else(|_| Called::Settled(Ended::Panicked)), context);
     }
 
-    fn called(&mut self, (route, lane): (usize, LaneId), called: Called, context: &mut Context<'_>) {
+    fn called(&mut self, (route, lane): Place, called: Called, context: &mut Context<'_>) {
         if self.ended(route, Some(lane), called, context) {
             self.next(route, lane, context);
         }
