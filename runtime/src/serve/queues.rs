@@ -86,9 +86,11 @@ pub(super) struct Works {
 
 /// What is done with the queues of a router that has any. Behind pointers, so that a program without queues has nothing of it.
 pub(super) struct WithQueues {
-    declare: Declare,
-    start: Start,
-    endings: fn() -> Vec<Endings>,
+    /// [`Queues::declare`].
+    pub(super) declare: Declare,
+    /// [`Queues::start`].
+    pub(super) start: Start,
+    pub(super) endings: fn() -> Vec<Endings>,
 }
 
 type Declare = for<'a> fn(&'a Routes, &'a Bound, Duration, &'a Bus) -> BoxFuture<'a, Result<Queues, SubscribeError>>;
@@ -109,28 +111,6 @@ impl WithQueues {
         } else {
             None
         }
-    }
-
-    pub(super) fn declare<'a>(
-        &self,
-        routes: &'a Routes,
-        bound: &'a Bound,
-        park_after: Duration,
-        bus: &'a Bus,
-    ) -> BoxFuture<'a, Result<Queues, SubscribeError>> {
-        (self.declare)(routes, bound, park_after, bus)
-    }
-
-    pub(super) fn start(
-        &self,
-        queues: Queues,
-        (routes, calls): (Routes, &Arc<dyn Calls>),
-        bus: &Bus,
-        group: &str,
-        counters: &Arc<Counters>,
-        asked: (&watch::Receiver<Phase>, &watch::Receiver<Stage>),
-    ) -> Result<Option<Works>, SubscribeError> {
-        (self.start)(queues, (routes, calls, &(self.endings)()), bus, group, counters, asked)
     }
 }
 

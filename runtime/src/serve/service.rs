@@ -101,8 +101,8 @@ impl Service {
         let calls = calls(layers, bus.clone());
         let works = match (with_queues, queues) {
             (Some(with_queues), Some(queues)) => {
-                let asked = (&phases, &member.stages());
-                with_queues.start(queues, (routes, &calls), &bus, &group, &counters, asked)?
+                let (endings, asked) = ((with_queues.endings)(), (&phases, &member.stages()));
+                (with_queues.start)(queues, (routes, &calls, &endings), &bus, &group, &counters, asked)?
             }
             _ => None,
         };
@@ -291,7 +291,7 @@ impl Prepared {
         let (attachment, presence, queues) = tokio::try_join!(
             bus.attach(Arc::clone(&inbox), names),
             Presence::start(bus, &routes, group.clone()),
-            OptionFuture::from(with_queues.map(|queues| queues.declare(
+            OptionFuture::from(with_queues.map(|queues| (queues.declare)(
                 &routes,
                 &options.bound,
                 options.park_after,
