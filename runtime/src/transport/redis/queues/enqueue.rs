@@ -1,5 +1,7 @@
 //! Tasks on their way to their queues.
 
+use std::collections::HashSet;
+
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, Value, cmd};
 
@@ -78,9 +80,11 @@ pub(super) async fn enqueue_with_others(
         return None;
     }
     let mut version = itoa::Buffer::new();
-    let words: [&[u8]; 11] = [
+    // Where the stream is gone, the queue has forgotten its part too, and is to be told of it again.
+    let words: [&[u8]; 12] = [
         b"XADD",
         stream.as_bytes(),
+        b"NOMKSTREAM",
         b"*",
         b"id",
         task.id.as_bytes(),
@@ -92,9 +96,13 @@ pub(super) async fn enqueue_with_others(
         &task.payload,
     ];
     let failure = match commands.ask(words).await {
-        Ok(Response::Texts(_)) => return Some(Ok(new(task))),
+        Ok(Response::Texts(texts)) if is_entry(&texts) => return Some(Ok(new(task))),
+        Ok(Response::Texts(texts)) if texts.is_empty() => {
+            lock(&homes.parts).remove(&stream);
+            return None;
+        }
         Ok(Response::Error(reason)) => Failure::Server(reason),
-        Ok(Response::Integer(_)) => Failure::Unreadable,
+        Ok(Response::Integer(_) | Response::Texts(_)) => Failure::Unreadable,
         Err(Unasked::NotSent(reason)) => match context.life.ended() {
             Some(reason) => Failure::Closed(reason.to_owned()),
             None => Failure::NotConnected(reason),
@@ -103,6 +111,12 @@ pub(super) async fn enqueue_with_others(
         Err(Unasked::Late) => Failure::Late,
     };
     Some(Err(failure.for_enqueue(task.queue.template, &context.settings)))
+}
+
+/// Whether an answer is the id of an entry.
+fn is_entry(texts: &[String]) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    matches!(texts, [id] if id.split_once('-').is_some_and(|(millis, count)| is_number(millis) && is_number(count)))
 }
 
 /// Adds the follow-ups that the step which settles cannot add: right before it. A step that is tried again after that adds them again.
@@ -181,19 +195,15 @@ async fn enqueue_on(home: Home<'_>, mut tasks: Vec<NewTask>, atomic: bool) -> Re
     results
 }
 
-/// Parts of queues that tasks are enqueued in from here for the first time, by base and channel.
-fn unknown_parts(home: Home<'_>, tasks: &[NewTask]) -> Vec<(String, String)> {
-    let (mut unknown, mut before) = (Vec::new(), None::<&NewTask>);
+/// The parts of queues that tasks are enqueued in, by base and channel.
+fn parts(tasks: &[NewTask]) -> Vec<(String, &str)> {
+    let (mut parts, mut seen) = (Vec::new(), HashSet::new());
     for task in tasks {
-        let is_same = |before: &NewTask| before.channel == task.channel && before.queue == task.queue;
-        if !before.replace(task).is_some_and(is_same) {
-            let base = task.queue.base();
-            if !lock(&home.homes.parts).contains(&stream(&base, &task.channel)) {
-                unknown.push((base, task.channel.clone()));
-            }
+        if seen.insert((&task.queue, task.channel.as_str())) {
+            parts.push((task.queue.base(), task.channel.as_str()));
         }
     }
-    unknown
+    parts
 }
 
 fn part(tasks: &[NewTask]) -> usize {
@@ -253,15 +263,15 @@ impl Part {
 }
 
 /// Asks for these tasks to be added; the answers to the commands come first. Whoever looks for a task has to know their parts, also where nobody has
-/// served the queue yet. What goes wrong with that shows with the tasks.
+/// served the queue yet, and each time: the server may have lost its keys. What goes wrong with that shows with the tasks.
 async fn asked(home: Home<'_>, mut pipeline: Pipeline, tasks: &[NewTask]) -> Result<Vec<Value>, Failure> {
-    let unknown = unknown_parts(home, tasks);
-    for (base, channel) in &unknown {
-        pipeline.cmd("SADD").arg(format!("{base}parts")).arg(channel);
+    let parts = parts(tasks);
+    for (base, channel) in &parts {
+        pipeline.cmd("SADD").arg(format!("{base}parts")).arg(*channel);
     }
     let answers = home.ask_all(pipeline).await?;
     if answers.last().is_some_and(|last| Failure::of(last).is_none()) {
-        lock(&home.homes.parts).extend(unknown.iter().map(|(base, channel)| stream(base, channel)));
+        lock(&home.homes.parts).extend(parts.iter().map(|(base, channel)| stream(base, channel)));
     }
     Ok(answers)
 }
@@ -347,4 +357,25 @@ fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, Enqu
 
 fn new(task: &NewTask) -> Enqueued {
     Enqueued::new(task.id.clone(), None)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_id_says_that_a_task_is_there() {
+        for (texts, is) in [
+            (&["1764271457123-0"][..], true),
+            (&[], false),
+            (&[""], false),
+            (&["OK"], false),
+            (&["17-"], false),
+            (&["1-0", "2-0"], false),
+            (&["SYNTAX invalid syntax"], false),
+        ] {
+            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
+            assert_eq!(is_entry(&texts), is, "{texts:?}");
+        }
+    }
 }

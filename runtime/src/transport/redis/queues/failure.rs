@@ -69,7 +69,10 @@ impl Failure {
             Self::Late => QueueError::TimedOut { queue, timeout: settings.command_timeout },
             Self::Unreadable => QueueError::Server { queue, reason: UNREADABLE.to_owned() },
             Self::Server(reason) => match words::code(&reason) {
-                "NOGROUP" | "UNBLOCKED" => QueueError::Gone { queue, reason },
+                "NOGROUP" => QueueError::Gone { queue, reason },
+                // Of a key that was deleted 7.0 says it so. Who else is not blocked any more has lost its master, and the connection with it.
+                "UNBLOCKED" if reason.contains("no longer exists") => QueueError::Gone { queue, reason },
+                "UNBLOCKED" => QueueError::NotConnected { queue, reason },
                 code if is_no_master(code) => QueueError::NotConnected { queue, reason: explained(&reason) },
                 _ if is_refused(&reason) => {
                     QueueError::Refused { queue, rule: rule_for_queues(settings, &reason), reason }

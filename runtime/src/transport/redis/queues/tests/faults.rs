@@ -26,6 +26,20 @@ async fn blocked(server: &Server) {
     .await;
 }
 
+/// <https://redis.io/docs/latest/commands/client-unblock/>: and the server does it when it becomes a replica.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_told_to_stop_waiting_has_lost_no_keys() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    let mut reader = reader(&redis).await;
+    let demoted = async {
+        blocked(&server).await;
+        server.run("REPLICAOF 127.0.0.1 1");
+    };
+    let (waited, ()) = tokio::join!(reader.wait(LONG), demoted);
+    assert!(matches!(waited, Err(QueueError::NotConnected { .. })), "{waited:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_that_are_gone_are_noticed_at_once_and_made_again() {
     let server = Server::start();

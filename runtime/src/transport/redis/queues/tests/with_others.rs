@@ -23,6 +23,26 @@ async fn a_plain_task_goes_with_what_others_publish() {
 }
 
 #[tokio::test]
+async fn a_queue_that_has_forgotten_its_parts_is_told_of_them_again() {
+    let server = Server::start();
+    let redis = connected(&server).await;
+    enqueue(&redis, task("first")).await.unwrap();
+    for (round, ids) in [&["alone"][..], &["a", "b"], &["late"]].into_iter().enumerate() {
+        server.run("FLUSHALL");
+        let tasks = ids.iter().map(|id| NewTask {
+            due: if *id == "late" { Due::In(Duration::from_secs(60)) } else { Due::Now },
+            ..task(id)
+        });
+        assert!(redis.enqueue(tasks.collect(), false).await.iter().all(Result::is_ok));
+        let parts: Vec<String> = ::redis::from_redis_value(server.run(&format!("SMEMBERS {BASE}parts"))).unwrap();
+        assert_eq!(parts, ["tasks:high"], "{round}");
+        for id in ids {
+            assert!(redis.find(&spec(), id).await.is_ok_and(|found| found.is_some()), "{id}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_refused_there_says_the_same() {
     let server = Server::start();
     let redis = connected(&server).await;
