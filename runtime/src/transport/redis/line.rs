@@ -330,6 +330,11 @@ impl Line {
             let Some(waiting) = self.waiting.pop_front().filter(|_| is_awaited) else {
                 return Err("the server answered more than it was asked");
             };
+            // A stream that is out of step must not hand one caller's answer to another.
+            if waiting.caller.awaits_a_number() && matches!(answer, Response::Texts(_)) {
+                self.waiting.push_front(waiting);
+                return Err("the server answered something else than it was asked");
+            }
             self.commands -= 1;
             if matches!(&answer, Response::Error(words) if words.starts_with(UNREADABLE)) {
                 heard.deaf = true;
@@ -338,7 +343,7 @@ impl Line {
             if matches!((&waiting.caller, &answer), (Caller::Ahead, Response::Error(_))) {
                 self.pings_ahead = false;
             }
-            if let Some(caller) = waiting.caller.take(answer, &mut heard)? {
+            if let Some(caller) = waiting.caller.take(answer, &mut heard) {
                 self.waiting.push_front(Waiting { caller, ..waiting });
             }
         }
@@ -422,18 +427,19 @@ impl Caller {
         }
     }
 
-    /// Takes an answer, and gives itself back while it waits for more. A stream that is out of step must not hand one caller's answer to
-    /// another, so an answer of another kind than the command has is an error.
-    fn take(self, answer: Response, heard: &mut Heard) -> Result<Option<Self>, &'static str> {
+    /// Whether the answer is a number, or an error.
+    fn awaits_a_number(&self) -> bool {
+        matches!(self, Self::One(_) | Self::All { .. })
+    }
+
+    /// Takes an answer, and gives itself back while it waits for more.
+    fn take(self, answer: Response, heard: &mut Heard) -> Option<Self> {
         match (self, answer) {
-            (Self::One(_) | Self::All { .. }, Response::Texts(_)) => {
-                return Err("the server answered something else than it was asked");
-            }
             (Self::One(waiting) | Self::Question(waiting), answer) => waiting.send(Ok(answer)),
             (Self::All { missing, answers, complete }, answer) => {
                 lock(&answers).push(Ok(answer));
                 if missing > 1 {
-                    return Ok(Some(Self::All { missing: missing - 1, answers, complete }));
+                    return Some(Self::All { missing: missing - 1, answers, complete });
                 }
                 let _ = complete.send(());
             }
@@ -444,7 +450,7 @@ impl Caller {
                 heard.demoted |= matches!(answer, Response::Texts(texts) if is_demoted(&texts));
             }
         }
-        Ok(None)
+        None
     }
 
     /// There will be no answer. `sent` counts down the commands of which the server may have heard.

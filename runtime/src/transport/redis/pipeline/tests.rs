@@ -121,6 +121,25 @@ async fn an_answer_to_nothing_ends_the_connection() {
 }
 
 #[tokio::test]
+async fn who_is_answered_something_else_is_told_so_at_once() {
+    for several in [false, true] {
+        let (near, mut far) = duplex(1 << 16);
+        let pipeline = started(near);
+        let (one, all) = if several { (None, Some(send_all(&pipeline, 3))) } else { (Some(send(&pipeline)), None) };
+        far.read_exact(&mut [0; 14]).await.unwrap();
+        far.write_all(if several { b":1\r\n_\r\n" } else { b"_\r\n" }).await.unwrap();
+        let told = match (one, all) {
+            (Some(one), _) => format!("{:?}", one.await),
+            (_, Some(all)) => format!("{:?}", all.until(soon()).await),
+            _ => unreachable!(),
+        };
+        let lost = r#"Err(Lost("disconnected: the server answered something else than it was asked"))"#;
+        assert_eq!(told, if several { format!("[Ok(Integer(1)), {lost}, {lost}]") } else { lost.to_owned() });
+        assert!(!pipeline.is_usable());
+    }
+}
+
+#[tokio::test]
 async fn a_retired_connection_takes_nothing_more_and_answers_what_it_has_taken() {
     let (near, mut far) = duplex(1 << 16);
     let pipeline = started(near);

@@ -105,6 +105,15 @@ pub(super) fn blob(buffer: &[u8], at: usize, length: usize) -> Result<(Span, usi
     if &buffer[end..end + 2] == b"\r\n" { Ok((at..end, end + 2)) } else { Err(ProtocolError::Terminator.into()) }
 }
 
+/// The text of an error whose length is given at `at`, and where it ends.
+pub(super) fn blob_error(buffer: &[u8], at: usize) -> Result<(Span, usize), Stop> {
+    let (length, at) = length(buffer, at)?;
+    if length > LINE_LIMIT {
+        return Err(ProtocolError::Line.into());
+    }
+    blob(buffer, at, length)
+}
+
 /// The text up to the line's end, and where that ends.
 pub(super) fn line(buffer: &[u8], at: usize) -> Result<(Span, usize), Stop> {
     let window = &buffer[at.min(buffer.len())..buffer.len().min(at + LINE_LIMIT)];

@@ -3,7 +3,7 @@
 use crate::transport::redis::{
     capabilities::Capabilities,
     resp::{
-        parts::{LINE_LIMIT, ProtocolError, Span, Stop, blob, header, length, line, owned},
+        parts::{ELEMENT_LIMIT, LINE_LIMIT, ProtocolError, Span, Stop, blob, blob_error, header, length, line, owned},
         skip::Skip,
     },
     words::cleaned,
@@ -23,12 +23,21 @@ pub(crate) enum Reply {
 /// # Errors
 ///
 /// When it is no value, or a push: a connection without subscriptions gets none.
-pub(crate) fn reply(buffer: &[u8], at: usize) -> Result<Option<(Reply, usize)>, ProtocolError> {
+pub(crate) fn reply(buffer: &[u8], mut at: usize) -> Result<Option<(Reply, usize)>, ProtocolError> {
+    // What is said of an answer is no answer.
+    while buffer.get(at) == Some(&b'|') {
+        match attribute(buffer, at) {
+            Ok(end) => at = end,
+            Err(Stop::Incomplete(_)) => return Ok(None),
+            Err(Stop::Protocol(error)) => return Err(error),
+        }
+    }
     let reply = match buffer.get(at) {
         None => return Ok(None),
         Some(b':') => length(buffer, at + 1).map(|(number, end)| (Reply::Integer(number as u64), end)),
         Some(b'-') => line(buffer, at + 1).map(|(text, end)| (Reply::Error(text), end)),
-        Some(b'>' | b'|') => Err(ProtocolError::UnexpectedReply(buffer[at]).into()),
+        Some(b'!') => blob_error(buffer, at + 1).map(|(text, end)| (Reply::Error(text), end)),
+        Some(b'>') => Err(ProtocolError::UnexpectedReply(buffer[at]).into()),
         Some(_) => texts(buffer, at).map(|(texts, end)| (Reply::Texts(texts), end)),
     };
     match reply {
@@ -50,6 +59,7 @@ pub(crate) fn hello(buffer: &[u8]) -> Result<Option<HelloAnswer>, ProtocolError>
     let answer = match buffer.first() {
         None => return Ok(None),
         Some(b'-') => line(buffer, 1).map(|(text, end)| (Err(cleaned(&buffer[text])), end)),
+        Some(b'!') => blob_error(buffer, 1).map(|(text, end)| (Err(cleaned(&buffer[text])), end)),
         Some(b'%') => hello_map(buffer).map(|(capabilities, end)| (Ok(capabilities), end)),
         Some(&other) => Err(ProtocolError::UnexpectedReply(other).into()),
     };
@@ -76,6 +86,17 @@ fn hello_map(buffer: &[u8]) -> Result<(Capabilities, usize), Stop> {
         at = end;
     }
     Ok((capabilities, at))
+}
+
+/// Where what is said of the answer after it ends.
+fn attribute(buffer: &[u8], at: usize) -> Result<usize, Stop> {
+    let (pairs, values) = length(buffer, at + 1)?;
+    let (end, done) = Skip::values(pairs.min(ELEMENT_LIMIT + 1) * 2)?.advance(buffer, values)?;
+    match done {
+        true => Ok(end),
+        false if buffer.len() - at > LINE_LIMIT => Err(ProtocolError::Line.into()),
+        false => Err(Stop::Incomplete(buffer.len() + 1)),
+    }
 }
 
 /// The texts in a value, and where it ends.

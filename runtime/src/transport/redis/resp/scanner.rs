@@ -4,7 +4,7 @@ use crate::transport::{
     inbox::HEAD_KEPT,
     redis::resp::{
         parts::{
-            BLOB_LIMIT, ELEMENT_LIMIT, LINE_LIMIT, NAME_LIMIT, ProtocolError, Span, Stop, available, blob, byte,
+            BLOB_LIMIT, ELEMENT_LIMIT, NAME_LIMIT, ProtocolError, Span, Stop, available, blob, blob_error, byte,
             length, line,
         },
         skip::Skip,
@@ -135,7 +135,7 @@ impl Scanner {
             b'>' => self.push(buffer, start),
             b'+' => line(buffer, start + 1).map(|(text, end)| (Scanned::Reply(text), end)),
             b'-' => line(buffer, start + 1).map(|(text, end)| (Scanned::Error(text), end)),
-            b'!' => blob_error(buffer, start + 1),
+            b'!' => blob_error(buffer, start + 1).map(|(text, end)| (Scanned::Error(text), end)),
             b'|' => {
                 // Attributes: pairs that say something of the value after them.
                 let (pairs, end) = length(buffer, start + 1)?;
@@ -237,15 +237,6 @@ impl Scanner {
         let (payload, end) = blob(buffer, at, size)?;
         Ok((Scanned::Message { by, channel, payload }, end))
     }
-}
-
-fn blob_error(buffer: &[u8], at: usize) -> Result<(Scanned, usize), Stop> {
-    let (length, at) = length(buffer, at)?;
-    if length > LINE_LIMIT {
-        return Err(ProtocolError::Line.into());
-    }
-    let (text, end) = blob(buffer, at, length)?;
-    Ok((Scanned::Error(text), end))
 }
 
 fn blob_length(buffer: &[u8], at: usize) -> Result<(usize, usize), Stop> {

@@ -376,9 +376,17 @@ fn reads_the_answers_to_commands_wherever_they_begin() {
     let nested = b":1\r\n*4\r\n+OK\r\n$3\r\nfoo\r\n%1\r\n:7\r\n_\r\n=5\r\ntxt:a\r\n+next\r\n";
     assert_eq!(reply(nested, 4), Ok(Some((texts(&["OK", "foo", "7", "txt:a"]), nested.len() - 7))));
     assert_eq!(reply(&nested[..nested.len() - 8], 4), Ok(None));
-    for push in [b":1\r\n>1\r\n+OK\r\n".as_slice(), b":1\r\n|1\r\n+a\r\n+b\r\n:1\r\n"] {
-        assert_eq!(reply(push, 4), Err(ProtocolError::UnexpectedReply(push[4])));
+    assert_eq!(reply(b":1\r\n>1\r\n+OK\r\n", 4), Err(ProtocolError::UnexpectedReply(b'>')));
+    let blob = b":1\r\n!6\r\nERR no\r\n:2\r\n";
+    assert_eq!(reply(blob, 4), Ok(Some((Reply::Error(8..14), 16))));
+    assert_eq!(reply(&blob[..15], 4), Ok(None));
+    assert_eq!(reply(b"!16385\r\n", 0), Err(ProtocolError::Line));
+    // What is said of an answer is no answer.
+    let said = b":1\r\n|1\r\n+ttl\r\n%1\r\n$1\r\na\r\n,0.1\r\n|1\r\n+a\r\n+b\r\n:7\r\n";
+    for cut in 4..said.len() {
+        assert_eq!(reply(&said[..cut], 4), Ok(None), "{cut}");
     }
+    assert_eq!(reply(said, 4), Ok(Some((Reply::Integer(7), said.len()))));
     assert_eq!(reply(b":x\r\n", 0), Err(ProtocolError::Length));
     assert_eq!(reply(&[b"-".as_slice(), &[b'e'; LINE_LIMIT]].concat(), 0), Err(ProtocolError::Line));
     let long = [b":1\r\n*2\r\n$99999\r\n".as_slice(), &[b'x'; LINE_LIMIT]].concat();
