@@ -90,6 +90,11 @@ impl ServerAddress {
             }
             None => parts.topology()?,
         };
+        // Of several servers the `@` of each would be taken for a part of the password.
+        let are_several = !matches!(topology, Topology::Single(_));
+        if are_several && parts.credentials.is_some_and(|credentials| credentials.contains(['@', ','])) {
+            return Err("user and password stand once, in front of all servers; percent-encode `@` and `,` in them");
+        }
         let (username, password) = split_credentials(parts.credentials)?;
         let username = config.username.clone().or(username);
         let password = config.password.clone().or(password);
@@ -104,6 +109,9 @@ impl ServerAddress {
 
 impl<'a> Parts<'a> {
     fn split(url: &'a str) -> Result<Self, &'static str> {
+        if url.trim() != url {
+            return Err("white space stands around the address: leave it away");
+        }
         let (scheme, behind) = url.split_once(':').ok_or(SCHEMES)?;
         let kind = match scheme.to_ascii_lowercase().as_str() {
             "redis" => Kind::Plain,
@@ -238,6 +246,7 @@ fn master(parts: &Parts<'_>) -> Result<String, &'static str> {
     }
 }
 
+const IPV6: &str = "an IPv6 address stands in brackets: `redis://[::1]:6379`";
 const FRAGMENT: &str = "`#` means nothing here: leave it away, or percent-encode it in user and password";
 
 /// Behind host or path comes nothing that would change something.
@@ -283,8 +292,12 @@ fn split_host(place: &str, default_port: u16) -> Result<Endpoint, &'static str> 
         Some(rest) => rest.split_once(']').ok_or("the bracket of the IPv6 address is not closed")?,
         None => place.split_at(place.find(':').unwrap_or(place.len())),
     };
+    if place.contains('@') || place.contains("//") {
+        return Err("write `host:port` alone: what stands before it in an address is no part of it");
+    }
     if host.is_empty() {
-        return Err("the host is missing");
+        let is_ipv6 = port.bytes().filter(|&byte| byte == b':').count() > 1;
+        return Err(if is_ipv6 { IPV6 } else { "the host is missing" });
     }
     let plain = |text: &str| text.chars().all(|character| character.is_alphanumeric() || "-._".contains(character));
     if place.starts_with('[') {
@@ -296,7 +309,7 @@ fn split_host(place: &str, default_port: u16) -> Result<Endpoint, &'static str> 
         return Err("the host has a character that no host's name has");
     }
     let port = match port.strip_prefix(':') {
-        Some(digits) if digits.contains(':') => return Err("an IPv6 address stands in brackets: `redis://[::1]:6379`"),
+        Some(digits) if digits.contains(':') => return Err(IPV6),
         // `parse` takes a plus sign.
         Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| NO_PORT)?,
         Some(_) => return Err(NO_PORT),
@@ -462,7 +475,9 @@ mod tests {
             ("redis://", sentinels(&["a"], ""), "the master's name is empty"),
             ("redis://", cluster(&[]), "one at least"),
             ("redis://", cluster(&["a", "b:x"]), "`cluster`: the port"),
-            ("redis://", cluster(&["hunter2@b"]), "no host's name"),
+            ("redis://", cluster(&["hunter2@b"]), "`host:port` alone"),
+            ("redis://", cluster(&["redis://u:hunter2@b:1"]), "`host:port` alone"),
+            ("redis://", sentinels(&["u:hunter2@a:1"], "m"), "`host:port` alone"),
             ("redis:///3", cluster(&["b"]), "set a namespace"),
             ("redis+sentinel:///m", sentinels(&["a"], "m"), "nothing may follow"),
         ] {
@@ -495,6 +510,9 @@ mod tests {
         ("redis://[hunter2]", "brackets"),
         ("redis://:hunter2@[::1]x", "only a port"),
         ("redis://:hunter2@fe80::1", "brackets"),
+        ("redis://:hunter2@::1:1", "brackets"),
+        (" redis://:hunter2@host", "white space"),
+        ("redis://:hunter2@host:1\n", "white space"),
         ("redis://hunter2@host", "needs a password"),
         ("redis://:hunter2%zz@host", "percent-encoded"),
         ("redis://:hunter2%+1@host", "percent-encoded"),
@@ -532,6 +550,8 @@ mod tests {
         ("redis+cluster://:hunter2@h/3", "set a namespace"),
         ("redis+cluster://:hunter2@h/shop", "nothing may follow"),
         ("redis+sentinel://h/shop?password=hunter2", "user:password@host"),
+        ("redis+sentinel://u:hunter2@h:1,u:hunter2@k:1/shop", "in front of all servers"),
+        ("redis+cluster://h:1,:hunter2@k:1", "in front of all servers"),
         ("redis+sentinel://:hunter2/3@h/shop", "percent-encode"),
         ("unix://hunter2@/run/redis.sock", "needs a password"),
     ];

@@ -211,10 +211,12 @@ impl Connector {
 fn address_map(config: &Config) -> Result<AddressMap, ConnectError> {
     let mut map = AddressMap::default();
     for (from, to) in &config.address_map {
-        let endpoint = |text: &str| {
-            announced(text).map_err(|reason| ConnectError::InvalidConfig(format!("`map_address`: `{text}`: {reason}")))
+        // Not the address: a password may be in it.
+        let endpoint = |which, text: &str| {
+            let invalid = |reason| ConnectError::InvalidConfig(format!("`map_address`: the {which} address: {reason}"));
+            announced(text).map_err(invalid)
         };
-        map.add(endpoint(from)?.to_string(), endpoint(to)?);
+        map.add(endpoint("announced", from)?.to_string(), endpoint("reached", to)?);
     }
     Ok(map)
 }

@@ -40,10 +40,9 @@ impl Trust {
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
         if let Some(authority) = authority {
             let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(authority).collect();
-            let certificates = certificates.map_err(|error| format!("the certificate authority: {error}"))?;
-            if certificates.is_empty() {
-                return Err("the certificate authority holds no certificate in PEM form".to_owned());
-            }
+            // What is wrong with its form is not repeated, as that may quote a key.
+            let certificates = certificates.ok().filter(|certificates| !certificates.is_empty());
+            let certificates = certificates.ok_or("the certificate authority holds no certificate in PEM form")?;
             for certificate in certificates {
                 roots.add(certificate).map_err(|error| format!("the certificate authority: {error}"))?;
             }

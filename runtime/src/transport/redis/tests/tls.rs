@@ -116,10 +116,19 @@ async fn a_server_that_never_answers_the_handshake_times_out() {
 
 #[tokio::test]
 async fn a_certificate_authority_that_is_none_is_said_to_be_none() {
-    for pem in ["", "no certificate", "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"] {
+    for (pem, expected) in [
+        ("", "PEM"),
+        ("no certificate", "PEM"),
+        ("-----BEGIN hunter2-----", "PEM"),
+        ("-----BEGIN hunter2", "PEM"),
+        ("-----BEGIN CERTIFICATE-----\nhunter2!\n-----END CERTIFICATE-----\n", "PEM"),
+        ("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "certificate authority"),
+    ] {
         let config = Config { certificate_authority: Some(pem.into()), ..config() };
         let error = Redis::connect("rediss://localhost", &config).await.unwrap_err();
-        assert!(matches!(error, ConnectError::InvalidConfig(_)), "{error:?}");
+        let ConnectError::InvalidConfig(words) = error else { panic!("{error:?}") };
+        // In bytes too: 104 is the `h` of the secret.
+        assert!(words.contains(expected) && !words.contains("hunter2") && !words.contains("104"), "{words}");
     }
 }
 
