@@ -216,6 +216,18 @@ async fn a_check_that_is_not_allowed_is_a_warning_and_shows_no_password() {
     assert!(matches!(&health.warnings[..], [HealthWarning::Unchecked { .. }]), "{:?}", health.warnings);
     assert!(health.warnings[0].to_string().contains("CONFIG GET"));
     assert!(!format!("{health:?} {}", health.warnings[0]).contains("hunter2"));
+    // Who may not even say that it is there is told once what allows all of it.
+    run(&server, &["ACL", "SETUSER", "shop", "-ping", "-info"]).await;
+    let warnings = warned(&bus).await;
+    let commands = warnings.iter().map(|warning| match warning {
+        HealthWarning::Unchecked { command, rule: Some(_), .. } => *command,
+        other => panic!("{other}"),
+    });
+    assert_eq!(commands.collect::<Vec<_>>(), ["PING", "INFO", "CONFIG GET"]);
+    let words = warnings[0].to_string();
+    let rule = words.split('`').find(|words| words.starts_with("ACL SETUSER shop ")).unwrap();
+    run(&server, &rule.split(' ').collect::<Vec<_>>()).await;
+    assert_eq!(warned(&bus).await, []);
     run(&server, &["ACL", "SETUSER", "shop", "resetpass", ">other"]).await;
     let error = bus.health().await.unwrap_err();
     assert!(matches!(error, HealthError::Connect(_)), "{error}");

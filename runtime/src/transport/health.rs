@@ -121,13 +121,15 @@ pub enum HealthWarning {
         /// `cluster_state` is `fail`.
         state: String,
     },
-    /// The access rules do not let the bus read what it would check.
+    /// The server does not let the bus read what it would check, as a rule because of its access rules.
     #[non_exhaustive]
     Unchecked {
         /// The command.
         command: &'static str,
         /// The server's words.
         reason: String,
+        /// The command that would allow all checks, where access rules refuse this one.
+        rule: Option<String>,
     },
     /// The connection for subscriptions is being made anew.
     #[non_exhaustive]
@@ -177,6 +179,8 @@ pub enum HealthWarning {
     Unwakeable {
         /// The server's words.
         reason: String,
+        /// The command that would allow it, where access rules refuse it.
+        rule: Option<String>,
     },
     /// A service of this bus takes nothing from a queue although something is due, and connects anew until it does.
     #[non_exhaustive]
@@ -221,10 +225,10 @@ impl fmt::Display for HealthWarning {
                 formatter,
                 "the node {node} of the cluster is in the state `{state}`: look at it and at the network, or remove it with `redis-cli --cluster del-node`"
             ),
-            Self::Unchecked { command, reason } => write!(
-                formatter,
-                "`{command}` is not allowed, so the settings were not checked; allow it, or check them by hand: {reason}"
-            ),
+            Self::Unchecked { command, reason, rule } => {
+                write!(formatter, "`{command}` was refused, so what it tells was not checked: {reason}")?;
+                allowed_by(rule.as_deref(), formatter)
+            }
             Self::Reconnecting { cause, server } => reconnecting(cause, server.as_deref(), formatter),
             Self::Closed => formatter.write_str("the bus gave up reconnecting: connect a new one"),
             Self::QueueStalled { queue } => write!(
@@ -277,12 +281,16 @@ fn queues_at_risk(warning: &HealthWarning, formatter: &mut fmt::Formatter<'_>) -
             "the server has {good} of the {wanted} replicas that it wants, and neither accepts tasks nor gives them out: look at the \
              replicas, or lower `min-replicas-to-write`"
         ),
-        HealthWarning::Unwakeable { reason } => write!(
-            formatter,
-            "readers of queues cannot be woken and look every second: allow `+client|id +client|unblock`: {reason}"
-        ),
+        HealthWarning::Unwakeable { reason, rule } => {
+            write!(formatter, "readers of queues cannot be woken and look every second: {reason}")?;
+            allowed_by(rule.as_deref(), formatter)
+        }
         _ => Ok(()),
     }
+}
+
+fn allowed_by(rule: Option<&str>, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+    rule.map_or(Ok(()), |rule| write!(formatter, "; a rule that allows it: `{rule}`"))
 }
 
 fn evicts(policy: &str, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {

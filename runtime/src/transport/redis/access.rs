@@ -97,6 +97,23 @@ pub(super) fn rule_for_queues(settings: &Settings, words: &str) -> String {
     format!("ACL SETUSER {} {rules}", settings.user)
 }
 
+/// The command that allows what a Sentinel is asked and heard for: all of its commands, or its channel.
+pub(super) fn rule_for_sentinels(user: &str, words: &str) -> String {
+    let rules = match names_command(words) {
+        true => "+sentinel|master +sentinel|get-master-addr-by-name +subscribe",
+        false => "&+switch-master",
+    };
+    format!("ACL SETUSER {user} {rules}")
+}
+
+/// The command that allows all that a health check asks.
+pub(super) fn rule_for_health(settings: &Settings) -> String {
+    format!(
+        "ACL SETUSER {} +ping +info +config|get +client|id +client|unblock +cluster|info +cluster|nodes",
+        settings.user
+    )
+}
+
 /// The command that allows to tell those who wait for results, watchers and other instances.
 pub(super) fn rule_for_told(settings: &Settings) -> String {
     format!("ACL SETUSER {} +publish &{}tidings:*", settings.user, settings.prefix)

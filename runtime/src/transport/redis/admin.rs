@@ -10,8 +10,14 @@ use tokio::time::{Instant, timeout};
 use crate::transport::{
     health::{Health, HealthError, HealthWarning},
     redis::{
-        capabilities::Capabilities, client::client, cluster::SLOTS, connector::Connector, door::Opened,
-        settings::Settings, words,
+        access::{is_refusal, rule_for_health},
+        capabilities::Capabilities,
+        client::client,
+        cluster::SLOTS,
+        connector::Connector,
+        door::Opened,
+        settings::Settings,
+        words,
     },
     status::Status,
 };
@@ -40,11 +46,11 @@ pub(super) async fn health(
 ) -> Result<Health, HealthError> {
     let Opened { address, stream, capabilities } = connector.open(CLIENT_NAME).await?;
     let asked = async {
-        let (mut connection, driver) = client(stream, settings).await.map_err(failed)?;
+        let (mut connection, driver) = client(stream, settings).await.map_err(|error| failed(settings, &error))?;
         let asked = async {
             let mut health = ask(&mut connection, settings, status, uses, &capabilities).await?;
             if connector.cluster().is_some() {
-                ask_for_cluster(&mut connection, &address, &mut health.warnings).await?;
+                ask_for_cluster(&mut connection, settings, &address, &mut health.warnings).await?;
             } else if capabilities.mode == "cluster" {
                 health.warnings.push(HealthWarning::ClusterNode { address: address.clone() });
             }
@@ -67,13 +73,17 @@ async fn ask(
     uses: Uses,
     capabilities: &Capabilities,
 ) -> Result<Health, HealthError> {
+    let unchecked = |command, error| unchecked(settings, command, error);
     let start = Instant::now();
-    match cmd("PING").query_async::<String>(connection).await {
+    let unpinged = match cmd("PING").query_async::<String>(connection).await {
         // A server that cannot write its snapshot refuses even that, and passes messages on all the same.
-        Err(error) if error.code() == Some("MISCONF") => {}
-        answer => answer.map(drop).map_err(failed)?,
-    }
+        Err(error) if error.code() == Some("MISCONF") => None,
+        // Whoever is refused has been heard too.
+        Err(error) if is_refusal(&words::of(&error)) => Some(unchecked("PING", error)?),
+        answer => answer.map(|_| None).map_err(|error| failed(settings, &error))?,
+    };
     let mut health = Health::new(start.elapsed(), status);
+    health.warnings.extend(unpinged);
     health.role = Some(capabilities.role.clone());
     if !capabilities.is_master() {
         health.warnings.push(HealthWarning::Replica);
@@ -87,7 +97,7 @@ async fn ask(
     let info = match cmd("INFO").arg(sections).query_async::<String>(connection).await {
         Ok(info) => info,
         Err(error) => {
-            health.warnings.push(unchecked("INFO", &error)?);
+            health.warnings.push(unchecked("INFO", error)?);
             String::new()
         }
     };
@@ -96,7 +106,7 @@ async fn ask(
     let config = match cmd("CONFIG").arg("GET").arg(names).query_async::<Config>(connection).await {
         Ok(config) => config,
         Err(error) => {
-            health.warnings.push(unchecked("CONFIG GET", &error)?);
+            health.warnings.push(unchecked("CONFIG GET", error)?);
             Config::new()
         }
     };
@@ -109,7 +119,7 @@ async fn ask(
         health.warnings.extend(of_persistence(&info, &config));
         health.warnings.extend(of_memory(&info));
         health.warnings.extend(of_replicas(&info, &config));
-        health.warnings.extend(of_waking(connection).await?);
+        health.warnings.extend(of_waking(connection, settings).await?);
     }
     Ok(health)
 }
@@ -167,11 +177,14 @@ fn of_replicas(info: &str, config: &Config) -> Option<HealthWarning> {
 }
 
 /// Whether readers may be woken.
-async fn of_waking(connection: &mut MultiplexedConnection) -> Result<Option<HealthWarning>, HealthError> {
+async fn of_waking(
+    connection: &mut MultiplexedConnection,
+    settings: &Settings,
+) -> Result<Option<HealthWarning>, HealthError> {
     // No connection has this id.
     let Err(error) = cmd("CLIENT").arg("UNBLOCK").arg(0).query_async::<i64>(connection).await else { return Ok(None) };
-    let HealthWarning::Unchecked { reason, .. } = unchecked("CLIENT UNBLOCK", &error)? else { return Ok(None) };
-    Ok(Some(HealthWarning::Unwakeable { reason }))
+    let (reason, rule) = refused(settings, error)?;
+    Ok(Some(HealthWarning::Unwakeable { reason, rule }))
 }
 
 /// Whether each slot has a node that answers, and each node is well, as the one that is asked sees it.
@@ -179,6 +192,7 @@ async fn of_waking(connection: &mut MultiplexedConnection) -> Result<Option<Heal
 /// <https://redis.io/docs/latest/commands/cluster-info/>, <https://redis.io/docs/latest/commands/cluster-nodes/>
 async fn ask_for_cluster(
     connection: &mut MultiplexedConnection,
+    settings: &Settings,
     asked: &str,
     warnings: &mut Vec<HealthWarning>,
 ) -> Result<(), HealthError> {
@@ -192,14 +206,14 @@ async fn ask_for_cluster(
                 warnings.push(HealthWarning::NodeState { node: asked.to_owned(), state: "fail".to_owned() });
             }
         }
-        Err(error) => warnings.push(unchecked("CLUSTER INFO", &error)?),
+        Err(error) => warnings.push(unchecked(settings, "CLUSTER INFO", error)?),
     }
     match cmd("CLUSTER").arg("NODES").query_async::<String>(connection).await {
         Ok(nodes) => warnings.extend(nodes.lines().filter_map(|line| {
             let (node, state) = missed_node(line)?;
             Some(HealthWarning::NodeState { node: node.to_owned(), state: state.to_owned() })
         })),
-        Err(error) => warnings.push(unchecked("CLUSTER NODES", &error)?),
+        Err(error) => warnings.push(unchecked(settings, "CLUSTER NODES", error)?),
     }
     Ok(())
 }
@@ -234,15 +248,26 @@ fn hard_limit_of_subscribers(limits: &str) -> Option<u64> {
 }
 
 /// A server that answers with an error can still be healthy; one that is gone cannot.
-fn unchecked(command: &'static str, error: &RedisError) -> Result<HealthWarning, HealthError> {
-    if error.is_io_error() || error.is_connection_dropped() {
-        return Err(HealthError::Server { reason: words::of(error) });
-    }
-    Ok(HealthWarning::Unchecked { command, reason: words::of(error) })
+fn unchecked(settings: &Settings, command: &'static str, error: RedisError) -> Result<HealthWarning, HealthError> {
+    let (reason, rule) = refused(settings, error)?;
+    Ok(HealthWarning::Unchecked { command, reason, rule })
 }
 
-fn failed(error: RedisError) -> HealthError {
-    HealthError::Server { reason: words::of(&error) }
+/// The server's words, and the rule that would allow what it refuses.
+fn refused(settings: &Settings, error: RedisError) -> Result<(String, Option<String>), HealthError> {
+    if error.is_io_error() || error.is_connection_dropped() || error.is_timeout() {
+        return Err(failed(settings, &error));
+    }
+    let reason = words::of(&error);
+    let rule = is_refusal(&reason).then(|| rule_for_health(settings));
+    Ok((reason, rule))
+}
+
+fn failed(settings: &Settings, error: &RedisError) -> HealthError {
+    match error.is_timeout() {
+        true => HealthError::TimedOut { timeout: settings.command_timeout },
+        false => HealthError::Server { reason: words::of(error) },
+    }
 }
 
 #[cfg(test)]
@@ -267,6 +292,17 @@ mod tests {
         );
         assert_eq!(version("# Server\r\nredis_version:7.0.15\r\nos:Linux\r\n"), Some("7.0.15"));
     }
+
+    #[test]
+    fn no_answer_in_time_is_told_as_that() {
+        let settings = Settings::new(&crate::config::Config::default(), "anna");
+        let late = || RedisError::from(std::io::Error::from(std::io::ErrorKind::TimedOut));
+        assert!(matches!(unchecked(&settings, "INFO", late()), Err(HealthError::TimedOut { .. })));
+        assert!(matches!(failed(&settings, &late()), HealthError::TimedOut { .. }));
+        let lost = || RedisError::from(std::io::Error::from(std::io::ErrorKind::BrokenPipe));
+        assert!(matches!(unchecked(&settings, "INFO", lost()), Err(HealthError::Server { .. })));
+    }
+
     #[test]
     fn what_the_server_does_not_tell_is_not_warned_of() {
         assert_eq!(

@@ -16,7 +16,8 @@ use std::{
 };
 
 use redis::{
-    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, aio::MultiplexedConnection, cmd,
+    AsyncConnectionConfig, ProtocolVersion, PushInfo, PushKind, RedisConnectionInfo, RedisError,
+    aio::MultiplexedConnection, cmd,
 };
 use tokio::{
     sync::{Notify, watch},
@@ -29,6 +30,7 @@ use crate::{
     error::{ConnectError, chain},
     time::deadline_after,
     transport::redis::{
+        access::{is_refusal, rule_for_sentinels},
         client::ClientDriver,
         door::{Door, Opened, Role, Servers},
         followed::Followed,
@@ -189,15 +191,27 @@ impl Found {
             Err(error) if error.detail().is_some_and(|words| words.contains("No such master")) => {
                 return Err(ConnectError::UnknownMaster { name: self.name.clone(), sentinels: self.shown() });
             }
-            Err(error) => return Err(self.sentinels[at].unusable(&words::of(&error))),
+            Err(error) => return Err(self.refused(at, &error)),
         };
         let epoch = told.get("config-epoch").and_then(|epoch| epoch.parse().ok());
         let epoch = epoch.ok_or_else(|| self.sentinels[at].unusable("it does not say which election was the last"))?;
         let mut question = cmd("SENTINEL");
         question.arg("GET-MASTER-ADDR-BY-NAME").arg(&self.name);
         let address = question.query_async::<(String, u16)>(connection).await;
-        let (host, port) = address.map_err(|error| self.sentinels[at].unusable(&words::of(&error)))?;
+        let (host, port) = address.map_err(|error| self.refused(at, &error))?;
         Ok(Master { epoch, endpoint: self.map.reached(Endpoint::Network { host, port }) })
+    }
+
+    /// A Sentinel does not answer what it is asked; with the rule that allows it, where its access rules are why.
+    fn refused(&self, at: usize, error: &RedisError) -> ConnectError {
+        let (door, words) = (&self.sentinels[at], words::of(error));
+        match is_refusal(&words) {
+            true => {
+                let rule = rule_for_sentinels(door.login.user(), &words);
+                door.unusable(&format!("{words}; a rule that allows it, on each Sentinel: `{rule}`"))
+            }
+            false => door.unusable(&words),
+        }
     }
 
     /// Believes whoever knows the later election; the master as it is known then.
@@ -233,7 +247,7 @@ impl Found {
         let (mut connection, mut driver) = self.connect(at, deadline_after(self.servers.timeout), on_push).await?;
         let listening = async {
             let subscribe = cmd("SUBSCRIBE").arg("+switch-master").exec_async(&mut connection).await;
-            subscribe.map_err(|error| self.sentinels[at].unusable(&words::of(&error)))?;
+            subscribe.map_err(|error| self.refused(at, &error))?;
             loop {
                 let master = self.master(&mut connection, at).await?;
                 self.learn(&master);

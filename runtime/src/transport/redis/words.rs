@@ -9,22 +9,24 @@ use redis::RedisError;
 const LONGEST: usize = 200;
 
 /// Words of the errors of Redis and its relatives, and names of commands that are sent here.
-const KNOWN: &str = "a able access ability allow-oom accepted acl active after again against all allow allowed already an and are argument arguments \
-    as at auth authenticate authenticated authentication avoid be because been before being below bind bulk busy but by call called can \
-    can't cannot change channel channels check client clients closed cluster command commands compiling config configuration configured connect \
-    connected connection connections connecting consumer context could count currently data dataset db default denied detected directive disable \
-    disabled disk discard discarded do does doesn't down due during enabled enough error errors evicted exceeded exec execute executed \
-    executing execution exists expected external failed failing failover failure feature file flag for from full get given good greater group has have hello \
-    hint if in incorrect info instance internal interface into invalid is isn't it it's its key keys kill killed large least length license limit \
-    limited link loading logs long longer lot made manual many master max maxclients maximum maxmemory memory mentioned message mode more multi \
-    multibulk must name nested no node nosave nosub not number of off offset on once one only operation option or out over own \
-    oversized parameter parameters partial password password-protected paused pair perform permission permissions persist ping pipeline \
-    possible previous primary proto protected protocol psubscribe public publish pubsub punsubscribe quit quorum range rdb read \
-    read-only reached ready redis refused replica replica-serve-stale-data replicas required reset resp restart role run running save script scripts \
-    select selected send sent server set setname setting shutdown shutting size slave slot slots small snapshot snapshots some started state \
-    still stop stopped stream subcommand subscribe such supported syntax terminated than that the their them then there this time timed timeout to too \
-    transaction transactions try type unable unavailable unbalanced unblocked unknown unsubscribe unsupported until up use used user username \
-    username-password using valid valkey value version wait was watch when which while will with without wrong write writes you your";
+const KNOWN: &str = "a ability able accepted access acl active after again against all allow allow-oom allowed already an and are argument arguments as at auth \
+    authenticate authenticated authentication avoid be because been before being below bind blocking bulk busy but by call called can can't cannot \
+    change channel channels check client clients client|id client|unblock closed cluster cluster|info cluster|nodes cluster|slots command commands \
+    compiling config configuration configured config|get connect connected connecting connection connections consumer context could count currently \
+    data dataset db default del denied detected directive disable disabled discard discarded disk do does doesn't down due during enabled enough error \
+    errors eval evalsha evicted exceeded exec execute executed executing execution exists expected external failed failing failover failure feature \
+    file flag for force from full get given good greater group has have hdel hello hget hincrby hint hlen hmget hscan hset hsetnx hstrlen if in \
+    incorrect info instance interface internal into invalid is isn't it it's its key keys keyspace kill killed large least length license limit \
+    limited lindex link loading logs long longer lot lpop lset made manual many master max maxclients maximum maxmemory memory mentioned message mget \
+    mode more multi multibulk must name nested no node nosave nosub not number of off offset on once one only operation option or out over oversized \
+    own pair parameter parameters partial password password-protected paused perform permission permissions persist ping pipeline possible previous \
+    primary protected proto protocol psubscribe public publish pubsub punsubscribe quit quorum range rdb reached read read-only ready redis refused \
+    replica replica-serve-stale-data replicas required reset resp restart role rpush run running sadd save script scripts select selected send sent \
+    sentinel server set setname setting shutdown shutting size slave slot slots small smembers snapshot snapshots some spublish ssubscribe started \
+    state still stop stopped stream subcommand subscribe such sunsubscribe supported syntax terminated than that the their them then there this time \
+    timed timeout to too transaction transactions try type unable unavailable unbalanced unblock unblocked unknown unlink unsubscribe unsupported \
+    until up use used user username username-password using valid valkey value version wait was watch when which while will with without write writes \
+    wrong xack xadd xclaim xdel xgroup xinfo xlen xpending xrange xreadgroup xrevrange you your zadd zcard zrange zrangebyscore zrem zscore";
 
 /// A server's error: its code, and of its text what is known to be no quotation.
 pub(super) fn cleaned(error: &[u8]) -> String {
