@@ -9,8 +9,8 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bounds, Event, Message};
-use tidings_tests::{LogLines, World, on_each};
+use tidings::{Bounds, Bus, Event, Message, Overflow, SubscribeError};
+use tidings_tests::{LogLines, RedisServer, World, on_each};
 use tracing::Level;
 
 use crate::support::{News, Step, message};
@@ -112,4 +112,18 @@ on_each! {
         let stats = bus.subscribe(Step::any()).await.unwrap().stats();
         assert_eq!((stats.messages, stats.invalid, stats.unmatched, stats.lagged, stats.gaps), (0, 0, 0, 0, 0));
     }
+}
+
+/// Memory knows every command.
+#[tokio::test]
+async fn a_server_that_does_not_know_how_to_subscribe_is_quoted_in_the_error() {
+    let server = RedisServer::with_settings(&["rename-command SUBSCRIBE \"\""]).await;
+    let bus = Bus::builder(server.url()).command_timeout(Duration::from_millis(200)).connect().await.unwrap();
+    for overflow in [Overflow::DropOldest, Overflow::BackPressure] {
+        let error = bus.subscribe(News::channel()).overflow(overflow).await.unwrap_err();
+        assert!(matches!(error, SubscribeError::TimedOut { .. }), "{error}");
+        assert!(error.to_string().contains("it says ERR unknown command 'SUBSCRIBE'"), "{error}");
+    }
+    // Patterns it knows.
+    let _steps = bus.subscribe(Step::any()).await.unwrap();
 }

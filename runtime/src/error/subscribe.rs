@@ -32,13 +32,15 @@ pub enum SubscribeError {
         rule: String,
     },
     /// The server did not confirm the subscription in time.
-    #[error("the server did not confirm the subscription to {channel} within {timeout:?}")]
+    #[error("the server did not confirm the subscription to {channel} within {timeout:?}{}", said(reason.as_deref()))]
     #[non_exhaustive]
     TimedOut {
         /// The first channel that was not confirmed.
         channel: String,
         /// The command timeout.
         timeout: Duration,
+        /// The server's words, where it has answered that it cannot subscribe now.
+        reason: Option<String>,
     },
     /// The bus is closed for good: the program has closed it, or the reconnect policy's limit was reached.
     #[error("the bus is closed: {reason}")]
@@ -57,6 +59,10 @@ pub enum SubscribeError {
     /// A queue of the service cannot be served.
     #[error(transparent)]
     Queue(#[from] QueueError),
+}
+
+fn said(reason: Option<&str>) -> String {
+    reason.map_or_else(String::new, |reason| format!("; it says {reason}"))
 }
 
 impl Observed for SubscribeError {

@@ -121,8 +121,8 @@ impl Broadcast for Memory {
             Ok(Ok(result)) => result.map(|()| attachment),
             Ok(Err(_)) => Err(SubscribeError::NotConnected { reason: "the memory broker is gone".to_owned() }),
             Err(_) => {
-                let channel = self.connection.lock().first_unconfirmed(id).unwrap_or_default();
-                Err(SubscribeError::TimedOut { channel, timeout })
+                let (channel, reason) = self.connection.lock().first_unconfirmed(id).unwrap_or_default();
+                Err(SubscribeError::TimedOut { channel, timeout, reason })
             }
         }
     }

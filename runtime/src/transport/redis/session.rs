@@ -287,6 +287,7 @@ impl Session {
                     tracing::warn!(names = command.names.len(), reason = words, "cannot subscribe now, will try again");
                 }
                 command.names.iter().for_each(|&id| registry.postponed(id, now + pause));
+                registry.put_off(words);
             }
             (Verb::Unsubscribe, _) => {
                 // What nobody wants is ignored until the next connection. No name is kept for it: there may be any number of them.

@@ -184,8 +184,8 @@ impl Shards {
                         return Err(SubscribeError::NotConnected { reason: "the bus was dropped".to_owned() });
                     }
                     Err(_) => {
-                        let channel = self.shared.first_unconfirmed(id);
-                        return Err(SubscribeError::TimedOut { channel, timeout });
+                        let (channel, reason) = self.shared.first_unconfirmed(id);
+                        return Err(SubscribeError::TimedOut { channel, timeout, reason });
                     }
                 }
             }
@@ -403,7 +403,7 @@ impl SharedPlaces {
         unconfirmed
     }
 
-    fn first_unconfirmed(&self, id: usize) -> String {
+    fn first_unconfirmed(&self, id: usize) -> (String, Option<String>) {
         let mut places = self.lock();
         let parts = places.find(id).into_iter().flat_map(|place| place.parts());
         parts.into_iter().find_map(Part::first_unconfirmed).unwrap_or_default()

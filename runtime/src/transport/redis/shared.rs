@@ -137,7 +137,7 @@ impl Part {
         }
     }
 
-    pub(super) fn first_unconfirmed(&self) -> Option<String> {
+    pub(super) fn first_unconfirmed(&self) -> Option<(String, Option<String>)> {
         self.shared.registry().first_unconfirmed(self.id)
     }
 

@@ -108,7 +108,7 @@ impl Subscriber {
         let channel = names.first().map_or_else(String::new, |wanted| wanted.name.text.clone());
         let opened = match timeout_at(deadline, open_persistently(&connector, &settings)).await {
             Ok(opened) => opened.map_err(|error| SubscribeError::NotConnected { reason: error.to_string() })?,
-            Err(_) => return Err(SubscribeError::TimedOut { channel, timeout }),
+            Err(_) => return Err(SubscribeError::TimedOut { channel, timeout, reason: None }),
         };
         let own = Self::over(Some(opened), connector, settings, events, Owner::One { channel, bus }, &Host::start());
         let attachment = own.attach_until(deadline, inbox, names).await?;
@@ -154,10 +154,8 @@ impl Subscriber {
             Ok(Err(_)) => Err(SubscribeError::NotConnected { reason: "the bus was dropped".to_owned() }),
             Err(_) => {
                 let unconfirmed = self.shared.registry().first_unconfirmed(id);
-                Err(SubscribeError::TimedOut {
-                    channel: unconfirmed.unwrap_or_default(),
-                    timeout: self.command_timeout,
-                })
+                let (channel, reason) = unconfirmed.unwrap_or_default();
+                Err(SubscribeError::TimedOut { channel, timeout: self.command_timeout, reason })
             }
         }
     }

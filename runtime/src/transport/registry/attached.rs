@@ -55,6 +55,8 @@ pub(crate) struct Registry {
     pub(super) unsettled: VecDeque<NameId>,
     /// Names that the server would not subscribe, and when each is tried again.
     pub(super) resting: BTreeSet<(Instant, NameId)>,
+    /// What the server said when it would not, until it does.
+    pub(super) put_off: Option<String>,
     pub(super) closed: Option<String>,
     /// Told of refusals, and of inboxes that fall behind.
     pub(super) events: Option<Arc<Events>>,
@@ -158,6 +160,7 @@ impl Registry {
             last: None,
             unsettled: VecDeque::new(),
             resting: BTreeSet::new(),
+            put_off: None,
             closed: None,
             events: None,
         }
@@ -324,11 +327,12 @@ impl Registry {
         self.names.len() == 0
     }
 
-    /// The first name of an inbox that the server has not confirmed.
-    pub(crate) fn first_unconfirmed(&self, id: usize) -> Option<String> {
+    /// The first name of an inbox that the server has not confirmed, and what it says if it will not for now.
+    pub(crate) fn first_unconfirmed(&self, id: usize) -> Option<(String, Option<String>)> {
         let listener = self.listeners.get(id)?;
         let mut entries = listener.names.iter().filter_map(|&name| self.names.get(name));
-        entries.find(|entry| entry.standing != Standing::Active).map(|entry| entry.name.text.clone())
+        let entry = entries.find(|entry| entry.standing != Standing::Active)?;
+        Some((entry.name.text.clone(), self.put_off.clone()))
     }
 
     /// An inbox that wants nothing yet.

@@ -122,7 +122,10 @@ impl Registry {
     /// The server confirmed one name of a command.
     pub(crate) fn confirmed(&mut self, verb: Verb, id: NameId, now: Instant) {
         match verb {
-            Verb::Subscribe => self.activated(id, now),
+            Verb::Subscribe => {
+                self.put_off = None;
+                self.activated(id, now);
+            }
             Verb::Unsubscribe => self.gone(id),
         }
     }
@@ -135,6 +138,11 @@ impl Registry {
             }
             self.gone(id);
         }
+    }
+
+    /// The server cannot subscribe names now, and says this.
+    pub(crate) fn put_off(&mut self, words: String) {
+        self.put_off = Some(words);
     }
 
     /// The server cannot subscribe a name now; it is tried again at `retry`, and at once for whoever came after it was asked.

@@ -283,7 +283,9 @@ fn a_connection_lost_during_an_attach_asks_for_every_name_again() {
     let (id, mut attached) = registry.attach(inbox(), vec![channel("a", 1), channel("b", 2)]);
     let (command, _) = sent(&mut registry).pop().unwrap();
     registry.confirmed(Verb::Subscribe, command.names[0], now);
-    assert_eq!(registry.first_unconfirmed(id).as_deref(), Some("b"));
+    assert_eq!(registry.first_unconfirmed(id), Some(("b".to_owned(), None)));
+    registry.put_off("LOADING".to_owned());
+    assert_eq!(registry.first_unconfirmed(id), Some(("b".to_owned(), Some("LOADING".to_owned()))));
     registry.connection_lost(&cause(), now);
     let (command, _) = sent(&mut registry).pop().unwrap();
     assert_eq!(command.names.len(), 2);
