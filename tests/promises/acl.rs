@@ -48,7 +48,7 @@ async fn anna_in(server: &RedisServer, namespace: Option<&str>) -> Bus {
 }
 
 /// Runs the command that an error names.
-async fn apply(server: &RedisServer, rule: &str) {
+pub(crate) async fn apply(server: &RedisServer, rule: &str) {
     let words: Vec<_> = rule.split(' ').collect();
     let _: String = server.command(&words).await;
 }
@@ -166,7 +166,7 @@ async fn a_right_that_is_revoked_while_connected_is_reported_and_comes_back() {
 }
 
 /// Does what an error advises, to the letter, until the operation works.
-async fn follow<T, E: std::error::Error + 'static>(
+pub(crate) async fn follow<T, E: std::error::Error + 'static>(
     server: &RedisServer,
     what: &str,
     mut attempt: impl AsyncFnMut() -> Result<T, E>,
@@ -216,7 +216,7 @@ impl Desk {
 }
 
 /// A user who may do nothing, and one who may do everything.
-async fn nobody_and_root() -> (RedisServer, Bus, Bus) {
+pub(crate) async fn nobody_and_root() -> (RedisServer, Bus, Bus) {
     let server = server("-@all").await;
     let _: String =
         server.command(&["ACL", "SETUSER", "anna", "reset", "on", ">secret", "resetchannels", "-@all"]).await;
