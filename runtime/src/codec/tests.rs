@@ -8,6 +8,7 @@ use crate::codec::answers::Answers;
 use super::*;
 
 mod headers;
+mod oddities;
 mod recognition;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
