@@ -244,6 +244,28 @@ mod tests {
     }
 
     #[test]
+    fn all_have_answered_when_each_whom_the_server_counted_has() {
+        let shared = |by: &str| Inbound::new().headers(Headers::from_iter([(SHARED_BY, by)]));
+        let mut answered = Answered::default();
+        assert!(answered.is_all(0) && !answered.is_all(1));
+        let thirds = [false, false, true].map(|last| answered.by(&shared("3"), Some(1)) == last);
+        assert_eq!(thirds, [true; 3]);
+        // Whatever stands there is one at least.
+        let more = ["0", "x", "1"].map(|by| answered.by(&shared(by), Some(4)));
+        assert_eq!(more, [false, false, true]);
+        assert!(!answered.by(&Inbound::new(), None));
+        assert!(answered.is_all(5) && !answered.is_all(6));
+    }
+
+    #[test]
+    fn each_reason_has_its_words() {
+        let all = [PassedOn::Busy, PassedOn::Filtered, PassedOn::Unknown, PassedOn::Stopping, PassedOn::Expired];
+        let words = all.map(PassedOn::reason);
+        assert!(words.iter().all(|reason| reason.contains(' ')), "{words:?}");
+        assert_eq!(words.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
     fn of_an_answer_that_was_passed_over_the_head_is_enough() {
         for payload in [
             String::from_utf8(answer(&Headers::from_iter([("a", "b"), ("data", "x")]), "00000000000000ff")).unwrap(),
