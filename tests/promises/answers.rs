@@ -1,6 +1,9 @@
 //! Who asked is told at once when nobody will answer, and answers go nowhere else than to inboxes for answers.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -41,6 +44,11 @@ impl Author {
     }
 
     #[handler]
+    async fn table(&self, _table: Table) -> BTreeMap<(u8, u8), u8> {
+        BTreeMap::from([((1, 2), 3)])
+    }
+
+    #[handler]
     async fn report(&self, report: Report) {
         assert!(report.text.len() < 2_000);
     }
@@ -51,6 +59,12 @@ impl Author {
 struct Report {
     text: String,
 }
+
+/// JSON has no keys that are pairs, so its answer cannot be encoded.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("tables")]
+#[reply(BTreeMap<(u8, u8), u8>)]
+struct Table {}
 
 const FORMATS: [Format; 6] =
     [Format::Envelope, Format::Plain, Format::CloudEvents, Format::RedisToolkit, Format::MessagePack, Format::Cbor];
@@ -243,6 +257,16 @@ on_each! {
         assert_eq!(essay(1_000).request(&asking).await.unwrap().len(), 1_000);
         assert_eq!(handler(&service, "essay").handled, 3);
         assert_eq!((asking.stats().pending_requests, asking.stats().unexpected_answers), (0, 0));
+    }
+
+    async fn an_answer_that_cannot_be_encoded_is_told_at_once(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus().await);
+        let service = serving.serve(Author).await.unwrap();
+        let begun = Instant::now();
+        let error = Table {}.request(&asking).timeout(LONG).await.unwrap_err();
+        assert!(matches!(&error, RequestError::Failed { .. }) && !error.is_retryable(), "{error}");
+        assert!(begun.elapsed() < AT_ONCE);
+        assert_eq!((handler(&service, "table").failed, handler(&service, "table").handled), (1, 0));
     }
 
     async fn a_request_above_the_services_limit_is_told_at_once_in_every_format(world: World) {
