@@ -99,6 +99,7 @@ async fn what_a_service_logs() {
         trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(&world).await;
         lines_of_a_kind_are_one_each_second_and_none_is_left_out(&world).await;
         start_stop_and_drop_are_said(&world).await;
+        requests_for_which_nobody_waits_are_logged(&world).await;
     }
     no_error_shows_a_password().await;
     whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_programs().await;
@@ -258,9 +259,32 @@ struct Desk;
 
 #[router]
 impl Desk {
-    #[handler]
+    #[handler(concurrency = 1)]
     async fn quote(&self, quote: Quote) -> u64 {
-        quote.sku
+        if quote.sku == 0 { std::future::pending().await } else { quote.sku }
+    }
+}
+
+async fn requests_for_which_nobody_waits_are_logged(world: &World) {
+    LINES.clear();
+    let bus = world.bus().await;
+    let service = bus.serve(Desk).await.unwrap();
+    let ask = async |sku| Quote { sku }.request(&bus).timeout(Duration::from_millis(200)).await;
+    let behind = async {
+        eventually(SOON, async || service.stats().handlers[0].running == 1).await;
+        Quote { sku: 1 }.request(&bus).timeout(Duration::from_millis(20)).await
+    };
+    let (hangs, waits) = tokio::join!(ask(0), behind);
+    assert!(hangs.is_err() && waits.is_err(), "{hangs:?} {waits:?}");
+    let counted = async || {
+        let stats = &service.stats().handlers[0];
+        (stats.cancelled, stats.expired) == (1, 1)
+    };
+    eventually(SOON, counted).await;
+    service.shutdown().await.unwrap();
+    for expected in [["a handler was cancelled", "channel=\"quotes:0\""], ["was not handled", "channel=\"quotes:1\""]] {
+        let logged = with(&[&expected[..], &["stopped waiting", "template=\"quotes:<sku>\""]].concat());
+        assert_eq!(logged.len(), 1, "{expected:?}: {:#?}", lines());
     }
 }
 

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tidings::{AcknowledgeError, Message, Publish, router};
-use tidings_tests::{Recorder, on_each};
+use tidings_tests::{Recorder, eventually, on_each};
 
-use crate::support::{SOON, patience, refusals};
+use crate::support::{Gate, SOON, handler, patience, refusals};
 
 #[derive(Message, Serialize, Deserialize)]
 #[channel("prices:<sku>")]
@@ -37,6 +37,21 @@ impl Shelf {
                 Ok(Publish::new(LabelPrinted { sku: price.sku }))
             }
         }
+    }
+}
+
+/// Slower than publishers are patient.
+struct Slow {
+    gate: Gate,
+    done: Recorder<String>,
+}
+
+#[router]
+impl Slow {
+    #[handler(concurrency = 1)]
+    async fn price(&self, price: PriceChanged) {
+        self.gate.pass().await;
+        self.done.record(price.sku);
     }
 }
 
@@ -79,6 +94,22 @@ on_each! {
             let error = price(sku).publish(&bus).acknowledged_within(patience(&world)).await.unwrap_err();
             assert_eq!(refusals(&world, error), [expected]);
         }
+    }
+
+    async fn a_publisher_that_stops_waiting_keeps_nobody_from_handling_it(world: World) {
+        let (server, client) = (world.bus().await, world.bus().await);
+        let slow = Slow { gate: Gate::closed(), done: Recorder::new() };
+        let (gate, done) = (slow.gate.clone(), slow.done.clone());
+        let service = server.serve(slow).await.unwrap();
+        for sku in ["running", "waiting", "waiting too"] {
+            let given_up = price(sku).publish(&client).acknowledged_within(Duration::from_millis(50)).await.unwrap_err();
+            assert!(matches!(given_up, AcknowledgeError::TimedOut { handlers: 0, .. }), "{given_up:?}");
+        }
+        gate.open();
+        assert_eq!(done.wait_for(3).await, ["running", "waiting", "waiting too"]);
+        eventually(SOON, async || handler(&service, "price").handled == 3).await;
+        let stats = handler(&service, "price");
+        assert_eq!((stats.expired, stats.cancelled), (0, 0), "{stats:?}");
     }
 
     async fn nobody_there_is_known_at_once(world: World) {

@@ -1,10 +1,13 @@
 //! Who asked is told at once when nobody will answer, and answers go nowhere else than to inboxes for answers.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tidings::{Bounds, Message, Overflow, RequestError, router};
+use tidings::{Bounds, Format, Message, Overflow, RequestError, router};
 use tidings_tests::{Recorder, eventually, on_each};
 use tokio::task::JoinSet;
 
@@ -39,7 +42,32 @@ impl Author {
     async fn essay(&self, essay: Essay) -> String {
         "x".repeat(essay.length)
     }
+
+    #[handler]
+    async fn table(&self, _table: Table) -> BTreeMap<(u8, u8), u8> {
+        BTreeMap::from([((1, 2), 3)])
+    }
+
+    #[handler]
+    async fn report(&self, report: Report) {
+        assert!(report.text.len() < 2_000);
+    }
 }
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("reports")]
+struct Report {
+    text: String,
+}
+
+/// JSON has no keys that are pairs, so its answer cannot be encoded.
+#[derive(Message, Serialize, Deserialize)]
+#[channel("tables")]
+#[reply(BTreeMap<(u8, u8), u8>)]
+struct Table {}
+
+const FORMATS: [Format; 6] =
+    [Format::Envelope, Format::Plain, Format::CloudEvents, Format::RedisToolkit, Format::MessagePack, Format::Cbor];
 
 #[derive(Message, Serialize, Deserialize)]
 #[channel("prices")]
@@ -231,15 +259,34 @@ on_each! {
         assert_eq!((asking.stats().pending_requests, asking.stats().unexpected_answers), (0, 0));
     }
 
-    async fn a_request_above_the_services_limit_is_told_at_once(world: World) {
-        let (serving, asking) = (world.bus_with(|builder| builder.payload_limit(2_000)).await, world.bus().await);
+    async fn an_answer_that_cannot_be_encoded_is_told_at_once(world: World) {
+        let (serving, asking) = (world.bus().await, world.bus().await);
         let service = serving.serve(Author).await.unwrap();
         let begun = Instant::now();
-        let long = Essay { length: 1, title: "x".repeat(10_000) };
-        let error = long.request(&asking).timeout(LONG).await.unwrap_err();
-        assert!(matches!(&error, RequestError::Failed { reason, .. } if reason == "payload too large"), "{error}");
+        let error = Table {}.request(&asking).timeout(LONG).await.unwrap_err();
+        assert!(matches!(&error, RequestError::Failed { .. }) && !error.is_retryable(), "{error}");
         assert!(begun.elapsed() < AT_ONCE);
-        assert_eq!(handler(&service, "essay").rejected, 1);
+        assert_eq!((handler(&service, "table").failed, handler(&service, "table").handled), (1, 0));
+    }
+
+    async fn a_request_above_the_services_limit_is_told_at_once_in_every_format(world: World) {
+        for format in FORMATS {
+            world.settle().await;
+            let serving = world.bus_with(|builder| builder.payload_limit(2_000).format(format)).await;
+            let asking = world.bus_with(|builder| builder.format(format)).await;
+            let service = serving.serve(Author).await.unwrap();
+            let begun = Instant::now();
+            let long = Essay { length: 1, title: "x".repeat(10_000) };
+            let error = long.request(&asking).timeout(LONG).await.unwrap_err();
+            assert!(matches!(&error, RequestError::Failed { reason, .. } if reason == "payload too large"), "{error}");
+            assert_eq!(handler(&service, "essay").rejected, 1);
+            let long = Report { text: "x".repeat(10_000) };
+            let error = long.publish(&asking).acknowledged_within(patience(&world)).await.unwrap_err();
+            let refusals = refusals(&world, error);
+            assert!(refusals[0].contains("too large"), "{format:?}: {refusals:?}");
+            assert!(begun.elapsed() < AT_ONCE);
+            service.shutdown().await.unwrap();
+        }
     }
 
     async fn metadata_that_cannot_be_read_is_counted(world: World) {

@@ -457,10 +457,11 @@ on_each! {
         eventually(SOON, async || sum(|stats| stats.left_to_others) == 43).await;
         // Nobody could be answered.
         let long = format!(r#","correlation_id":"{}","reply_to":"{inbox}""#, "x".repeat(600));
-        for more in ["", r#","correlation_id":"c""#, r#","correlation_id":"c","reply_to":"elsewhere""#, &long] {
+        let far = format!(r#","correlation_id":"c","reply_to":"{inbox}{}""#, "x".repeat(600));
+        for more in ["", r#","correlation_id":"c""#, r#","correlation_id":"c","reply_to":"elsewhere""#, &long, &far] {
             ask(50, more).await;
         }
-        eventually(SOON, async || sum(|stats| stats.rejected) == 12).await;
+        eventually(SOON, async || sum(|stats| stats.rejected) == 15).await;
         assert_eq!(sum(|stats| stats.handled), 20);
     }
 

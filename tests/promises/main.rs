@@ -77,6 +77,7 @@ mod service_durations;
 mod service_overflow;
 mod shown;
 mod shutdown;
+mod side_by_side;
 mod snapshots;
 mod subscriptions;
 mod unsubscribe;

@@ -247,11 +247,10 @@ impl Direct for Waiters {
                 Some(answer_for) => self.answer(answer_for, frame),
                 None => return Some(Item::Frame(frame)),
             },
-            // An answer that is too large has no id that could be read; whoever waits for it times out.
-            // Of an answer in our own order the head says whom it is for; whoever waits for another times out.
-            Item::Oversized { head, size, .. } => match AnswerFor::of_head(&head) {
-                Some(AnswerFor::Waiter(id)) => self.arrived(id, Arrived::TooLarge { size }),
-                _ => self.note_unexpected(),
+            // The head says whom it is for, if its data comes last; whoever waits for another times out.
+            Item::Oversized { head, size, .. } => match AnswerFor::of_cut(&head) {
+                AnswerFor::Waiter(id) => self.arrived(id, Arrived::TooLarge { size }),
+                AnswerFor::Nobody => self.note_unexpected(),
             },
             Item::Refused(error) => {
                 self.refuse(error);

@@ -328,6 +328,15 @@ mod tests {
     }
 
     #[test]
+    fn a_list_is_its_elements_however_it_is_given() {
+        let list = vec![1_u8, 2];
+        assert_eq!(IntoParam::<Vec<u8>>::into_param([1_u8, 2]), list);
+        assert_eq!(IntoParam::<Vec<u8>>::into_param(&list), list);
+        assert_eq!(IntoParam::<Vec<u8>>::into_param(list.as_slice()), list);
+        assert_eq!(IntoParam::<Vec<String>>::into_param(["a", "b"]), ["a", "b"]);
+    }
+
+    #[test]
     fn a_number_is_in_its_own_digits_and_in_no_others() {
         for (segment, is_seven) in
             [("7", true), ("", false), ("07", false), ("77", false), ("+7", false), ("7 ", false), ("٧", false)]

@@ -10,7 +10,7 @@ use serde::{
 use crate::codec::{
     cloud_events::metadata_of_event,
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
-    envelope::BorrowedText,
+    envelope::{BorrowedText, without_data},
     json::{Json, text},
     located::{self, Reads},
     own_order::correlation_id,
@@ -133,6 +133,12 @@ impl AnswerFor {
         found
     }
 
+    /// What the head of an answer says that was passed over, if its data is its last member.
+    pub(crate) fn of_cut(head: &[u8]) -> Self {
+        let of_whole = || without_data(head).map(|payload| Self::of_whole(&payload)).find(|found| *found != Self::Nobody);
+        Self::of_head(head).or_else(of_whole).unwrap_or(Self::Nobody)
+    }
+
     /// What the whole answer says, in whatever order and format of JSON text it is written.
     pub(crate) fn of_whole(payload: &[u8]) -> Self {
         let id = Answers::metadata(&ANSWER, payload).and_then(|inbound| inbound.correlation_id);
@@ -235,6 +241,44 @@ mod tests {
             assert_eq!(AnswerFor::of_head(&payload), Some(AnswerFor::Waiter(255)));
         }
         assert_eq!(AnswerFor::of_head(&answer(&Headers::default(), "somebody else's")), Some(AnswerFor::Nobody));
+    }
+
+    #[test]
+    fn all_have_answered_when_each_whom_the_server_counted_has() {
+        let shared = |by: &str| Inbound::new().headers(Headers::from_iter([(SHARED_BY, by)]));
+        let mut answered = Answered::default();
+        assert!(answered.is_all(0) && !answered.is_all(1));
+        let thirds = [false, false, true].map(|last| answered.by(&shared("3"), Some(1)) == last);
+        assert_eq!(thirds, [true; 3]);
+        // Whatever stands there is one at least.
+        let more = ["0", "x", "1"].map(|by| answered.by(&shared(by), Some(4)));
+        assert_eq!(more, [false, false, true]);
+        assert!(!answered.by(&Inbound::new(), None));
+        assert!(answered.is_all(5) && !answered.is_all(6));
+    }
+
+    #[test]
+    fn each_reason_has_its_words() {
+        let all = [PassedOn::Busy, PassedOn::Filtered, PassedOn::Unknown, PassedOn::Stopping, PassedOn::Expired];
+        let words = all.map(PassedOn::reason);
+        assert!(words.iter().all(|reason| reason.contains(' ')), "{words:?}");
+        assert_eq!(words.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len());
+    }
+
+    #[test]
+    fn of_an_answer_that_was_passed_over_the_head_is_enough() {
+        for payload in [
+            String::from_utf8(answer(&Headers::from_iter([("a", "b"), ("data", "x")]), "00000000000000ff")).unwrap(),
+            r#"{"specversion":"1.0","id":"a","type":"reply","source":"/x","correlationid":"00000000000000ff","data":{"ok":1}}"#.to_owned(),
+            r#"{"type": "reply", "own": {"data": 1}, "id": "a", "correlation_id": "00000000000000ff", "data": {"ok": 1}}"#.to_owned(),
+            r#"{"__type__": "dict", "__data__": {"own": 1, "id": "a", "type": "reply", "correlation_id": "00000000000000ff", "data": {"ok": 1}}}"#.to_owned(),
+        ] {
+            let cut = payload.rfind(r#""ok""#).unwrap();
+            assert_eq!(AnswerFor::of_cut(&payload.as_bytes()[..cut]), AnswerFor::Waiter(255), "{payload}");
+        }
+        for head in ["", "{", r#"{"data":{"ok":"#, r#"{"data":{"correlation_id":"00000000000000ff","data":"#] {
+            assert_eq!(AnswerFor::of_cut(head.as_bytes()), AnswerFor::Nobody, "{head}");
+        }
     }
 
     #[test]

@@ -157,6 +157,8 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
             Type::I8 | Type::I16 | Type::I32 | Type::I64 => visitor.visit_i64(self.decoder.i64()?),
             Type::Int => visitor.visit_i128(self.decoder.int()?.into()),
             Type::Tag => self.tagged(visitor),
+            // A simple value that has no meaning is nobody's but metadata's, where it is odd.
+            Type::Simple => visitor.visit_enum(Tagged { reader: self, tag: 0 }),
             Type::F16 | Type::F32 | Type::F64 => visitor.visit_f64(self.decoder.f64()?),
             Type::String => visitor.visit_borrowed_str(self.decoder.str()?),
             Type::StringIndef => visitor.visit_string(self.decoder.str_iter()?.collect::<Result<_, _>>()?),

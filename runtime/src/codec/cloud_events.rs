@@ -14,7 +14,7 @@ use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{Direct, Reading, Rule, keep, shorten},
     headers::LooseHeaders,
-    json::{Apart, metadata_of_text, text, whole},
+    json::{Apart, has_escaped_names, metadata_of_text, text, whole},
     located::{self, Reads},
     loose::{Loose, Name, Said},
     slot::Slot,
@@ -101,7 +101,8 @@ pub(super) fn metadata_of_event(text: &str) -> Option<Inbound<'_>> {
 
 /// A cheap look that spares other messages the first pass.
 fn may_be_event(text: &str) -> bool {
-    text.trim_ascii_start().starts_with('{') && text.contains("\"specversion\"")
+    text.trim_ascii_start().starts_with('{')
+        && (text.contains("\"specversion\"") || has_escaped_names(text.as_bytes()))
 }
 
 /// The attributes that are no header.
@@ -309,6 +310,7 @@ impl<'de> CloudEvent<'de> {
                 };
                 if again {
                     self.twice = Some(attribute);
+                    place.is_there |= value != Loose::Null;
                 } else {
                     *place = Attribute::of(value);
                 }

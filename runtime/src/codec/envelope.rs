@@ -7,6 +7,7 @@
 
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
+use memchr::memmem;
 use serde::{
     Deserialize, Deserializer,
     de::{DeserializeSeed, EnumAccess, IgnoredAny, MapAccess, SeqAccess, VariantAccess, Visitor},
@@ -361,8 +362,9 @@ impl<'de> Deserialize<'de> for Member {
                 Ok(Member::Other)
             }
 
-            fn visit_bytes<E>(self, _: &[u8]) -> Result<Member, E> {
-                Ok(Member::Other)
+            /// Names in bytes are names, as they are for the fields of a message.
+            fn visit_bytes<E>(self, name: &[u8]) -> Result<Member, E> {
+                Ok(str::from_utf8(name).map_or(Member::Other, Member::of))
             }
 
             fn visit_unit<E>(self) -> Result<Member, E> {
@@ -396,6 +398,21 @@ impl<'de> Deserialize<'de> for Member {
         deserializer.deserialize_any(MemberVisitor)
     }
 }
+
+/// What a payload may be of which only the head is there: as far as the name of its data, in each format, and then nothing as data.
+pub(crate) fn without_data(head: &[u8]) -> impl Iterator<Item = Vec<u8>> {
+    NOTHING_AS_DATA.iter().flat_map(move |(name, nothing)| {
+        let places = memmem::find_iter(head, *name).take(PLACES);
+        places.map(move |at| [&head[..at + name.len()], *nothing].concat())
+    })
+}
+
+/// The name of the last member, and what is the rest of the envelope if that is nothing: in JSON, in the wrapper of redis-toolkit, in MessagePack
+/// and in CBOR.
+const NOTHING_AS_DATA: [(&[u8], &[u8]); 4] =
+    [(b"\"data\"", b":null}"), (b"\"data\"", b":null}}"), (b"\xa4data", b"\xc0"), (b"\x64data", b"\xf6")];
+/// Where the name of the data is looked for: headers may have it too.
+const PLACES: usize = 8;
 
 /// A text that is borrowed where it can be.
 #[derive(Deserialize)]

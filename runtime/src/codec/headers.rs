@@ -134,7 +134,9 @@ impl Serialize for Headers {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct LooseHeaders {
     headers: Headers,
-    /// Values that are no text, and headers beyond what a message carries.
+    /// Names of headers with two values.
+    twice: Vec<String>,
+    /// Values that are no text or not the first, and headers beyond what a message carries.
     odd: u32,
     too_many: bool,
 }
@@ -148,18 +150,29 @@ impl LooseHeaders {
     pub(super) fn take(&mut self, name: Option<String>, value: Said<Cow<'_, str>>) {
         match (name, value) {
             (_, Said::Nothing) => {}
-            (Some(name), Said::This(value)) if !self.too_many => {
-                self.headers.set(name, value);
+            (Some(_), Said::This(_)) if self.too_many => {}
+            (Some(name), Said::This(_)) if self.headers.get(&name).is_some() => {
+                self.odd = self.odd.saturating_add(1);
+                if !self.twice.contains(&name) {
+                    self.twice.push(name);
+                }
+            }
+            (Some(name), Said::This(value)) => {
+                self.headers.entries.push((name, value.into_owned()));
                 self.too_many = self.headers.entries.len() > HEADERS_MAX;
             }
-            (Some(_), Said::This(_)) => {}
             _ => self.odd = self.odd.saturating_add(1),
         }
     }
 
-    /// The headers, and how many things could not be read. Of too many none is taken: which ones counted would depend on the reader.
-    pub(super) fn into_headers(self) -> (Headers, u32) {
-        if self.too_many { (Headers::new(), self.odd.saturating_add(1)) } else { (self.headers, self.odd) }
+    /// The headers, and how many things could not be read. Of too many none is taken, and none that has two values: which ones counted would
+    /// depend on the reader.
+    pub(super) fn into_headers(mut self) -> (Headers, u32) {
+        if self.too_many {
+            return (Headers::new(), self.odd.saturating_add(1));
+        }
+        self.headers.entries.retain(|(name, _)| !self.twice.contains(name));
+        (self.headers, self.odd)
     }
 }
 

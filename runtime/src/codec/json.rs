@@ -266,7 +266,7 @@ fn begins_as_ours(members: &[u8]) -> bool {
 }
 
 /// Whether a letter of a member's name may be written as an escape.
-fn has_escaped_names(text: &[u8]) -> bool {
+pub(super) fn has_escaped_names(text: &[u8]) -> bool {
     memchr(b'\\', text).is_some_and(|first| {
         let text = &text[first..];
         [b"\\u005", b"\\u006", b"\\u007"].iter().any(|escape| memmem::find(text, *escape).is_some())

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use crate::codec::{
     contract::{Codec, DecodeError, Expected, Inbound, Outbound},
     envelope::{BorrowedText, Rule},
-    json::{metadata_of_text, refuse_envelope, text, value, write_envelope},
+    json::{has_escaped_names, metadata_of_text, refuse_envelope, text, value, write_envelope},
     located::{self, Reads},
     slot::Slot,
 };
@@ -105,7 +105,7 @@ pub(super) fn unwrap(text: &str) -> Result<&str, DecodeError> {
     if text == NONE {
         return Ok("null");
     }
-    if !text.starts_with('{') || !text.contains("\"__type__\"") {
+    if !text.starts_with('{') || !(text.contains("\"__type__\"") || has_escaped_names(text.as_bytes())) {
         return Ok(text);
     }
     let wrapper: Wrapper<'_> = value(text)?;

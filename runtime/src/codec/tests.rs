@@ -8,7 +8,10 @@ use crate::codec::answers::Answers;
 use super::*;
 
 mod headers;
+mod items;
+mod oddities;
 mod recognition;
+mod spellings;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Order {

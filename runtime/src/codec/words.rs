@@ -233,6 +233,23 @@ mod tests {
     }
 
     #[test]
+    fn only_what_can_be_a_name_is_taken_for_one() {
+        let long = "x".repeat(EXPECTED_MAX + 1);
+        for name in ["a`b", "", "a\nb", &long] {
+            assert_eq!(of_message(&format!("missing field `{name}`")), OWN_CHECK, "{name:?}");
+            assert_eq!(of_message(&format!("data did not match any variant of untagged enum {name}")), OWN_CHECK);
+        }
+        for expected in ["a\nb", &long] {
+            let message = format!("invalid type: map, expected {expected}");
+            assert_eq!(of_message(&message), "invalid type", "{expected:?}");
+        }
+        let longest = &long[1..];
+        assert_eq!(of_message(&format!("missing field `{longest}`")), format!("missing field `{longest}`"));
+        let message = format!("invalid type: map, expected {longest}");
+        assert_eq!(of_message(&message), message);
+    }
+
+    #[test]
     fn a_type_that_checks_itself_is_not_quoted() {
         for way in 0..=10 {
             for text in [

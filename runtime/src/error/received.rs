@@ -85,7 +85,7 @@ pub enum Rejection {
     /// A request of another program does not say where its answer goes, or names a channel that is not allowed: there is nobody to answer, and
     /// of several instances none could know that it is the one.
     #[error(
-        "the request has no `reply_to` below `{allowed}`, or no `correlation_id` of at most 512 bytes: nobody could be answered"
+        "the request has no `reply_to` with at most 512 bytes behind `{allowed}`, or no `correlation_id` of at most 512 bytes: nobody could be answered"
     )]
     #[non_exhaustive]
     NobodyToAnswer {

@@ -24,7 +24,7 @@ use crate::{
         outcome::{Ended, Outcome},
     },
     message::{
-        delivery::{Arriving, Delivery},
+        delivery::{Arriving, Delivery, ReplyTo},
         facts::Kind,
     },
     observe::observation::enter,
@@ -103,7 +103,9 @@ fn claimed<'a>(route: &'a Route, delivery: &'a mut Delivery, bus: &'a Bus) -> Bo
     async move {
         delivery.read(route.facts().read_metadata());
         let to = delivery.reply_to();
-        let Some(to) = to.filter(|to| to.correlation_id.len() <= LONGEST_ID && bus.may_answer(to.channel)) else {
+        let longest = bus.reply_prefix().len() + LONGEST;
+        let are_short = |to: &ReplyTo<'_>| to.correlation_id.len() <= LONGEST && to.channel.len() <= longest;
+        let Some(to) = to.filter(|to| are_short(to) && bus.may_answer(to.channel)) else {
             return rejected(Rejection::NobodyToAnswer { allowed: bus.reply_prefix().to_owned() });
         };
         let (name, known) = (route.facts().name(), route.facts().version());
@@ -132,8 +134,8 @@ fn rejected(rejection: Rejection) -> Option<Ended> {
     Some(Ended::Returned(Outcome::Rejected(Box::new(rejection))))
 }
 
-/// The longest correlation id of another program, in bytes.
-const LONGEST_ID: usize = 512;
+/// The longest correlation id of another program, and the longest end of its channel for answers, in bytes: both are kept in a key.
+const LONGEST: usize = 512;
 /// For so long a request counts as taken, if not more of its time is left: an instance that stood still, or whose connection brings it late, counts
 /// the time from when it sees it, and must not take it again.
 const LATE: Duration = Duration::from_secs(60);

@@ -21,6 +21,7 @@ use crate::{
     codec::{
         answers::{Answer, PassedOn, SHARED_BY},
         contract::Format,
+        envelope::without_data,
         headers::Headers,
     },
     error::{EnqueueError, PublishError, Rejection},
@@ -273,8 +274,8 @@ pub(crate) fn declined(
     excused(&delivery, &Answer::Declined(why), shared, bus)
 }
 
-/// Tells whoever waits for an answer that the message was too large, of which only the head is there: in our own order it says before the data
-/// who that is.
+/// Tells whoever waits for an answer that the message was too large, of which only the head is there: where its data comes last, as we write it,
+/// it says before that who that is.
 pub(crate) fn oversized(
     head: &[u8],
     now: Instant,
@@ -284,12 +285,14 @@ pub(crate) fn oversized(
     shared: usize,
     bus: &Bus,
 ) -> Option<Parcel> {
-    let metadata = memmem::find(head, br#","data":"#)?;
-    let payload = [&head[..metadata], br#","data":null}"#].concat();
-    let end = u32::try_from(payload.len()).ok()?;
-    let frame = Frame::new(payload.into(), 0..0, 0..end, Origin::Broadcast { token: 0 }, now);
-    let mut delivery = Delivery::of(frame, format);
-    delivery.read(facts.read_metadata());
+    let read = |payload: Vec<u8>| {
+        let end = u32::try_from(payload.len()).unwrap_or_default();
+        let frame = Frame::new(payload.into(), 0..0, 0..end, Origin::Broadcast { token: 0 }, now);
+        let mut delivery = Delivery::of(frame, format);
+        delivery.read(facts.read_metadata());
+        delivery
+    };
+    let delivery = without_data(head).map(read).find(|delivery| delivery.reply_to().is_some())?;
     excused(&delivery, &Answer::Failure(rejection.kind().to_owned()), shared, bus)
 }
 
