@@ -6,11 +6,12 @@ use proc_macro2::TokenTree;
 use quote::ToTokens;
 use syn::{Attribute, GenericArgument, Ident, Lifetime, Pat, PatType, PathArguments, PathSegment, Type};
 
-use super::{
-    model::Options,
+use super::model::Options;
+use crate::{
+    attr::ungrouped_type,
+    diag::Diagnostics,
     tokens::{find, written},
 };
-use crate::{attr::ungrouped_type, diag::Diagnostics};
 
 /// What else is generated calls the handler with all of its arguments.
 pub(super) fn is_always_taken(argument: &PatType, diagnostics: &mut Diagnostics) {

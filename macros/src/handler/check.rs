@@ -18,13 +18,13 @@ use super::{
     },
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Timeout},
-    tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
     work,
 };
 use crate::{
     attr::{self, Runtime, ungrouped_type},
     diag::Diagnostics,
     options::HANDLER,
+    tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
 };
 
 /// Options that fit only some kinds of messages.

@@ -8,9 +8,11 @@ use super::{
     expand::{call_body, facts, is_rustc},
     inherited::by_uses,
     model::{Router, Routers, Routes},
+};
+use crate::{
+    attr::{self, Runtime},
     tokens::{generated_path, last_name, with_static_lifetimes},
 };
-use crate::attr::{self, Runtime};
 
 // Input:
 //
