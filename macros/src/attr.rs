@@ -30,6 +30,15 @@ enum Value {
     WithoutSign(TokenStream),
 }
 
+/// A word of the language, which can be a name all the same: the field `r#type` fills `<type>`.
+struct Keyword(Ident);
+
+impl Parse for Keyword {
+    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
+        input.call(Ident::parse_any).map(Self)
+    }
+}
+
 impl Parse for Entry {
     fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
         let key = Ident::parse_any(input).map_err(|error| without_quotes(input).unwrap_or(error))?;
@@ -398,7 +407,10 @@ impl Entry {
         if let Some(Lit::Str(text)) = self.literal() {
             return Some((text.clone(), false));
         }
-        let word = self.value().and_then(path).and_then(Path::get_ident)?;
+        let word = match &self.value {
+            Some(Value::Other(tokens)) => syn::parse2::<Keyword>(tokens.clone()).ok()?.0,
+            _ => self.value().and_then(path).and_then(Path::get_ident)?.clone(),
+        };
         Some((LitStr::new(&word.unraw().to_string(), word.span()), true))
     }
 

@@ -10,7 +10,6 @@ mod inherited;
 mod listed;
 mod model;
 mod sets;
-mod tokens;
 mod work;
 
 use proc_macro2::TokenStream;

@@ -2,7 +2,7 @@
 //!
 //! Depend on `tidings`, which re-exports them. Each macro parses, checks and expands: `template` and `attr` hold the grammars, `options` their names,
 //! `message`, `param`, `outcome` and `handler` a model, its checks and its expansion, `serde` what must not happen to a parameter in the payload, `diag` the words of
-//! the errors. All mistakes of an item
+//! the errors, `tokens` what is changed of a user's. All mistakes of an item
 //! are reported at once, and after a mistake the item still implements its trait, so that no second error follows from the first.
 
 mod attr;
@@ -14,6 +14,7 @@ mod outcome;
 mod param;
 mod serde;
 mod template;
+mod tokens;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};

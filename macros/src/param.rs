@@ -131,10 +131,10 @@ fn words(input: &DeriveInput, data: &DataEnum, diagnostics: &mut Diagnostics) ->
         );
         return None;
     }
+    serde::variants_are_read(data.variants.iter(), &input.attrs, diagnostics);
     let mut variants: Vec<(Ident, String)> = Vec::new();
     for variant in &data.variants {
         has_no_fields(variant, diagnostics);
-        serde::variant_is_read(variant, &input.attrs, diagnostics);
         let (text, place) = text(variant, style, diagnostics);
         is_literal(&text, place, diagnostics);
         if let Some((other, _)) = variants.iter().find(|(_, earlier)| *earlier == text) {

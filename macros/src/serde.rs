@@ -3,8 +3,9 @@
 //!
 //! What cannot be known here is left alone: functions (`with`, `serialize_with`, `deserialize_with`) and types (`into`, `from`, `try_from`) of the user's.
 
+use proc_macro2::Span;
 use syn::{
-    Attribute, Expr, Field, Ident, Lit, Meta, Token, Type, Variant, ext::IdentExt, parse::Parser,
+    Attribute, Expr, Field, Ident, Lit, Meta, Path, Token, Type, Variant, ext::IdentExt, parse::Parser,
     punctuated::Punctuated,
 };
 
@@ -84,6 +85,7 @@ struct Container {
     is_transparent: bool,
     renamed: Renamed,
     tag: Option<Tag>,
+    untagged: Option<Ident>,
 }
 
 /// Where the type's name is written.
@@ -109,6 +111,10 @@ impl Container {
             has_default: has("default"),
             is_transparent: has("transparent"),
             renamed: renamed(&metas, "rename_all"),
+            untagged: metas
+                .iter()
+                .find_map(|meta| meta.path().get_ident().filter(|option| *option == "untagged"))
+                .cloned(),
             tag: tag.and_then(|tag| Some(Tag { name: text(tag)?, place: tag.path().get_ident()?.clone() })),
         }
     }
@@ -207,20 +213,113 @@ fn in_style(field: &str, style: &str) -> String {
     }
 }
 
-/// Whether a variant that is written can be read.
-pub(crate) fn variant_is_read(variant: &Variant, around: &[Attribute], diagnostics: &mut Diagnostics) {
-    let metas = metas(&variant.attrs);
-    if !Container::of(around).is_read {
+/// Whether each variant that is written is read as itself.
+pub(crate) fn variants_are_read<'a>(
+    variants: impl Iterator<Item = &'a Variant>,
+    around: &[Attribute],
+    diagnostics: &mut Diagnostics,
+) {
+    let container = Container::of(around);
+    if !container.is_read || !container.is_written {
         return;
     }
-    if let Some(option) = metas.iter().find(|meta| meta.path().is_ident("skip_deserializing")) {
-        diagnostics.over(
-            option.path(),
-            format!(
-                "`{}` can stand in a channel, and receivers compare it with the payload, where they do not read it: remove `skip_deserializing`",
-                variant.ident
-            ),
+    let mut earlier: Vec<Spelled<'_>> = Vec::new();
+    for variant in variants {
+        let metas = metas(&variant.attrs);
+        let option = |name: &str| metas.iter().map(Meta::path).find(|path| path.is_ident(name));
+        if let Some(option) = option("skip_deserializing") {
+            let problem = compared(variant, "where they do not read it: remove `skip_deserializing`");
+            diagnostics.over(option, problem);
+        }
+        if option("skip").or(option("skip_serializing")).or(option("skip_deserializing")).is_some() {
+            continue;
+        }
+        let spelled = Spelled::of(variant, &container, &metas);
+        if let Some((place, problem)) = spelled.is_lost(&earlier) {
+            diagnostics.at(place, problem);
+        }
+        earlier.push(spelled);
+    }
+}
+
+fn compared(variant: &Variant, why: &str) -> String {
+    format!("`{}` can stand in a channel, and receivers compare it with the payload, {why}", variant.ident)
+}
+
+/// How a variant is written, and what is read as it.
+struct Spelled<'a> {
+    variant: &'a Variant,
+    /// Nothing, where it is written as what it holds: nothing too.
+    written: Option<String>,
+    read: Vec<String>,
+    place: Span,
+}
+
+impl<'a> Spelled<'a> {
+    fn of(variant: &'a Variant, container: &Container, metas: &[Meta]) -> Self {
+        let untagged = metas.iter().map(Meta::path).find(|path| path.is_ident("untagged")).and_then(Path::get_ident);
+        if let Some(untagged) = untagged.or(container.untagged.as_ref()) {
+            return Self { variant, written: None, read: Vec::new(), place: untagged.span() };
+        }
+        let (ident, renamed) = (variant.ident.unraw().to_string(), renamed(metas, "rename"));
+        let [written, read] = [0, 1].map(|side| match (&renamed.names[side], &container.renamed.names[side]) {
+            (Some(name), _) => name.clone(),
+            (None, Some(style)) => variant_in_style(&ident, style),
+            (None, None) => ident.clone(),
+        });
+        let aliases = metas.iter().filter(|meta| meta.path().is_ident("alias")).filter_map(text);
+        let place = renamed.place.as_ref().or(container.renamed.place.as_ref()).unwrap_or(&variant.ident).span();
+        Self { variant, written: Some(written), read: aliases.chain([read]).collect(), place }
+    }
+
+    /// What is wrong where it is read as something else, or as nothing.
+    fn is_lost(&self, earlier: &[Self]) -> Option<(Span, String)> {
+        let Some(written) = &self.written else {
+            earlier.iter().find(|other| other.written.is_none())?;
+            return Some((
+                self.place,
+                compared(self.variant, "where `untagged` writes nothing of it: remove `untagged`"),
+            ));
+        };
+        if let Some(other) = earlier.iter().find(|other| other.read.contains(written)) {
+            let why = format!("where `{written}` is read as `{}`: give it another name there", other.variant.ident);
+            return Some((self.place, compared(self.variant, &why)));
+        }
+        if self.read.contains(written) {
+            return None;
+        }
+        let read = self.read.last()?;
+        let why = format!(
+            "where it is written as `{written}` and looked for as `{read}`: give it one name for both, or write `#[serde(alias = \"{written}\")]` on it"
         );
+        Some((self.place, compared(self.variant, &why)))
+    }
+}
+
+/// A variant's name as `rename_all` writes it.
+fn variant_in_style(variant: &str, style: &str) -> String {
+    let snake = || {
+        let mut snake = String::new();
+        for (index, letter) in variant.char_indices() {
+            if index > 0 && letter.is_uppercase() {
+                snake.push('_');
+            }
+            snake.push(letter.to_ascii_lowercase());
+        }
+        snake
+    };
+    match style {
+        "lowercase" => variant.to_ascii_lowercase(),
+        "UPPERCASE" => variant.to_ascii_uppercase(),
+        "camelCase" => {
+            let mut letters = variant.chars();
+            letters.next().map(|first| first.to_ascii_lowercase()).into_iter().chain(letters).collect()
+        }
+        "snake_case" => snake(),
+        "SCREAMING_SNAKE_CASE" => snake().to_ascii_uppercase(),
+        "kebab-case" => snake().replace('_', "-"),
+        "SCREAMING-KEBAB-CASE" => snake().to_ascii_uppercase().replace('_', "-"),
+        _ => variant.to_owned(),
     }
 }
 
@@ -254,6 +353,18 @@ mod tests {
             ("SCREAMING-KEBAB-CASE", "ORDER-ID"),
         ] {
             assert_eq!(in_style("order_id", style), text);
+        }
+        for (style, text) in [
+            ("lowercase", "verylow"),
+            ("UPPERCASE", "VERYLOW"),
+            ("PascalCase", "VeryLow"),
+            ("camelCase", "veryLow"),
+            ("snake_case", "very_low"),
+            ("SCREAMING_SNAKE_CASE", "VERY_LOW"),
+            ("kebab-case", "very-low"),
+            ("SCREAMING-KEBAB-CASE", "VERY-LOW"),
+        ] {
+            assert_eq!(variant_in_style("VeryLow", style), text);
         }
     }
 }

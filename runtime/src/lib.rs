@@ -168,7 +168,7 @@ pub mod __private {
             facts::{Kind, QueueFacts, Turns},
             kind::{Announces, AtLeastOnce, AtMostOnce, Broadcast, NoError, Queue, Request, Results},
             older::{Answered, IsOlder, Older, OrNot, ReadOlder, ReadOlderBorrowed, Same},
-            reading::{Serde, SerdeBorrowed, Unread},
+            reading::{Serde, SerdeBorrowed, Unread, sent},
         },
         publish::{
             enqueue::{CompleteQueue, Enqueueing},

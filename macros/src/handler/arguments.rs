@@ -6,11 +6,12 @@ use proc_macro2::TokenTree;
 use quote::ToTokens;
 use syn::{Attribute, GenericArgument, Ident, Lifetime, Pat, PatType, PathArguments, PathSegment, Type};
 
-use super::{
-    model::Options,
+use super::model::Options;
+use crate::{
+    attr::ungrouped_type,
+    diag::Diagnostics,
     tokens::{find, written},
 };
-use crate::{attr::ungrouped_type, diag::Diagnostics};
 
 /// What else is generated calls the handler with all of its arguments.
 pub(super) fn is_always_taken(argument: &PatType, diagnostics: &mut Diagnostics) {
@@ -26,9 +27,14 @@ pub(super) fn is_condition(attribute: &&Attribute) -> bool {
     attribute.path().is_ident("cfg")
 }
 
-pub(super) fn is_no_impl_trait(argument: &PatType, diagnostics: &mut Diagnostics) {
-    if let Type::ImplTrait(ty) = ungrouped_type(&argument.ty) {
-        diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
+/// `impl …` is no type, and `dyn …` has no size, of which the compiler tells.
+pub(super) fn has_one_type(argument: &PatType, diagnostics: &mut Diagnostics) {
+    match ungrouped_type(&argument.ty) {
+        Type::ImplTrait(ty) => {
+            diagnostics.over(ty, "an argument of a handler has one type: write a concrete type instead of `impl …`");
+        }
+        Type::TraitObject(_) => diagnostics.left_to_the_compiler(),
+        _ => {}
     }
 }
 
@@ -113,6 +119,8 @@ pub(super) fn owns_its_message(message: &PatType, diagnostics: &mut Diagnostics)
     if let Type::Reference(reference) = ungrouped_type(&message.ty) {
         let owned = reference.elem.to_token_stream();
         diagnostics.over(&message.ty, format!("a handler owns its message: write `{owned}` instead of a reference"));
+    } else if let Some(object @ Type::TraitObject(_)) = wrapped(&message.ty).map(ungrouped_type) {
+        diagnostics.over(object, "a handler takes the messages of one type: write that type, and a handler for each");
     } else if let Some(only) = wrapped(&message.ty) {
         let (only, whole) = (written(only.to_token_stream()), written(message.ty.to_token_stream()));
         diagnostics.over(

@@ -9,22 +9,23 @@ use syn::{
     ReceiverKind, ReturnType, Safety, Signature, Token, Type, Visibility,
     ext::IdentExt,
     parse::{ParseStream, Parser},
+    punctuated::Punctuated,
 };
 
 use super::{
     arguments::{
-        comes_first, filter_asks_only_the_message, is_always_taken, is_condition, is_no_impl_trait, lives_for_a_call,
+        comes_first, filter_asks_only_the_message, has_one_type, is_always_taken, is_condition, lives_for_a_call,
         names_bound, names_no_lifetime, owns_its_message,
     },
     inherited::{by_item, by_uses},
     model::{Handler, Options, Order, Output, Router, Timeout},
-    tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
     work,
 };
 use crate::{
     attr::{self, Runtime, ungrouped_type},
     diag::Diagnostics,
     options::HANDLER,
+    tokens::{ends, find, with_static_lifetimes, without_mut, without_self_type, written},
 };
 
 /// Options that fit only some kinds of messages.
@@ -70,11 +71,13 @@ pub(super) fn router(
         }
     }
     is_inherent(block, diagnostics);
+    has_a_type_of_its_own(block, diagnostics);
     outlives_its_call(block, diagnostics);
     let mut handlers = Vec::new();
     let mut found = false;
     for item in &mut block.items {
         let ImplItem::Fn(method) = item else { continue };
+        found |= is_written_by_itself(method, diagnostics);
         let Some(attribute) = take_handler_attribute(method, diagnostics) else { continue };
         found = true;
         is_unconditional(method, diagnostics);
@@ -116,6 +119,22 @@ fn is_inherent(block: &ItemImpl, diagnostics: &mut Diagnostics) {
     }
 }
 
+/// What is served has a size, and is of this crate: of references, tuples and the like the compiler tells.
+fn has_a_type_of_its_own(block: &ItemImpl, diagnostics: &mut Diagnostics) {
+    match ungrouped_type(&block.self_ty) {
+        Type::Path(_) | Type::Macro(_) => {}
+        Type::TraitObject(object) => diagnostics.over(
+            object,
+            format!(
+                "a router is a type of its own: write `#[router]` on the `impl` of a struct that holds a `Box<{}>`",
+                written(object.to_token_stream())
+            ),
+        ),
+        _ if block.trait_.is_none() => diagnostics.left_to_the_compiler(),
+        _ => {}
+    }
+}
+
 /// A service lives for as long as it wants, so what it serves borrows nothing.
 fn outlives_its_call(block: &ItemImpl, diagnostics: &mut Diagnostics) {
     if block.trait_.is_some() {
@@ -149,6 +168,22 @@ fn is_unconditional(method: &ImplItemFn, diagnostics: &mut Diagnostics) {
             "a handler of a router cannot be conditional: write `#[cfg(…)]` on whole `impl` blocks of routers of their own",
         );
     }
+}
+
+/// `#[cfg_attr(…, handler)]`, which is expanded behind `#[router]`. Takes it, and says whether there is one.
+fn is_written_by_itself(method: &mut ImplItemFn, diagnostics: &mut Diagnostics) -> bool {
+    let says_handler = |attribute: &Attribute| {
+        attribute.path().is_ident("cfg_attr")
+            && attribute.parse_args_with(Punctuated::<Meta, Token![,]>::parse_terminated).is_ok_and(|metas| {
+                metas.iter().skip(1).any(|meta| meta.path().segments.last().is_some_and(|last| last.ident == "handler"))
+            })
+    };
+    let Some(index) = method.attrs.iter().position(says_handler) else { return false };
+    diagnostics.over(
+        method.attrs.remove(index),
+        "a router does not look into `cfg_attr`: write `#[handler]` by itself, and `#[cfg(…)]` on whole `impl` blocks of routers of their own",
+    );
+    true
 }
 
 fn take_handler_attribute(method: &mut ImplItemFn, diagnostics: &mut Diagnostics) -> Option<Attribute> {
@@ -210,14 +245,23 @@ fn has_layer_without_parameters(options: &Options, generics: &syn::Generics, dia
 }
 
 fn takes_shared_self(signature: &Signature, diagnostics: &mut Diagnostics) {
-    if let Some(receiver) = signature.receiver()
-        && !matches!(receiver.kind, ReceiverKind::Reference(_, _, None))
-    {
-        diagnostics.over(
-            receiver,
-            "a handler runs for several messages at once, so it takes `&self`: write `&self`, and keep what changes in a `Mutex` or an atomic",
-        );
-    }
+    let Some(receiver) = signature.receiver() else { return };
+    let advice = match &receiver.kind {
+        ReceiverKind::Reference(_, _, None) => return,
+        ReceiverKind::Typed(_, ty) => match ungrouped_type(ty) {
+            Type::Reference(reference) if reference.mutability.is_some() => MUTABLE_SELF,
+            Type::Reference(reference) if is_self(&reference.elem) => return,
+            _ => "a service has its router by reference, also where it is served as an `Arc`: write `&self`",
+        },
+        _ => MUTABLE_SELF,
+    };
+    diagnostics.over(receiver, advice);
+}
+
+const MUTABLE_SELF: &str = "a handler runs for several messages at once, so it takes `&self`: write `&self`, and keep what changes in a `Mutex` or an atomic";
+
+fn is_self(ty: &Type) -> bool {
+    matches!(ungrouped_type(ty), Type::Path(path) if path.path.is_ident("Self"))
 }
 
 /// In the generated code `Self` is the handler's own type.
@@ -391,7 +435,7 @@ fn signature(
     owns_its_message(message, diagnostics);
     for argument in &typed {
         is_always_taken(argument, diagnostics);
-        is_no_impl_trait(argument, diagnostics);
+        has_one_type(argument, diagnostics);
         names_no_lifetime(argument, diagnostics);
     }
     for argument in arguments {
@@ -453,6 +497,9 @@ fn is_not_generic(signature: &Signature, diagnostics: &mut Diagnostics) {
 fn output(output: &ReturnType, diagnostics: &mut Diagnostics) -> Output {
     let ReturnType::Type(_, ty) = output else { return Output::Nothing };
     let ty = ungrouped_type(ty);
+    if let Type::Never(_) = ty {
+        diagnostics.over(ty, "a handler returns when it is done with its message: write nothing instead of `-> !`");
+    }
     returns_no_iterator(ty, diagnostics);
     sends_no_list(ty.to_token_stream(), diagnostics);
     let (first, last) = ends(&ty.to_token_stream());

@@ -7,10 +7,12 @@ use syn::{Attribute, ItemFn, Type, Visibility, ext::IdentExt, spanned::Spanned};
 use super::{
     inherited::{by_item, by_uses},
     model::{Handler, Order, Output, Timeout},
-    tokens::{at_one_place, ends, generated, last_name, with_lifetime},
     work,
 };
-use crate::attr::Runtime;
+use crate::{
+    attr::Runtime,
+    tokens::{at_one_place, ends, generated, last_name, with_lifetime},
+};
 
 // Input:
 //

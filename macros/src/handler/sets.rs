@@ -2,15 +2,17 @@
 
 use proc_macro2::{Ident, Span, TokenStream};
 use quote::{ToTokens, quote, quote_spanned};
-use syn::{Expr, ItemImpl, Path, Token, parse::Parser, punctuated::Punctuated, spanned::Spanned};
+use syn::{Expr, ItemImpl, Path, Token, Type, parse::Parser, punctuated::Punctuated, spanned::Spanned};
 
 use super::{
     expand::{call_body, facts, is_rustc},
     inherited::by_uses,
     model::{Router, Routers, Routes},
+};
+use crate::{
+    attr::{self, Runtime},
     tokens::{generated_path, last_name, with_static_lifetimes},
 };
-use crate::attr::{self, Runtime};
 
 // Input:
 //
@@ -302,6 +304,9 @@ pub(super) fn routers(routers: &Routers, runtime: &Runtime) -> TokenStream {
 
 // After an error the type is still a router, so that no second error follows from the first.
 pub(super) fn stub_router(block: &ItemImpl, runtime: &Runtime) -> TokenStream {
+    if !matches!(attr::ungrouped_type(&block.self_ty), Type::Path(_) | Type::Macro(_)) {
+        return TokenStream::new();
+    }
     let on_uses = by_uses(&block.attrs);
     let import = runtime.import();
     let self_type = with_static_lifetimes(block.self_ty.to_token_stream());

@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 
-use proc_macro2::TokenStream;
+use proc_macro2::{TokenStream, TokenTree};
+use quote::ToTokens;
 use syn::{
-    Attribute, Data, DeriveInput, Expr, Field, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type,
+    Attribute, Data, DeriveInput, Expr, Field, Fields, Generics, Ident, Lit, LitStr, Meta, Path, Token, Type,
     ext::IdentExt,
     parse::{ParseStream, Parser as _},
     parse_quote,
@@ -23,6 +24,7 @@ use crate::{
     diag::Diagnostics,
     options::MESSAGE,
     template,
+    tokens::find,
 };
 
 /// The message, or `None` when its channel cannot be known. The diagnostics say whether it may be expanded.
@@ -54,6 +56,8 @@ pub(super) fn message(input: &DeriveInput, runtime: Runtime, diagnostics: &mut D
         visibility: attr::silent_visibility(&input.vis),
         ident: input.ident.clone(),
         borrows,
+        of_one_thread: of_one_thread(input),
+        is_read: true,
         generics: Generics::default(),
         name: options.name.unwrap_or_else(|| input.ident.unraw().to_string()),
         version: options.version.unwrap_or(1),
@@ -366,6 +370,41 @@ fn has_a_text_alone(input: &DeriveInput) -> bool {
 fn error_type(tokens: TokenStream) -> Option<Type> {
     let behind = tokens.into_iter().skip_while(|token| token.to_string() != "=").skip(1);
     syn::parse2(behind.collect()).ok()
+}
+
+/// The types of fields that the compiler is to ask whether they stay on one thread. What a name stands for only it knows: of what is not asked it
+/// tells too, but at each use of the message.
+pub(super) fn of_one_thread(input: &DeriveInput) -> Vec<Type> {
+    const NAMES: [&str; 14] = [
+        "Rc",
+        "Weak",
+        "Cell",
+        "RefCell",
+        "OnceCell",
+        "LazyCell",
+        "UnsafeCell",
+        "Ref",
+        "RefMut",
+        "NonNull",
+        "MutexGuard",
+        "RwLockReadGuard",
+        "RwLockWriteGuard",
+        "Receiver",
+    ];
+    let variants: Vec<&Fields> = match &input.data {
+        Data::Struct(data) => vec![&data.fields],
+        Data::Enum(data) => data.variants.iter().map(|variant| &variant.fields).collect(),
+        Data::Union(_) => Vec::new(),
+    };
+    let may_stay = |ty: &Type| {
+        let stays = |token: &TokenTree, _: Option<&TokenTree>| match token {
+            TokenTree::Ident(name) => name == "dyn" || NAMES.iter().any(|known| name == known),
+            TokenTree::Punct(punct) => punct.as_char() == '*',
+            _ => false,
+        };
+        find(ty.to_token_stream(), &stays).is_some()
+    };
+    variants.iter().flat_map(|fields| fields.iter()).map(|field| field.ty.clone()).filter(may_stay).collect()
 }
 
 /// The fields that can be parameters.

@@ -117,9 +117,10 @@ impl Ending {
             let site = Span::mixed_site().located_at(error.span());
             let argument = quote_spanned!(site=> error);
             let rule = quote_spanned!(error.span()=> <#error as __tidings::Ruled>::rule(#argument));
+            let head = message.implements(quote!(__tidings::ResultRules for), &this);
             quote! {
                 #[automatically_derived]
-                impl __tidings::ResultRules for #this {
+                #head {
                     fn rule(#argument: &<Self as __tidings::Results>::Error) -> __tidings::Rule { #rule }
                 }
             }
@@ -137,10 +138,11 @@ impl Ending {
             endings.extend(quote!(.#option(#name)));
         }
         let announced = (!endings.is_empty()).then(|| {
+            let head = message.implements(quote!(__tidings::Announced for), &this);
             quote! {
                 #constants
                 #[automatically_derived]
-                impl __tidings::Announced for #this {
+                #head {
                     const ENDINGS: __tidings::Endings = __tidings::Endings::NONE #endings;
                 }
             }

@@ -1,7 +1,7 @@
 //! What `#[derive(Message)]` generates. The logic is in the runtime; here are only the names and types.
 
-use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use proc_macro2::{Span, TokenStream, TokenTree};
+use quote::{ToTokens, quote, quote_spanned};
 use syn::{Data, DeriveInput, Generics, Ident, Lit, Meta, ext::IdentExt, spanned::Spanned};
 
 use super::{
@@ -12,6 +12,7 @@ use super::{
 use crate::{
     attr::{self, Runtime, silent},
     template,
+    tokens::{find, with_static_lifetimes},
 };
 
 // Input:
@@ -44,12 +45,12 @@ pub(super) fn message(message: &Message) -> TokenStream {
     let facts = facts(message);
     let by_fields = message.is_addressed_by_fields().then(|| addressed_by_fields(message));
     let verbs = verbs::verbs(message);
-    let (proofs, older) = (message.kind.proofs(message), older(message));
+    let (proofs, older, sent) = (message.kind.proofs(message), older(message), sent(message));
     let import = message.runtime.import();
     let lints = &message.lints;
     quote! {
         #(#lints)*
-        const _: () = { #import #constants #older #params #pattern #facts #by_fields #verbs #proofs };
+        const _: () = { #import #constants #sent #older #params #pattern #facts #by_fields #verbs #proofs };
     }
 }
 
@@ -60,6 +61,17 @@ fn constants(message: &Message) -> TokenStream {
         quote!(const #constant: __tidings::Parameter<#ty> = __tidings::#function::<#ty>(#name);)
     });
     constants.collect()
+}
+
+// Output of a field `Rc<u64>`, at its type:
+//
+//     const _: () = __tidings::sent::<Rc<u64>>();
+fn sent(message: &Message) -> TokenStream {
+    let proofs = message.of_one_thread.iter().map(|ty| {
+        let owned = with_static_lifetimes(ty.to_token_stream());
+        quote_spanned!(ty.span()=> const _: () = __tidings::sent::<#owned>();)
+    });
+    proofs.collect()
 }
 
 // Output of `#[message(version = 2, from = OrderPlacedV1)]`:
@@ -155,6 +167,7 @@ fn pattern(message: &Message) -> TokenStream {
     let Message { visibility, .. } = message;
     let this = message.ty();
     let selector = message.implements(quote!(__tidings::Selector<#this> for), &pattern);
+    let debug = message.implements(quote!(::core::fmt::Debug for), &pattern);
     let fields = message.parameters().map(|Parameter { ident, ty, .. }| quote!(#ident: ::core::option::Option<#ty>,));
     let methods = message.parameters().map(|Parameter { ident, ty, name, .. }| {
         let documentation = format!("Only channels with this `{name}`.");
@@ -179,7 +192,7 @@ fn pattern(message: &Message) -> TokenStream {
             fn write(&self, __channel: &mut __tidings::ChannelWriter<'_>) { #write }
         }
         #[automatically_derived]
-        impl ::core::fmt::Debug for #pattern {
+        #debug {
             fn fmt(&self, __formatter: &mut ::core::fmt::Formatter<'_>) -> ::core::fmt::Result {
                 __tidings::show_selector::<#this>(self, __formatter)
             }
@@ -254,9 +267,9 @@ fn writer(message: &Message) -> TokenStream {
     quote_spanned!(message.ident.span()=> type Writer = __tidings::#serde;)
 }
 
-/// What reads and writes: nothing, where it would ask for traits of a generic type's parameters.
+/// What reads and writes: nothing, where it would ask for traits of a generic type's parameters, or of what is never read.
 fn serde(message: &Message) -> Ident {
-    let name = if message.generics.params.is_empty() { "Serde" } else { "Unread" };
+    let name = if message.is_read { "Serde" } else { "Unread" };
     Ident::new(name, message.ident.span())
 }
 
@@ -284,15 +297,17 @@ fn reading(message: &Message) -> TokenStream {
     let reader = quote_spanned!(ident.span()=> type Reader<'__de> = __tidings::SerdeBorrowed;);
     let silent = silent(ident);
     let answer = &message.answer;
+    let borrowed = message.implements(quote!(__tidings::BorrowedMessage for), &this);
+    let arrives = message.implements(quote!(__tidings::Arrives for), &this);
     quote! {
         #[automatically_derived]
-        impl __tidings::BorrowedMessage for #this {
+        #borrowed {
             type At<'__de> = #silent<'__de>;
             #reader
             #older
         }
         #[automatically_derived]
-        impl __tidings::Arrives for #this {
+        #arrives {
             type Itself = Self;
             type Answer = #answer;
             const INCOMING: __tidings::Incoming<Self> =
@@ -302,7 +317,7 @@ fn reading(message: &Message) -> TokenStream {
 }
 
 fn addressed_by_fields(message: &Message) -> TokenStream {
-    let this = message.ty();
+    let addressed = message.implements(quote!(__tidings::AddressedByFields for), message.ty());
     let params = message.params();
     let copies =
         message.parameters().map(|Parameter { ident, constant, .. }| quote!(#ident: #constant.copy(&self.#ident),));
@@ -312,7 +327,7 @@ fn addressed_by_fields(message: &Message) -> TokenStream {
     );
     quote! {
         #[automatically_derived]
-        impl __tidings::AddressedByFields for #this {
+        #addressed {
             fn address(&self) -> __tidings::Address<Self> {
                 __tidings::Address::from_params(#params { #(#copies)* })
             }
@@ -359,6 +374,16 @@ pub(super) fn stub(input: &DeriveInput, runtime: &Runtime) -> TokenStream {
     }
 }
 
+/// A `&'static str` cannot be read from a payload, which a parameter of this type is blamed for already.
+fn holds_a_static_reference(input: &DeriveInput) -> bool {
+    let is_static = |token: &TokenTree, next: Option<&TokenTree>| {
+        matches!(token, TokenTree::Punct(quote) if quote.as_char() == '\'')
+            && matches!(next, Some(TokenTree::Ident(name)) if name == "static")
+    };
+    let Data::Struct(data) = &input.data else { return false };
+    data.fields.iter().any(|field| find(field.ty.to_token_stream(), &is_static).is_some())
+}
+
 /// The message as far as it can be known, without parameters. What has several lifetimes, or some beside types, gets none, nor does a union.
 fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
     let (lifetimes, parameters) = (input.generics.lifetimes().count(), input.generics.params.len());
@@ -373,6 +398,8 @@ fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
         visibility: attr::silent_visibility(&input.vis),
         ident: input.ident.clone(),
         borrows,
+        of_one_thread: check::of_one_thread(input),
+        is_read: (borrows || parameters == 0) && !holds_a_static_reference(input),
         generics: if borrows { Generics::default() } else { input.generics.clone() },
         version: 1,
         older: None,

@@ -15,6 +15,10 @@ pub(crate) struct Message {
     pub(crate) ident: Ident,
     /// Whether it has a lifetime, and borrows from its payload.
     pub(crate) borrows: bool,
+    /// The types of fields that may stay on one thread, of which the compiler knows. Where there are some, what is implemented asks for the rest.
+    pub(crate) of_one_thread: Vec<Type>,
+    /// Whether serde's traits are asked for, as they are of each message without a mistake.
+    pub(crate) is_read: bool,
     /// What else is generic about it, which is a mistake.
     pub(crate) generics: Generics,
     /// The name on the wire.
@@ -78,11 +82,15 @@ impl Message {
 
     /// The head of an `impl`: of a trait, as in `Message for`, or of nothing; for something, which is the message itself most often.
     pub(crate) fn implements(&self, contract: TokenStream, subject: impl ToTokens) -> TokenStream {
-        let (parameters, _, bounds) = self.generics.split_for_impl();
+        let (parameters, arguments, bounds) = self.generics.split_for_impl();
         let bounds = bounds.map(|bounds| &bounds.predicates).into_iter();
-        let bounds = (!self.generics.params.is_empty()).then(|| {
-            let this = self.ty();
-            quote!(where #this: ::core::marker::Send + ::core::marker::Sync + 'static, #(#bounds)*)
+        let is_generic = !self.generics.params.is_empty();
+        let bounds = (is_generic || !self.of_one_thread.is_empty()).then(|| {
+            let ident = silent(&self.ident);
+            let this = if self.borrows { quote!(#ident<'__a>) } else { quote!(#ident #arguments) };
+            let outlives = is_generic.then(|| quote!(+ 'static));
+            // A bound under `for` is asked for where the message is used, and not here.
+            quote!(where for<'__a> #this: ::core::marker::Send + ::core::marker::Sync #outlives, #(#bounds)*)
         });
         quote!(impl #parameters #contract #subject #bounds)
     }

@@ -106,6 +106,7 @@ fn of_path(parameter: &template::Parameter, text: &str, path: &TypePath) -> Opti
         "f32" | "f64" if !rest && !is_generic => Some(format!(
             "`{text}` cannot be a parameter, because one number has several spellings: write an integer type, such as `i64` for cents, or `String`"
         )),
+        "Self" => Some(format!("the message is no parameter of itself: write the type of `{name}`, such as `String`")),
         "str" if !is_generic => Some(format!("`str` is no type of a value: write `String` as the type of `{name}`")),
         _ => None,
     }

@@ -26,10 +26,10 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
     let of_the_other_kind = of_the_other_kind(message);
     // As many as clippy takes. A template with more needs them all.
     let lint = (message.parameters().count() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
-    let ty = message.ty();
+    let inherent = message.implements(quote!(), message.ty());
     quote! {
         #[automatically_derived]
-        impl #ty {
+        #inherent {
             #[doc = #channel_documentation]
             #[must_use]
             #lint

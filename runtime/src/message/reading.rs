@@ -11,6 +11,7 @@
 //! | a message is written with `Serialize` | `Writable` | `Message::Writer`, which the derive sets to `Serde` | `message/missing_serialize` |
 //! | a message is read with `Deserialize` | `Readable` | `OwnedMessage::Reader`, set to `Serde` | `message/missing_deserialize` |
 //! | so is one that borrows | `ReadableFrom` | `BorrowedMessage::Reader`, set to `SerdeBorrowed` | `borrowed/no_deserialize` |
+//! | a field is sent from thread to thread | `Sent` | `sent::<T>`, in the derive's constant for each field that may not be | `message/field_of_one_thread` |
 //! | a parameter can stand in a channel | `FillsSegment` | `parameter::<T>`, in the derive's constant for each parameter | `message/enum_that_is_no_parameter` |
 //! | so can what a struct holds | `FillsSegment` | `held::<T>`, in the constant of `#[derive(ChannelParam)]` | `param/around_no_parameter` |
 //! | an argument fits its parameter | `IntoParam` | `M::channel(…)` and the pattern's functions | `verbs/parameter_of_another_type` |
@@ -124,6 +125,22 @@ impl<M: DeserializeOwned> Readable<M> for Serde {
         read
     }
 }
+
+/// `T: Send + Sync`, in words of our own, and once: as a bound of `Message` it is asked wherever there is one.
+#[doc(hidden)]
+#[diagnostic::on_unimplemented(
+    message = "a message goes from thread to thread, and `{Self}` stays on one",
+    label = "stays on one thread",
+    note = "write `Arc` instead of `Rc`, `Mutex` instead of `RefCell`, and what a `Cell`, a guard or a pointer holds instead of it"
+)]
+pub trait Sent {}
+
+#[diagnostic::do_not_recommend]
+impl<T: ?Sized + Send + Sync> Sent for T {}
+
+/// Asks that of a field's type.
+#[doc(hidden)]
+pub const fn sent<T: ?Sized + Sent>() {}
 
 /// A generic type is no message, and nothing is asked of it: the derive has said so already.
 #[doc(hidden)]

@@ -23,7 +23,7 @@ fn within(group: &Group, tokens: TokenStream) -> TokenTree {
 }
 
 /// The first token that is one, also within groups, and what follows it in its group.
-pub(super) fn find(tokens: TokenStream, is_one: &impl Fn(&TokenTree, Option<&TokenTree>) -> bool) -> Option<TokenTree> {
+pub(crate) fn find(tokens: TokenStream, is_one: &impl Fn(&TokenTree, Option<&TokenTree>) -> bool) -> Option<TokenTree> {
     let mut tokens = tokens.into_iter().peekable();
     while let Some(token) = tokens.next() {
         if is_one(&token, tokens.peek()) {
@@ -39,7 +39,7 @@ pub(super) fn find(tokens: TokenStream, is_one: &impl Fn(&TokenTree, Option<&Tok
 }
 
 /// The tokens with the router's type in the place of `Self`, which is another type where they are put. Errors stay where `Self` is written.
-pub(super) fn without_self_type(tokens: TokenStream, self_type: &Type) -> TokenStream {
+pub(crate) fn without_self_type(tokens: TokenStream, self_type: &Type) -> TokenStream {
     replaced(tokens, &|token| match token {
         TokenTree::Ident(ident) if ident == "Self" => {
             let ty = at_one_place(self_type.to_token_stream(), ident.span());
@@ -52,7 +52,7 @@ pub(super) fn without_self_type(tokens: TokenStream, self_type: &Type) -> TokenS
 }
 
 /// A pattern without `mut`, to be matched against a reference.
-pub(super) fn without_mut(pattern: TokenStream) -> TokenStream {
+pub(crate) fn without_mut(pattern: TokenStream) -> TokenStream {
     replaced(pattern, &|token| match token {
         TokenTree::Ident(ident) if ident == "mut" => TokenStream::new(),
         other => other.into(),
@@ -60,7 +60,7 @@ pub(super) fn without_mut(pattern: TokenStream) -> TokenStream {
 }
 
 /// Errors about the same type at the same place show once. A `$crate` stays where it is: what that is, only its span says.
-pub(super) fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
+pub(crate) fn at_one_place(tokens: TokenStream, span: Span) -> TokenStream {
     let moved = tokens.into_iter().map(|mut token| {
         if !is_dollar_crate(&token) {
             token.set_span(span);
@@ -75,7 +75,7 @@ fn is_dollar_crate(token: &TokenTree) -> bool {
 }
 
 /// The spans of the first and the last token.
-pub(super) fn ends(tokens: &TokenStream) -> (Span, Span) {
+pub(crate) fn ends(tokens: &TokenStream) -> (Span, Span) {
     let mut spans = tokens.clone().into_iter().map(|token| token.span());
     let first = spans.next().unwrap_or_else(Span::call_site);
     (first, spans.last().unwrap_or(first))
@@ -83,7 +83,7 @@ pub(super) fn ends(tokens: &TokenStream) -> (Span, Span) {
 
 /// The name in its place, but as something that a macro has written: no lint is about it. It is read by the rules of this crate's edition, in which
 /// `gen` is a word of the language, and may be a name in the user's.
-pub(super) fn generated(ident: &Ident) -> Ident {
+pub(crate) fn generated(ident: &Ident) -> Ident {
     let site = Span::mixed_site().located_at(ident.span());
     if ident == "gen" {
         return Ident::new_raw("gen", site);
@@ -94,7 +94,7 @@ pub(super) fn generated(ident: &Ident) -> Ident {
 }
 
 /// A path likewise. Its `$crate` stays: what that is, only its span says.
-pub(super) fn generated_path(path: TokenStream) -> TokenStream {
+pub(crate) fn generated_path(path: TokenStream) -> TokenStream {
     replaced(path, &|token| match token {
         token if is_dollar_crate(&token) => token.into_token_stream(),
         TokenTree::Ident(ident) => generated(&ident).into_token_stream(),
@@ -106,13 +106,13 @@ pub(super) fn generated_path(path: TokenStream) -> TokenStream {
 }
 
 /// Tokens as somebody would write them.
-pub(super) fn written(tokens: TokenStream) -> String {
+pub(crate) fn written(tokens: TokenStream) -> String {
     let spaced = [("& ", "&"), (" :: ", "::"), (" < ", "<"), (" >", ">"), (" : ", ": "), (" ,", ","), ("' ", "'")];
     spaced.iter().fold(tokens.to_string(), |text, (spaced, written)| text.replace(spaced, written))
 }
 
 /// The name of a type as its users say it: `module::OrderPlaced` is an `OrderPlaced`.
-pub(super) fn last_name(ty: &Type) -> String {
+pub(crate) fn last_name(ty: &Type) -> String {
     match ty {
         Type::Path(path) => path.path.segments.last().map(|last| last.ident.unraw().to_string()).unwrap_or_default(),
         Type::Group(group) => last_name(&group.elem),
@@ -123,7 +123,7 @@ pub(super) fn last_name(ty: &Type) -> String {
 
 /// The type with this lifetime where one is left out: `&Delivery` becomes `&'a Delivery`, `'_` becomes `'a`. What a function takes and returns is its
 /// own: `fn(&Order)` stays as it is.
-pub(super) fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
+pub(crate) fn with_lifetime(ty: TokenStream, lifetime: &str) -> TokenStream {
     let name = lifetime.trim_start_matches('\'');
     let mut output = TokenStream::new();
     let mut tokens = ty.into_iter().peekable();
@@ -181,7 +181,7 @@ fn returned(tokens: &mut Peekable<impl Iterator<Item = TokenTree>>) -> TokenStre
 }
 
 /// The type with `'static` in the place of every lifetime but that.
-pub(super) fn with_static_lifetimes(ty: TokenStream) -> TokenStream {
+pub(crate) fn with_static_lifetimes(ty: TokenStream) -> TokenStream {
     let mut is_lifetime = false;
     let named = with_lifetime(ty, "'static").into_iter().map(move |token| match token {
         TokenTree::Ident(ident) if std::mem::take(&mut is_lifetime) => Ident::new("static", ident.span()).into(),
