@@ -7,7 +7,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tidings::{Bus, Event, GapCause, PublishError, Status, SubscribeError, router};
+use serde::{Deserialize, Serialize};
+use tidings::{
+    Batch, BatchError, Bus, EnqueueError, Event, GapCause, Message, PublishError, Status, SubscribeError, router,
+};
 use tidings_tests::{Recorder, World, eventually, on_each};
 
 use crate::support::{News, SOON, Step, event, message};
@@ -17,6 +20,19 @@ const DEADLINE: Duration = Duration::from_millis(250);
 const TIMEOUT: Duration = Duration::from_millis(400);
 /// What a loaded machine may add to a timeout.
 const SLACK: Duration = Duration::from_secs(3);
+
+#[derive(Message, Serialize, Deserialize)]
+#[queue("frozen:chores")]
+struct Chore {
+    n: u64,
+}
+
+fn queued(error: BatchError) -> EnqueueError {
+    match error {
+        BatchError::NotEnqueued(error) => error,
+        error => panic!("{error}"),
+    }
+}
 
 struct Listener {
     seen: Recorder<u64>,
@@ -122,6 +138,34 @@ on_each! {
         }
         world.thaw();
         eventually(SOON, async || News { n: 1 }.publish(&bus).await.is_ok()).await;
+    }
+
+    #[one_server("it is frozen")]
+    async fn a_large_batch_of_tasks_for_a_frozen_server_ends_within_one_timeout(world: World) {
+        let bus = impatient(&world).await;
+        // The first tells the queue of its part: those behind it go another way.
+        Chore { n: 0 }.enqueue(&bus).await.unwrap();
+        for delay in [None, Some(Duration::from_secs(60))] {
+            world.freeze();
+            let chores: Vec<Chore> = (0..25_000).map(|n| Chore { n }).collect();
+            let enqueue = async || match delay {
+                None => bus.enqueue_all(&chores).await,
+                Some(delay) => {
+                    let late = chores.iter().map(|chore| chore.enqueue(&bus).delay(delay));
+                    let batch = late.fold(bus.batch().enqueue_all::<Chore>([]), Batch::push_enqueueing);
+                    let sent = batch.await.into_iter();
+                    sent.map(|sent| sent.map(|sent| sent.enqueued().unwrap().clone()).map_err(queued)).collect()
+                }
+            };
+            let results = in_time(enqueue()).await;
+            assert_eq!(results.len(), 25_000);
+            for error in results.into_iter().map(Result::unwrap_err) {
+                let is_told = matches!(error, EnqueueError::Undecided { .. } | EnqueueError::NotConnected { .. });
+                assert!(is_told, "{error}");
+            }
+            world.thaw();
+            eventually(SOON, async || Chore { n: 1 }.enqueue(&bus).await.is_ok()).await;
+        }
     }
 
     #[one_server("it is frozen")]

@@ -13,7 +13,7 @@
 //! | `shared` | what that tokio task shares with its callers |
 //! | `shards` | on a cluster: connections for shard channels, each on the node that has its slot |
 //! | `commands`, `pipeline`, `line` | a connection for commands: made anew when it is lost; its tokio task; commands of many callers, answered in order |
-//! | `answer`, `publishing` | the way of one answer to who awaits it; one message on its way |
+//! | `answer`, `publishing`, `asking` | the way of one answer to who awaits it; one message on its way; what is asked there |
 //! | `host` | one tokio task for both connections of a bus |
 //! | `scripted`, `script` | what goes as a script on that connection: claims and small atomic batches; scripts, and what EVALSHA calls them |
 //! | `nodes` | on a cluster: connections for commands that belong to a slot, each on the node that has it |
@@ -26,6 +26,7 @@ pub(crate) mod access;
 pub(crate) mod address;
 pub(crate) mod admin;
 pub(crate) mod answer;
+pub(crate) mod asking;
 pub(crate) mod capabilities;
 pub(crate) mod client;
 pub(crate) mod cluster;

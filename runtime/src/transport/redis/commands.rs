@@ -26,12 +26,12 @@ use crate::{
         life::Life,
         redis::{
             access::{Operation, is_refusal, rule},
-            answer::{Answered, Coming, Response, Unanswered, Unasked},
+            answer::{Answered, Coming, Response, Unanswered},
             capabilities::Capabilities,
             connector::Connector,
             door::Opened,
             host::Host,
-            line::{NotTaken, UNREADABLE, lock},
+            line::{Answers, NotTaken, UNREADABLE, lock},
             pipeline::{DEMOTED, Pipeline},
             publishing::Publishing,
             retry::{Awaited, Retry},
@@ -190,15 +190,6 @@ impl Commands {
         results
     }
 
-    /// Sends a command whose words all surely fit; what the server answers. All of it within the command timeout.
-    ///
-    /// # Cancel safety
-    ///
-    /// Dropping it before its first poll sends nothing; later, the command may or may not be carried out.
-    pub(super) async fn ask<const WORDS: usize>(&self, words: [&[u8]; WORDS]) -> Result<Response, Unasked> {
-        self.link.ask(Instant::now() + self.link.settings.command_timeout, &words).await
-    }
-
     /// Refuses payloads that the server is known not to take.
     pub(super) async fn check_sizes(&self, deadline: Instant, parcels: &[Parcel]) -> Result<(), PublishError> {
         for parcel in parcels.iter().filter(|parcel| parcel.payload.len() > SURELY_FITS) {
@@ -258,32 +249,6 @@ impl SharedLink {
         timeout_at(deadline, answered).await.ok()
     }
 
-    pub(super) async fn ask(&self, deadline: Instant, words: &[&[u8]]) -> Result<Response, Unasked> {
-        let full = |_| Unasked::NotSent("too much waits to be sent".to_owned());
-        loop {
-            let live = self.connected_for(deadline).await.map_err(Unasked::NotSent)?;
-            let answered = match live.pipeline.ask(Instant::now(), words) {
-                Ok(answered) => timeout_at(deadline, answered).await.map_err(|_| Unasked::Late)?,
-                Err(NotTaken::Closed) => continue,
-                Err(NotTaken::Full) => {
-                    timeout_at(deadline, live.pipeline.has_room()).await.map_err(full)?;
-                    continue;
-                }
-            };
-            match answered {
-                Ok(response) => {
-                    if matches!(&response, Response::Error(words) if code(words) == "READONLY") {
-                        live.pipeline.retire(DEMOTED);
-                    }
-                    return Ok(response);
-                }
-                Err(Unanswered::NotSent) => {}
-                Err(Unanswered::Lost(reason)) => return Err(Unasked::Lost(reason)),
-                Err(Unanswered::Late) => return Err(Unasked::Late),
-            }
-        }
-    }
-
     /// Publishes on a connection for this payload alone: a server that does not take it closes the connection, and what others have sent on it
     /// would be lost with it.
     async fn publish_alone(&self, deadline: Instant, parcel: &Parcel) -> Published {
@@ -326,7 +291,7 @@ impl SharedLink {
             let Ok(live) = self.connected(deadline, &parcels[0]).await else {
                 return results.extend(failed(&|parcel| self.not_connected(parcel.template, self.reason())));
             };
-            match live.pipeline.send_all(Instant::now(), parcels.iter().map(publish_words)) {
+            match live.pipeline.send_all(Instant::now(), parcels.iter().map(publish_words), Answers::Numbers) {
                 Ok(answers) => break (live, answers),
                 Err(NotTaken::Closed) => {}
                 Err(NotTaken::Full) => {
@@ -365,7 +330,7 @@ impl SharedLink {
     }
 
     /// The same for any command; an error is the reason.
-    async fn connected_for(&self, deadline: Instant) -> Result<Arc<OpenPipeline>, String> {
+    pub(super) async fn connected_for(&self, deadline: Instant) -> Result<Arc<OpenPipeline>, String> {
         if let Some(live) = self.live() {
             return Ok(live);
         }

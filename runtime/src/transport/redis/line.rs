@@ -90,7 +90,7 @@ pub(super) enum Caller {
     /// To one command.
     One(Answering),
     /// To several.
-    All { missing: usize, answers: Responses, complete: oneshot::Sender<()> },
+    All { missing: usize, kind: Answers, answers: Responses, complete: oneshot::Sender<()> },
     /// To a question, whose answer may be of any kind.
     Question(Answering),
     /// The connection itself asks whether the server lives, and is still the master.
@@ -99,6 +99,13 @@ pub(super) enum Caller {
     Nobody,
     /// Nobody: see [`Line::ping_ahead`].
     Ahead,
+}
+
+/// What the answers to several commands may be, besides errors.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Answers {
+    Numbers,
+    Any,
 }
 
 /// The answers to several commands, in order, as far as they have come.
@@ -412,11 +419,11 @@ impl Line {
 
 impl Caller {
     /// Waits for one answer to each of so many commands.
-    pub(super) fn all(missing: usize) -> (Self, AllResponses) {
+    pub(super) fn all(missing: usize, kind: Answers) -> (Self, AllResponses) {
         let (complete, completed) = oneshot::channel();
         let answers = Responses::new(Mutex::new(Vec::with_capacity(missing)));
         let all = AllResponses { answers: Arc::clone(&answers), complete: completed };
-        (Self::All { missing, answers, complete }, all)
+        (Self::All { missing, kind, answers, complete }, all)
     }
 
     /// How many answers it still awaits.
@@ -429,17 +436,17 @@ impl Caller {
 
     /// Whether the answer is a number, or an error.
     fn awaits_a_number(&self) -> bool {
-        matches!(self, Self::One(_) | Self::All { .. })
+        matches!(self, Self::One(_) | Self::All { kind: Answers::Numbers, .. })
     }
 
     /// Takes an answer, and gives itself back while it waits for more.
     fn take(self, answer: Response, heard: &mut Heard) -> Option<Self> {
         match (self, answer) {
             (Self::One(waiting) | Self::Question(waiting), answer) => waiting.send(Ok(answer)),
-            (Self::All { missing, answers, complete }, answer) => {
+            (Self::All { missing, kind, answers, complete }, answer) => {
                 lock(&answers).push(Ok(answer));
                 if missing > 1 {
-                    return Some(Self::All { missing: missing - 1, answers, complete });
+                    return Some(Self::All { missing: missing - 1, kind, answers, complete });
                 }
                 let _ = complete.send(());
             }
@@ -464,7 +471,7 @@ impl Caller {
         };
         match self {
             Self::One(waiting) | Self::Question(waiting) => waiting.send(Err(unanswered())),
-            Self::All { missing, answers, complete } => {
+            Self::All { missing, answers, complete, .. } => {
                 lock(&answers).extend((0..missing).map(|_| Err(unanswered())));
                 let _ = complete.send(());
             }

@@ -24,7 +24,7 @@ use crate::transport::{
     redis::{
         answer::{Coming, Response, Wakes, answer},
         host::{Guest, Host},
-        line::{AllResponses, Caller, Heard, Line, NotTaken, Writer, lock},
+        line::{AllResponses, Answers, Caller, Heard, Line, NotTaken, Writer, lock},
         live::give_way,
         resp::reply::{Reply, reply},
         settings::Settings,
@@ -114,8 +114,9 @@ impl Pipeline {
         &self,
         now: Instant,
         commands: impl ExactSizeIterator<Item = [&'a [u8]; WORDS]>,
+        answers: Answers,
     ) -> Result<AllResponses, NotTaken> {
-        let (caller, all) = Caller::all(commands.len());
+        let (caller, all) = Caller::all(commands.len(), answers);
         let mut line = self.shared.line();
         let mut writer = line.admit()?;
         line.wait(now, caller);

@@ -4,7 +4,7 @@
 //! |--|--|
 //! | `handle` | the queues of a bus: what is asked on the connection that it shares |
 //! | `course` | one task by its id, lists of them, and what is done to them from outside |
-//! | `enqueue` | tasks on their way to their queues |
+//! | `enqueue`, `with_others` | tasks on their way to their queues; those that go with what is published |
 //! | `reader`, `keeper` | what takes tasks, and what keeps leases, each on a connection of its own |
 //! | `only_new` | taking where nothing but new tasks is there |
 //! | `homes` | where each queue lives, on one server or on a cluster |
@@ -33,6 +33,7 @@ pub(crate) mod reader;
 pub(crate) mod redirected;
 pub(crate) mod scripts;
 pub(crate) mod settling;
+pub(crate) mod with_others;
 
 #[cfg(test)]
 mod tests;

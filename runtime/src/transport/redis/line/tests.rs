@@ -123,8 +123,8 @@ fn the_oldest_command_is_a_callers() {
     let (mut line, now) = (Line::new(ROOM, false, None), Instant::now());
     line.wait(now, Caller::Watch);
     assert_eq!(line.oldest(), None);
-    line.wait(now + Duration::from_secs(1), Caller::all(1).0);
-    line.wait(now + Duration::from_secs(2), Caller::all(1).0);
+    line.wait(now + Duration::from_secs(1), Caller::all(1, Answers::Numbers).0);
+    line.wait(now + Duration::from_secs(2), Caller::all(1, Answers::Numbers).0);
     assert_eq!(line.oldest(), Some(now + Duration::from_secs(1)));
 }
 
@@ -151,7 +151,7 @@ fn those_whose_time_is_over_are_told_each_in_its_own() {
     };
     let (mut first, mut second) = (wait(1, Caller::One), wait(2, Caller::Question));
     let mut third = wait(3, Caller::One);
-    let (several, mut both) = Caller::all(1);
+    let (several, mut both) = Caller::all(1, Answers::Numbers);
     line.wait(at(0), several);
     line.add([b"PING"]);
     line.give_up(at(0));
@@ -170,7 +170,7 @@ fn those_whose_time_is_over_are_told_each_in_its_own() {
 #[tokio::test(start_paused = true)]
 async fn who_asks_several_things_has_each_answer_once_the_last_has_come() {
     let mut line = Line::new(ROOM, false, None);
-    let (caller, all) = Caller::all(3);
+    let (caller, all) = Caller::all(3, Answers::Numbers);
     line.wait(Instant::now(), caller);
     (0..3).for_each(|_| line.add([b"PING"]));
     line.take(&mut BytesMut::new());
@@ -196,7 +196,7 @@ fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
 #[test]
 fn what_was_not_sent_is_given_back_and_the_others_go_on_waiting() {
     let mut line = Line::new(ROOM, false, None);
-    let (first, (caller, both)) = (wait(&mut line), Caller::all(2));
+    let (first, (caller, both)) = (wait(&mut line), Caller::all(2, Answers::Numbers));
     line.add([b"PING"]);
     line.wait(Instant::now(), caller);
     line.add([b"PING"]);

@@ -32,7 +32,7 @@ fn send(pipeline: &Pipeline) -> Coming {
 }
 
 fn send_all(pipeline: &Pipeline, count: usize) -> AllResponses {
-    pipeline.send_all(Instant::now(), vec![[b"PING".as_slice()]; count].into_iter()).unwrap()
+    pipeline.send_all(Instant::now(), vec![[b"PING".as_slice()]; count].into_iter(), Answers::Numbers).unwrap()
 }
 
 #[tokio::test]
@@ -230,7 +230,7 @@ async fn a_large_batch_is_written_in_parts_while_the_rest_is_encoded() {
         assert!(is_part || far.read(&mut [0]).is_err(), "{in_line} commands are too few for a part");
         [b"ECHO".as_slice(), &payload]
     });
-    let all = pipeline.send_all(Instant::now(), commands).unwrap();
+    let all = pipeline.send_all(Instant::now(), commands, Answers::Numbers).unwrap();
     far.set_nonblocking(false).unwrap();
     far.read_exact(&mut [0; 32 * 1024]).unwrap();
     far.write_all(&b":1\r\n".repeat(160)).unwrap();
@@ -417,7 +417,7 @@ async fn a_server_that_leaves_a_command_unanswered_is_given_up_though_it_lives()
     let config = Config { command_timeout: Duration::from_secs(2), ..Config::default() };
     let (mut watch, mut line) = (Watch::new(&Settings::new(&config, "shop")), Line::new(1 << 16, false, None));
     let start = Instant::now();
-    line.wait(start + Duration::from_secs(1), Caller::all(1).0);
+    line.wait(start + Duration::from_secs(1), Caller::all(1, Answers::Numbers).0);
     line.add([b"PING"]);
     assert!(watch.look(start + Duration::from_millis(2_999), &mut line).is_ok());
     assert_eq!(watch.look(start + Duration::from_secs(3), &mut line), Err(GapCause::Timeout));

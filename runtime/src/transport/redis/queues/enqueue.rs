@@ -15,8 +15,6 @@ use crate::{
         },
         redis::{
             access::rule_in_script,
-            answer::{Response, Unasked},
-            commands::{Commands, SURELY_FITS},
             line::lock,
             queues::{
                 entry::state_of,
@@ -39,7 +37,7 @@ const SCRIPT: usize = 500;
 /// How the script's answer begins where the access rules let a message not be published; the server's words follow.
 const UNPUBLISHABLE: &str = "UNPUBLISHABLE";
 
-type Results = Vec<Result<Enqueued, EnqueueError>>;
+pub(super) type Results = Vec<Result<Enqueued, EnqueueError>>;
 
 /// Adds tasks; a result for each, in order.
 pub(super) async fn enqueue(homes: &Homes, tasks: Vec<NewTask>, atomic: bool) -> Results {
@@ -62,61 +60,6 @@ pub(super) async fn enqueue(homes: &Homes, tasks: Vec<NewTask>, atomic: bool) ->
     }
     let unanswered = |queue| Err(EnqueueError::Undecided { queue, reason: UNREADABLE.to_owned() });
     results.into_iter().zip(templates).map(|(result, queue)| result.unwrap_or_else(|| unanswered(queue))).collect()
-}
-
-/// Adds a task on the connection that everything is published on: it is written with what others publish, and costs less than on that of queues. `None`
-/// where something of the task is to be checked, its queue has to be told of its part, or nodes share the queues.
-pub(super) async fn enqueue_with_others(
-    homes: &Homes,
-    commands: &Commands,
-    task: &NewTask,
-) -> Option<Result<Enqueued, EnqueueError>> {
-    let context = &homes.context;
-    if context.connector.cluster().is_some() || !is_plain(task) || task.payload.len() > SURELY_FITS {
-        return None;
-    }
-    let stream = stream(&task.queue.base(), &task.channel);
-    if !lock(&homes.parts).contains(&stream) {
-        return None;
-    }
-    let mut version = itoa::Buffer::new();
-    // Where the stream is gone, the queue has forgotten its part too, and is to be told of it again.
-    let words: [&[u8]; 12] = [
-        b"XADD",
-        stream.as_bytes(),
-        b"NOMKSTREAM",
-        b"*",
-        b"id",
-        task.id.as_bytes(),
-        b"name",
-        task.name.as_bytes(),
-        b"version",
-        version.format(task.version).as_bytes(),
-        b"payload",
-        &task.payload,
-    ];
-    let failure = match commands.ask(words).await {
-        Ok(Response::Texts(texts)) if is_entry(&texts) => return Some(Ok(new(task))),
-        Ok(Response::Texts(texts)) if texts.is_empty() => {
-            lock(&homes.parts).remove(&stream);
-            return None;
-        }
-        Ok(Response::Error(reason)) => Failure::Server(reason),
-        Ok(Response::Integer(_) | Response::Texts(_)) => Failure::Unreadable,
-        Err(Unasked::NotSent(reason)) => match context.life.ended() {
-            Some(reason) => Failure::Closed(reason.to_owned()),
-            None => Failure::NotConnected(reason),
-        },
-        Err(Unasked::Lost(reason)) => Failure::Lost(reason),
-        Err(Unasked::Late) => Failure::Late,
-    };
-    Some(Err(failure.for_enqueue(task.queue.template, &context.settings)))
-}
-
-/// Whether an answer is the id of an entry.
-fn is_entry(texts: &[String]) -> bool {
-    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    matches!(texts, [id] if id.split_once('-').is_some_and(|(millis, count)| is_number(millis) && is_number(count)))
 }
 
 /// Adds the follow-ups that the step which settles cannot add: right before it. A step that is tried again after that adds them again.
@@ -184,12 +127,18 @@ fn read_together(
 async fn enqueue_on(home: Home<'_>, mut tasks: Vec<NewTask>, atomic: bool) -> Results {
     if atomic {
         let whole = Part { commands: vec![(scripted("atomic", &tasks, &[]), tasks.len())] };
-        return whole.sent(home, &tasks).await;
+        return whole.sent(home, &tasks).await.0;
     }
     let mut results = Vec::with_capacity(tasks.len());
     while !tasks.is_empty() {
         let rest = tasks.split_off(part(&tasks));
-        results.extend(Part::of(&tasks).sent(home, &tasks).await);
+        let (sent, failure) = Part::of(&tasks).sent(home, &tasks).await;
+        results.extend(sent);
+        if let Some(failure) = failure.and_then(|failure| failure.behind()) {
+            let settings = &home.homes.context.settings;
+            results.extend(rest.iter().map(|task| Err(failure.for_enqueue(task.queue.template, settings))));
+            break;
+        }
         tasks = rest;
     }
     results
@@ -206,7 +155,7 @@ fn parts(tasks: &[NewTask]) -> Vec<(String, &str)> {
     parts
 }
 
-fn part(tasks: &[NewTask]) -> usize {
+pub(super) fn part(tasks: &[NewTask]) -> usize {
     let mut bytes = 0;
     let within = |task: &&NewTask| {
         bytes += task.payload.len();
@@ -237,7 +186,8 @@ impl Part {
         Self { commands }
     }
 
-    async fn sent(self, home: Home<'_>, tasks: &[NewTask]) -> Results {
+    /// A result for each task, and what went wrong with all of them, if anything did.
+    async fn sent(self, home: Home<'_>, tasks: &[NewTask]) -> (Results, Option<Failure>) {
         let (mut pipeline, mut lengths) = (Pipeline::with_capacity(self.commands.len()), Vec::new());
         for (command, length) in self.commands {
             pipeline.add_command(command);
@@ -247,7 +197,7 @@ impl Part {
         let failed = |task: &NewTask, failure: &Failure| Err(failure.for_enqueue(task.queue.template, settings));
         let answers = match asked(home, pipeline, tasks).await {
             Ok(answers) => answers,
-            Err(failure) => return tasks.iter().map(|task| failed(task, &failure)).collect(),
+            Err(failure) => return (tasks.iter().map(|task| failed(task, &failure)).collect(), Some(failure)),
         };
         let (mut results, mut rest) = (Vec::with_capacity(tasks.len()), tasks);
         for (answer, length) in answers.into_iter().zip(lengths) {
@@ -258,7 +208,7 @@ impl Part {
                 Err(failure) => results.extend(these.iter().map(|task| failed(task, &failure))),
             }
         }
-        results
+        (results, None)
     }
 }
 
@@ -276,7 +226,7 @@ async fn asked(home: Home<'_>, mut pipeline: Pipeline, tasks: &[NewTask]) -> Res
     Ok(answers)
 }
 
-fn is_plain(task: &NewTask) -> bool {
+pub(super) fn is_plain(task: &NewTask) -> bool {
     let is_due = match task.due {
         Due::Now => true,
         Due::In(time) => time.is_zero(),
@@ -286,7 +236,7 @@ fn is_plain(task: &NewTask) -> bool {
 }
 
 /// Where new tasks of a part are.
-fn stream(base: &str, channel: &str) -> String {
+pub(super) fn stream(base: &str, channel: &str) -> String {
     format!("{base}new:{channel}")
 }
 
@@ -355,27 +305,6 @@ fn read_one(packed: &mut Packed, task: &NewTask) -> Option<Result<Enqueued, Enqu
     })
 }
 
-fn new(task: &NewTask) -> Enqueued {
+pub(super) fn new(task: &NewTask) -> Enqueued {
     Enqueued::new(task.id.clone(), None)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_an_id_says_that_a_task_is_there() {
-        for (texts, is) in [
-            (&["1764271457123-0"][..], true),
-            (&[], false),
-            (&[""], false),
-            (&["OK"], false),
-            (&["17-"], false),
-            (&["1-0", "2-0"], false),
-            (&["SYNTAX invalid syntax"], false),
-        ] {
-            let texts: Vec<String> = texts.iter().map(ToString::to_string).collect();
-            assert_eq!(is_entry(&texts), is, "{texts:?}");
-        }
-    }
 }

@@ -44,6 +44,18 @@ impl Failure {
         Some(Self::Server(words::cleaned(text.as_bytes())))
     }
 
+    /// What becomes of tasks behind one that failed so, if they are not to be sent either: whoever enqueues many waits for one timeout, and not for one
+    /// with each part of them.
+    pub(super) fn behind(&self) -> Option<Self> {
+        match self {
+            Self::Lost(_) | Self::Server(_) | Self::Unreadable => None,
+            Self::Late => {
+                Some(Self::NotConnected("it was not sent, as those before it were not answered in time".to_owned()))
+            }
+            other => Some(other.clone()),
+        }
+    }
+
     pub(super) fn check(answer: Value) -> Result<Value, Self> {
         Self::of(&answer).map_or(Ok(answer), Err)
     }

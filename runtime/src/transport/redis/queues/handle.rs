@@ -25,7 +25,7 @@ use crate::{
             connector::Connector,
             queues::{
                 connection::Context,
-                enqueue::{enqueue, enqueue_and_publish, enqueue_with_others, follow_up},
+                enqueue::{enqueue, enqueue_and_publish, follow_up},
                 entry::dead_letter,
                 failure::Failure,
                 homes::Homes,
@@ -34,6 +34,7 @@ use crate::{
                 reader::RedisReader,
                 scripts::{BEGIN, COUNTS, DECLARE, MEND, RUNNING, SETTLE, UNPARK, WORKERS},
                 settling::{Order, millis, write, write_bounds},
+                with_others::enqueue_with_others,
             },
             settings::Settings,
             words,
@@ -92,10 +93,10 @@ impl Queues {
             return Vec::new();
         }
         self.expect_use();
-        if let [task] = tasks.as_slice()
-            && let Some(result) = enqueue_with_others(&self.homes, commands, task).await
+        if (!atomic || tasks.len() == 1)
+            && let Some(results) = enqueue_with_others(&self.homes, commands, &tasks).await
         {
-            return vec![result];
+            return results;
         }
         enqueue(&self.homes, tasks, atomic).await
     }
