@@ -6,7 +6,7 @@ use std::{error::Error, fmt, io, sync::LazyLock, time::Instant};
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use tidings::{Bus, BusEvent, BusEvents, Event, Message, router};
-use tidings_tests::{LogLines, RedisServer, World, eventually};
+use tidings_tests::{LogLines, RedisServer, Sentinels, World, eventually};
 use tokio::time::Duration;
 
 const SOON: Duration = Duration::from_secs(20);
@@ -103,6 +103,7 @@ async fn what_a_service_logs() {
     }
     no_error_shows_a_password().await;
     whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_programs().await;
+    whoever_follows_the_advice_of_the_log_gets_to_hear_the_sentinels().await;
 }
 
 async fn trouble_is_logged_with_what_is_needed_to_find_it_and_without_the_payload(world: &World) {
@@ -333,4 +334,31 @@ async fn whoever_follows_the_advice_of_the_log_gets_to_take_requests_of_other_pr
         }
         assert!(!advice.is_empty(), "{lacks:?}");
     }
+}
+
+/// Where they may be asked and not be heard, the bus is connected, and finds a failover later.
+async fn whoever_follows_the_advice_of_the_log_gets_to_hear_the_sentinels() {
+    LINES.clear();
+    let rights = "user watcher on >eyes resetchannels -@all +sentinel|master +sentinel|get-master-addr-by-name";
+    let sentinels = Sentinels::with_settings(&[], &[rights]).await;
+    let _bus = Bus::builder(sentinels.url()).sentinel_credentials("watcher", "eyes").connect().await.unwrap();
+    for part in ["+subscribe", "&+switch-master"] {
+        let rule = || {
+            let lines = with(&["a Sentinel is not heard", part]).pop()?;
+            lines.split('`').find(|words| words.starts_with("ACL SETUSER watcher ")).map(str::to_owned)
+        };
+        eventually(SOON, async || rule().is_some()).await;
+        let rule = rule().unwrap();
+        for sentinel in sentinels.sentinels() {
+            let _: String = sentinel.command(&rule.split(' ').collect::<Vec<_>>()).await;
+        }
+    }
+    let heard = async || {
+        let mut clients = String::new();
+        for sentinel in sentinels.sentinels() {
+            clients += &sentinel.command::<String>(&["CLIENT", "LIST", "TYPE", "pubsub"]).await;
+        }
+        clients.contains("user=watcher")
+    };
+    eventually(SOON, heard).await;
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
-use tidings::{Bus, BusEvent, BusEvents, ChannelParam, Delivery, Message, Service, router};
+use tidings::{Bus, BusEvent, BusEvents, ChannelParam, Delivery, Message, Service, TaskState, router};
 use tidings_tests::{Recorder, RedisServer, eventually, on_each};
 
 use crate::support::{Gate, Gauge, SOON, handler};
@@ -217,6 +217,9 @@ on_each! {
         let (service, _, done) = served(&old, &gate).await;
         let queue = old.queue::<Job>();
         eventually(SOON, async || queue.counts().await.unwrap().ended.unknown >= 5).await;
+        let delayed = queue.tasks(TaskState::Delayed).await.unwrap().tasks;
+        let why = delayed[0].error.as_deref().unwrap();
+        assert!(why.starts_with("no instance has known `Job` in version 2"), "{why}");
         // What is known is worked on meanwhile.
         Job { n: 7 }.enqueue(&old).await.unwrap();
         done.wait_for(1).await;
@@ -244,6 +247,8 @@ on_each! {
             _ => None,
         });
         assert_eq!(parked.await, ("tasks:jobs", 1));
+        let task = queue.tasks(TaskState::Parked).await.unwrap().tasks.remove(0);
+        assert!(task.error.unwrap().contains("`Job` in version 2"));
         service.shutdown().await.unwrap();
         let seen = Recorder::new();
         let knows = bus.serve(Newer { done: seen.clone() }).await.unwrap();

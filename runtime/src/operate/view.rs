@@ -52,7 +52,7 @@ pub struct TaskView<M> {
     pub crashes: u32,
     /// The last of these, by name.
     pub died: Vec<String>,
-    /// What its last failure said.
+    /// What its last failure said; of a task that has none, and whose name or version no instance has known so far, that.
     pub error: Option<String>,
     /// The instance that has it; of a dead letter, the one that gave it up.
     pub instance: Option<String>,

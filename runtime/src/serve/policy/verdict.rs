@@ -197,6 +197,14 @@ impl Policy {
 
     fn unknown(&self, entry: &Entry, now: u64) -> Verdict {
         let mut record = moved(entry);
+        // What a failure said before stays: whoever looks at the task learns more from that.
+        if record.error.as_deref().is_none_or(is_of_nobody) {
+            let name = entry.name.as_deref().unwrap_or_default();
+            let version = entry.version.map_or_else(String::new, |version| format!(" in version {version}"));
+            let instance = &self.instance;
+            record =
+                with_error(record, &format!("{NOBODY} `{name}`{version}; the last one that had it was {instance}"));
+        }
         let since = *record.unknown_since.get_or_insert(now);
         if Duration::from_millis(now.saturating_sub(since)) >= self.park_after {
             // Whoever takes it from there begins to count anew.
@@ -255,7 +263,16 @@ fn moved(entry: &Entry) -> Record {
 
 /// The same, of one whose owner knew it.
 fn known(entry: &Entry) -> Record {
-    Record { unknown: 0, unknown_since: None, ..moved(entry) }
+    let record = moved(entry);
+    let error = record.error.filter(|error| !is_of_nobody(error));
+    Record { unknown: 0, unknown_since: None, error, ..record }
+}
+
+/// How the error of a task begins that goes from instance to instance.
+const NOBODY: &str = "no instance has known";
+
+fn is_of_nobody(error: &str) -> bool {
+    error.starts_with(NOBODY)
 }
 
 fn with_error(record: Record, error: &str) -> Record {

@@ -269,15 +269,21 @@ impl Found {
 
 /// Listens to one Sentinel, and to another one when that is lost.
 async fn watch(found: Arc<Found>, reconnect: Reconnect) {
-    let mut failures = 0_u32;
+    let (mut failures, mut told) = (0_u32, HashMap::new());
     loop {
         for at in found.in_turn() {
             let began = Instant::now();
             let Err(error) = found.listen(at).await else { continue };
             failures = if began.elapsed() > LOOK { 0 } else { failures.saturating_add(1) };
-            if failures.is_power_of_two() {
+            let reason = chain(&error);
+            // Ever more rarely, but whenever it is for another reason.
+            let is_new = told.get(&at) != Some(&reason);
+            if is_new || failures.is_power_of_two() {
                 let sentinel = found.sentinels[at].address();
-                tracing::warn!(sentinel, reason = chain(&error), failures, "a Sentinel is not heard");
+                tracing::warn!(sentinel, reason, failures, "a Sentinel is not heard");
+            }
+            if is_new {
+                told.insert(at, reason);
             }
         }
         sleep(reconnect.pause(failures)).await;

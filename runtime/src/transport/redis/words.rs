@@ -11,7 +11,7 @@ const LONGEST: usize = 200;
 /// Words of the errors of Redis and its relatives, and names of commands that are sent here.
 const KNOWN: &str = "a ability able accepted access acl active after again against all allow allow-oom allowed already an and are argument arguments as at auth \
     authenticate authenticated authentication avoid be because been before being below bind blocking bulk busy but by call called can can't cannot \
-    change channel channels check client clients client|id client|unblock closed cluster cluster|info cluster|nodes cluster|slots command commands \
+    change changed channel channels check client clients client|id client|unblock closed cluster cluster|info cluster|nodes cluster|slots command commands \
     compiling config configuration configured config|get connect connected connecting connection connections consumer context could count currently \
     data dataset db default del denied detected directive disable disabled discard discarded disk do does doesn't down due during enabled enough error \
     errors eval evalsha evicted exceeded exec execute executed executing execution exists expected external failed failing failover failure feature \

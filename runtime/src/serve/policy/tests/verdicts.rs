@@ -162,6 +162,12 @@ fn what_nobody_knows_comes_back_ever_later_and_is_parked_after_an_hour() {
     assert!(now - 5_000 >= 3_600_000 && now - 5_000 < 3_661_000);
     assert_eq!((parked.unknown, parked.unknown_since), (0, None), "whoever takes it from there begins anew");
     assert_eq!(parked.owners, pauses.len() as u64 + 1);
+    let why = parked.error.as_deref().unwrap();
+    assert!(why.starts_with("no instance has known `") && why.ends_with(" was me"), "{why}");
+    let (_, _, known) = again(after(&policy(), &parked, How::Once(OnceBefore::Elsewhere)));
+    assert_eq!(known.error, None, "whoever knows it knows that this is over");
+    let failed_before = Record { error: Some("no disk".to_owned()), failures: 1, ..Record::default() };
+    assert_eq!(again(after(&policy(), &failed_before, How::Unknown)).2.error.as_deref(), Some("no disk"));
     // Whoever knows it ends the time in which nobody did.
     let strange = Record { unknown: 4, unknown_since: Some(1), ..Record::default() };
     let (_, _, known) = again(after(&policy(), &strange, failed(Rule::Retry)));
