@@ -95,12 +95,14 @@ fn exported(
         outside: quote! {
             #(#on_uses)*
             #[doc(hidden)]
+            #[non_exhaustive]
             #definition
             #(#on_item)*
             #[doc(hidden)]
             #alias
         },
         within: quote_spanned! {site=>
+            #[non_exhaustive]
             pub struct #marker {}
             #[automatically_derived]
             impl __tidings::StandsFor for #key {

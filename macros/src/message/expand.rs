@@ -146,6 +146,7 @@ fn params(message: &Message) -> TokenStream {
     });
     let values = message.parameters().map(|Parameter { ident, local, .. }| quote!(#ident: #local,));
     quote! {
+        #[allow(clippy::field_scoped_visibility_modifiers)]
         #visibility struct #params { #(#fields)* }
         #[automatically_derived]
         impl ::core::clone::Clone for #params {
@@ -186,6 +187,7 @@ fn pattern(message: &Message) -> TokenStream {
     );
     quote! {
         #visibility struct #pattern { #(#fields)* }
+        #[allow(clippy::impl_trait_in_params)]
         impl #pattern { #(#methods)* }
         #[automatically_derived]
         #selector {

@@ -28,6 +28,8 @@ pub(super) fn verbs(message: &Message) -> TokenStream {
     let lint = (message.parameters().count() > 7).then(|| quote!(#[allow(clippy::too_many_arguments)]));
     let inherent = message.implements(quote!(), message.ty());
     quote! {
+        // A program may be that strict with functions of its own. Those of a message have these names for whoever is generic over messages too.
+        #[allow(clippy::same_name_method, clippy::impl_trait_in_params)]
         #[automatically_derived]
         #inherent {
             #[doc = #channel_documentation]

@@ -1,4 +1,12 @@
-//! The macros work where the dependency has another name.
+//! The macros work where the dependency has another name, and give clippy no cause for lints that hardly anybody asks for.
+
+#![deny(
+    clippy::exhaustive_structs,
+    clippy::field_scoped_visibility_modifiers,
+    clippy::impl_trait_in_params,
+    clippy::nursery,
+    clippy::same_name_method
+)]
 
 use messaging::{Bus, ChannelParam, Message, handler, router, routes};
 use serde::{Deserialize, Serialize};
@@ -24,8 +32,17 @@ pub struct OrderPlaced {
     region: Region,
 }
 
+/// A message of this crate alone.
+#[derive(Message, Debug, Serialize, Deserialize)]
+#[channel("packages:<id>")]
+#[tidings(crate = ::messaging)]
+pub(crate) struct Packed {
+    id: u64,
+}
+
 /// A router.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Shop;
 
 #[router(crate = ::messaging)]
@@ -34,6 +51,11 @@ impl Shop {
     #[handler]
     pub async fn placed(&self, order: OrderPlaced) {
         let _ = order.region;
+    }
+
+    #[handler]
+    async fn packed(&self, packed: Packed) {
+        let _ = packed.id;
     }
 }
 
