@@ -17,7 +17,7 @@ use super::{
         comes_first, filter_asks_only_the_message, has_one_type, is_always_taken, is_condition, lives_for_a_call,
         names_bound, names_no_lifetime, owns_its_message,
     },
-    inherited::{by_item, by_uses},
+    inherited::{by_item, by_uses, may_wait_for_nothing},
     model::{Handler, Options, Order, Output, Router, Timeout},
     work,
 };
@@ -82,6 +82,7 @@ pub(super) fn router(
         found = true;
         is_unconditional(method, diagnostics);
         handlers.extend(method_handler(&attribute, method, (&block.self_ty, &block.generics), diagnostics));
+        may_wait_for_nothing(&mut method.attrs, &method.block);
     }
     names_each_once(&handlers, diagnostics);
     if !found && block.trait_.is_none() {
