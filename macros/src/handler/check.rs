@@ -124,13 +124,16 @@ fn is_inherent(block: &ItemImpl, diagnostics: &mut Diagnostics) {
 fn has_a_type_of_its_own(block: &ItemImpl, diagnostics: &mut Diagnostics) {
     match ungrouped_type(&block.self_ty) {
         Type::Path(_) | Type::Macro(_) => {}
-        Type::TraitObject(object) => diagnostics.over(
-            object,
-            format!(
-                "a router is a type of its own: write `#[router]` on the `impl` of a struct that holds a `Box<{}>`",
-                written(object.to_token_stream())
-            ),
-        ),
+        Type::TraitObject(object) => {
+            let mut held = written(object.to_token_stream());
+            for shared in ["Send", "Sync"] {
+                if !held.contains(shared) {
+                    held = format!("{held} + {shared}");
+                }
+            }
+            let advice = format!("write `#[router]` on the `impl` of a struct that holds a `Box<{held}>`");
+            diagnostics.over(object, format!("a router is a type of its own: {advice}"));
+        }
         _ if block.trait_.is_none() => diagnostics.left_to_the_compiler(),
         _ => {}
     }
