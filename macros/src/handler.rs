@@ -30,6 +30,7 @@ pub(crate) fn handler(options: TokenStream, item: TokenStream) -> TokenStream {
         _ if function.sig.receiver().is_some() => TokenStream::new(),
         _ => expand::stub_handler(&function, &runtime),
     };
+    inherited::may_wait_for_nothing(&mut function.attrs, &function.block);
     let (errors, items) = (diagnostics.into_tokens(), expand::outside_of_impls(items, &function, &runtime));
     quote!(#function #errors #items)
 }

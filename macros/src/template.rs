@@ -384,6 +384,8 @@ mod tests {
             ("shop/orders/<id>", "write `shop:orders:<id>`"),
             ("new-orders-<id>", "write `new-orders:<id>`"),
             ("orders_<id>", "write `orders:<id>`"),
+            ("orders: <id>", "write `<id>`"),
+            ("new orders/<id> ", "write `new-orders:<id>`"),
             ("orders/<id>/lines/<line>", "write `orders:<id>:lines:<line>`"),
             ("<id>-<part: u8>.x", "write `<id>:<part: u8>:x`"),
             ("-<id>", "write `<id>`"),

@@ -17,7 +17,7 @@ use super::{
         comes_first, filter_asks_only_the_message, has_one_type, is_always_taken, is_condition, lives_for_a_call,
         names_bound, names_no_lifetime, owns_its_message,
     },
-    inherited::{by_item, by_uses},
+    inherited::{by_item, by_uses, may_wait_for_nothing},
     model::{Handler, Options, Order, Output, Router, Timeout},
     work,
 };
@@ -82,6 +82,7 @@ pub(super) fn router(
         found = true;
         is_unconditional(method, diagnostics);
         handlers.extend(method_handler(&attribute, method, (&block.self_ty, &block.generics), diagnostics));
+        may_wait_for_nothing(&mut method.attrs, &method.block);
     }
     names_each_once(&handlers, diagnostics);
     if !found && block.trait_.is_none() {
@@ -123,13 +124,16 @@ fn is_inherent(block: &ItemImpl, diagnostics: &mut Diagnostics) {
 fn has_a_type_of_its_own(block: &ItemImpl, diagnostics: &mut Diagnostics) {
     match ungrouped_type(&block.self_ty) {
         Type::Path(_) | Type::Macro(_) => {}
-        Type::TraitObject(object) => diagnostics.over(
-            object,
-            format!(
-                "a router is a type of its own: write `#[router]` on the `impl` of a struct that holds a `Box<{}>`",
-                written(object.to_token_stream())
-            ),
-        ),
+        Type::TraitObject(object) => {
+            let mut held = written(object.to_token_stream());
+            for shared in ["Send", "Sync"] {
+                if !held.contains(shared) {
+                    held = format!("{held} + {shared}");
+                }
+            }
+            let advice = format!("write `#[router]` on the `impl` of a struct that holds a `Box<{held}>`");
+            diagnostics.over(object, format!("a router is a type of its own: {advice}"));
+        }
         _ if block.trait_.is_none() => diagnostics.left_to_the_compiler(),
         _ => {}
     }

@@ -1,6 +1,19 @@
 //! What is written on a function or a block, and holds for what is generated from it too.
 
-use syn::{Attribute, Meta, Token, parse::Parser, parse_quote, punctuated::Punctuated};
+use proc_macro2::TokenTree;
+use quote::ToTokens;
+use syn::{Attribute, Block, Meta, Token, parse::Parser, parse_quote, punctuated::Punctuated};
+
+use crate::tokens::find;
+
+/// A handler is `async` whether it waits for something or not, and where it does not, clippy's advice would be a mistake.
+pub(super) fn may_wait_for_nothing(attributes: &mut Vec<Attribute>, body: &Block) {
+    let is_await =
+        |token: &TokenTree, _: Option<&TokenTree>| matches!(token, TokenTree::Ident(word) if word == "await");
+    if find(body.to_token_stream(), &is_await).is_none() {
+        attributes.push(parse_quote!(#[allow(clippy::unused_async)]));
+    }
+}
 
 /// For code that uses the function: `#[cfg(…)]`, so that it exists where the function does, and the levels of lints, so that it may name what the
 /// function may name.

@@ -120,6 +120,7 @@ pub(super) fn separated(part: &str) -> String {
 
 /// The text beside a parameter, without what joins the two. Where that separates levels in other systems, it does so within the text as well.
 fn without_separators(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join("-");
     let levels = ['/', '.', '|'].into_iter().find(|level| text.starts_with(*level) || text.ends_with(*level));
     let text = text.trim_matches(['/', '.', '|', '-', '_', '#', '@', '=', ',', ';']);
     levels.map_or_else(|| text.to_owned(), |level| text.replace(level, ":"))

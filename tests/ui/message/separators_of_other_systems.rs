@@ -25,4 +25,16 @@ struct Underscores {
     id: u64,
 }
 
+#[derive(Message, Serialize, Deserialize)]
+#[channel("orders: <id>")]
+struct Spaces {
+    id: u64,
+}
+
+#[derive(Message, Serialize, Deserialize)]
+#[channel("new orders/<id> ")]
+struct SpacesToo {
+    id: u64,
+}
+
 fn main() {}

@@ -1,4 +1,4 @@
-//! The derives neither fail a lint nor allow one: a program may forbid whatever serde's derives pass.
+//! The derives fail no lint, and allow none of the compiler's: a program may forbid whatever of these serde's derives pass.
 
 #![deny(warnings, clippy::all, clippy::pedantic)]
 #![forbid(

@@ -5,7 +5,8 @@
     clippy::field_scoped_visibility_modifiers,
     clippy::impl_trait_in_params,
     clippy::nursery,
-    clippy::same_name_method
+    clippy::same_name_method,
+    clippy::unused_async
 )]
 
 use messaging::{Bus, ChannelParam, Message, handler, router, routes};
