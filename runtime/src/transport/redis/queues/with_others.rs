@@ -1,17 +1,20 @@
 //! Tasks on the connection that everything is published on: they are written with what others publish, and cost less than on that of queues.
 
-use crate::transport::{
-    durable::task::NewTask,
-    redis::{
-        answer::{Response, Unasked},
-        asking::Asked,
-        commands::{Commands, SURELY_FITS},
-        line::lock,
-        queues::{
-            connection::Context,
-            enqueue::{Results, enqueue, is_plain, new, part, stream},
-            failure::Failure,
-            homes::Homes,
+use crate::{
+    error::EnqueueError,
+    transport::{
+        durable::task::{Enqueued, NewTask},
+        redis::{
+            answer::{Response, Unasked},
+            asking::Asked,
+            commands::{Commands, SURELY_FITS},
+            line::lock,
+            queues::{
+                connection::Context,
+                enqueue::{Results, enqueue, is_plain, new, part, stream},
+                failure::Failure,
+                homes::Homes,
+            },
         },
     },
 };
@@ -20,6 +23,12 @@ use crate::transport::{
 struct Destination {
     stream: String,
     version: String,
+}
+
+impl Destination {
+    fn of(task: &NewTask) -> Self {
+        Self { stream: stream(&task.queue.base(), &task.channel), version: task.version.to_string() }
+    }
 }
 
 /// What became of one task.
@@ -38,6 +47,29 @@ pub(super) async fn enqueue_with_others(homes: &Homes, commands: &Commands, task
     if homes.context.connector.cluster().is_some() || !tasks.iter().all(surely_fits) {
         return None;
     }
+    match tasks {
+        [task] => Some(vec![enqueue_one(homes, commands, task).await?]),
+        // Its future is large, and whoever enqueues one task should not move it.
+        several => Box::pin(enqueue_several(homes, commands, several)).await,
+    }
+}
+
+async fn enqueue_one(homes: &Homes, commands: &Commands, task: &NewTask) -> Option<Result<Enqueued, EnqueueError>> {
+    let destination = Destination::of(task);
+    if !lock(&homes.parts).contains(&destination.stream) {
+        return None;
+    }
+    match sent(&homes.context, commands.ask(words(task, &destination)).await) {
+        Sent::Added => Some(Ok(new(task))),
+        Sent::Forgotten => {
+            lock(&homes.parts).remove(&destination.stream);
+            None
+        }
+        Sent::Failed(failure) => Some(Err(failure.for_enqueue(task.queue.template, &homes.context.settings))),
+    }
+}
+
+async fn enqueue_several(homes: &Homes, commands: &Commands, tasks: &[NewTask]) -> Option<Results> {
     let (destinations, each) = destinations(tasks);
     {
         let known = lock(&homes.parts);
@@ -55,8 +87,8 @@ pub(super) async fn enqueue_with_others(homes: &Homes, commands: &Commands, task
             break;
         }
         let part = first..first + part(&tasks[first..]);
-        let asked = ask(commands, part.clone().map(|place| words(&tasks[place], &destinations[each[place]]))).await;
-        for (place, asked) in part.zip(asked) {
+        let words = part.clone().map(|place| words(&tasks[place], &destinations[each[place]]));
+        for (place, asked) in part.zip(commands.ask_all(words).await) {
             let task = &tasks[place];
             results.push(match sent(&homes.context, asked) {
                 Sent::Added => Ok(new(task)),
@@ -72,9 +104,11 @@ pub(super) async fn enqueue_with_others(homes: &Homes, commands: &Commands, task
             });
         }
     }
-    let again = forgotten.iter().map(|&place| tasks[place].clone()).collect();
-    for (place, result) in forgotten.into_iter().zip(enqueue(homes, again, false).await) {
-        results[place] = result;
+    if !forgotten.is_empty() {
+        let again = forgotten.iter().map(|&place| tasks[place].clone()).collect();
+        for (place, result) in forgotten.into_iter().zip(enqueue(homes, again, false).await) {
+            results[place] = result;
+        }
     }
     Some(results)
 }
@@ -84,12 +118,8 @@ fn destinations(tasks: &[NewTask]) -> (Vec<Destination>, Vec<usize>) {
     let (mut destinations, mut each) = (Vec::new(), Vec::with_capacity(tasks.len()));
     let is_same = |a: &NewTask, b: &NewTask| a.queue == b.queue && a.channel == b.channel && a.version == b.version;
     for group in tasks.chunk_by(is_same) {
-        let first = &group[0];
         each.extend(std::iter::repeat_n(destinations.len(), group.len()));
-        destinations.push(Destination {
-            stream: stream(&first.queue.base(), &first.channel),
-            version: first.version.to_string(),
-        });
+        destinations.push(Destination::of(&group[0]));
     }
     (destinations, each)
 }
@@ -110,19 +140,6 @@ fn words<'a>(task: &'a NewTask, Destination { stream, version }: &'a Destination
         b"payload",
         &task.payload,
     ]
-}
-
-async fn ask<'a, const WORDS: usize>(
-    commands: &Commands,
-    mut words: impl ExactSizeIterator<Item = [&'a [u8]; WORDS]> + Clone,
-) -> Vec<Asked> {
-    match words.len() {
-        1 => match words.next() {
-            Some(words) => vec![commands.ask(words).await],
-            None => Vec::new(),
-        },
-        _ => commands.ask_all(words).await,
-    }
 }
 
 fn sent(context: &Context, asked: Asked) -> Sent {
