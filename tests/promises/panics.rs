@@ -175,7 +175,7 @@ struct Worker {
 
 #[router]
 impl Worker {
-    #[handler(filter = wanted(&odd))]
+    #[handler(filter = wanted(odd))]
     async fn odd(&self, odd: Odd, _extracted: Extracted) -> Result<(Publish<Published>, Enqueue<Enqueued>), Odder> {
         let place = odd.place;
         if let Where::Display | Where::Source | Where::DropOfError = place {

@@ -202,6 +202,7 @@ impl Registry {
     /// The connection is gone, and with it every subscription.
     pub(crate) fn connection_lost(&mut self, cause: &GapCause, now: Instant) {
         self.resting.clear();
+        self.put_off = None;
         for id in self.names.indices() {
             self.lose(id, cause, now);
             if let Some(entry) = self.names.get_mut(id) {

@@ -287,6 +287,7 @@ fn a_connection_lost_during_an_attach_asks_for_every_name_again() {
     registry.put_off("LOADING".to_owned());
     assert_eq!(registry.first_unconfirmed(id), Some(("b".to_owned(), Some("LOADING".to_owned()))));
     registry.connection_lost(&cause(), now);
+    assert_eq!(registry.first_unconfirmed(id), Some(("a".to_owned(), None)), "the next server may say something else");
     let (command, _) = sent(&mut registry).pop().unwrap();
     assert_eq!(command.names.len(), 2);
     registry.confirmed(Verb::Subscribe, command.names[0], now);
