@@ -135,7 +135,8 @@ impl AnswerFor {
 
     /// What the head of an answer says that was passed over, if its data is its last member.
     pub(crate) fn of_cut(head: &[u8]) -> Self {
-        let of_whole = || without_data(head).map(|payload| Self::of_whole(&payload)).find(|found| *found != Self::Nobody);
+        let of_whole =
+            || without_data(head).map(|payload| Self::of_whole(&payload)).find(|found| *found != Self::Nobody);
         Self::of_head(head).or_else(of_whole).unwrap_or(Self::Nobody)
     }
 

@@ -101,8 +101,7 @@ pub(super) fn metadata_of_event(text: &str) -> Option<Inbound<'_>> {
 
 /// A cheap look that spares other messages the first pass.
 fn may_be_event(text: &str) -> bool {
-    text.trim_ascii_start().starts_with('{')
-        && (text.contains("\"specversion\"") || has_escaped_names(text.as_bytes()))
+    text.trim_ascii_start().starts_with('{') && (text.contains("\"specversion\"") || has_escaped_names(text.as_bytes()))
 }
 
 /// The attributes that are no header.

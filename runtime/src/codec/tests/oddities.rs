@@ -26,7 +26,8 @@ fn is_refused<C: Codec>(payload: &str) {
 
 #[test]
 fn an_event_is_one_however_its_version_is_written() {
-    let event = r#"{"specv\u0065rsion":"1.0","id":"a","source":"s","type":"Patch","data":{"name":"Ada"},"correlationid":"c"}"#;
+    let event =
+        r#"{"specv\u0065rsion":"1.0","id":"a","source":"s","type":"Patch","data":{"name":"Ada"},"correlationid":"c"}"#;
     let (message, inbound) = CloudEvents::decode::<Patch>(&PATCH, event.as_bytes()).unwrap();
     assert_eq!((message, inbound.correlation_id.as_deref()), (patch(), Some("c")));
     assert_eq!(CloudEvents::metadata(&PATCH, event.as_bytes()).unwrap().correlation_id.as_deref(), Some("c"));

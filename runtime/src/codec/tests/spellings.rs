@@ -24,16 +24,26 @@ fn a_version_is_a_whole_number_or_what_begins_with_one() {
 #[test]
 fn the_time_left_is_in_milliseconds_and_the_most_at_most() {
     let most = i32::MAX as u32;
-    for (spelling, millis) in
-        [("0", 0), ("7", 7), ("7.9", 7), ("0.0", 0), ("\"7\"", 7), ("\" 7\\n\"", 7), ("99999999999999999999", most), ("1e300", most)]
-    {
+    for (spelling, millis) in [
+        ("0", 0),
+        ("7", 7),
+        ("7.9", 7),
+        ("0.0", 0),
+        ("\"7\"", 7),
+        ("\" 7\\n\"", 7),
+        ("99999999999999999999", most),
+        ("1e300", most),
+    ] {
         assert_eq!(loose(spelling).time_left(), Said::This(millis), "{spelling}");
     }
     for spelling in ["-1", "-0.5", "\"7.9\"", "\"soon\"", "true", "[]", "{}"] {
         assert_eq!(loose(spelling).time_left(), Said::Odd, "{spelling}");
     }
     assert_eq!(loose("null").time_left(), Said::Nothing);
-    assert_eq!([Loose::Real(f64::NAN).time_left(), Loose::Real(f64::INFINITY).time_left()], [Said::Odd, Said::This(most)]);
+    assert_eq!(
+        [Loose::Real(f64::NAN).time_left(), Loose::Real(f64::INFINITY).time_left()],
+        [Said::Odd, Said::This(most)]
+    );
 }
 
 #[test]
@@ -51,9 +61,11 @@ fn the_unit_of_a_time_is_known_by_its_size() {
         assert_eq!(millis_of_integer(number), millis);
         assert_eq!(loose(&number.to_string()).timestamp(), Said::This(millis));
     }
-    for (spelling, millis) in
-        [("1764079200.123", 1_764_079_200_123), ("100000000000.0", 100_000_000_000), ("1764079200123.9", 1_764_079_200_123)]
-    {
+    for (spelling, millis) in [
+        ("1764079200.123", 1_764_079_200_123),
+        ("100000000000.0", 100_000_000_000),
+        ("1764079200123.9", 1_764_079_200_123),
+    ] {
         assert_eq!(loose(spelling).timestamp(), Said::This(millis), "{spelling}");
     }
     for spelling in ["-1", "-1.5", "1e300", "\"yesterday\"", "true", "{}"] {
@@ -63,7 +75,9 @@ fn the_unit_of_a_time_is_known_by_its_size() {
 
 #[test]
 fn a_number_of_any_precision_is_one_and_other_objects_are_none() {
-    for (text, number) in [("5", Loose::Integer(5)), ("1.5", Loose::Real(1.5)), ("1e400", Loose::Other), ("x", Loose::Other)] {
+    for (text, number) in
+        [("5", Loose::Integer(5)), ("1.5", Loose::Real(1.5)), ("1e400", Loose::Other), ("x", Loose::Other)]
+    {
         assert_eq!(loose(&json!({"$serde_json::private::Number": text}).to_string()), number, "{text}");
     }
     for other in [r#"{"$serde_json::private::Number":5}"#, r#"{"Number":"5"}"#, r#"{"a":"b"}"#, "{}", "[]"] {
@@ -87,7 +101,8 @@ fn what_is_told_of_a_message_is_told_of_each_member() {
     let of_each = said.each_ref().map(|inbound| {
         let Inbound { id, timestamp, version, headers, correlation_id, reply_to, time_left, unreadable } = inbound;
         let texts = [id, correlation_id, reply_to].map(Option::is_some);
-        let others = [timestamp.is_some(), version.is_some(), !headers.is_empty(), time_left.is_some(), *unreadable > 0];
+        let others =
+            [timestamp.is_some(), version.is_some(), !headers.is_empty(), time_left.is_some(), *unreadable > 0];
         texts.into_iter().chain(others).filter(|is_there| *is_there).count()
     });
     assert_eq!(of_each, [1; 8]);
@@ -130,9 +145,12 @@ fn a_codec_of_ones_own_has_no_slot_and_carries_the_context() {
 /// A bus's format is its codec, whatever is asked of it.
 fn is_what_the_bus_says<C: Codec>(format: Format) {
     let (none, some) = (Headers::default(), Headers::from_iter([("a", "b")]));
-    for (headers, exchange) in
-        [(&none, None), (&some, None), (&none, Some(Exchange::new("c").time_left(1))), (&some, Some(Exchange::new("c")))]
-    {
+    for (headers, exchange) in [
+        (&none, None),
+        (&some, None),
+        (&none, Some(Exchange::new("c").time_left(1))),
+        (&some, Some(Exchange::new("c"))),
+    ] {
         let outbound = Outbound { format, ..outbound(headers, exchange) };
         let (mut by_bus, mut by_codec) = (Vec::new(), Vec::new());
         assert_eq!(ByBus::carries_context(&outbound), C::carries_context(&outbound), "{format:?}");
@@ -143,7 +161,8 @@ fn is_what_the_bus_says<C: Codec>(format: Format) {
         assert_eq!((&slots.0, &by_bus), (&slots.1, &by_codec), "{format:?}");
         let expected = EXPECTED.format(format);
         let metadata = [ByBus::metadata(&expected, &by_bus), C::metadata(&expected, &by_codec)];
-        let [by_bus, by_codec] = metadata.map(|inbound| inbound.map(|inbound| (inbound.correlation_id, inbound.headers)));
+        let [by_bus, by_codec] =
+            metadata.map(|inbound| inbound.map(|inbound| (inbound.correlation_id, inbound.headers)));
         assert_eq!(by_bus, by_codec, "{format:?}");
         assert_eq!(by_bus.is_some_and(|(id, _)| id.is_some()), exchange.is_some(), "{format:?}");
     }
