@@ -407,7 +407,8 @@ fn faulty(input: &DeriveInput, runtime: &Runtime) -> Option<Message> {
         older: None,
         description: String::new(),
         codec: None,
-        template: name.clone(),
+        // What no template can be, so that nothing is said of its parameters.
+        template: format!("{name}?"),
         segments: vec![Segment::Literal(name.clone())],
         kind: check::guessed_kind(input),
         answer: quote!(__tidings::AnyAnswer),

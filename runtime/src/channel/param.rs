@@ -336,6 +336,35 @@ mod tests {
         assert_eq!(IntoParam::<Vec<String>>::into_param(["a", "b"]), ["a", "b"]);
     }
 
+    /// Written in two pieces, and not at all if the second is absent.
+    #[derive(Clone)]
+    struct Pair(&'static str, Option<&'static str>);
+
+    impl ChannelParam for Pair {
+        fn write(&self, text: &mut dyn Write) -> fmt::Result {
+            text.write_str(self.0)?;
+            text.write_str(self.1.ok_or(fmt::Error)?)
+        }
+
+        fn parse(_text: &str) -> Result<Self, InvalidParam> {
+            Err(InvalidParam::new())
+        }
+    }
+
+    #[test]
+    fn a_value_of_ones_own_type_is_compared_piece_by_piece() {
+        let value = Pair("a", Some("bc"));
+        for (text, is_written) in
+            [("abc", true), ("ab", false), ("abcd", false), ("", false), ("bca", false), ("xbc", false)]
+        {
+            assert_eq!(value.is_written_as(text), is_written, "{text}");
+            assert_eq!(value.is_written_in(text.as_bytes()), is_written, "{text}");
+            assert!(!value.is_in_digits(text.as_bytes()));
+        }
+        assert!(!value.is_written_in(b"abc\xff"));
+        assert!(!Pair("abc", None).is_written_as("abc"));
+    }
+
     #[test]
     fn a_number_is_in_its_own_digits_and_in_no_others() {
         for (segment, is_seven) in

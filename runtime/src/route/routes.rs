@@ -201,6 +201,8 @@ mod tests {
         let names: Vec<_> = ALL.iter().map(Route::handler).collect();
         assert_eq!(names, ["a", "b", "c", "a", "b"]);
         assert_eq!(ALL.into_iter().map(Route::handler).collect::<Vec<_>>(), names);
+        assert_eq!(IntoIterator::into_iter(&ALL).map(Route::handler).collect::<Vec<_>>(), names);
+        assert_eq!(format!("{OTHER:?}"), format!("[{:?}]", route("c")));
         assert_eq!((ALL.len(), ALL.is_empty(), Routes::of(&[]).is_empty()), (5, false, true));
         assert_eq!(ALL[3].handler(), "a");
         assert!(ALL.get(5).is_none() && ONE.get(2).is_none());

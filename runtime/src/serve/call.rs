@@ -306,7 +306,69 @@ fn work<R: Router>(callee: &Callee<R>, route: usize, Job { delivery, is_done }: 
 
 #[cfg(test)]
 mod tests {
+    use std::future::{pending, poll_fn, ready};
+
+    use crate::{channel::template::Template, message::facts::Facts, route::entry::HandlerOptions};
+
     use super::*;
+
+    fn limits(timeout: Option<u64>, left: Option<u64>) -> Limits {
+        let options = HandlerOptions { timeout: timeout.map(Duration::from_millis), ..HandlerOptions::DEFAULT };
+        let route = Route::new("handler", "Message", Facts::stub(Template::new("a", &[])), options);
+        let ends = left.map(|millis| Arc::new(OnceLock::from(now() + Duration::from_millis(millis))));
+        Limits { route: Box::leak(Box::new(route)), ends }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_ends_with_the_earlier_of_its_times_and_is_dropped() {
+        for (timeout, left, after, is_cancelled) in [
+            (Some(300), None, 300, false),
+            (None, Some(200), 200, true),
+            (Some(300), Some(200), 200, true),
+            (Some(300), Some(400), 300, false),
+            (Some(300), Some(300), 300, true),
+        ] {
+            let (begun, held) = (now(), Arc::new(()));
+            let holds = Arc::clone(&held);
+            let call = async move {
+                pending::<()>().await;
+                drop(holds);
+                Ended::Panicked
+            };
+            let mut call = Box::pin(Guarded::new(call, limits(timeout, left)));
+            let ended = call.as_mut().await;
+            let expected = if is_cancelled { Ended::Cancelled } else { Ended::TimedOut };
+            assert_eq!(format!("{ended:?}"), format!("{expected:?}"), "{timeout:?} {left:?}");
+            assert_eq!(now().saturating_duration_since(begun).as_millis(), after, "{timeout:?} {left:?}");
+            assert_eq!(Arc::strong_count(&held), 1, "what it held at its await");
+            assert!(call.as_mut().now_or_never().is_none(), "it has ended");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_without_limits_takes_its_time_and_one_that_returns_at_once_has_no_timer() {
+        let slow = async {
+            tokio::time::sleep(Duration::from_secs(1_000_000)).await;
+            Ended::LeftToOthers
+        };
+        assert!(matches!(Guarded::new(slow, limits(None, None)).await, Ended::LeftToOthers));
+        let at_once = Guarded::new(ready(Ended::LeftToOthers), limits(Some(0), Some(0)));
+        assert!(matches!(at_once.now_or_never(), Some(Ended::LeftToOthers)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_is_how_a_call_ended_whenever_it_comes() {
+        for polls in [0, 3] {
+            let mut left = polls;
+            let panics = poll_fn(move |context| {
+                assert!(left > 0, "a call of a test panics, as it should");
+                left -= 1;
+                context.waker().wake_by_ref();
+                Poll::<Ended>::Pending
+            });
+            assert!(matches!(Guarded::new(panics, limits(Some(1_000), None)).await, Ended::Panicked));
+        }
+    }
 
     #[test]
     fn a_foreign_name_brings_no_hash_tag() {

@@ -119,3 +119,79 @@ impl<'a, I, O, P: Unpin> Future for Running<'a, I, O, P> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    /// Returns what it is given, doubled: after as many polls.
+    fn doubling() -> Slot<'static, u32, u32> {
+        slot(|polls: u32| {
+            let mut left = polls;
+            poll_fn(move |context| {
+                if left == 0 {
+                    return Poll::Ready(2 * polls);
+                }
+                left -= 1;
+                context.waker().wake_by_ref();
+                Poll::Pending
+            })
+        })
+    }
+
+    fn begun(slot: &mut Slot<'static, u32, u32>, polls: u32) -> Poll<u32> {
+        slot.as_mut().begin(polls, &mut Context::from_waker(std::task::Waker::noop()))
+    }
+
+    #[tokio::test]
+    async fn a_slot_is_used_by_one_call_after_the_other() {
+        let mut slot = doubling();
+        assert!(
+            slot.as_mut().poll(&mut Context::from_waker(std::task::Waker::noop())).is_pending(),
+            "nothing was begun"
+        );
+        assert_eq!(begun(&mut slot, 0), Poll::Ready(0));
+        assert!(begun(&mut slot, 3).is_pending());
+        let running = Running::new(slot, "place");
+        assert_eq!(running.place(), Some(&"place"));
+        let Finished { mut slot, place, output } = running.await;
+        assert_eq!((place, output), ("place", 6));
+        assert_eq!(begun(&mut slot, 0), Poll::Ready(0));
+    }
+
+    #[test]
+    fn as_many_slots_are_kept_as_are_used_between_bursts() {
+        let mut slots = Slots::new();
+        assert!(slots.take().is_none());
+        for _ in 0..70 {
+            slots.give_back(doubling());
+        }
+        assert_eq!(std::iter::from_fn(|| slots.take()).count(), 64);
+    }
+
+    #[test]
+    fn a_call_that_is_cancelled_is_dropped_at_its_await_even_if_that_panics() {
+        struct Panics;
+
+        impl Drop for Panics {
+            fn drop(&mut self) {
+                panic!("a drop of a test panics, as it should");
+            }
+        }
+
+        let mut slot = slot(|()| async {
+            let _held = Panics;
+            std::future::pending::<()>().await;
+        });
+        assert!(slot.as_mut().begin((), &mut Context::from_waker(std::task::Waker::noop())).is_pending());
+        assert_eq!(Running::new(slot, 7).cancel(), Some(7));
+        let mut ended = Running::new(doubling(), 7);
+        ended.waits = None;
+        assert!(ended.place().is_none() && (&mut ended).now_or_never().is_none());
+        assert_eq!(ended.cancel(), None);
+    }
+}

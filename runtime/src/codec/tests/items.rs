@@ -159,5 +159,8 @@ mod cbor {
     fn what_is_wrong_is_said_with_its_place() {
         let expected = DecodeError::Invalid("invalid type: boolean, expected u8 at byte 2".to_owned());
         assert_eq!(read::<Vec<u8>>(&[0x81, 0xf5]), Err(expected));
+        let said = |payload: &[u8]| read::<ToolkitBytes>(payload).unwrap_err().to_string();
+        assert_eq!(said(&[0x07]), "invalid type: integer, expected bytes at byte 1");
+        assert_eq!(said(&[0xd9, 3, 0xe9, 0xa0]), "invalid type: enum, expected an envelope at byte 3");
     }
 }

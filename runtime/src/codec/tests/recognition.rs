@@ -572,7 +572,7 @@ mod messagepack {
             &[0xd6, 0x01, 0, 0, 0, 1][..],
             &[0xc7, 3, 0xff, 1, 2, 3],
             &[0xd4, 0xff, 1],
-            &[0xd7, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0],
+            &[0xd7, 0xff, 0xee, 0x6b, 0x28, 0, 0, 0, 0, 0],
             &[0xc4, 1, 0],
         ] {
             let payload = envelope(time);
