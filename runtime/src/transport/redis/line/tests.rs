@@ -185,6 +185,20 @@ async fn who_asks_several_things_has_each_answer_once_the_last_has_come() {
 }
 
 #[test]
+fn texts_are_answers_to_questions_and_end_a_connection_on_which_numbers_are_due() {
+    for (kind, is_taken) in [(Answers::Any, true), (Answers::Numbers, false)] {
+        let mut line = Line::new(ROOM, false, None);
+        let (caller, both) = Caller::all(2, kind);
+        line.wait(Instant::now(), caller);
+        (0..2).for_each(|_| line.add([b"PING"]));
+        line.take(&mut BytesMut::new());
+        let texts = || Response::Texts(vec!["1-0".to_owned()]);
+        let answered = line.answer(&mut vec![Response::Error("ERR".to_owned()), texts()]);
+        assert_eq!((answered.is_ok(), lock(&both.answers).len()), (is_taken, if is_taken { 2 } else { 1 }));
+    }
+}
+
+#[test]
 fn a_buffer_that_a_large_command_has_made_larger_is_not_kept() {
     for (capacity, is_kept) in [(64, true), (1_048_576, true), (1_048_577, false)] {
         let mut line = Line::new(ROOM, false, None);
